@@ -1,0 +1,245 @@
+"""Rows of a training set as token sequences, and the order in which training sees them.
+
+An example is the prompt's tokens, exactly as serving would send them, followed by the response's tokens and the token
+that ends a turn. Prompt and response are tokenized apart, so that the boundary is the one a serving model meets.
+
+Of an example longer than ``max_tokens`` the response is kept whole up to three quarters of the room (cut there, and
+then without the end-of-turn token, since its end was not seen), and the query loses its beginning, because a question
+usually stands at the end. System part and template are never cut.
+
+Batches are formed by length, since padding is wasted work: rows are shuffled, sorted by length within windows of some
+dozens of steps, cut into steps, and the steps shuffled. Which rows make a step depends only on seed and step size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from errors import BaseModelError
+from models.prompt import render
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+RESPONSE_SHARE = 0.75
+"""Share of ``max_tokens`` that a response may take before it is cut."""
+WINDOW_STEPS = 32
+"""Steps' worth of rows that are sorted by length together: more waste less and mix less."""
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examples:
+    """Token sequences, flat: row ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``."""
+
+    tokens: np.ndarray
+    """int32, all rows one after the other."""
+    offsets: np.ndarray
+    """int64 [rows + 1]."""
+    prompt_lengths: np.ndarray
+    """int64 [rows]: tokens of each row before its response."""
+    weights: np.ndarray
+    """float32 [rows]: weight of each row's response tokens in the loss."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 [rows]."""
+        return np.diff(self.offsets)
+
+    @property
+    def response_lengths(self) -> np.ndarray:
+        """Response tokens of each row, int64 [rows]."""
+        return self.lengths - self.prompt_lengths
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Rows padded on the right to the longest of them."""
+
+    ids: np.ndarray
+    """int64 [rows, length]."""
+    mask: np.ndarray
+    """int64 [rows, length]: 1 where there is a token."""
+    positions: np.ndarray
+    """int64 [targets]: flat indices into ``ids`` of the token before each response token: its logits."""
+    targets: np.ndarray
+    """int64 [targets]: the response tokens."""
+    rows: np.ndarray
+    """int64 [targets]: the row within the batch that each target belongs to."""
+
+
+def training_examples(rows: pa.Table, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> Examples:
+    """Render and tokenize the rows of a training set; those of weight 0 (or none) are dropped.
+
+    Args:
+        rows: ``agent_name``, ``user_query``, ``response``, ``weight`` and the feature columns.
+        tokenizer: the base model's, with a chat template.
+        max_tokens: tokens an example at most.
+    """
+    kept = [row for row in rows.to_pylist() if row["weight"]]
+    return tokenize(
+        [render(row["agent_name"], row, row["user_query"]) for row in kept],
+        [row["response"] for row in kept],
+        tokenizer,
+        max_tokens,
+        weights=[row["weight"] for row in kept],
+    )
+
+
+def tokenize(
+    messages: Sequence[Messages],
+    responses: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_tokens: int,
+    *,
+    weights: Sequence[float] | None = None,
+) -> Examples:
+    """Tokenize prompts and their responses; ``weights`` are 1.0 where not given.
+
+    Raises:
+        BaseModelError: the tokenizer has no chat template.
+    """
+    end = turn_end(tokenizer)
+    prompts = prompt_tokens(messages, tokenizer)
+    answers = _encode(list(responses), tokenizer)
+    room = int(max_tokens * RESPONSE_SHARE)
+    answers = [ids + end if len(ids) + len(end) <= room else ids[:room] for ids in answers]
+    for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        if len(prompt) + len(answer) > max_tokens:
+            prompts[i] = _shortened(messages[i], max_tokens - len(answer), prompt, tokenizer)
+    return _flat(prompts, answers, [1.0] * len(prompts) if weights is None else weights)
+
+
+def prompt_tokens(messages: Sequence[Messages], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
+    """Each prompt as the tokens that a model answers to, the opening of the assistant's turn included."""
+    return _encode([_templated(tokenizer, one) for one in messages], tokenizer)
+
+
+def turn_end(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The tokens with which the chat template ends an assistant's turn, up to the first special one.
+
+    Raises:
+        BaseModelError: the tokenizer has no chat template, or its template never ends a turn.
+    """
+    mark = "fuelline"
+    turn = [{"role": "user", "content": mark}, {"role": "assistant", "content": mark}]
+    after = _templated(tokenizer, turn, opens=False).rpartition(mark)[2]
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"]
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    for i, token in enumerate(ids):
+        if token in special:
+            return list(ids[: i + 1])
+    if tokenizer.eos_token_id is None:
+        raise BaseModelError("the base model's chat template never ends a turn and its tokenizer has no end token")
+    return [tokenizer.eos_token_id]
+
+
+def _templated(tokenizer: "PreTrainedTokenizerBase", messages: Messages, *, opens: bool = True) -> str:
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens))
+    except ValueError as error:
+        raise BaseModelError(f"the base model's tokenizer has no usable chat template: {error}") from error
+
+
+def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return ids
+
+
+def _shortened(messages: Messages, room: int, prompt: list[int], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The prompt with tokens cut from the query's beginning until it fits into ``room``."""
+    *before, last = messages
+    query = _encode([last["content"]], tokenizer)[0]
+    keep = len(query) - (len(prompt) - room)
+    while keep > 0:
+        content = str(tokenizer.decode(query[-keep:])).lstrip("\ufffd")
+        ids = prompt_tokens([[*before, {**last, "content": content}]], tokenizer)[0]
+        if len(ids) <= room:
+            return ids
+        keep -= len(ids) - room
+    return prompt_tokens([[*before, {**last, "content": ""}]], tokenizer)[0][-room:]
+
+
+def _flat(prompts: list[list[int]], answers: list[list[int]], weights: Sequence[float]) -> Examples:
+    lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
+    tokens = [token for p, a in zip(prompts, answers, strict=True) for part in (p, a) for token in part]
+    return Examples(
+        tokens=np.array(tokens, dtype=np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+        prompt_lengths=np.array([len(p) for p in prompts], dtype=np.int64),
+        weights=np.array(weights, dtype=np.float32),
+    )
+
+
+def collate(examples: Examples, rows: np.ndarray, pad: int) -> Batch:
+    """Pad ``rows`` of ``examples`` into one batch and name the positions that predict response tokens."""
+    lengths, prompts = examples.lengths[rows], examples.prompt_lengths[rows]
+    width = int(lengths.max())
+    columns = np.arange(width)
+    mask = columns < lengths[:, None]
+    ids = np.full(mask.shape, pad, dtype=np.int64)
+    ids[mask] = np.concatenate([examples.tokens[examples.offsets[i] : examples.offsets[i + 1]] for i in rows])
+    answered = mask & (columns >= prompts[:, None])
+    row, column = np.nonzero(answered)
+    return Batch(
+        ids=ids, mask=mask.astype(np.int64), positions=row * width + column - 1, targets=ids[answered], rows=row
+    )
+
+
+def steps(lengths: np.ndarray, step_rows: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """One epoch's steps: every row once, rows of like length together, the last step perhaps short.
+
+    Args:
+        lengths: tokens of each row.
+        step_rows: rows of a step, over all processes and accumulated batches.
+        seed: with ``epoch`` decides the order, on any machine.
+        epoch: counts from 0.
+
+    Returns:
+        Indices of each step's rows, from the shortest row to the longest.
+    """
+    random = np.random.Generator(np.random.PCG64([seed, epoch]))
+    order = random.permutation(len(lengths))
+    window = step_rows * WINDOW_STEPS
+    cut: list[np.ndarray] = []
+    for start in range(0, len(order), window):
+        rows = order[start : start + window]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        cut += [rows[i : i + step_rows] for i in range(0, len(rows), step_rows)]
+    return [cut[i] for i in random.permutation(len(cut))]
+
+
+def endless_steps(lengths: np.ndarray, step_rows: int, seed: int, *, skip: int = 0) -> Iterator[np.ndarray]:
+    """Steps of epoch after epoch, without the first ``skip``: where a resumed training goes on."""
+    per_epoch = -(-len(lengths) // step_rows)
+    epoch, done = divmod(skip, per_epoch)
+    while True:
+        yield from steps(lengths, step_rows, seed, epoch)[done:]
+        epoch, done = epoch + 1, 0
+
+
+def by_length(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Every row once, in batches of like length whose padded size stays within ``batch_tokens`` (or of one row)."""
+    order = np.argsort(lengths, kind="stable")[::-1]
+    batches: list[np.ndarray] = []
+    start = 0
+    while start < len(order):
+        size = max(1, batch_tokens // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def padding_waste(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
+    """Share of padding among the positions that these batches compute (0..1)."""
+    padded = sum(int(lengths[rows].max()) * len(rows) for rows in batches)
+    return 1.0 - sum(int(lengths[rows].sum()) for rows in batches) / padded if padded else 0.0

@@ -1,0 +1,55 @@
+"""How an agent's request becomes messages: one function that training and the gateway both call.
+
+So there is no train/serve skew by construction. The system part is kept to some twenty tokens: small models are trained
+and served on processors, and every row pays for it. Features enter as coarse words rather than numbers, because a
+small model reads words better and because a value that is a little stale then renders the same.
+
+Any change of what ``render`` returns must move ``PROMPT_VERSION``; a golden test holds both together.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+PROMPT_VERSION = "1"
+
+REGULAR_QUERIES = 20
+"""Queries from which on a user counts as a regular."""
+BRIEF_CHARACTERS = 40.0
+"""Average query length under which a user writes briefly."""
+
+
+class UserFeatures(Protocol):
+    """Anything with the user features as attributes, such as one row of the online store."""
+
+    total_queries: int | None
+    avg_query_length: float | None
+
+
+def render(agent_name: str, features: Mapping[str, Any] | UserFeatures | None, query: str) -> list[dict[str, str]]:
+    """Render one request.
+
+    Args:
+        agent_name: the agent that answers, by its name in the registry.
+        features: the user's features by name; missing ones (absent, ``None``, NaN) read as a new user's.
+        query: the user's words, unchanged.
+
+    Returns:
+        Chat messages (``role``, ``content``): the system's, then the user's.
+    """
+    system = f"You are {agent_name}, talking to {_user(features)}."
+    return [{"role": "system", "content": system}, {"role": "user", "content": query}]
+
+
+def _user(features: Mapping[str, Any] | UserFeatures | None) -> str:
+    queries, length = _number(features, "total_queries"), _number(features, "avg_query_length")
+    if queries < 1:
+        return "a new user"
+    kind = "a regular" if queries >= REGULAR_QUERIES else "a returning user"
+    return f"{kind} who writes briefly" if 0 < length < BRIEF_CHARACTERS else kind
+
+
+def _number(features: Mapping[str, Any] | UserFeatures | None, name: str) -> float:
+    """The feature's value; 0.0 where it is missing."""
+    value = features.get(name) if isinstance(features, Mapping) else getattr(features, name, None)
+    return 0.0 if value is None or math.isnan(value) else float(value)
