@@ -1,0 +1,1 @@
+"""The data: object store, ledger, Iceberg tables, contracts, sources, ingestion, quality and lineage."""

@@ -1,0 +1,47 @@
+"""How an agent did in one hour: the contract of ``ml.agent_features``."""
+
+from lake.contracts.base import Classification, Contract, Field, Model, Timestamp
+
+
+class AgentFeatures(Model):
+    """How an agent did in the hour before a window end (a full hour, UTC): one row an agent and hour with traffic."""
+
+    agent_name: str = Field(doc="The agent.", registry="agents")
+    event_timestamp: Timestamp = Field(doc="Window end: only interactions of the hour before it count.")
+    created_timestamp: Timestamp = Field(
+        doc="When the scheduled materialization makes the row available: a quarter past the hour."
+    )
+    requests_per_hour: int = Field(doc="Interactions in the hour.", unit="interactions/hour", ge=1)
+    latency_p50_ms: float = Field(
+        doc="Median (nearest rank) latency of the calls that succeeded; null where none did.",
+        unit="ms",
+        ge=0,
+        nullable=True,
+    )
+    latency_p95_ms: float = Field(
+        doc="95th percentile (nearest rank) of the latency of the calls that succeeded; null where none did.",
+        unit="ms",
+        ge=0,
+        nullable=True,
+    )
+    error_rate: float = Field(doc="Failed interactions over all interactions.", unit="share", ge=0, le=1)
+    token_usage_rate: float = Field(doc="Tokens used in the hour.", unit="tokens/hour", ge=0)
+    uptime_percentage: float = Field(
+        doc="Share of the five-minute windows with traffic in which under half of the calls failed.",
+        unit="percent",
+        ge=0,
+        le=100,
+    )
+
+
+AGENT_FEATURES = Contract(
+    name="ml.agent_features",
+    version="1.0",
+    model=AgentFeatures,
+    owner="ml-platform",
+    classification=Classification.INTERNAL,
+    retention_days=365,
+    partition=("day(event_timestamp)",),
+    key=("agent_name", "event_timestamp"),
+    freshness_s=2 * 3600,
+)

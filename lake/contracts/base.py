@@ -1,0 +1,239 @@
+"""What a contract is: one pandera model a data set, from which everything else about its form is derived.
+
+The Iceberg schema and partitions, the quality checks, the Feast fields, the catalogue page and the documentation all come out
+of the same declaration. A minor version may add optional columns; anything else moves the major version, and a major version
+is a table of its own (``name_v2``), filled again from the raw zone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pandas as pd
+import pandera.pandas as pandera
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.schema import Schema
+
+Timestamp = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
+"""An instant, UTC, to the microsecond."""
+OptionalInt = pd.Int64Dtype
+"""An integer that may be null."""
+OptionalBool = pd.BooleanDtype
+"""A flag that may be null."""
+Model = pandera.DataFrameModel
+
+_ARROW_TYPES: Mapping[str, pa.DataType] = {
+    "str": pa.string(),
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "Int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "boolean": pa.bool_(),
+    "datetime64[us, UTC]": pa.timestamp("us", tz="UTC"),
+}
+
+
+class Classification(Enum):
+    """How closely a data set is kept."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+    RESTRICTED = "restricted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column, as derived from the model."""
+
+    name: str
+    doc: str
+    type: pa.DataType
+    required: bool
+    """Not null, and there in every row of a source."""
+    low: float | None = None
+    high: float | None = None
+    low_if_failed: float | None = None
+    """Lower bound for rows whose ``error`` is true; ``low`` where None."""
+    allowed: tuple[float, ...] = ()
+    max_length: int | None = None
+    """Characters."""
+    registry: str = ""
+    """Name of the registry that lists the values, see ``registries.py``."""
+    unit: str = ""
+    pii: bool = False
+
+
+def Field(  # noqa: N802 - it stands where pandera's own Field would
+    *,
+    doc: str,
+    ge: float | None = None,
+    le: float | None = None,
+    ge_if_failed: float | None = None,
+    allowed: tuple[float, ...] = (),
+    max_length: int | None = None,
+    registry: str = "",
+    unit: str = "",
+    pii: bool = False,
+    nullable: bool = False,
+) -> Any:
+    """A column's declaration: pandera's checks where pandera has them, the rest as metadata."""
+    lows = [bound for bound in (ge, ge_if_failed) if bound is not None]
+    metadata = {
+        "low": ge,
+        "high": le,
+        "low_if_failed": ge_if_failed,
+        "allowed": allowed,
+        "max_length": max_length,
+        "registry": registry,
+        "unit": unit,
+        "pii": pii,
+    }
+    return pandera.Field(
+        ge=min(lows, default=None),
+        le=le,
+        isin=list(allowed) or None,
+        str_length={"max_value": max_length} if max_length else None,
+        nullable=nullable,
+        description=doc,
+        metadata=metadata,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """A data set's whole promise. ``model`` declares the columns, the rest stands here."""
+
+    name: str
+    """Iceberg namespace and table, for example ``processed.agent_interactions``."""
+    version: str
+    """``major.minor``."""
+    model: type[Model]
+    owner: str
+    classification: Classification
+    retention_days: int
+    partition: tuple[str, ...]
+    """``day(column)`` or a column."""
+    key: tuple[str, ...]
+    """Columns that no two rows share: the row's identity."""
+    unique: tuple[tuple[str, ...], ...] = ()
+    """Further columns on which two different rows are a conflict."""
+    freshness_s: int
+    """Age that the newest row may have."""
+    completeness: float = 0.99
+    """Share of landed rows that must pass."""
+    parse_errors_max: float = 0.01
+    """Share of landed rows that may be unreadable."""
+
+    def __post_init__(self) -> None:
+        names = {column.name for column in self.columns}
+        used = {*self.key, *(c for columns in self.unique for c in columns), *(c for _, c in self.partitions)}
+        if missing := used - names:
+            raise ValueError(f"{self.name}: no column {', '.join(sorted(missing))}")
+
+    @property
+    def major(self) -> int:
+        """The version whose move means another table."""
+        return int(self.version.split(".")[0])
+
+    @property
+    def table(self) -> str:
+        """The table of this major version."""
+        return self.name if self.major == 1 else f"{self.name}_v{self.major}"
+
+    @property
+    def doc(self) -> str:
+        """First line of the model's docstring."""
+        return (self.model.__doc__ or "").strip().splitlines()[0]
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns in order."""
+        declared = self.model.to_schema().columns
+        return tuple(_column(name, column) for name, column in declared.items())
+
+    def column(self, name: str) -> Column:
+        """One column by name."""
+        return next(column for column in self.columns if column.name == name)
+
+    @property
+    def pii(self) -> tuple[str, ...]:
+        """Columns that hold personal data."""
+        return tuple(column.name for column in self.columns if column.pii)
+
+    @cached_property
+    def arrow_schema(self) -> pa.Schema:
+        """The columns as Arrow fields."""
+        return pa.schema([pa.field(c.name, c.type, nullable=not c.required) for c in self.columns])
+
+    def iceberg_schema(self) -> "Schema":
+        """The columns as an Iceberg schema, field ids in order of declaration."""
+        from pyiceberg.schema import Schema
+        from pyiceberg.types import (
+            BooleanType,
+            DoubleType,
+            IcebergType,
+            LongType,
+            NestedField,
+            StringType,
+            TimestamptzType,
+        )
+
+        types: dict[pa.DataType, IcebergType] = {
+            pa.string(): StringType(),
+            pa.int64(): LongType(),
+            pa.float64(): DoubleType(),
+            pa.bool_(): BooleanType(),
+            pa.timestamp("us", tz="UTC"): TimestamptzType(),
+        }
+        return Schema(
+            *(
+                NestedField(number, column.name, types[column.type], required=column.required, doc=column.doc)
+                for number, column in enumerate(self.columns, start=1)
+            )
+        )
+
+    def partition_spec(self) -> "PartitionSpec":
+        """The partitions over ``iceberg_schema``."""
+        from pyiceberg.partitioning import PartitionField, PartitionSpec
+        from pyiceberg.transforms import parse_transform
+
+        schema = self.iceberg_schema()
+        return PartitionSpec(
+            *(
+                PartitionField(
+                    source_id=schema.find_field(column).field_id,
+                    field_id=1000 + number,
+                    transform=parse_transform(transform),
+                    name=column if transform == "identity" else f"{column}_{transform}",
+                )
+                for number, (transform, column) in enumerate(self.partitions)
+            )
+        )
+
+    @property
+    def day_column(self) -> str:
+        """The column whose day partitions the table, empty if none does."""
+        return next((column for transform, column in self.partitions if transform == "day"), "")
+
+    @property
+    def partitions(self) -> list[tuple[str, str]]:
+        """Pairs of transform and column."""
+        split = [part.rstrip(")").partition("(") for part in self.partition]
+        return [(transform, column) if column else ("identity", transform) for transform, _, column in split]
+
+
+def _column(name: str, declared: Any) -> Column:
+    return Column(
+        name=name,
+        doc=declared.description or "",
+        type=_ARROW_TYPES[str(declared.dtype)],
+        required=not declared.nullable,
+        **declared.metadata or {},
+    )

@@ -1,0 +1,12 @@
+"""Registries: the values that columns like ``agent_name`` may take. A new agent is one line here."""
+
+from collections.abc import Mapping
+
+AGENTS: Mapping[str, str] = {
+    "bruno": "runs the homelab's day-to-day requests",
+    "auditor": "answers for costs, compliance and records",
+    "jamie": "talks with people at the front desk",
+    "mary-kay": "takes orders and follows them up",
+}
+
+REGISTRIES: Mapping[str, frozenset[str]] = {"agents": frozenset(AGENTS)}

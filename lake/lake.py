@@ -1,0 +1,40 @@
+"""One lake: its store, ledger, leases and tables, opened from the settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from lake.leases import Leases
+from lake.ledger import Ledger, utc_now
+from lake.store import ObjectStore, open_store
+from lake.tables import Tables
+from settings import Settings
+from settings import settings as process_settings
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Everything that knows where data stand. Cheap to open; open one a thread."""
+
+    settings: Settings
+    store: ObjectStore
+    ledger: Ledger
+    leases: Leases
+    tables: Tables
+
+
+def open_lake(settings: Settings | None = None, *, clock: Callable[[], datetime] = utc_now) -> Lake:
+    """Open the lake that the settings name; what is missing of its embedded parts is made.
+
+    Raises:
+        SettingsError: a setting points nowhere.
+    """
+    chosen = settings or process_settings()
+    store = open_store(chosen)
+    return Lake(
+        settings=chosen,
+        store=store,
+        ledger=Ledger(store, clock),
+        leases=Leases(store, clock),
+        tables=Tables(chosen, store),
+    )

