@@ -17,6 +17,7 @@ ENV PIP_NO_CACHE_DIR=1 \
     HOME=/home/fuelline
 
 # Flyte's fast registration unpacks code into the working directory at start, so its user owns it; root is never needed.
+# The user is named by number: only so can Kubernetes see that it is not root.
 RUN useradd --uid 1000 --create-home --home-dir /home/fuelline fuelline \
     && install --directory --owner=fuelline --group=fuelline /app
 WORKDIR /app
@@ -46,10 +47,10 @@ ENV CUBLAS_WORKSPACE_CONFIG=:4096:8 \
 FROM cpu-dependencies AS cpu
 COPY --chown=fuelline:fuelline . .
 RUN pip install --no-deps --constraint constraints.txt --editable .
-USER fuelline
+USER 1000
 
 
 FROM gpu-dependencies AS gpu
 COPY --chown=fuelline:fuelline . .
 RUN pip install --no-deps --constraint constraints.txt --editable .
-USER fuelline
+USER 1000
