@@ -1,0 +1,33 @@
+"""What a model was given and which version answered: the contract of ``processed.model_predictions``."""
+
+from lake.contracts.agent_interactions import NAME_CHARACTERS
+from lake.contracts.base import Classification, Contract, Field, Model, OptionalInt, Timestamp
+from lake.contracts.joined_features import JoinedFeatures
+
+
+class ModelPredictions(JoinedFeatures):  # type: ignore[misc, valid-type]
+    """One answered request: model and prompt version, the feature values it was answered with, time to first token."""
+
+    interaction_id: str = Field(doc="The interaction it answered.", max_length=NAME_CHARACTERS)
+    timestamp: Timestamp = Field(doc="When the features were read and the prompt was rendered.")
+    agent_name: str = Field(doc="Who answered.", registry="agents", max_length=NAME_CHARACTERS)
+    model_version: str = Field(
+        doc="Adapter that answered, for example agents@3f9c2a71, or base.", max_length=NAME_CHARACTERS
+    )
+    prompt_version: str = Field(doc="Version of the prompt's wording.", max_length=NAME_CHARACTERS)
+    time_to_first_token_ms: OptionalInt = Field(
+        doc="From the request to the first token; null where the call failed before it.", unit="ms", ge=0, nullable=True
+    )
+
+
+MODEL_PREDICTIONS = Contract(
+    name="processed.model_predictions",
+    version="1.0",
+    model=ModelPredictions,
+    owner="serving",
+    classification=Classification.CONFIDENTIAL,
+    retention_days=365,
+    partition=("day(timestamp)",),
+    key=("interaction_id",),
+    freshness_s=300,
+)
