@@ -18,15 +18,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 # The built-in sample and anybody's own logs never share a lake: a folder's lake is named after it and its full path.
 SAMPLE := .fuelline/sample-logs
-ifeq ($(SOURCE),)
-LAKE := sample
-LOGS := $(SAMPLE)
-else
-LAKE := $(or $(FUELLINE_LAKE),$(shell sh -c 'cd "$$1" 2>/dev/null || exit 0; \
-	printf "%.40s-%s" "$$(basename "$$PWD" | tr "[:upper:]" "[:lower:]" | tr -cs "[:alnum:]\n" - | sed "s/^-*//;s/-*$$//")" \
-	"$$(printf %s "$$PWD" | cksum | cut -d " " -f 1)"' sh '$(SOURCE)'))
-LOGS := $(SOURCE)
-endif
+define LAKE_OF_SOURCE
+name=$$(basename "$$PWD" | tr '[:upper:]' '[:lower:]' | LC_ALL=C tr -cs 'a-z0-9\n' - | sed 's/^-*//; s/-*$$//'); \
+printf '%.40s-%s' "$${name:-logs}" "$$(printf %s "$$PWD" | cksum | cut -d ' ' -f 1)"
+endef
+LOOP = $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --source "$$SOURCE" --profile "$$PROFILE" && $(BIN)/fuelline report
+export SOURCE PROFILE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -41,11 +38,11 @@ help: ## List the commands
 run: $(RUN_READY) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
 ifeq ($(SOURCE),)
 	@$(BIN)/python -m lake.sample $(SAMPLE) --days $(DAYS)
+	@export FUELLINE_LAKE=sample SOURCE=$(SAMPLE); $(LOOP)
 else
-	@test -d '$(SOURCE)' || { echo "SOURCE=$(SOURCE) is not a folder. Give the folder that holds your logs." >&2; exit 2; }
+	@test -d "$$SOURCE" || { echo "SOURCE=$$SOURCE is not a folder. Give the folder that holds your logs." >&2; exit 2; }
+	@export FUELLINE_LAKE="$${FUELLINE_LAKE:-$$(cd "$$SOURCE" && $(LAKE_OF_SOURCE))}"; $(LOOP)
 endif
-	@FUELLINE_LAKE='$(LAKE)' $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --source '$(LOGS)' --profile '$(PROFILE)'
-	@FUELLINE_LAKE='$(LAKE)' $(BIN)/fuelline report
 
 test: $(DEV_READY) ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
