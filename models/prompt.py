@@ -37,16 +37,16 @@ def render(agent_name: str, features: Mapping[str, Any] | UserFeatures | None, q
     Returns:
         Chat messages (``role``, ``content``): the system's, then the user's.
     """
-    system = f"You are {agent_name}, talking to {_user(features)}."
+    system = f"You are {agent_name}, a helpful assistant. The user is {_user(features)}."
     return [{"role": "system", "content": system}, {"role": "user", "content": query}]
 
 
 def _user(features: Mapping[str, Any] | UserFeatures | None) -> str:
     queries, length = _number(features, "total_queries"), _number(features, "avg_query_length")
     if queries < 1:
-        return "a new user"
-    kind = "a regular" if queries >= REGULAR_QUERIES else "a returning user"
-    return f"{kind} who writes briefly" if 0 < length < BRIEF_CHARACTERS else kind
+        return "new"
+    kind = "a regular" if queries >= REGULAR_QUERIES else "returning"
+    return f"{kind} and brief" if 0 < length < BRIEF_CHARACTERS else kind
 
 
 def _number(features: Mapping[str, Any] | UserFeatures | None, name: str) -> float:

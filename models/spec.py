@@ -47,9 +47,9 @@ class TrainingProfile:
     processes: int = 0
     """Training processes on this machine; 0: one per GPU, one on a CPU. Under torchrun its world size rules."""
     learning_rate: float = 1e-3
-    """Peak rate of AdamW, reached after ``warmup_steps``."""
-    warmup_steps: int = 0
-    """Steps over which the rate climbs linearly from 0."""
+    """Peak rate of AdamW, reached after ``warmup_share`` of the steps."""
+    warmup_share: float = 0.1
+    """Share of the steps over which the rate climbs linearly from 0 (0..1)."""
     schedule: str = "cosine"
     """How the rate falls after warm-up, by its transformers name: ``cosine``, ``linear``, ``constant_with_warmup``."""
     weight_decay: float = 0.0
@@ -116,7 +116,6 @@ def laptop() -> TrainingProfile:
         max_steps=40,
         batch_size=8,
         learning_rate=2e-3,
-        warmup_steps=4,
         max_tokens=256,
         threads=2,
         checkpoint_every=10,
@@ -134,7 +133,6 @@ def forge() -> TrainingProfile:
         epochs=2.0,
         batch_size=32,
         learning_rate=5e-4,
-        warmup_steps=50,
         lora_rank=16,
         lora_alpha=32,
         lora_dropout=0.05,

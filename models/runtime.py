@@ -1,0 +1,139 @@
+"""Where a training runs: its processes, its device, and the switches that make its arithmetic repeatable.
+
+One process a GPU. Under torchrun (or Flyte's elastic tasks) the processes are there already; otherwise this process is
+rank 0 and starts the others itself, so that a profile with two processes behaves the same on two cores as on two GPUs.
+"""
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from errors import TrainingError
+from models.spec import TrainingProfile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """This process among the training's processes."""
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of ``value`` over all processes, in place."""
+        if self.world > 1:
+            dist.all_reduce(value)
+        return value
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(
+    profile: TrainingProfile, companion: Callable[..., None], arguments: tuple[Any, ...] = ()
+) -> Iterator[Group]:
+    """Join torchrun's processes, or start and lead our own: ``companion(rank, world, rendezvous, *arguments)``."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        with member(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "env://") as group:
+            yield group
+        return
+    world = profile.processes or max(1, torch.cuda.device_count())
+    if world == 1:
+        yield Group(device=_device(0))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rendezvous = (Path(folder) / "rendezvous").as_uri()
+        with _companions(world, companion, (rendezvous, *arguments)), member(0, world, rendezvous) as group:
+            yield group
+
+
+@contextmanager
+def member(rank: int, world: int, rendezvous: str) -> Iterator[Group]:
+    """This process as one of ``world`` that meet at ``rendezvous`` (a torch ``init_method``)."""
+    device = _device(int(os.environ.get("LOCAL_RANK", rank)))
+    dist.init_process_group(
+        "nccl" if device.startswith("cuda") else "gloo", init_method=rendezvous, rank=rank, world_size=world
+    )
+    try:
+        yield Group(rank=rank, world=world, device=device)
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _companions(world: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> Iterator[None]:
+    spawn = multiprocessing.get_context("spawn")
+    others = [spawn.Process(target=target, args=(rank, world, *arguments)) for rank in range(1, world)]
+    for process in others:
+        process.start()
+    try:
+        yield
+    except BaseException:
+        for process in others:
+            process.terminate()
+        raise
+    finally:
+        for process in others:
+            process.join()
+    failed = [rank for rank, process in enumerate(others, start=1) if process.exitcode]
+    if failed:
+        raise TrainingError(f"training processes of rank {failed} failed; their own logs say why")
+
+
+def _device(local_rank: int) -> str:
+    if not torch.cuda.is_available():
+        return "cpu"
+    torch.cuda.set_device(local_rank)
+    return f"cuda:{local_rank}"
+
+
+@contextmanager
+def repeatable(profile: TrainingProfile) -> Iterator[None]:
+    """Deterministic kernels, the profile's threads, and torch's generators to ourselves; all put back afterwards.
+
+    On a GPU attention runs its plain form, because the backward passes of the fused ones add in varying order.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when its first handle is made
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng())
+        if torch.cuda.is_available():
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(profile.threads or threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(deterministic)
+
+
+def dtype_of(profile: TrainingProfile, device: str) -> str:
+    """The profile's dtype with ``auto`` resolved: bfloat16 is faster on a GPU and slower on most processors."""
+    if profile.dtype != "auto":
+        return profile.dtype
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def fingerprint(group: Group) -> dict[str, Any]:
+    """What equal bytes depend on besides the training key."""
+    gpu = torch.cuda.get_device_name(group.device) if group.device.startswith("cuda") else ""
+    return {
+        "torch": torch.__version__,
+        "device": gpu or f"cpu {torch.backends.cpu.get_cpu_capability()}",
+        "threads": torch.get_num_threads(),
+        "processes": group.world,
+    }

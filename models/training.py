@@ -1,0 +1,231 @@
+"""Training of a LoRA adapter on a training set, found again by its key: what was trained once is never trained twice.
+
+The training key names everything that the weights depend on: the training set, the base model's content, the spec, the
+hyperparameters with their seed, and a digest of the code that trains. An adapter lies under
+``ml/adapters/{training_key}/``; ``training.json`` is written last, so its presence means that the rest is complete.
+"""
+
+import ast
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from errors import DataError, UserError
+from lake.lake import Lake, open_lake
+from lake.store import ObjectStore
+from models.adapters import WEIGHTS, adapter_files, add_adapter
+from models.base import BaseModel, load, resolve
+from models.checkpoints import Checkpoints, Progress
+from models.dataset import Examples, endless_steps, padding_waste, training_examples
+from models.loop import Loop, OnStep, step_rows
+from models.prompt import PROMPT_VERSION
+from models.runtime import Group, dtype_of, fingerprint, joined, member, repeatable
+from models.spec import ModelSpec, TrainingProfile
+from models.training_set import read_training_set
+from models.types import TrainedAdapter, TrainingSet
+from settings import Settings
+
+log = logging.getLogger("fuelline.training")
+
+TRAINING_CODE = ("adapters", "dataset", "likelihood", "loop", "prompt", "runtime", "training")
+"""Modules of this package whose behaviour decides the weights."""
+MANIFEST = "training.json"
+
+
+def train(
+    lake: Lake,
+    training_set: TrainingSet,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    *,
+    on_step: OnStep | None = None,
+    root: str = "ml",
+) -> TrainedAdapter:
+    """Train the adapter of this training key, go on with it where it was killed, or return it if it is there.
+
+    Args:
+        lake: where the rows are and the adapter goes.
+        training_set: its ``train`` rows are learnt from.
+        spec: the model.
+        profile: sizes and hyperparameters.
+        on_step: called after each step, in this process (not under torchrun's other ranks).
+        root: folder of checkpoints and adapters; another one trains anew, as a replay must.
+
+    Raises:
+        DataError: fewer than two rows carry a weight.
+        BaseModelError: the base model is not there, or has none of the profile's LoRA targets.
+        TrainingError: the loss left the real numbers.
+    """
+    if spec.prompt_version != PROMPT_VERSION:
+        raise UserError(
+            f"model {spec.name} asks for prompt {spec.prompt_version!r}; this release has {PROMPT_VERSION!r}"
+        )
+    base = resolve(lake.settings, spec.base)
+    key = training_key(training_set, base, spec, profile)
+    found = find_trained(lake.store, training_set, key, root=root)
+    if found is not None:
+        log.info("adapter %s is there already", key[:12])
+        return found
+    job = (training_set, spec, profile, root)
+    with joined(profile, _companion, (lake.settings, *job)) as group:
+        _train(lake, *job, base, key, group, on_step)
+    trained = find_trained(lake.store, training_set, key, root=root)
+    assert trained is not None, "rank 0 writes the manifest before the group parts"
+    return trained
+
+
+def training_key(training_set: TrainingSet, base: BaseModel, spec: ModelSpec, profile: TrainingProfile) -> str:
+    """32 hex digits that name everything the weights depend on but the machine."""
+    parts = {
+        "training_set": training_set.training_set_id,
+        "base": base.digest,
+        "spec": {name: value for name, value in asdict(spec).items() if name != "base"},
+        "parameters": profile.training_parameters(),
+        "code": code_digest(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def code_digest() -> str:
+    """sha256 over the syntax of the modules that train; comments, docstrings and layout do not move it."""
+    total = hashlib.sha256()
+    for name in TRAINING_CODE:
+        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                node.body = [part for part in node.body if not _is_text(part)]
+        total.update(f"{name}\0{ast.dump(tree)}\n".encode())
+    return total.hexdigest()
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def find_trained(store: ObjectStore, training_set: TrainingSet, key: str, *, root: str = "ml") -> TrainedAdapter | None:
+    """The finished adapter of this key, if there is one."""
+    path = f"{root}/adapters/{key}"
+    if not store.exists(f"{path}/{MANIFEST}"):
+        return None
+    manifest = json.loads(store.read(f"{path}/{MANIFEST}"))
+    return TrainedAdapter(
+        model=training_set.model,
+        training_key=key,
+        training_set=training_set,
+        path=path,
+        digest=manifest["adapter_digest"],
+        base_digest=manifest["base_digest"],
+        steps=manifest["steps"],
+        train_loss=manifest["train_loss"],
+        tokens=manifest["tokens"],
+    )
+
+
+def read_manifest(store: ObjectStore, path: str) -> dict[str, Any]:
+    """``training.json`` of the adapter at ``path``: losses of every step, parameters, machine."""
+    manifest: dict[str, Any] = json.loads(store.read(f"{path.rstrip('/')}/{MANIFEST}"))
+    return manifest
+
+
+def _companion(rank: int, world: int, rendezvous: str, settings: Settings, *job: Any) -> None:
+    """What the processes other than rank 0 do."""
+    lake = open_lake(settings)
+    training_set, spec, profile, _ = job
+    base = resolve(settings, spec.base)
+    with member(rank, world, rendezvous) as group:
+        _train(lake, *job, base, training_key(training_set, base, spec, profile), group, None)
+
+
+def _train(
+    lake: Lake,
+    training_set: TrainingSet,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    root: str,
+    base: BaseModel,
+    key: str,
+    group: Group,
+    on_step: OnStep | None,
+) -> None:
+    rows = read_training_set(lake, training_set, "train")
+    with repeatable(profile):
+        checkpoints = Checkpoints(store=lake.store, folder=f"{root}/checkpoints/{key}", fingerprint=fingerprint(group))
+        model, examples, progress = fit(rows, base, profile, checkpoints, group=group, on_step=on_step)
+        if group.rank == 0:
+            report = _report(training_set, spec, profile, base, examples, progress, checkpoints)
+            _store(lake.store, f"{root}/adapters/{key}", adapter_files(model, base), report)
+            checkpoints.clear()
+        group.wait()
+
+
+def fit(
+    rows: pa.Table,
+    base: BaseModel,
+    profile: TrainingProfile,
+    checkpoints: Checkpoints,
+    *,
+    group: Group,
+    on_step: OnStep | None = None,
+) -> tuple[Any, Examples, Progress]:
+    """Train on these rows in this process; call it under ``models.runtime.repeatable``.
+
+    Returns:
+        The peft model, the tokenized examples and the progress with every step's loss.
+
+    Raises:
+        DataError: fewer than two rows carry a weight.
+        TrainingError: the loss left the real numbers.
+    """
+    model, tokenizer = load(base, dtype_of(profile, group.device), group.device)
+    examples = training_examples(rows, tokenizer, profile.max_tokens)
+    if len(examples) < 2:
+        raise DataError(
+            f"{len(examples)} of {len(rows)} training rows carry a weight; training needs two at least: "
+            "widen the window, or look at what was quarantined"
+        )
+    torch.manual_seed(profile.seed)
+    adapted = add_adapter(model, profile)
+    loop = Loop(adapted, examples, profile, group, int(tokenizer.pad_token_id))
+    return adapted, examples, loop.run(checkpoints, on_step)
+
+
+def _report(
+    training_set: TrainingSet,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    base: BaseModel,
+    examples: Examples,
+    progress: Progress,
+    checkpoints: Checkpoints,
+) -> dict[str, Any]:
+    tail = progress.losses[-max(1, len(progress.losses) // 10) :]
+    size = step_rows(profile, checkpoints.fingerprint["processes"])
+    order = endless_steps(examples.lengths, size, profile.seed)
+    return {
+        "training_set_id": training_set.training_set_id,
+        "base_digest": base.digest,
+        "spec": asdict(spec),
+        "profile": asdict(profile),
+        "code": code_digest(),
+        "machine": dict(checkpoints.fingerprint),
+        "rows": len(examples),
+        "steps": progress.step,
+        "tokens": progress.tokens,
+        "losses": list(progress.losses),
+        "train_loss": sum(tail) / len(tail),
+        "padding_waste": padding_waste(examples.lengths, [next(order) for _ in range(progress.step)]),
+    }
+
+
+def _store(store: ObjectStore, path: str, files: dict[str, bytes], report: dict[str, Any]) -> None:
+    """The manifest goes last: where it is, everything is."""
+    for name, data in files.items():
+        store.write(f"{path}/{name}", data)
+    report |= {"adapter_digest": hashlib.sha256(files[WEIGHTS]).hexdigest()}
+    store.write(f"{path}/{MANIFEST}", json.dumps(report, sort_keys=True, indent=1).encode())
