@@ -7,6 +7,7 @@ sets in the process's hash order), and the base is named by its digest rather th
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from models.spec import TrainingProfile
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel
 
 WEIGHTS = "adapter_model.safetensors"
@@ -31,7 +32,7 @@ def add_adapter(model: "PreTrainedModel", profile: TrainingProfile) -> "PeftMode
     Raises:
         BaseModelError: the base has none of ``profile.lora_targets``.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -41,7 +42,7 @@ def add_adapter(model: "PreTrainedModel", profile: TrainingProfile) -> "PeftMode
         target_modules=list(profile.lora_targets),
     )
     try:
-        return get_peft_model(model, config)
+        return _wrapped(model, config, "default")
     except ValueError as error:
         raise BaseModelError(f"the base model has none of lora_targets {profile.lora_targets}: {error}") from error
 
@@ -84,7 +85,7 @@ def attach(
         BaseModelError: the adapter was trained on another base.
         TamperedArtifact: its weights are not those of ``digest``.
     """
-    from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+    from peft import LoraConfig, PeftModel, set_peft_model_state_dict
     from safetensors.torch import load
 
     config = json.loads(store.read(f"{path.rstrip('/')}/{CONFIG}"))
@@ -92,13 +93,23 @@ def attach(
     data = store.read(f"{path.rstrip('/')}/{WEIGHTS}")
     if digest and hashlib.sha256(data).hexdigest() != digest:
         raise TamperedArtifact(f"{path}/{WEIGHTS} is not the file of digest {digest[:12]} that was recorded")
-    lora = LoraConfig.from_peft_type(**config)
+    lora = LoraConfig.from_peft_type(**config | {"base_model_name_or_path": None})
     if isinstance(model, PeftModel):
         model.add_adapter(name, lora)
     else:
-        model = get_peft_model(model, lora, adapter_name=name)
+        model = _wrapped(model, lora, name)
     set_peft_model_state_dict(model, load(data), adapter_name=name)
     return model.eval()
+
+
+def _wrapped(model: "PreTrainedModel", config: "LoraConfig", name: str) -> "PeftModel":
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        # peft 0.21.2 asks transformers 5 for an attribute that was renamed.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        wrapped: PeftModel = get_peft_model(model, config, adapter_name=name)
+    return wrapped
 
 
 def _check_base(named: Any, base: BaseModel, path: str) -> None:

@@ -151,7 +151,7 @@ class Loop:
             checkpoints.save(progress, self._state())
 
     def _state(self) -> dict[str, torch.Tensor]:
-        state = {}
+        state: dict[str, torch.Tensor] = {}
         for name, weight in self.weights.items():
             moments = self.optimizer.state[weight]
             state |= {f"weight.{name}": weight.detach(), f"step.{name}": moments["step"]}

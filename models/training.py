@@ -9,7 +9,7 @@ import ast
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,9 @@ def train(
     if found is not None:
         log.info("adapter %s is there already", key[:12])
         return found
-    job = (training_set, spec, profile, root)
-    with joined(profile, _companion, (lake.settings, *job)) as group:
-        _train(lake, *job, base, key, group, on_step)
+    job = _Job(training_set=training_set, spec=spec, profile=profile, root=root, base=base, key=key)
+    with joined(profile, _companion, (lake.settings, job)) as group:
+        _train(lake, job, group, on_step)
     trained = find_trained(lake.store, training_set, key, root=root)
     assert trained is not None, "rank 0 writes the manifest before the group parts"
     return trained
@@ -133,33 +133,35 @@ def read_manifest(store: ObjectStore, path: str) -> dict[str, Any]:
     return manifest
 
 
-def _companion(rank: int, world: int, rendezvous: str, settings: Settings, *job: Any) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """What every process of one training is told."""
+
+    training_set: TrainingSet
+    spec: ModelSpec
+    profile: TrainingProfile
+    root: str
+    base: BaseModel
+    key: str
+
+
+def _companion(rank: int, world: int, rendezvous: str, settings: Settings, job: _Job) -> None:
     """What the processes other than rank 0 do."""
     lake = open_lake(settings)
-    training_set, spec, profile, _ = job
-    base = resolve(settings, spec.base)
     with member(rank, world, rendezvous) as group:
-        _train(lake, *job, base, training_key(training_set, base, spec, profile), group, None)
+        _train(lake, job, group, None)
 
 
-def _train(
-    lake: Lake,
-    training_set: TrainingSet,
-    spec: ModelSpec,
-    profile: TrainingProfile,
-    root: str,
-    base: BaseModel,
-    key: str,
-    group: Group,
-    on_step: OnStep | None,
-) -> None:
-    rows = read_training_set(lake, training_set, "train")
-    with repeatable(profile):
-        checkpoints = Checkpoints(store=lake.store, folder=f"{root}/checkpoints/{key}", fingerprint=fingerprint(group))
-        model, examples, progress = fit(rows, base, profile, checkpoints, group=group, on_step=on_step)
+def _train(lake: Lake, job: _Job, group: Group, on_step: OnStep | None) -> None:
+    rows = read_training_set(lake, job.training_set, "train")
+    with repeatable(job.profile):
+        checkpoints = Checkpoints(
+            store=lake.store, folder=f"{job.root}/checkpoints/{job.key}", fingerprint=fingerprint(group)
+        )
+        model, examples, progress = fit(rows, job.base, job.profile, checkpoints, group=group, on_step=on_step)
         if group.rank == 0:
-            report = _report(training_set, spec, profile, base, examples, progress, checkpoints)
-            _store(lake.store, f"{root}/adapters/{key}", adapter_files(model, base), report)
+            report = _report(job, examples, progress, checkpoints)
+            _store(lake.store, f"{job.root}/adapters/{job.key}", adapter_files(model, job.base), report)
             checkpoints.clear()
         group.wait()
 
@@ -195,23 +197,15 @@ def fit(
     return adapted, examples, loop.run(checkpoints, on_step)
 
 
-def _report(
-    training_set: TrainingSet,
-    spec: ModelSpec,
-    profile: TrainingProfile,
-    base: BaseModel,
-    examples: Examples,
-    progress: Progress,
-    checkpoints: Checkpoints,
-) -> dict[str, Any]:
+def _report(job: _Job, examples: Examples, progress: Progress, checkpoints: Checkpoints) -> dict[str, Any]:
     tail = progress.losses[-max(1, len(progress.losses) // 10) :]
-    size = step_rows(profile, checkpoints.fingerprint["processes"])
-    order = endless_steps(examples.lengths, size, profile.seed)
+    size = step_rows(job.profile, checkpoints.fingerprint["processes"])
+    order = endless_steps(examples.lengths, size, job.profile.seed)
     return {
-        "training_set_id": training_set.training_set_id,
-        "base_digest": base.digest,
-        "spec": asdict(spec),
-        "profile": asdict(profile),
+        "training_set_id": job.training_set.training_set_id,
+        "base_digest": job.base.digest,
+        "spec": asdict(job.spec),
+        "profile": asdict(job.profile),
         "code": code_digest(),
         "machine": dict(checkpoints.fingerprint),
         "rows": len(examples),
