@@ -2,7 +2,7 @@
 
 Two entries are only as good as the state they meet, so the fold judges them and no writer has to hold a lock: a
 promotion counts only while the baseline it was judged against is still in production, and a rollout opens only while
-none is open. An entry that came too late stays in the history and changes nothing.
+none is open. A promotion that came too late stays in the history and only closes its rollout.
 """
 
 from collections.abc import Iterable
@@ -105,10 +105,9 @@ def _opened(state: ModelState, entry: Entry) -> ModelState:
 
 
 def _promoted(state: ModelState, entry: Entry) -> ModelState:
-    if entry.payload["baseline"] != state.baseline:
-        return state
     number = entry.payload["version"]
-    return replace(_closed(state, number), production=state.version(number))
+    closed = _closed(state, number)
+    return replace(closed, production=state.version(number)) if entry.payload["baseline"] == state.baseline else closed
 
 
 def _rolled_back(state: ModelState, entry: Entry) -> ModelState:

@@ -114,7 +114,7 @@ def sign_test(worse: int, better: int) -> float:
 
 
 def excess_limit(worse: int, better: int, pairs: int, *, confidence: float) -> float:
-    """Upper one-sided limit of the candidate's excess rate of bad events over ``pairs`` matched requests, at least one.
+    """Upper one-sided limit of the candidate's excess rate of bad events over ``pairs`` matched requests.
 
     The excess is the rate of candidate-only events less that of baseline-only ones; each has its exact limit (Clopper
     and Pearson 1934, Biometrika 26(4)) at half the error, so it holds for a dozen pairs as for a thousand.
@@ -122,7 +122,7 @@ def excess_limit(worse: int, better: int, pairs: int, *, confidence: float) -> f
     from scipy.stats import beta
 
     error = (1 - confidence) / 2
-    high = 1.0 if worse == pairs else float(beta.ppf(1 - error, worse + 1, pairs - worse))
+    high = 1.0 if worse >= pairs else float(beta.ppf(1 - error, worse + 1, pairs - worse))
     low = 0.0 if better == 0 else float(beta.ppf(error, better, pairs - better + 1))
     return high - low
 
@@ -130,7 +130,8 @@ def excess_limit(worse: int, better: int, pairs: int, *, confidence: float) -> f
 def _sums_by_user(scores: PairedScores) -> tuple[Floats, Floats]:
     """Sums of the difference (nats) and of the tokens, one element a user."""
     _, code = np.unique(scores.users, return_inverse=True)
-    return np.bincount(code, weights=scores.candidate - scores.baseline), np.bincount(code, weights=scores.tokens)
+    differences: Floats = np.bincount(code, weights=scores.candidate - scores.baseline).astype(np.float64)
+    return differences, np.bincount(code, weights=scores.tokens).astype(np.float64)
 
 
 def _standard_error(weights: Floats, differences: Floats, tokens: Floats) -> tuple[Floats, Floats]:

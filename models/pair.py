@@ -1,0 +1,76 @@
+"""A candidate and its baseline on one loaded base model: what evaluation, shadow and nothing else compare.
+
+Both sides share the base's weights and the tokenizer, so a difference between their scores comes from the adapters.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lake.lake import Lake
+from models.adapters import attach, using
+from models.base import load, resolve
+from models.dataset import Messages
+from models.prompt import render
+from models.spec import ModelSpec, TrainingProfile
+from models.state import BASE
+from models.types import ModelVersion, TrainedAdapter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two models to ask in turn; ``with pair.candidate() as model`` puts one of them in force."""
+
+    model: Any
+    tokenizer: "PreTrainedTokenizerBase"
+    has_baseline_adapter: bool
+
+    def candidate(self) -> AbstractContextManager[Any]:
+        """The candidate in force."""
+        return using(self.model, "candidate")
+
+    def baseline(self) -> AbstractContextManager[Any]:
+        """The version in production in force, or the bare base where nothing is."""
+        return using(self.model, "baseline" if self.has_baseline_adapter else None)
+
+
+def open_pair(
+    lake: Lake,
+    candidate: TrainedAdapter | ModelVersion,
+    baseline: ModelVersion | None,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+) -> Pair:
+    """Load the base with both adapters, on the GPU if there is one; the weights' digests are checked.
+
+    Raises:
+        BaseModelError: the base is not there, or an adapter was trained on another one.
+        TamperedArtifact: an adapter's weights are not those recorded.
+    """
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = profile.dtype if profile.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
+    base = resolve(lake.settings, spec.base)
+    loaded = load(base, dtype, device)
+    model: Any = attach(loaded.model, lake.store, candidate.path, name="candidate", base=base, digest=candidate.digest)
+    if baseline:
+        model = attach(model, lake.store, baseline.path, name="baseline", base=base, digest=baseline.digest)
+    return Pair(model=model, tokenizer=loaded.tokenizer, has_baseline_adapter=baseline is not None)
+
+
+def name_of(baseline: ModelVersion | None) -> str:
+    """``agents@v3``, or ``base`` where nothing is in production yet."""
+    return baseline.name if baseline else BASE
+
+
+def requests(rows: pa.Table) -> tuple[Sequence[Messages], list[str]]:
+    """Each row of a training set as the messages that serving would send, and the accepted answer to them."""
+    listed = rows.to_pylist()
+    return [render(row["agent_name"], row, row["user_query"]) for row in listed], [row["response"] for row in listed]

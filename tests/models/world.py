@@ -1,0 +1,88 @@
+"""A small lake in which models can be trained, judged and rolled out within seconds: a tiny base and one training set.
+
+The agents' answers follow a fixed policy, so a trained adapter is really better than the base; ``garbage`` answers to
+train on make one that is really worse. Users differ a little in how they ask.
+"""
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from lake.contracts.training_sets import TRAINING_SETS
+from lake.lake import Lake, open_lake
+from models.spec import ModelSpec, TrainingProfile
+from models.types import TrainingSet
+from settings import Settings, read_settings
+from tests.models.tiny import build_tiny
+
+CUT = datetime(2026, 11, 9, tzinfo=UTC)
+SPEC = ModelSpec()
+PROFILE = TrainingProfile(
+    name="tiny",
+    max_steps=40,
+    batch_size=16,
+    learning_rate=3e-2,
+    lora_rank=8,
+    lora_targets=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    max_tokens=128,
+    threads=1,
+    processes=1,
+    eval_rows=120,
+    shadow_requests=120,
+    shadow_generations=16,
+    max_new_tokens=4,
+)
+ANSWERS = {"bruno": "on it", "auditor": "all clear", "jamie": "see you", "mary-kay": "thank you"}
+ROWS, TEST_ROWS, USERS = 900, 260, 30
+
+
+def settings_with_tiny(folder: Path) -> Settings:
+    """Settings of a fresh lake whose base model is the tiny one."""
+    base = build_tiny(folder / "base")
+    return read_settings(home=folder / "home", lake="test", cache=folder / "cache", base_model=str(base))
+
+
+def lake_with_tiny(folder: Path) -> Lake:
+    return open_lake(settings_with_tiny(folder))
+
+
+def training_set(lake: Lake, name: str = "policy", *, garbage: bool = False, rows: int = ROWS) -> TrainingSet:
+    """Write a training set of this name; ``garbage`` makes its training answers noise and leaves the test ones."""
+    chance = random.Random(7)
+    split = rows - min(TEST_ROWS, rows // 2)
+    start = CUT - timedelta(minutes=rows)
+    listed = [_row(name, i, start, split, chance, garbage) for i in range(rows)]
+    schema = TRAINING_SETS.arrow_schema
+    plain = [{field.name: row.get(field.name) for field in schema} for row in listed]
+    version = lake.tables.append(TRAINING_SETS, pa.Table.from_pylist(plain, schema=schema), key=name)
+    return TrainingSet(
+        model=SPEC.name,
+        training_set_id=name,
+        table=version,
+        inputs=[],
+        cut=CUT,
+        split_at=start + timedelta(minutes=split),
+        train_rows=split,
+        test_rows=rows - split,
+    )
+
+
+def _row(name: str, i: int, start: datetime, split: int, chance: random.Random, garbage: bool) -> dict[str, object]:
+    agent = chance.choice(sorted(ANSWERS))
+    user = chance.randrange(USERS)
+    noise = "".join(chance.choice("XYZQ#%&") for _ in range(12))
+    spoilt = garbage and i < split
+    return {
+        "training_set_id": name,
+        "split": "train" if i < split else "test",
+        "interaction_id": f"i{i:05d}",
+        "timestamp": start + timedelta(minutes=i),
+        "agent_name": agent,
+        "user_id": f"user-{user}",
+        "user_query": f"hello {'please ' * (user % 3)}{chance.randrange(10)}",
+        "response": noise if spoilt else ANSWERS[agent] + "!" * (user % 4),
+        "error": False,
+        "weight": 0.0 if i % 17 == 0 else 1.0,
+    }
