@@ -5,12 +5,10 @@ hyperparameters with their seed, and a digest of the code that trains. An adapte
 ``ml/adapters/{training_key}/``; ``training.json`` is written last, so its presence means that the rest is complete.
 """
 
-import ast
 import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +20,7 @@ from lake.store import ObjectStore
 from models.adapters import WEIGHTS, adapter_files, add_adapter
 from models.base import BaseModel, load, resolve
 from models.checkpoints import Checkpoints, Progress
+from models.code import TRAINING_CODE, code_digest
 from models.dataset import Examples, endless_steps, padding_waste, training_examples
 from models.loop import Loop, OnStep, step_rows
 from models.prompt import PROMPT_VERSION
@@ -33,8 +32,6 @@ from settings import Settings
 
 log = logging.getLogger("fuelline.training")
 
-TRAINING_CODE = ("adapters", "dataset", "likelihood", "loop", "prompt", "runtime", "training")
-"""Modules of this package whose behaviour decides the weights."""
 MANIFEST = "training.json"
 
 
@@ -87,25 +84,9 @@ def training_key(training_set: TrainingSet, base: BaseModel, spec: ModelSpec, pr
         "base": base.digest,
         "spec": {name: value for name, value in asdict(spec).items() if name != "base"},
         "parameters": profile.training_parameters(),
-        "code": code_digest(),
+        "code": code_digest(*TRAINING_CODE),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def code_digest() -> str:
-    """sha256 over the syntax of the modules that train; comments, docstrings and layout do not move it."""
-    total = hashlib.sha256()
-    for name in TRAINING_CODE:
-        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                node.body = [part for part in node.body if not _is_text(part)]
-        total.update(f"{name}\0{ast.dump(tree)}\n".encode())
-    return total.hexdigest()
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def find_trained(store: ObjectStore, training_set: TrainingSet, key: str, *, root: str = "ml") -> TrainedAdapter | None:
@@ -206,7 +187,7 @@ def _report(job: _Job, examples: Examples, progress: Progress, checkpoints: Chec
         "base_digest": job.base.digest,
         "spec": asdict(job.spec),
         "profile": asdict(job.profile),
-        "code": code_digest(),
+        "code": code_digest(*TRAINING_CODE),
         "machine": dict(checkpoints.fingerprint),
         "rows": len(examples),
         "steps": progress.step,
