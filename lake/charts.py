@@ -1,0 +1,333 @@
+"""Charts and small pieces of HTML for decks and the report: strings that stand alone, without scripts or fetched files.
+
+Charts are SVG drawn by matplotlib through its object interface, so that nothing is global and nothing needs a display;
+the same numbers give the same bytes. Text stays text, set in the reader's own system font. Every function takes
+aggregates, never rows, and escapes what it is given.
+"""
+
+import html
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which the colour-blind tell apart, on white.
+BLUE, GREEN, ORANGE, RED, GREY = "#0072b2", "#009e73", "#e69f00", "#d55e00", "#8a94a6"
+INK, MUTED, LINE = "#1f2933", "#5b6776", "#e3e7ed"
+FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
+WIDTH = 7.4
+"""Inches; a figure is drawn at 72 points an inch and scales down with its page."""
+
+STYLE = f"""<style>
+.fl{{font:15px/1.55 {FONT};color:{INK};max-width:960px}}
+.fl h2{{font-size:20px;margin:0 0 12px}} .fl h3{{font-size:16px;margin:20px 0 8px}}
+.fl figure{{margin:16px 0;padding:16px 18px;background:#fff;border:1px solid {LINE};
+  border-radius:10px;break-inside:avoid}}
+.fl figcaption{{font-weight:600;margin-bottom:8px}}
+.fl figure svg{{display:block;width:100%;height:auto}}
+.fl dl{{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px;margin:16px 0}}
+.fl dl div{{background:#fff;border:1px solid {LINE};border-radius:10px;padding:10px 14px;break-inside:avoid}}
+.fl dt{{font-size:12.5px;color:{MUTED}}} .fl dd{{margin:2px 0 0;font-size:17px;font-weight:600;overflow-wrap:anywhere}}
+.fl .scroll{{overflow-x:auto;margin:16px 0}}
+.fl table{{border-collapse:collapse;width:100%;font-size:14px;background:#fff}}
+.fl th{{text-align:left;font-weight:600;font-size:12.5px;color:{MUTED};border-bottom:2px solid {LINE};padding:6px 12px}}
+.fl td{{border-bottom:1px solid {LINE};padding:6px 12px;overflow-wrap:anywhere}}
+.fl .number{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}}
+.fl p.note{{color:{MUTED};margin:10px 0}}
+</style>"""
+
+
+class Difference(Protocol):
+    """A score difference and its interval, for example ``models.types.ScoreDifference``."""
+
+    @property
+    def slice(self) -> str: ...
+    @property
+    def difference(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def deck(*parts: str) -> str:
+    """The parts as one styled block that stands alone, as a Flyte deck takes it."""
+    return f'{STYLE}<div class="fl">{"".join(parts)}</div>'
+
+
+def heading(text: str) -> str:
+    """A heading inside a deck or section."""
+    return f"<h3>{html.escape(text)}</h3>"
+
+
+def note(text: str) -> str:
+    """A quiet paragraph."""
+    return f'<p class="note">{html.escape(text)}</p>'
+
+
+def facts(values: Mapping[str, object]) -> str:
+    """Key figures side by side, one card each."""
+    cards = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(told(value))}</dd></div>" for name, value in values.items()
+    )
+    return f"<dl>{cards}</dl>"
+
+
+def table(rows: "Sequence[Mapping[str, object]] | pd.DataFrame") -> str:
+    """A table; a column that holds only numbers is set flush right. Columns are those of the first row."""
+    records: Sequence[Mapping[Any, object]] = rows if isinstance(rows, Sequence) else rows.to_dict("records")
+    if not records:
+        return note("Nothing to show.")
+    columns = list(records[0])
+    right = {name for name in columns if all(_is_number(row.get(name)) for row in records)}
+    mark = {name: ' class="number"' if name in right else "" for name in columns}
+    head = "".join(f"<th{mark[name]}>{html.escape(str(name))}</th>" for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td{mark[name]}>{html.escape(told(row.get(name)))}</td>" for name in columns) + "</tr>"
+        for row in records
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def told(value: object) -> str:
+    """A value as a person reads it: thousands apart, four significant digits, nothing for none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{int(value):,}"
+    if isinstance(value, float | np.floating):
+        real = float(value)
+        return f"{real:,.0f}" if abs(real) >= 10_000 else f"{real:.4g}"
+    return str(value)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool))
+
+
+def bars(
+    labels: Sequence[str],
+    values: Sequence[float],
+    title: str,
+    unit: str = "",
+    colors: Sequence[str] | str = BLUE,
+) -> str:
+    """Horizontal bars in the order given, each with its value; ``colors`` is one for all or one a bar."""
+    figure, axes = _axes(0.5 + 0.34 * max(1, len(labels)))
+    places = range(len(labels))
+    largest = max([*values, 0]) or 1
+    shades = colors if isinstance(colors, str) else list(colors)
+    axes.barh(places, values, height=0.62, color=shades)
+    for place, value in zip(places, values, strict=True):
+        axes.text(
+            value + largest * 0.012, place, f"{told(value)} {unit}".strip(), va="center", color=MUTED, fontsize=10
+        )
+    axes.set_yticks(places, labels=[str(label) for label in labels])
+    axes.set_xlim(0, largest * 1.22)
+    axes.invert_yaxis()
+    axes.set_xticks([])
+    _bare(axes, "left")
+    return _drawn(figure, title)
+
+
+def loss_curve(
+    steps: Sequence[int],
+    losses: Sequence[float],
+    smoothed: Sequence[float] | None = None,
+    title: str = "Training loss",
+    unit: str = "nats a response token",
+) -> str:
+    """Loss over steps, the raw values faint and ``smoothed`` strong (default: an exponential mean of the losses)."""
+    figure, axes = _axes(3.0)
+    strong = list(smoothed) if smoothed is not None else exponential_mean(losses)
+    axes.plot(steps, losses, color=BLUE, alpha=0.28, linewidth=1.2)
+    axes.plot(steps, strong, color=BLUE, linewidth=2.2)
+    if len(steps):
+        axes.plot(steps[-1:], strong[-1:], "o", color=BLUE, markersize=5)
+        axes.annotate(f"{strong[-1]:.3f}", (steps[-1], strong[-1]), (7, 0), textcoords="offset points", va="center")
+    axes.set_xlabel("step")
+    axes.set_ylabel(unit)
+    axes.margins(x=0.06)
+    _grid(axes, "y")
+    return _drawn(figure, title)
+
+
+def exponential_mean(values: Sequence[float], weight: float = 0.2) -> list[float]:
+    """Exponential moving mean, corrected for its start as Adam's moments are (Kingma and Ba 2015, section 3)."""
+    means, total = [], 0.0
+    for count, value in enumerate(values, start=1):
+        total += weight * (value - total)
+        means.append(total / (1 - (1 - weight) ** count))
+    return means
+
+
+def forest(
+    slices: Sequence[Difference],
+    title: str = "Score difference, candidate minus baseline",
+    unit: str = "nats a response token",
+) -> str:
+    """One line a slice: the difference with its interval about a zero line; left is better.
+
+    A slice shown better is green, one shown worse red, the rest grey. Where an interval has no bounds, that is said.
+    """
+    figure, axes = _axes(0.95 + 0.42 * max(1, len(slices)))
+    for place, one in enumerate(slices):
+        bounded = math.isfinite(one.low) and math.isfinite(one.high)
+        color = GREEN if bounded and one.high < 0 else RED if bounded and one.low > 0 else GREY
+        if bounded:
+            axes.plot([one.low, one.high], [place, place], color=color, linewidth=3, solid_capstyle="round")
+        axes.plot([one.difference], [place], "o", color=color, markersize=8, markeredgecolor="white")
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks(range(len(slices)), labels=[str(one.slice) for one in slices])
+    axes.set_ylim(len(slices) - 0.4, -0.6)
+    _symmetric(axes, slices)
+    for place, one in enumerate(slices):
+        axes.text(1.02, place, _interval(one), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
+    axes.set_xlabel(f"← better     {unit}     worse →")
+    _grid(axes, "x")
+    return _drawn(figure, title)
+
+
+def _symmetric(axes: "Axes", slices: Sequence[Difference]) -> None:
+    """Zero in view and the wider side ruling, so that no interval looks larger than it is."""
+    bounds = [value for one in slices for value in (one.difference, one.low, one.high) if math.isfinite(value)]
+    low, high = min([*bounds, 0.0]), max([*bounds, 0.0])
+    room = (high - low or 1.0) * 0.08
+    axes.set_xlim(low - room, max(high, (high - low) * 0.12) + room)
+
+
+def _interval(one: Difference) -> str:
+    if not (math.isfinite(one.low) and math.isfinite(one.high)):
+        return f"{one.difference:+.3f}  too few users"
+    return f"{one.difference:+.3f}  [{one.low:+.3f}, {one.high:+.3f}]"
+
+
+def distributions(
+    columns: Mapping[str, "np.ndarray[Any, Any]"], title: str = "Distributions", units: Mapping[str, str] | None = None
+) -> str:
+    """A small histogram a column, three a row; missing values are left out and counted."""
+    from matplotlib.figure import Figure
+
+    across, stated = 3, units or {}
+    down = max(1, math.ceil(len(columns) / across))
+    with _style():
+        figure = Figure(figsize=(WIDTH, 1.75 * down + 0.1), layout="constrained")
+        grid = figure.subplots(down, across, squeeze=False)
+        for axes, (name, values) in zip(grid.flat, columns.items(), strict=False):
+            _histogram(axes, name, np.asarray(values, dtype=np.float64), stated.get(name, ""))
+        for axes in list(grid.flat)[len(columns) :]:
+            axes.set_axis_off()
+    return _drawn(figure, title)
+
+
+def _histogram(axes: "Axes", name: str, values: "np.ndarray[Any, Any]", unit: str) -> None:
+    present = values[np.isfinite(values)]
+    axes.set_title(name, fontsize=10, loc="left", color=INK)
+    if present.size:
+        axes.hist(present, bins=min(24, max(6, int(math.sqrt(present.size)))), color=BLUE, alpha=0.85)
+    else:
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=MUTED)
+    missing = f"{values.size - present.size:,} missing" if present.size < values.size else ""
+    axes.set_xlabel(", ".join(part for part in (unit, missing) if part), fontsize=9)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=8.5)
+    axes.locator_params(axis="x", nbins=4)
+    _bare(axes, "bottom")
+
+
+def flow(counts: Mapping[str, int], title: str = "What became of the lines that landed") -> str:
+    """``landed`` on the left, parted into the others on the right (``committed``, ``quarantined``, ``duplicates``).
+
+    Bands keep a least width so that a few quarantined lines can be seen; the numbers are exact.
+    """
+    shades = {"committed": GREEN, "quarantined": RED, "duplicates": GREY}
+    parts = {name: count for name, count in counts.items() if name != "landed" and count}
+    figure, axes = _axes(2.3)
+    total = sum(parts.values()) or 1
+    shares = {name: max(count / total, 0.035) for name, count in parts.items()}
+    gap, left, right = 0.16, 1.0, 1.0 + 0.16 * (len(parts) - 1) / 2
+    axes.fill_between([0, 0.02], 1 - sum(shares.values()), 1, color=INK, linewidth=0)
+    axes.text(-0.02, 1 - sum(shares.values()) / 2, f"landed\n{counts.get('landed', total):,}", ha="right", va="center")
+    for name, share in shares.items():
+        _band(axes, left, right, share, shades.get(name, BLUE))
+        axes.text(1.02, right - share / 2, f"{name}  {parts[name]:,}", va="center")
+        left, right = left - share, right - share - gap
+    axes.set_xlim(-0.3, 1.55)
+    axes.set_axis_off()
+    return _drawn(figure, title)
+
+
+def _band(axes: "Axes", left: float, right: float, share: float, color: str) -> None:
+    along = np.linspace(0, 1, 60)
+    top = left + (right - left) * along**2 * (3 - 2 * along)
+    axes.fill_between(0.02 + 0.98 * along, top - share, top, color=color, alpha=0.75, linewidth=0)
+
+
+def _style() -> Any:
+    import matplotlib as mpl
+
+    return mpl.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "fuelline",
+            "text.parse_math": False,
+            "font.size": 10.5,
+            "text.color": INK,
+            "axes.labelcolor": MUTED,
+            "axes.edgecolor": GREY,
+            "axes.linewidth": 0.8,
+            "xtick.color": MUTED,
+            "ytick.color": INK,
+            "ytick.major.size": 0,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
+
+
+def _axes(height: float) -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    with _style():
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        return figure, figure.subplots()
+
+
+def _bare(axes: "Axes", keep: str) -> None:
+    for side in {"left", "right", "top", "bottom"} - {keep}:
+        axes.spines[side].set_visible(False)
+
+
+def _grid(axes: "Axes", axis: str) -> None:
+    axes.set_axisbelow(True)
+    axes.grid(axis=axis, color=LINE, linewidth=0.8)  # type: ignore[arg-type]
+    _bare(axes, "bottom" if axis == "y" else "none")
+
+
+def _drawn(figure: "Figure", title: str) -> str:
+    """The figure as HTML: one SVG without ids that could clash with another's, and the title as its caption."""
+    buffer = io.StringIO()
+    with _style():
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg).replace("'DejaVu Sans'", FONT)
+    caption = html.escape(title)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{caption}"', 1)
+    return f"<figure><figcaption>{caption}</figcaption>{_compact(svg.splitlines())}</figure>"
+
+
+def _compact(lines: Iterable[str]) -> str:
+    return "\n".join(stripped for line in lines if (stripped := line.strip()))
