@@ -5,12 +5,13 @@ the same numbers give the same bytes. Text stays text, set in the reader's own s
 aggregates, never rows, and escapes what it is given.
 """
 
+import functools
 import html
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol
 
 import numpy as np
 
@@ -43,6 +44,25 @@ STYLE = f"""<style>
 .fl .number{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}}
 .fl p.note{{color:{MUTED};margin:10px 0}}
 </style>"""
+
+
+RC: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fuelline",
+    "text.parse_math": False,
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": INK,
+    "ytick.major.size": 0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+P = ParamSpec("P")
 
 
 class Difference(Protocol):
@@ -115,6 +135,20 @@ def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool))
 
 
+def _styled(chart: Callable[P, str]) -> Callable[P, str]:
+    """Draw under our style: matplotlib reads it when a thing is made, so the whole chart has to stand under it."""
+
+    @functools.wraps(chart)
+    def drawn(*arguments: P.args, **named: P.kwargs) -> str:
+        import matplotlib as mpl
+
+        with mpl.rc_context(RC):  # type: ignore[arg-type]
+            return chart(*arguments, **named)
+
+    return drawn
+
+
+@_styled
 def bars(
     labels: Sequence[str],
     values: Sequence[float],
@@ -123,6 +157,8 @@ def bars(
     colors: Sequence[str] | str = BLUE,
 ) -> str:
     """Horizontal bars in the order given, each with its value; ``colors`` is one for all or one a bar."""
+    if not labels:
+        return note(f"{title}: none.")
     figure, axes = _axes(0.5 + 0.34 * max(1, len(labels)))
     places = range(len(labels))
     largest = max([*values, 0]) or 1
@@ -140,6 +176,7 @@ def bars(
     return _drawn(figure, title)
 
 
+@_styled
 def loss_curve(
     steps: Sequence[int],
     losses: Sequence[float],
@@ -171,6 +208,7 @@ def exponential_mean(values: Sequence[float], weight: float = 0.2) -> list[float
     return means
 
 
+@_styled
 def forest(
     slices: Sequence[Difference],
     title: str = "Score difference, candidate minus baseline",
@@ -193,7 +231,7 @@ def forest(
     _symmetric(axes, slices)
     for place, one in enumerate(slices):
         axes.text(1.02, place, _interval(one), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
-    axes.set_xlabel(f"← better     {unit}     worse →")
+    axes.set_xlabel(f"← better · {unit} · worse →")
     _grid(axes, "x")
     return _drawn(figure, title)
 
@@ -212,6 +250,7 @@ def _interval(one: Difference) -> str:
     return f"{one.difference:+.3f}  [{one.low:+.3f}, {one.high:+.3f}]"
 
 
+@_styled
 def distributions(
     columns: Mapping[str, "np.ndarray[Any, Any]"], title: str = "Distributions", units: Mapping[str, str] | None = None
 ) -> str:
@@ -220,13 +259,13 @@ def distributions(
 
     across, stated = 3, units or {}
     down = max(1, math.ceil(len(columns) / across))
-    with _style():
-        figure = Figure(figsize=(WIDTH, 1.75 * down + 0.1), layout="constrained")
-        grid = figure.subplots(down, across, squeeze=False)
-        for axes, (name, values) in zip(grid.flat, columns.items(), strict=False):
-            _histogram(axes, name, np.asarray(values, dtype=np.float64), stated.get(name, ""))
-        for axes in list(grid.flat)[len(columns) :]:
-            axes.set_axis_off()
+    figure = Figure(figsize=(WIDTH, 1.8 * down + 0.1), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.12)  # type: ignore[union-attr, call-arg]
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes, (name, values) in zip(grid.flat, columns.items(), strict=False):
+        _histogram(axes, name, np.asarray(values, dtype=np.float64), stated.get(name, ""))
+    for axes in list(grid.flat)[len(columns) :]:
+        axes.set_axis_off()
     return _drawn(figure, title)
 
 
@@ -237,6 +276,7 @@ def _histogram(axes: "Axes", name: str, values: "np.ndarray[Any, Any]", unit: st
         axes.hist(present, bins=min(24, max(6, int(math.sqrt(present.size)))), color=BLUE, alpha=0.85)
     else:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=MUTED)
+        axes.set_xticks([])
     missing = f"{values.size - present.size:,} missing" if present.size < values.size else ""
     axes.set_xlabel(", ".join(part for part in (unit, missing) if part), fontsize=9)
     axes.set_yticks([])
@@ -245,6 +285,7 @@ def _histogram(axes: "Axes", name: str, values: "np.ndarray[Any, Any]", unit: st
     _bare(axes, "bottom")
 
 
+@_styled
 def flow(counts: Mapping[str, int], title: str = "What became of the lines that landed") -> str:
     """``landed`` on the left, parted into the others on the right (``committed``, ``quarantined``, ``duplicates``).
 
@@ -273,34 +314,11 @@ def _band(axes: "Axes", left: float, right: float, share: float, color: str) -> 
     axes.fill_between(0.02 + 0.98 * along, top - share, top, color=color, alpha=0.75, linewidth=0)
 
 
-def _style() -> Any:
-    import matplotlib as mpl
-
-    return mpl.rc_context(
-        {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "fuelline",
-            "text.parse_math": False,
-            "font.size": 10.5,
-            "text.color": INK,
-            "axes.labelcolor": MUTED,
-            "axes.edgecolor": GREY,
-            "axes.linewidth": 0.8,
-            "xtick.color": MUTED,
-            "ytick.color": INK,
-            "ytick.major.size": 0,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-        }
-    )
-
-
 def _axes(height: float) -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 
-    with _style():
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        return figure, figure.subplots()
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _bare(axes: "Axes", keep: str) -> None:
@@ -317,8 +335,7 @@ def _grid(axes: "Axes", axis: str) -> None:
 def _drawn(figure: "Figure", title: str) -> str:
     """The figure as HTML: one SVG without ids that could clash with another's, and the title as its caption."""
     buffer = io.StringIO()
-    with _style():
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
