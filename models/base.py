@@ -79,15 +79,16 @@ def load(base: BaseModel, dtype: str = "float32", device: str = "cpu") -> Loaded
         BaseModelError: the files do not make a model.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _quiet():
+    with quiet():
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 base.path, dtype=_dtype(torch, dtype), local_files_only=True, attn_implementation="sdpa"
             )
             tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise _unusable(base.path, f"it cannot be loaded ({error})") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -150,7 +151,7 @@ def _dequantize(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _quiet():
+    with quiet():
         source: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
         model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **source)
         # Saved as it stands the model would claim to be quantized still.
@@ -192,7 +193,7 @@ def _file_digest(path: Path) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars of transformers while it reads a folder: progress is a log line here."""
     from transformers.utils import logging as chatter
 

@@ -5,6 +5,8 @@ Its tokenizer knows the 256 bytes and ChatML's two marks; its Llama has two laye
 
 from pathlib import Path
 
+from models.base import quiet
+
 MARKS = ("<|im_start|>", "<|im_end|>")
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -31,7 +33,7 @@ def build_tiny(folder: Path, *, seed: int = 0, hidden: int = 32) -> Path:
         eos_token_id=257,
         pad_token_id=257,
     )
-    with torch.random.fork_rng():
+    with quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
     _tokenizer().save_pretrained(folder)
