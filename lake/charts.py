@@ -1,6 +1,6 @@
-"""Charts and small pieces of HTML for decks and the report: strings that stand alone, without scripts or fetched files.
+"""Charts for decks and the report: HTML figures that stand alone, without scripts or fetched files.
 
-Charts are SVG drawn by matplotlib through its object interface, so that nothing is global and nothing needs a display;
+They are SVG drawn by matplotlib through its object interface, so that nothing is global and nothing needs a display;
 the same numbers give the same bytes. Text stays text, set in the reader's own system font. Every function takes
 aggregates, never rows, and escapes what it is given.
 """
@@ -10,41 +10,37 @@ import html
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol
 
 import numpy as np
 
+from lake.markup import (
+    BLUE,
+    FONT,
+    GREEN,
+    GREY,
+    INK,
+    LINE,
+    MUTED,
+    RED,
+    note,
+    told,
+)
+
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart, on white.
-BLUE, GREEN, ORANGE, RED, GREY = "#0072b2", "#009e73", "#e69f00", "#d55e00", "#8a94a6"
-INK, MUTED, LINE = "#1f2933", "#5b6776", "#e3e7ed"
-FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
+# A deck takes charts and the pieces of HTML between them from here.
+__all__ = [
+    *("bars", "distributions", "exponential_mean", "flow", "forest", "loss_curve"),
+    *("BLUE", "GREEN", "GREY", "INK", "LINE", "MUTED", "RED"),
+    *("deck", "facts", "heading", "note", "table"),
+]
+
 WIDTH = 7.4
 """Inches; a figure is drawn at 72 points an inch and scales down with its page."""
-
-STYLE = f"""<style>
-.fl{{font:15px/1.55 {FONT};color:{INK};max-width:960px}}
-.fl h2{{font-size:20px;margin:0 0 12px}} .fl h3{{font-size:16px;margin:20px 0 8px}}
-.fl figure{{margin:16px 0;padding:16px 18px;background:#fff;border:1px solid {LINE};
-  border-radius:10px;break-inside:avoid}}
-.fl figcaption{{font-weight:600;margin-bottom:8px}}
-.fl figure svg{{display:block;width:100%;height:auto}}
-.fl dl{{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px;margin:16px 0}}
-.fl dl div{{background:#fff;border:1px solid {LINE};border-radius:10px;padding:10px 14px;break-inside:avoid}}
-.fl dt{{font-size:12.5px;color:{MUTED}}} .fl dd{{margin:2px 0 0;font-size:17px;font-weight:600;overflow-wrap:anywhere}}
-.fl .scroll{{overflow-x:auto;margin:16px 0}}
-.fl table{{border-collapse:collapse;width:100%;font-size:14px;background:#fff}}
-.fl th{{text-align:left;font-weight:600;font-size:12.5px;color:{MUTED};border-bottom:2px solid {LINE};padding:6px 12px}}
-.fl td{{border-bottom:1px solid {LINE};padding:6px 12px;overflow-wrap:anywhere}}
-.fl .number{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}}
-.fl p.note{{color:{MUTED};margin:10px 0}}
-</style>"""
-
 
 RC: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -76,63 +72,6 @@ class Difference(Protocol):
     def low(self) -> float: ...
     @property
     def high(self) -> float: ...
-
-
-def deck(*parts: str) -> str:
-    """The parts as one styled block that stands alone, as a Flyte deck takes it."""
-    return f'{STYLE}<div class="fl">{"".join(parts)}</div>'
-
-
-def heading(text: str) -> str:
-    """A heading inside a deck or section."""
-    return f"<h3>{html.escape(text)}</h3>"
-
-
-def note(text: str) -> str:
-    """A quiet paragraph."""
-    return f'<p class="note">{html.escape(text)}</p>'
-
-
-def facts(values: Mapping[str, object]) -> str:
-    """Key figures side by side, one card each."""
-    cards = "".join(
-        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(told(value))}</dd></div>" for name, value in values.items()
-    )
-    return f"<dl>{cards}</dl>"
-
-
-def table(rows: "Sequence[Mapping[str, object]] | pd.DataFrame") -> str:
-    """A table; a column that holds only numbers is set flush right. Columns are those of the first row."""
-    records: Sequence[Mapping[Any, object]] = rows if isinstance(rows, Sequence) else rows.to_dict("records")
-    if not records:
-        return note("Nothing to show.")
-    columns = list(records[0])
-    right = {name for name in columns if all(_is_number(row.get(name)) for row in records)}
-    mark = {name: ' class="number"' if name in right else "" for name in columns}
-    head = "".join(f"<th{mark[name]}>{html.escape(str(name))}</th>" for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td{mark[name]}>{html.escape(told(row.get(name)))}</td>" for name in columns) + "</tr>"
-        for row in records
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def told(value: object) -> str:
-    """A value as a person reads it: thousands apart, four significant digits, nothing for none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "-"
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
-        return f"{int(value):,}"
-    if isinstance(value, float | np.floating):
-        real = float(value)
-        return f"{real:,.0f}" if abs(real) >= 10_000 else f"{real:.4g}"
-    return str(value)
-
-
-def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool))
 
 
 def _styled(chart: Callable[P, str]) -> Callable[P, str]:
@@ -341,10 +280,7 @@ def _drawn(figure: "Figure", title: str) -> str:
     svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
     svg = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg).replace("'DejaVu Sans'", FONT)
+    svg = "\n".join(stripped for line in svg.splitlines() if (stripped := line.strip()))
     caption = html.escape(title)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{caption}"', 1)
-    return f"<figure><figcaption>{caption}</figcaption>{_compact(svg.splitlines())}</figure>"
-
-
-def _compact(lines: Iterable[str]) -> str:
-    return "\n".join(stripped for line in lines if (stripped := line.strip()))
+    return f"<figure><figcaption>{caption}</figcaption>{svg}</figure>"
