@@ -24,7 +24,11 @@ from lake.markup import (
     LINE,
     MUTED,
     RED,
+    deck,
+    facts,
+    heading,
     note,
+    table,
     told,
 )
 
@@ -34,9 +38,24 @@ if TYPE_CHECKING:
 
 # A deck takes charts and the pieces of HTML between them from here.
 __all__ = [
-    *("bars", "distributions", "exponential_mean", "flow", "forest", "loss_curve"),
-    *("BLUE", "GREEN", "GREY", "INK", "LINE", "MUTED", "RED"),
-    *("deck", "facts", "heading", "note", "table"),
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "INK",
+    "LINE",
+    "MUTED",
+    "RED",
+    "bars",
+    "deck",
+    "distributions",
+    "exponential_mean",
+    "facts",
+    "flow",
+    "forest",
+    "heading",
+    "loss_curve",
+    "note",
+    "table",
 ]
 
 WIDTH = 7.4
