@@ -6,13 +6,18 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from lake.lake import Lake, open_lake
 from settings import Settings, read_settings
+
+# A loaded machine is slow, not wrong: no example has a deadline.
+hypothesis.settings.register_profile("fuelline", deadline=None)
+hypothesis.settings.load_profile("fuelline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def need_binary(request: pytest.FixtureRequest):
+def need_binary(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
     """Call it with a server's binary: returns its path, or skips (fails under ``--require-services``)."""
 
     def need(name: str, package: str) -> str:
