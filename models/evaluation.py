@@ -76,7 +76,11 @@ def evaluate(
         return _recorded(adapter, known.payload)
     rows = held_out_sample(lake, adapter.training_set, profile.eval_rows)
     agents = np.array(rows["agent_name"].to_pylist(), dtype=str)
-    scores = _score(open_pair(lake, adapter, baseline, spec, profile), rows, profile) if rows.num_rows else _no_scores()
+    scores = _no_scores()
+    if rows.num_rows:
+        log.info("scoring %d held-out rows under both models", rows.num_rows)
+        with open_pair(lake, adapter, baseline, spec, profile) as pair:
+            scores = paired_scores(pair, rows, profile.max_tokens)
     path = f"ml/evaluations/{adapter.model}/{key.removeprefix('judged:').replace(':', '/')}.parquet"
     lake.store.write(path, _parquet(rows, scores))
     overall, slices, judgement = judge(scores, agents, rule)
@@ -142,11 +146,6 @@ def paired_scores(pair: Pair, rows: pa.Table, max_tokens: int) -> PairedScores:
         tokens=candidate.tokens.astype(np.float64),
         users=np.array(rows["user_id"].to_pylist(), dtype=str),
     )
-
-
-def _score(pair: Pair, rows: pa.Table, profile: TrainingProfile) -> PairedScores:
-    log.info("scoring %d held-out rows under both models", rows.num_rows)
-    return paired_scores(pair, rows, profile.max_tokens)
 
 
 def _no_scores() -> PairedScores:

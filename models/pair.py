@@ -3,8 +3,8 @@
 Both sides share the base's weights and the tokenizer, so a difference between their scores comes from the adapters.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +40,17 @@ class Pair:
         return using(self.model, "baseline" if self.has_baseline_adapter else None)
 
 
+@contextmanager
 def open_pair(
     lake: Lake,
     candidate: TrainedAdapter | ModelVersion,
     baseline: ModelVersion | None,
     spec: ModelSpec,
     profile: TrainingProfile,
-) -> Pair:
+) -> Iterator[Pair]:
     """Load the base with both adapters, on the GPU if there is one; the weights' digests are checked.
+
+    Inside, torch computes as in training: with the profile's threads and deterministic kernels.
 
     Raises:
         BaseModelError: the base is not there, or an adapter was trained on another one.
@@ -55,14 +58,16 @@ def open_pair(
     """
     import torch
 
+    from models.runtime import dtype_of, repeatable
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = profile.dtype if profile.dtype != "auto" else "bfloat16" if device == "cuda" else "float32"
     base = resolve(lake.settings, spec.base)
-    loaded = load(base, dtype, device)
+    loaded = load(base, dtype_of(profile, device), device)
     model: Any = attach(loaded.model, lake.store, candidate.path, name="candidate", base=base, digest=candidate.digest)
     if baseline:
         model = attach(model, lake.store, baseline.path, name="baseline", base=base, digest=baseline.digest)
-    return Pair(model=model, tokenizer=loaded.tokenizer, has_baseline_adapter=baseline is not None)
+    with repeatable(profile):
+        yield Pair(model=model, tokenizer=loaded.tokenizer, has_baseline_adapter=baseline is not None)
 
 
 def name_of(baseline: ModelVersion | None) -> str:

@@ -31,7 +31,6 @@ class Replay:
     """Loss of that step, nats a response token; None where that training had ended before it."""
     replayed_loss: float | None = None
     differences: dict[str, str]
-    differences: dict[str, str]
     """What the bytes depend on and was another thing this time: ``then -> now`` by name."""
 
 

@@ -71,13 +71,13 @@ def compare(
     """Answer the recent requests with both versions and count."""
     training_set = load_version(lake, version.name).evaluation.adapter.training_set
     rows, fresh = recent_requests(lake, training_set, profile)
-    pair = open_pair(lake, version, baseline, spec, profile)
-    log.info("shadow: %d recent requests by likelihood", rows.num_rows)
-    scores = paired_scores(pair, rows, profile.max_tokens)
     answered = (
         rows.slice(max(0, rows.num_rows - profile.shadow_generations)) if profile.shadow_generations else rows[:0]
     )
-    candidate, held = _answers(pair, answered, profile)
+    log.info("shadow: %d recent requests by likelihood, %d by generation", rows.num_rows, answered.num_rows)
+    with open_pair(lake, version, baseline, spec, profile) as pair:
+        scores = paired_scores(pair, rows, profile.max_tokens)
+        candidate, held = _answers(pair, answered, profile)
     return weigh(scores, candidate, held, fresh, rule)
 
 
@@ -101,7 +101,6 @@ def _answers(pair: Pair, rows: pa.Table, profile: TrainingProfile) -> tuple[list
     if not rows.num_rows:
         return [], []
     messages, _ = requests(rows)
-    log.info("shadow: %d answers by both versions", rows.num_rows)
     with pair.candidate() as model:
         candidate = generate(model, pair.tokenizer, messages, max_new_tokens=profile.max_new_tokens)
     with pair.baseline() as model:

@@ -4,7 +4,10 @@ The agents' answers follow a fixed policy, so a trained adapter is really better
 train on make one that is really worse. Users differ a little in how they ask.
 """
 
+import functools
 import random
+import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import pyarrow as pa
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake, open_lake
 from models.spec import ModelSpec, TrainingProfile
-from models.types import TrainingSet
+from models.types import Evaluation, Judgement, ScoreDifference, TrainedAdapter, TrainingSet
 from settings import Settings, read_settings
 from tests.models.tiny import build_tiny
 
@@ -86,3 +89,38 @@ def _row(name: str, i: int, start: datetime, split: int, chance: random.Random, 
         "error": False,
         "weight": 0.0 if i % 17 == 0 else 1.0,
     }
+
+
+def trained(lake: Lake, name: str = "policy", *, garbage: bool = False) -> TrainedAdapter:
+    """The adapter trained on the training set of this name; really trained once a process, copied after that."""
+    from models.training import train
+
+    own = training_set(lake, name, garbage=garbage)
+    for key, data in _trained_objects(name, garbage):
+        lake.store.write(key, data)
+    return train(lake, own, SPEC, PROFILE)
+
+
+@functools.cache
+def _trained_objects(name: str, garbage: bool) -> tuple[tuple[str, bytes], ...]:
+    from models.training import train
+
+    with tempfile.TemporaryDirectory() as folder:
+        lake = lake_with_tiny(Path(folder))
+        adapter = train(lake, training_set(lake, name, garbage=garbage), SPEC, PROFILE)
+        return tuple((key, lake.store.read(key)) for key in lake.store.list(f"{adapter.path}/"))
+
+
+def shown_better(adapter: TrainedAdapter, *, key: str = "", baseline: str = "base") -> Evaluation:
+    """A judgement in the candidate's favour, for tests of what comes after it; ``key`` makes it another training's."""
+    overall = ScoreDifference(
+        slice="all", rows=100, users=30, candidate=1.0, baseline=1.5, difference=-0.5, low=-0.6, high=-0.4
+    )
+    return Evaluation(
+        model=adapter.model,
+        adapter=replace(adapter, training_key=key or adapter.training_key),
+        baseline=baseline,
+        judgement=Judgement.BETTER,
+        overall=overall,
+        agents=[],
+    )
