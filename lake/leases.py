@@ -1,7 +1,7 @@
-"""Leases: one object each, renewed by compare-and-swap, with a fencing number that grows with every new holder.
+"""Leases: one object each, renewed by compare-and-swap, with a fencing number that grows each time it is taken.
 
-A lease is not a ledger entry, because it is renewed every few seconds; every entry written under one carries its number.
-A dead holder's lease passes on when it expires. Clocks may differ: choose a time to live well above their skew.
+A lease is not a ledger entry, because it is renewed every few seconds; every entry written under one carries its
+number. A dead holder's lease passes on when it expires. Clocks may differ: choose a time to live well above their skew.
 """
 
 import json
@@ -41,10 +41,10 @@ class Leases:
         except ObjectMissing:
             return self._put(Lease(name=name, holder=holder, fence=1, ttl_s=ttl_s, expires=now, etag=""))
         held = json.loads(data)
-        mine = held["holder"] == holder
-        if not mine and datetime.fromisoformat(held["expires"]) > now:
+        live = datetime.fromisoformat(held["expires"]) > now
+        if live and held["holder"] != holder:
             return None
-        fence = held["fence"] if mine and held["expires"] else held["fence"] + 1
+        fence = held["fence"] + (0 if live else 1)
         return self._put(Lease(name=name, holder=holder, fence=fence, ttl_s=ttl_s, expires=now, etag=etag))
 
     def renew(self, lease: Lease) -> Lease:
@@ -76,7 +76,10 @@ class Leases:
 
     def _mine_after_lost_reply(self, lease: Lease, data: bytes) -> Lease | None:
         """The put may have taken effect although the store refused its repetition: then the bytes are ours."""
-        found, etag = self.store.read_versioned(_key(lease.name))
+        try:
+            found, etag = self.store.read_versioned(_key(lease.name))
+        except ObjectMissing:
+            return None
         if found != data:
             return None
         return replace(lease, expires=datetime.fromisoformat(json.loads(data)["expires"]), etag=etag)

@@ -1,8 +1,9 @@
 """The ledger: one append-only, hash-chained log for each model and source, one object an entry.
 
-State is a fold over it, so "what was in production on 3 November, and why?" has one exact answer. An entry is created with
-a conditional put, so of two writers one wins the sequence number and the other begins again. A reply of the store can be lost
-after the put took effect: the retry is then refused, and the writer knows its own entry by the nonce in it.
+State is a fold over it, so "what was in production on 3 November, and why?" has one exact answer. An entry is created
+with a conditional put, so of two writers one wins the sequence number and the other begins again. A reply of the store
+can be lost after the put took effect: the retry is then refused, and the writer knows its own entry by the nonce in it.
+Times never go back within a chain, whatever the writers' clocks say, so that "as of" is a cut through it.
 
 Checkpoints hold all entries up to a number in one object, so that reading a year of hourly entries takes one read and
 a few more. They are a cache: ``verify`` walks the entries themselves.
@@ -14,7 +15,6 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any
 
 from errors import LedgerBroken, ObjectExists, ObjectMissing
@@ -75,26 +75,28 @@ class Ledger:
         """Append an entry, or return the one that carries this key already (and write nothing).
 
         Raises:
-            ValueError: the payload is not plain JSON.
+            ValueError, TypeError: the payload is not plain JSON.
         """
         nonce = secrets.token_hex(16)
         while True:
             entries = self._catch_up(chain)
             if known := _with_key(entries, key):
                 return known
-            entry = Entry(
-                chain=chain,
-                seq=len(entries),
-                previous=entries[-1].digest if entries else GENESIS,
-                nonce=nonce,
-                time=self.clock(),
-                kind=kind,
-                key=key,
-                payload=dict(payload),
-                fence=fence,
+            entry = _plain(
+                Entry(
+                    chain=chain,
+                    seq=len(entries),
+                    previous=entries[-1].digest if entries else GENESIS,
+                    nonce=nonce,
+                    time=max([self.clock(), *(entry.time for entry in entries[-1:])]),
+                    kind=kind,
+                    key=key,
+                    payload=dict(payload),
+                    fence=fence,
+                )
             )
             if self._put(entry):
-                entries.append(entry)
+                _follow(entries, entry)
                 self._checkpoint(entries)
                 return entry
 
@@ -118,19 +120,20 @@ class Ledger:
     def verify(self, chain: str) -> int:
         """Walk the entries themselves, checkpoints too; return how many there are.
 
+        What the last entry says is held by nothing but a later checkpoint: give its digest to somebody else to notice
+        that the end was cut off or rewritten.
+
         Raises:
             LedgerBroken: an entry is missing, altered or out of order, or a checkpoint says otherwise.
         """
-        entries = [self._decoded(key) for key in self.store.list(f"ledger/{chain}/e")]
-        if entries and (entries[0].seq, entries[0].previous) != (0, GENESIS):
-            raise LedgerBroken(f"{chain}: the first entry there is number {entries[0].seq}")
-        for before, after in pairwise(entries):
-            if after.seq != before.seq + 1:
-                raise LedgerBroken(f"{chain}: entry {before.seq + 1} is missing")
-            if after.previous != before.digest:
-                raise LedgerBroken(f"{chain}: entry {before.seq} was altered after entry {after.seq} was written")
-        for key in self.store.list(f"ledger/{chain}/checkpoints/"):
-            kept = self._from_checkpoint(key)
+        checkpoints = {key: kept for key in self._checkpoints(chain) if (kept := self._from_checkpoint(key))}
+        entries: list[Entry] = []
+        names = [key for key in self.store.list(f"ledger/{chain}/e") if key.rpartition("/")[0] == f"ledger/{chain}"]
+        for key in names:
+            if key != _key(chain, len(entries)):
+                raise LedgerBroken(f"{chain}: entry {len(entries)} is missing, the next one there is {key}")
+            _follow(entries, self._entry(key))
+        for key, kept in checkpoints.items():
             if kept != entries[: len(kept)]:
                 raise LedgerBroken(f"{chain}: {key} differs from the entries it stands for")
         return len(entries)
@@ -138,17 +141,18 @@ class Ledger:
     def _catch_up(self, chain: str) -> list[Entry]:
         """All entries known so far, after reading those that were appended since the last look."""
         entries = self._read.setdefault(chain, [])
-        if not entries and (checkpoints := list(self.store.list(f"ledger/{chain}/checkpoints/"))):
-            entries.extend(self._from_checkpoint(checkpoints[-1]))
+        if not entries:
+            for key in self._checkpoints(chain)[::-1]:
+                if kept := self._from_checkpoint(key):
+                    entries.extend(kept)
+                    break
         while True:
             key = _key(chain, len(entries))
             try:
-                entry = _decode(key, self.store.read(key))
+                entry = self._entry(key)
             except ObjectMissing:
                 return entries
-            if entry.previous != (entries[-1].digest if entries else GENESIS):
-                raise LedgerBroken(f"{chain}: entry {entry.seq} does not follow the entry before it")
-            entries.append(entry)
+            _follow(entries, entry)
 
     def _put(self, entry: Entry) -> bool:
         """Create the entry's object; False if another writer has its number."""
@@ -156,26 +160,52 @@ class Ledger:
         try:
             self.store.create(key, entry.encode())
         except ObjectExists:
-            return self._decoded(key).nonce == entry.nonce
+            return self._entry(key).nonce == entry.nonce
         return True
 
+    def _entry(self, key: str) -> Entry:
+        entry = _decode(key, self.store.read(key))
+        if _key(entry.chain, entry.seq) != key:
+            raise LedgerBroken(f"{key} holds entry {entry.seq} of {entry.chain}")
+        return entry
+
     def _checkpoint(self, entries: list[Entry]) -> None:
+        """Keep all entries up to here in one object. Two writers of one number write the same bytes."""
         if len(entries) % CHECKPOINT_EVERY == 0:
             lines = b"\n".join(entry.encode() for entry in entries)
             self.store.write(f"ledger/{entries[0].chain}/checkpoints/{len(entries):012d}.jsonl", lines)
-            stale = list(self.store.list(f"ledger/{entries[0].chain}/checkpoints/"))[:-2]
-            for key in stale:
+            for key in self._checkpoints(entries[0].chain)[:-2]:
                 self.store.delete(key)
 
-    def _decoded(self, key: str) -> Entry:
-        return _decode(key, self.store.read(key))
+    def _checkpoints(self, chain: str) -> list[str]:
+        return list(self.store.list(f"ledger/{chain}/checkpoints/"))
 
     def _from_checkpoint(self, key: str) -> list[Entry]:
-        return [_decode(key, line) for line in self.store.read(key).splitlines()]
+        """The entries it holds, in their order; none if a newer one has replaced it since it was listed."""
+        entries: list[Entry] = []
+        try:
+            lines = self.store.read(key).split(b"\n")
+        except ObjectMissing:
+            return entries
+        for line in lines:
+            _follow(entries, _decode(key, line))
+        return entries
+
+
+def _follow(entries: list[Entry], entry: Entry) -> None:
+    """Put an entry at the end of its chain. Raises ``LedgerBroken`` if it does not belong there."""
+    if entry.seq != len(entries) or entry.previous != (entries[-1].digest if entries else GENESIS):
+        raise LedgerBroken(f"{entry.chain}: entry {entry.seq} does not follow entry {len(entries) - 1} as it stands")
+    entries.append(entry)
 
 
 def _key(chain: str, seq: int) -> str:
     return f"ledger/{chain}/e{seq:012d}.json"
+
+
+def _plain(entry: Entry) -> Entry:
+    """As it will be read back: lists for tuples, strings for keys."""
+    return Entry.decode(entry.encode())
 
 
 def _decode(key: str, data: bytes) -> Entry:

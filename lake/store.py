@@ -1,4 +1,4 @@
-"""The object store, over a folder or S3: seven verbs, of which the conditional ``create`` and ``replace`` carry the house.
+"""The object store: nine verbs over a folder or S3, of which the conditional ``create`` and ``replace`` carry the house.
 
 Nothing else in the project speaks S3 by hand. A key is a slash-separated relative path. Every write is atomic: a reader
 sees the whole object or none, and a kill leaves nothing under the key. An object's *etag* names one state of it.
@@ -13,13 +13,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
-from errors import ObjectChanged, ObjectExists, ObjectMissing, PeerError, SettingsError
+from errors import ObjectChanged, ObjectExists, ObjectMissing, SettingsError
 from settings import Settings
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 COPY_BYTES = 8 << 20
 SCRATCH = ".scratch"
@@ -78,15 +75,25 @@ def open_store(settings: Settings) -> ObjectStore:
         SettingsError: ``FUELLINE_STORE`` names a bucket that is not there or may not be read.
     """
     address = settings.store_address
-    return S3Store(address, settings) if address.startswith("s3://") else FolderStore(Path(address))
+    if not address.startswith("s3://"):
+        return FolderStore(Path(address))
+    from lake.s3 import S3Store
+
+    return S3Store(address, settings)
 
 
-def _checked(key: str) -> str:
+def checked(key: str) -> str:
     """Refuse keys that would leave the store or hide in it; they come from code, so this is an invariant."""
-    parts = key.split("/")
-    if key.startswith("/") or SCRATCH in parts or any(part in ("", ".", "..") for part in parts):
+    if not key or {"", ".", "..", SCRATCH}.intersection(key.split("/")):
         raise ValueError(f"not a key: {key!r}")
     return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """Refuse prefixes that would list what is outside the store. Empty, or the start of keys."""
+    if prefix:
+        checked(prefix.removesuffix("/"))
+    return prefix
 
 
 class FolderStore:
@@ -104,7 +111,7 @@ class FolderStore:
     def read(self, key: str) -> bytes:
         """See ``ObjectStore``."""
         try:
-            return (self.root / _checked(key)).read_bytes()
+            return (self.root / checked(key)).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise ObjectMissing(f"no object {key!r} in {self.address}") from None
 
@@ -115,7 +122,7 @@ class FolderStore:
 
     def exists(self, key: str) -> bool:
         """See ``ObjectStore``."""
-        return (self.root / _checked(key)).is_file()
+        return (self.root / checked(key)).is_file()
 
     def write(self, key: str, data: bytes) -> None:
         """See ``ObjectStore``."""
@@ -143,14 +150,14 @@ class FolderStore:
 
     def list(self, prefix: str) -> Iterator[str]:
         """See ``ObjectStore``."""
-        top = self.root / prefix if prefix.endswith("/") else (self.root / prefix).parent
+        top = self.root / checked_prefix(prefix).rpartition("/")[0]
         found = (Path(folder, name) for folder, _, names in os.walk(top) for name in names)
         keys = (path.relative_to(self.root).as_posix() for path in found if SCRATCH not in path.parts)
         yield from sorted(key for key in keys if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
         """See ``ObjectStore``."""
-        (self.root / _checked(key)).unlink(missing_ok=True)
+        (self.root / checked(key)).unlink(missing_ok=True)
 
     def upload(self, key: str, path: Path) -> None:
         """See ``ObjectStore``."""
@@ -161,10 +168,10 @@ class FolderStore:
         """See ``ObjectStore``."""
         if not self.exists(key):
             raise ObjectMissing(f"no object {key!r} in {self.address}")
-        shutil.copyfile(self.root / key, path)
+        shutil.copyfile(self.root / checked(key), path)
 
     def _target(self, key: str) -> Path:
-        target = self.root / _checked(key)
+        target = self.root / checked(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
@@ -208,135 +215,3 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-class S3Store:
-    """Objects in a bucket of any S3 service that honours ``If-None-Match`` and ``If-Match`` on a put (MinIO does).
-
-    A lost reply makes botocore send a put again, and then the winner of a ``create`` is told that it lost: whoever needs
-    to know carries a nonce in the data and reads it back, as the ledger does.
-    """
-
-    def __init__(self, address: str, settings: Settings) -> None:
-        self.address = address.rstrip("/")
-        self.bucket, _, prefix = self.address.removeprefix("s3://").partition("/")
-        self.prefix = prefix + "/" if prefix else ""
-        self.client = _s3_client(settings)
-        self._check_bucket()
-
-    def read(self, key: str) -> bytes:
-        """See ``ObjectStore``."""
-        return self.read_versioned(key)[0]
-
-    def read_versioned(self, key: str) -> tuple[bytes, str]:
-        """See ``ObjectStore``."""
-        with self._answers(key):
-            answer = self.client.get_object(**self._at(key))
-            return answer["Body"].read(), answer["ETag"]
-
-    def exists(self, key: str) -> bool:
-        """See ``ObjectStore``."""
-        try:
-            with self._answers(key):
-                self.client.head_object(**self._at(key))
-        except ObjectMissing:
-            return False
-        return True
-
-    def write(self, key: str, data: bytes) -> None:
-        """See ``ObjectStore``."""
-        with self._answers(key):
-            self.client.put_object(**self._at(key), Body=data)
-
-    def create(self, key: str, data: bytes) -> str:
-        """See ``ObjectStore``."""
-        with self._answers(key, precondition=ObjectExists):
-            return self.client.put_object(**self._at(key), Body=data, IfNoneMatch="*")["ETag"]
-
-    def replace(self, key: str, data: bytes, etag: str) -> str:
-        """See ``ObjectStore``."""
-        try:
-            with self._answers(key, precondition=ObjectChanged):
-                return self.client.put_object(**self._at(key), Body=data, IfMatch=etag)["ETag"]
-        except ObjectMissing as error:
-            raise ObjectChanged(str(error)) from error
-
-    def list(self, prefix: str) -> Iterator[str]:
-        """See ``ObjectStore``."""
-        with self._answers(prefix):
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self.prefix + prefix
-            )
-            for page in pages:
-                for item in page.get("Contents", []):
-                    yield item["Key"].removeprefix(self.prefix)
-
-    def delete(self, key: str) -> None:
-        """See ``ObjectStore``."""
-        with self._answers(key):
-            self.client.delete_object(**self._at(key))
-
-    def upload(self, key: str, path: Path) -> None:
-        """See ``ObjectStore``."""
-        with self._answers(key):
-            self.client.upload_file(str(path), self.bucket, self.prefix + _checked(key))
-
-    def download(self, key: str, path: Path) -> None:
-        """See ``ObjectStore``."""
-        with self._answers(key):
-            self.client.download_file(self.bucket, self.prefix + _checked(key), str(path))
-
-    def _at(self, key: str) -> dict[str, Any]:
-        return {"Bucket": self.bucket, "Key": self.prefix + _checked(key)}
-
-    def _check_bucket(self) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            self.client.head_bucket(Bucket=self.bucket)
-        except (ClientError, BotoCoreError) as error:
-            raise SettingsError(
-                f"FUELLINE_STORE: bucket {self.bucket!r} cannot be reached ({_reason(error)}). Check the bucket's name, "
-                "FUELLINE_S3_ENDPOINT (for example http://minio.forge.svc:9000) and the credentials"
-            ) from error
-
-    @contextlib.contextmanager
-    def _answers(self, key: str, precondition: type[PeerError] = ObjectChanged) -> Iterator[None]:
-        """Turn S3's answers into the store's own errors."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except (ClientError, BotoCoreError) as error:
-            reason = _reason(error)
-            where = f"{key!r} in {self.address}"
-            if reason in ("NoSuchKey", "404"):
-                raise ObjectMissing(f"no object {where}") from error
-            if reason in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409"):
-                raise precondition(f"S3 refused the conditional put of {where}") from error
-            raise PeerError(f"S3 failed for {where}: {reason}") from error
-
-
-def _reason(error: Exception) -> str:
-    answer: dict[str, Any] = getattr(error, "response", None) or {}
-    return str(answer.get("Error", {}).get("Code") or type(error).__name__)
-
-
-def _s3_client(settings: Settings) -> "S3Client":
-    import boto3
-    from botocore.config import Config
-
-    explicit = settings.s3_access_key.get_secret_value()
-    return boto3.client(
-        "s3",
-        endpoint_url=settings.s3_endpoint or None,
-        region_name=settings.s3_region,
-        aws_access_key_id=explicit or None,
-        aws_secret_access_key=settings.s3_secret_key.get_secret_value() or None,
-        config=Config(
-            retries={"mode": "standard", "max_attempts": 4},
-            connect_timeout=5,
-            read_timeout=60,
-            s3={"addressing_style": "path"} if settings.s3_endpoint else None,
-        ),
-    )

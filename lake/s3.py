@@ -1,0 +1,164 @@
+"""The object store over S3, for MinIO and any other service that honours conditional puts."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from errors import ObjectChanged, ObjectExists, ObjectMissing, PeerError, SettingsError
+from lake.store import checked, checked_prefix
+from settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONFLICTS = 20
+CONFLICT_PAUSE_S = 0.05
+
+
+class _UnderWay(PeerError):
+    """Another conditional put of the same key is under way."""
+
+
+class S3Store:
+    """Objects in a bucket of any S3 service that honours ``If-None-Match`` and ``If-Match`` on a put (MinIO does).
+
+    A lost reply makes botocore send a put again, and then the winner of a ``create`` is told that it lost: whoever
+    needs to know carries a nonce in the data and reads it back, as the ledger does.
+    """
+
+    def __init__(self, address: str, settings: Settings) -> None:
+        self.address = address.rstrip("/")
+        self.bucket, _, prefix = self.address.removeprefix("s3://").partition("/")
+        self.prefix = prefix + "/" if prefix else ""
+        self.client = _s3_client(settings)
+        self._check_bucket()
+
+    def read(self, key: str) -> bytes:
+        """See ``ObjectStore``."""
+        return self.read_versioned(key)[0]
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        """See ``ObjectStore``."""
+        with self._answers(key):
+            answer = self.client.get_object(**self._at(key))
+            return answer["Body"].read(), answer["ETag"]
+
+    def exists(self, key: str) -> bool:
+        """See ``ObjectStore``."""
+        try:
+            with self._answers(key):
+                self.client.head_object(**self._at(key))
+        except ObjectMissing:
+            return False
+        return True
+
+    def write(self, key: str, data: bytes) -> None:
+        """See ``ObjectStore``."""
+        with self._answers(key):
+            self.client.put_object(**self._at(key), Body=data)
+
+    def create(self, key: str, data: bytes) -> str:
+        """See ``ObjectStore``."""
+        return self._put_if(key, data, ObjectExists, IfNoneMatch="*")
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        """See ``ObjectStore``."""
+        try:
+            return self._put_if(key, data, ObjectChanged, IfMatch=etag)
+        except ObjectMissing as error:
+            raise ObjectChanged(str(error)) from error
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """See ``ObjectStore``."""
+        with self._answers(checked_prefix(prefix)):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self.prefix)
+
+    def delete(self, key: str) -> None:
+        """See ``ObjectStore``."""
+        with self._answers(key):
+            self.client.delete_object(**self._at(key))
+
+    def upload(self, key: str, path: Path) -> None:
+        """See ``ObjectStore``."""
+        with self._answers(key):
+            self.client.upload_file(str(path), self.bucket, self.prefix + checked(key))
+
+    def download(self, key: str, path: Path) -> None:
+        """See ``ObjectStore``."""
+        with self._answers(key):
+            self.client.download_file(self.bucket, self.prefix + checked(key), str(path))
+
+    def _put_if(self, key: str, data: bytes, refused: type[PeerError], **condition: Any) -> str:
+        """A conditional put. 409 says that another one is under way, and nothing yet of who wins: ask again."""
+        for _ in range(CONFLICTS):
+            try:
+                with self._answers(key, precondition=refused):
+                    return self.client.put_object(**self._at(key), Body=data, **condition)["ETag"]
+            except _UnderWay:
+                time.sleep(CONFLICT_PAUSE_S)
+        raise PeerError(f"S3 answered {CONFLICTS} times that another put of {key!r} in {self.address} is under way")
+
+    def _at(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self.bucket, "Key": self.prefix + checked(key)}
+
+    def _check_bucket(self) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except (ClientError, BotoCoreError) as error:
+            raise SettingsError(
+                f"FUELLINE_STORE: bucket {self.bucket!r} cannot be reached ({_reason(error)}). Check the bucket's "
+                "name, FUELLINE_S3_ENDPOINT (for example http://minio.forge.svc:9000) and the credentials"
+            ) from error
+
+    @contextlib.contextmanager
+    def _answers(self, key: str, precondition: type[PeerError] = ObjectChanged) -> Iterator[None]:
+        """Turn S3's answers into the store's own errors."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (ClientError, BotoCoreError, Boto3Error) as error:
+            reason = _reason(error)
+            where = f"{key!r} in {self.address}"
+            if reason in ("NoSuchKey", "404"):
+                raise ObjectMissing(f"no object {where}") from error
+            if reason in ("ConditionalRequestConflict", "409"):
+                raise _UnderWay(where) from error
+            if reason in ("PreconditionFailed", "412"):
+                raise precondition(f"S3 refused the conditional put of {where}") from error
+            raise PeerError(f"S3 failed for {where}: {reason}") from error
+
+
+def _reason(error: Exception) -> str:
+    answer: dict[str, Any] = getattr(error, "response", None) or {}
+    return str(answer.get("Error", {}).get("Code") or type(error).__name__)
+
+
+def _s3_client(settings: Settings) -> "S3Client":
+    import boto3
+    from botocore.config import Config
+
+    explicit = settings.s3_access_key.get_secret_value()
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint or None,
+        region_name=settings.s3_region,
+        aws_access_key_id=explicit or None,
+        aws_secret_access_key=settings.s3_secret_key.get_secret_value() or None,
+        config=Config(
+            retries={"mode": "standard", "max_attempts": 4},
+            connect_timeout=5,
+            read_timeout=60,
+            s3={"addressing_style": "path"} if settings.s3_endpoint else None,
+        ),
+    )
