@@ -1,13 +1,15 @@
 """The training join: for each entity row the feature values that production would have seen at its timestamp.
 
-A value may be used at time t if ``event_timestamp <= t`` (nothing from the future), ``created_timestamp <= t`` (nothing that
-was available only later) and ``event_timestamp >= t - ttl``; of those the newest counts, on equal event times the one created
-last. These are Feast's point-in-time semantics with ``filter_by_created_timestamp``, edges included, and Feast is the oracle in
-the tests; but every entity row comes out exactly once, and it costs about as much as one bare DuckDB ASOF join.
+A value may be used at time t if ``event_timestamp <= t`` (nothing from the future), ``created_timestamp <= t`` (nothing
+that was available only later) and ``event_timestamp >= t - ttl``; of those the newest counts, on equal event times the
+one created last. These are Feast's point-in-time semantics with ``filter_by_created_timestamp``, edges included, and
+Feast is the oracle in the tests; but every entity row comes out exactly once, and it costs about as much as one bare
+DuckDB ASOF join.
 
-An ASOF join takes one inequality, and there are two. Both hold once ``available = greatest(event, created)`` has passed. Where
-every row was created equally long after its event, as scheduled materialization does, the latest available row is the newest one
-and the join is direct. Otherwise (a back-fill, a recomputation) rows that are outdated on arrival are dropped first.
+An ASOF join takes one inequality, and there are two. Both hold once ``available = greatest(event, created)`` has
+passed. Where every row was created equally long after its event, as scheduled materialization does, the latest
+available row is the newest one and the join is direct. Otherwise (a back-fill, a recomputation) rows that are outdated
+on arrival are dropped first.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """The scheduled computation: rows that are missing up to now, from one pinned snapshot of the interactions.
 
-What is missing is found by looking, not remembered: the rows that the interactions call for, less those that are there. So a
-second run is a no-op, a late file fills its own gaps, and a crash needs no repair. A row that is there stays as it is, even where
-interactions arrived after it was computed: it is what production has seen.
+What is missing is found by looking, not remembered: the rows that the interactions call for, less those that are there.
+So a second run is a no-op, a late file fills its own gaps, and a crash needs no repair. A row that is there stays as it
+is, even where interactions arrived after it was computed: it is what production has seen.
 """
 
 import hashlib
@@ -30,8 +30,9 @@ def compute_features(lake: Lake, interactions: TableVersion, upto: datetime) -> 
 def compute_view(lake: Lake, view: View, interactions: TableVersion, upto: datetime) -> TableVersion:
     """Append the view's rows that are due by ``upto`` (``created_timestamp <= upto``) and missing.
 
-    ``created_timestamp`` is the window's end plus the schedule's delay, never the clock, so a back-fill sees what production
-    would have seen. Returns the version that holds the rows: of this call, or of the first call with these inputs.
+    ``created_timestamp`` is the window's end plus the schedule's delay, never the clock, so a back-fill sees what
+    production would have seen. Returns the version that holds the rows: of this call, or of the first call with these
+    inputs.
 
     Raises:
         DataError: there is no row to compute and none was ever computed.
@@ -44,8 +45,8 @@ def compute_view(lake: Lake, view: View, interactions: TableVersion, upto: datet
         if current := lake.tables.current(view.contract):
             return current
         raise DataError(
-            f"{view.contract.table}: no window is due by {upto.isoformat()}, so {interactions} yields no features; ingest older "
-            "interactions, or compute later"
+            f"{view.contract.table}: no window is due by {upto.isoformat()}, so {interactions} yields no features; "
+            "ingest older interactions, or compute later"
         )
     rows = _rows(lake, view, interactions, missing)
     log.info("%s: %d new rows from %s", view.contract.table, rows.num_rows, interactions)

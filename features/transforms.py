@@ -1,8 +1,10 @@
-"""The features' definitions, written once as Ibis expressions: DuckDB runs them here, Trino or Spark where a table outgrows it.
+"""The features' definitions, written once as Ibis expressions: DuckDB runs them here, Trino or Spark where a table
+outgrows it.
 
-A value at window end T uses only interactions with ``timestamp < T``. Ties are broken by rule, so equal inputs give equal rows.
-Engines have to run with their session in UTC, because ``truncate`` cuts days in the session's zone. Percentiles are by nearest
-rank: exact, and the same on every engine, where each engine's own quantile function interpolates or approximates differently.
+A value at window end T uses only interactions with ``timestamp < T``. Ties are broken by rule, so equal inputs give
+equal rows. Engines have to run with their session in UTC, because ``truncate`` cuts days in the session's zone.
+Percentiles are by nearest rank: exact, and the same on every engine, where each engine's own quantile function
+interpolates or approximates differently.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ ACTIVE_DAYS = 7
 
 
 def user_windows(interactions: "ibis.Table") -> "ibis.Table":
-    """Every (user_id, event_timestamp) that has a row: the midnights after each day with an interaction, for seven days."""
+    """Every (user_id, event_timestamp) that has a row: the seven midnights after each day with an interaction."""
     import ibis
 
     days = interactions.select("user_id", day=interactions.timestamp.truncate("D")).distinct()
@@ -28,7 +30,8 @@ def user_windows(interactions: "ibis.Table") -> "ibis.Table":
 def user_features(interactions: "ibis.Table", wanted: "ibis.Table") -> "ibis.Table":
     """The seven user features for each (user_id, event_timestamp) of ``wanted``, whose timestamps are midnights in UTC.
 
-    Interactions are counted by day first, and only the counts meet the windows: a back-fill never multiplies the raw rows.
+    Interactions are counted by day first, and only the counts meet the windows: a back-fill never multiplies the raw
+    rows.
     """
     import ibis
     from ibis import _
@@ -64,7 +67,7 @@ def agent_windows(interactions: "ibis.Table") -> "ibis.Table":
 
 
 def agent_features(interactions: "ibis.Table", wanted: "ibis.Table") -> "ibis.Table":
-    """The six agent features for each (agent_name, event_timestamp) of ``wanted``, whose timestamps are full hours in UTC."""
+    """The six agent features for each (agent_name, event_timestamp) of ``wanted``; timestamps are full hours, UTC."""
     import ibis
     import ibis.selectors as cs
     from ibis import _

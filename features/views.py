@@ -88,3 +88,6 @@ AGENT_FEATURES = View(
     time_column=AGENT_TIME,
 )
 VIEWS = (USER_FEATURES, AGENT_FEATURES)
+
+SERVICES = {"agents_v1": VIEWS}
+"""Feature services by name. A service never changes: another choice of features is another name."""

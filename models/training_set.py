@@ -1,7 +1,8 @@
-"""Training sets: interactions before a cut, the latest ratings known then, features as production saw them, split by time.
+"""Training sets: interactions before a cut, the latest ratings known then, features as production saw them, split by
+time.
 
-A set is rows of ``ml.training_sets`` under one id, the digest of all that changes them; the same inputs give the same id, and
-the second build writes nothing.
+A set is rows of ``ml.training_sets`` under one id, the digest of all that changes them; the same inputs give the same
+id, and the second build writes nothing.
 """
 
 import hashlib
@@ -58,7 +59,7 @@ def build_training_set(
     agents: Sequence[str] = (),
     feature_service: str = "",
     test_share: float = 0.2,
-    weights: Weights = Weights(),  # noqa: B008 - frozen
+    weights: Weights = Weights(),
 ) -> TrainingSet:
     """Join, weigh and split the interactions before ``cut`` (UTC), and keep them under their id.
 
@@ -156,14 +157,14 @@ def _split_at(timestamps: pa.ChunkedArray, test_share: float, source: str, agent
     of_agents = f" of {', '.join(agents)}" if agents else ""
     if rows < 2:
         raise DataError(
-            f"{source}: {rows} interactions{of_agents}; a training set needs at least 2, one to train and one to test on"
+            f"{source}: {rows} interactions{of_agents}; a training set needs at least 2, to train and to test on"
         )
     ordered = timestamps.take(pc.sort_indices(timestamps))
     split_at: datetime = ordered[min(int(rows * (1 - test_share)), rows - 1)].as_py().astimezone(UTC)
     if split_at == ordered[0].as_py():
         raise DataError(
-            f"{source}: no interaction{of_agents} lies before the split at {split_at.isoformat()}, so nothing is left to train on; "
-            f"{rows} interactions is too few, or they share one timestamp"
+            f"{source}: no interaction{of_agents} lies before the split at {split_at.isoformat()}, so nothing is "
+            f"left to train on; {rows} interactions is too few, or they share one timestamp"
         )
     return split_at
 
@@ -188,8 +189,8 @@ def _check_weights(rows: pa.Table, interactions: TableVersion) -> None:
         of_split = rows.filter(pc.equal(rows["split"], split))
         if not pc.any(pc.greater(of_split["weight"], 0)).as_py():
             raise DataError(
-                f"{interactions}: all {of_split.num_rows} rows of the {split} split weigh nothing (failed calls, thumbs down); "
-                "wait for more interactions"
+                f"{interactions}: all {of_split.num_rows} rows of the {split} split weigh nothing (failed calls, "
+                "thumbs down); wait for more interactions"
             )
 
 

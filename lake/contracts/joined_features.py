@@ -1,7 +1,8 @@
-"""The feature columns as they stand beside an interaction: in a training row, in a logged prediction, in the online answer.
+"""The feature columns as they stand beside an interaction: in a training row, in a logged prediction, in the online
+answer.
 
-Derived from the feature contracts, so that a new feature is declared once. The user's features keep their own names (the prompt
-knows them by these), the agent's are prefixed with ``agent_``; all may be missing, so all may be null.
+Derived from the feature contracts, so that a new feature is declared once. The user's features keep their own names
+(the prompt knows them by these), the agent's are prefixed with ``agent_``; all may be missing, so all may be null.
 """
 
 import pyarrow as pa

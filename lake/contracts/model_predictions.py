@@ -1,7 +1,7 @@
 """What a model was given and which version answered: the contract of ``processed.model_predictions``."""
 
 from lake.contracts.agent_interactions import NAME_CHARACTERS
-from lake.contracts.base import Classification, Contract, Field, Model, OptionalInt, Timestamp
+from lake.contracts.base import Classification, Contract, Field, OptionalInt, Timestamp
 from lake.contracts.joined_features import JoinedFeatures
 
 

@@ -1,0 +1,107 @@
+"""Online features: pushed from pinned snapshots into Feast's online store, read for one request by one function.
+
+The gateway and the tests read through the same code. Feast serves values of any age, so the age is checked here: older
+than the view's TTL is missing, exactly as in the training join.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from features.engine import connect
+from features.repo import open_feature_store
+from features.views import AGENT_FEATURES, CREATED_TIMESTAMP, EVENT_TIMESTAMP, USER_FEATURES, VIEWS, View
+from lake.lake import Lake
+from lake.versions import TableVersion
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from feast import FeatureStore
+
+log = logging.getLogger("fuelline.features")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnlineFeatures:
+    """What is known of a user and an agent at one instant; None where a value is missing or has outlived its TTL.
+
+    Names, units and definitions are those of ``lake.contracts.joined_features``.
+    """
+
+    user_event_timestamp: datetime | None = None
+    total_queries: int | None = None
+    queries_last_7d: int | None = None
+    queries_last_24h: int | None = None
+    avg_query_length: float | None = None
+    most_used_agent: str | None = None
+    error_rate: float | None = None
+    avg_latency_ms: float | None = None
+    agent_event_timestamp: datetime | None = None
+    agent_requests_per_hour: int | None = None
+    agent_latency_p50_ms: float | None = None
+    agent_latency_p95_ms: float | None = None
+    agent_error_rate: float | None = None
+    agent_token_usage_rate: float | None = None
+    agent_uptime_percentage: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Materialization:
+    """What one materialization pushed."""
+
+    as_of: datetime
+    users: int
+    """Users whose values are in the online store as of then."""
+    agents: int
+
+
+def materialize(
+    lake: Lake, users: TableVersion, agents: TableVersion, as_of: datetime, store: "FeatureStore | None" = None
+) -> Materialization:
+    """Push the newest value per entity that was available at ``as_of`` and has not outlived its TTL.
+
+    Pushing the same again changes nothing. Run it with a later ``as_of`` each time: Redis keeps the newer of two
+    values, SQLite the last written.
+    """
+    opened = store or open_feature_store(lake.settings)
+    pushed = {}
+    for view, version in ((USER_FEATURES, users), (AGENT_FEATURES, agents)):
+        rows = newest_rows(lake, view, version, as_of)
+        pushed[view.name] = rows.num_rows
+        if rows.num_rows:
+            opened.write_to_online_store(view.name, df=rows.to_pandas())
+        log.info("%s: %d entities online as of %s", view.name, rows.num_rows, as_of.isoformat())
+    return Materialization(as_of=as_of, users=pushed[USER_FEATURES.name], agents=pushed[AGENT_FEATURES.name])
+
+
+def newest_rows(lake: Lake, view: View, version: TableVersion, as_of: datetime) -> "pa.Table":
+    """The newest row per entity among those available at ``as_of`` and within the TTL."""
+    where = f"{EVENT_TIMESTAMP} >= '{(as_of - view.ttl).isoformat()}' and {CREATED_TIMESTAMP} <= '{as_of.isoformat()}'"
+    connection = connect()
+    connection.register("usable", lake.tables.read(version, where=where))
+    latest = f"PARTITION BY {view.entity} ORDER BY {EVENT_TIMESTAMP} DESC, {CREATED_TIMESTAMP} DESC"
+    return connection.sql(f"FROM usable QUALIFY row_number() OVER ({latest}) = 1").to_arrow_table()
+
+
+def read_online(store: "FeatureStore", user_id: str, agent_name: str, as_of: datetime) -> OnlineFeatures:
+    """Both views' values for one request at ``as_of`` (UTC), in one round trip.
+
+    A value is given where it was available at ``as_of`` by schedule and is within its TTL; otherwise it is None.
+    """
+    refs = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
+    answer = store.get_online_features(
+        refs, [{USER_FEATURES.entity: user_id, AGENT_FEATURES.entity: agent_name}], full_feature_names=True
+    ).proto
+    found = dict(zip(answer.metadata.feature_names.val, answer.results, strict=True))
+    values: dict[str, object] = {}
+    for view in VIEWS:
+        for name in view.features:
+            vector = found[f"{view.name}__{name}"]
+            event = vector.event_timestamps[0].ToDatetime(tzinfo=UTC)
+            if not event + view.delay <= as_of <= event + view.ttl:
+                continue
+            values[view.time_column] = event
+            kind = vector.values[0].WhichOneof("val")
+            values[view.prefix + name] = getattr(vector.values[0], kind) if kind else None
+    return OnlineFeatures(**values)  # type: ignore[arg-type]
