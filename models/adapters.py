@@ -9,7 +9,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from errors import BaseModelError, TamperedArtifact
@@ -122,11 +122,13 @@ def _check_base(named: Any, base: BaseModel, path: str) -> None:
 
 @contextmanager
 def using(model: "PreTrainedModel | PeftModel", name: str | None) -> "Iterator[PreTrainedModel | PeftModel]":
-    """The model with one of its attached adapters merged into its weights, or as its base (``None``).
+    """The model with one of its attached adapters in force, or as its base (``None``).
 
-    Merged, an adapter costs nothing per token. On leaving, the base's weights are those of before, bit for bit: they
-    are put back, not computed back.
+    In float32 the adapter is merged into the weights, where it costs nothing per token; on leaving, the base's weights
+    are those of before, bit for bit: they are put back, not computed back. In bfloat16 it stays beside them, because
+    rounding the sum would lose part of a small adapter.
     """
+    import torch
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
@@ -138,7 +140,10 @@ def using(model: "PreTrainedModel | PeftModel", name: str | None) -> "Iterator[P
         with model.disable_adapter():
             yield model
         return
-    with _merged(model, name):
+    if name not in model.peft_config:
+        raise ValueError(f"no adapter named {name!r} is attached")
+    model.set_adapter(name)
+    with _merged(model, name) if model.dtype == torch.float32 else nullcontext():
         yield model
 
 
@@ -146,11 +151,8 @@ def using(model: "PreTrainedModel | PeftModel", name: str | None) -> "Iterator[P
 def _merged(model: "PeftModel", name: str) -> Iterator[None]:
     from peft.tuners.lora import LoraLayer
 
-    if name not in model.peft_config:
-        raise ValueError(f"no adapter named {name!r} is attached")
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     before = [layer.get_base_layer().weight.data for layer in layers]
-    model.set_adapter(name)
     try:
         for layer, weight in zip(layers, before, strict=True):
             layer.get_base_layer().weight.data = weight.clone()
