@@ -14,7 +14,8 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 RUN_READY := $(VENV)/ready-run-$(KEY)
 DEV_READY := $(VENV)/ready-dev-$(KEY)
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+# Python compiles what it imports, when it does; to compile all of 28,000 modules here takes more than a minute.
+PIP := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt
 
 # The built-in sample and anybody's own logs never share a lake: a folder's lake is named after it and its full path.
 SAMPLE := .fuelline/sample-logs
