@@ -1,7 +1,9 @@
 """Scores of given responses and greedy answers: equal to the plain way, and the base unharmed by switching adapters."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from errors import BaseModelError, TamperedArtifact
 from lake.store import FolderStore
 from models.adapters import WEIGHTS, adapter_files, add_adapter, attach, using
 from models.base import BaseModel, load, resolve
-from models.dataset import prompt_tokens, turn_end
+from models.dataset import Messages, prompt_tokens, turn_end
 from models.likelihood import generate, response_nll
 from models.prompt import render
 from models.spec import smoke
@@ -23,7 +25,7 @@ RESPONSES = ["yes", "", "perhaps ☕ later", "no"]
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -47,7 +49,7 @@ def stored_adapter(store: FolderStore, base: BaseModel, name: str, seed: int) ->
     return f"ml/adapters/{name}"
 
 
-def naive_nll(model, tokenizer, messages, response) -> float:
+def naive_nll(model: Any, tokenizer: Any, messages: Messages, response: str) -> float:
     """One row at a time, logits everywhere."""
     prompt = prompt_tokens([messages], tokenizer)[0]
     answer = tokenizer(response, add_special_tokens=False)["input_ids"] + turn_end(tokenizer)

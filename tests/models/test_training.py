@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,8 @@ SPEC = ModelSpec()
 PROFILE = replace(
     smoke(), batch_size=4, max_steps=6, epochs=3.0, threads=1, checkpoint_every=2, max_tokens=128, lora_dropout=0.1
 )
+
+OneStep = Callable[..., tuple[dict[str, torch.Tensor], float]]
 
 
 class Killed(BaseException):
@@ -91,7 +94,7 @@ def files(lake: Lake, adapter: TrainedAdapter) -> dict[str, bytes]:
     return {key.rpartition("/")[2]: lake.store.read(key) for key in lake.store.list(f"{adapter.path}/")}
 
 
-def killed_after(step: int):
+def killed_after(step: int) -> Callable[[StepMetrics], None]:
     def hook(metrics: StepMetrics) -> None:
         if metrics.step == step:
             raise Killed
@@ -214,8 +217,8 @@ def test_the_key_holds_what_changes_the_weights_and_nothing_else(settings: Setti
     lake = open_lake(settings)
     rows, base = some_rows(lake), resolve(settings)
 
-    def key(spec: ModelSpec = SPEC, **changes: object) -> str:
-        return training_key(rows, base, spec, replace(PROFILE, **changes))  # type: ignore[arg-type]
+    def key(spec: ModelSpec = SPEC, **changes: Any) -> str:
+        return training_key(rows, base, spec, replace(PROFILE, **changes))
 
     assert key() == key(checkpoint_every=1, eval_rows=7, name="other") == key(spec=replace(SPEC, base="elsewhere"))
     others = [key(seed=1), key(learning_rate=0.5), key(threads=2), key(spec=replace(SPEC, features="agents_v2"))]
@@ -223,10 +226,10 @@ def test_the_key_holds_what_changes_the_weights_and_nothing_else(settings: Setti
 
 
 @pytest.fixture
-def one_step(settings: Settings) -> Callable:
+def one_step(settings: Settings) -> OneStep:
     """Run one step of these rows; the adapter's weights after it and the step's loss."""
 
-    def run(rows: list[dict], **changes: object) -> tuple[dict[str, torch.Tensor], float]:
+    def run(rows: list[dict[str, Any]], **changes: Any) -> tuple[dict[str, torch.Tensor], float]:
         profile = replace(PROFILE, max_steps=1, epochs=9.0, lora_dropout=0.0, warmup_share=0.0, **changes)
         lake = open_lake(settings)
         with repeatable(profile):
@@ -241,7 +244,7 @@ def one_step(settings: Settings) -> Callable:
     return run
 
 
-def row(query: str, response: str, weight: float = 1.0) -> dict:
+def row(query: str, response: str, weight: float = 1.0) -> dict[str, Any]:
     return {"agent_name": "bruno", "user_query": query, "response": response, "weight": weight}
 
 
@@ -252,21 +255,21 @@ def largest_difference(first: dict[str, torch.Tensor], second: dict[str, torch.T
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
-def test_accumulated_gradients_equal_the_larger_batchs(one_step) -> None:
+def test_accumulated_gradients_equal_the_larger_batchs(one_step: OneStep) -> None:
     whole, loss = one_step(ROWS, batch_size=8, gradient_accumulation=1)
     parts, loss_of_parts = one_step(ROWS, batch_size=2, gradient_accumulation=4)
     assert loss_of_parts == pytest.approx(loss, rel=1e-5)
     assert largest_difference(whole, parts) < 0.02 * PROFILE.learning_rate
 
 
-def test_rows_of_weight_zero_change_nothing(one_step) -> None:
+def test_rows_of_weight_zero_change_nothing(one_step: OneStep) -> None:
     plain, loss = one_step(ROWS, batch_size=8)
     more, same_loss = one_step([*ROWS, row("loud", "WRONG" * 9, weight=0.0)], batch_size=8)
     assert same_loss == loss
     assert largest_difference(plain, more) == 0.0
 
 
-def test_the_loss_is_the_weighted_mean_over_response_tokens_only(settings: Settings, one_step) -> None:
+def test_the_loss_is_the_weighted_mean_over_response_tokens_only(settings: Settings, one_step: OneStep) -> None:
     from models.likelihood import examples_nll
 
     model, tokenizer = load(resolve(settings))
@@ -276,7 +279,7 @@ def test_the_loss_is_the_weighted_mean_over_response_tokens_only(settings: Setti
     assert one_step(ROWS, batch_size=8)[1] == pytest.approx(expected, rel=1e-5)
 
 
-def test_heavier_rows_pull_harder(one_step) -> None:
+def test_heavier_rows_pull_harder(one_step: OneStep) -> None:
     def loss(weight: float) -> float:
         return one_step([row("q", "aaaa", weight), row("q", "~~~~~~~~", 1.0)], batch_size=2)[1]
 
