@@ -5,7 +5,9 @@ examples the rest of them would be most of the work. A hook on the output layer 
 forward, with whatever scaling or capping of logits it has, stays in force.
 """
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,10 @@ from models.dataset import Batch, Examples, Messages, by_length, collate, prompt
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger("fuelline.models")
+
+LOG_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,12 +82,23 @@ def examples_nll(
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for rows in by_length(examples.lengths, batch_tokens):
+        for rows in _with_progress(by_length(examples.lengths, batch_tokens), len(examples)):
             batch = collate(examples, rows, _pad(tokenizer))
             nll = token_nll(model, batch).double().cpu().numpy()
             nll_sum[rows] = np.bincount(batch.rows, weights=nll, minlength=len(rows))
     model.train(was_training)
     return Likelihoods(nll_sum=nll_sum, tokens=examples.response_lengths)
+
+
+def _with_progress(batches: Sequence[np.ndarray], total: int) -> Iterator[np.ndarray]:
+    """The batches, and a log line every few seconds while they are worked off."""
+    done, logged = 0, time.monotonic()
+    for rows in batches:
+        yield rows
+        done += len(rows)
+        if time.monotonic() - logged > LOG_SECONDS and done < total:
+            logged = time.monotonic()
+            log.info("scored %d of %d rows", done, total)
 
 
 def token_nll(model: Any, batch: Batch) -> "torch.Tensor":
