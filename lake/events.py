@@ -1,0 +1,96 @@
+"""Ledger entries in words: one line of evidence an entry, for the history, the lineage and the report.
+
+It knows the payloads by their names alone, because the ledger outlives the code that wrote it: an unknown kind, or a
+payload of another shape, is told as it stands.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lake.ledger import Entry
+
+UNIT = "nats a response token"
+CLOSING = ("promoted", "rejected", "inconclusive", "rolled_back")
+"""Kinds that end a rollout."""
+SHORT = 8
+"""Hex digits of a digest that a person is shown."""
+
+
+def evidence(entry: Entry) -> str:
+    """Why or with what the thing happened, in one line."""
+    teller = _TELLERS.get(entry.kind, _plain)
+    try:
+        return teller(entry.payload)
+    except (KeyError, TypeError, ValueError):
+        return _plain(entry.payload)
+
+
+def difference(fields: Mapping[str, Any]) -> str:
+    """A score difference with its interval: ``-0.312 [-0.360, -0.251]``."""
+    value, low, high = (float(fields[name]) for name in ("difference", "low", "high"))
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def version_name(entry: Entry) -> str:
+    """``agents@v3`` where the entry is about a version, else nothing."""
+    number = entry.payload.get("version")
+    return f"{entry.chain.partition('/')[2]}@v{number}" if number else ""
+
+
+def _trained(fields: Mapping[str, Any]) -> str:
+    told = f"{fields['steps']:,} steps to loss {fields['train_loss']:.3f}, data up to {fields['cut'][:16]}"
+    return f"{told}, adapter {str(fields['adapter_digest'])[:SHORT]}"
+
+
+def _judged(fields: Mapping[str, Any]) -> str:
+    judgement = str(fields["judgement"]).replace("_", " ")
+    on = f"{fields['rows']:,} rows of {fields['users']:,} users"
+    against = {"better": "than", "worse": "than"}.get(judgement, "against")
+    return f"{judgement} {against} {fields['baseline']}: {difference(fields)} {UNIT} on {on}"
+
+
+def _registered(fields: Mapping[str, Any]) -> str:
+    return f"{fields['adapter_name']}, judged {fields['judgement']} against {fields.get('baseline', 'base')}"
+
+
+def _opened(fields: Mapping[str, Any]) -> str:
+    return f"against {fields['baseline']}"
+
+
+def _reason(fields: Mapping[str, Any]) -> str:
+    return str(fields["reason"])
+
+
+def _failed(fields: Mapping[str, Any]) -> str:
+    return f"{fields['error_type']} in {fields.get('stage') or 'the workflow'}"
+
+
+def _ingested(fields: Mapping[str, Any]) -> str:
+    names = ("landed", "committed", "quarantined", "duplicates")
+    return ", ".join(f"{fields[name]:,} {name}" for name in names)
+
+
+def _landed(fields: Mapping[str, Any]) -> str:
+    return f"{fields['bytes']:,} bytes as {fields['object']}"
+
+
+def _reported(fields: Mapping[str, Any]) -> str:
+    return f"run {fields['run']}"
+
+
+def _plain(fields: Mapping[str, Any]) -> str:
+    scalars = {name: value for name, value in fields.items() if isinstance(value, str | int | float) and value != ""}
+    return ", ".join(f"{name} {value}" for name, value in scalars.items())
+
+
+_TELLERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "trained": _trained,
+    "judged": _judged,
+    "registered": _registered,
+    "rollout_opened": _opened,
+    **dict.fromkeys((*CLOSING, "not_registered"), _reason),
+    "retraining_failed": _failed,
+    "ingested": _ingested,
+    "landed": _landed,
+    "reported": _reported,
+}
