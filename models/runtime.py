@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from errors import TrainingError
 from models.spec import TrainingProfile
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others, at the start and in a step: longer means that one died."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +68,8 @@ def joined(
 def member(rank: int, world: int, rendezvous: str) -> Iterator[Group]:
     """This process as one of ``world`` that meet at ``rendezvous`` (a torch ``init_method``)."""
     device = _device(int(os.environ.get("LOCAL_RANK", rank)))
-    dist.init_process_group(
-        "nccl" if device.startswith("cuda") else "gloo", init_method=rendezvous, rank=rank, world_size=world
-    )
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=world, timeout=PATIENCE)
     try:
         yield Group(rank=rank, world=world, device=device)
     finally:
