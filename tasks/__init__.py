@@ -1,0 +1,1 @@
+"""Typed Flyte tasks: thin shells over the packages, one module a stage."""

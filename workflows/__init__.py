@@ -1,0 +1,1 @@
+"""The graphs, readable as prose: wiring only."""

@@ -1,0 +1,47 @@
+"""Evaluation: the candidate against the model in production, on the same held-out rows."""
+
+from typing import NamedTuple
+
+from models.code import JUDGING_CODE
+from models.evaluation import EvaluationRule
+from models.pinning import Pinned
+from models.spec import ModelSpec, TrainingProfile
+from models.types import Evaluation, TrainedAdapter
+from tasks.environments import cached, single_gpu
+from tasks.runtime import lake, publish
+
+
+class Judged(NamedTuple):
+    """The evaluation, and its judgement where a condition of the graph can see it."""
+
+    evaluation: Evaluation
+    judgement: str
+
+
+@single_gpu(cache=cached(*JUDGING_CODE))
+def evaluate_candidate(
+    pinned: Pinned, adapter: TrainedAdapter, spec: ModelSpec, profile: TrainingProfile, rule: EvaluationRule
+) -> Judged:
+    """Score both on the same rows, with a paired interval clustered by user, overall and per agent."""
+    from lake.charts import facts, forest, table
+    from models.evaluation import evaluate
+    from models.pinning import baseline_of
+
+    here = lake()
+    result = evaluate(here, adapter, spec, profile, baseline_of(here, pinned), rule)
+    slices = [result.overall, *result.agents]
+    columns = ("slice", "rows", "users", "candidate", "baseline", "difference", "low", "high")
+    publish(
+        60,
+        "Evaluation",
+        facts(
+            {
+                "judgement": result.judgement.value.replace("_", " "),
+                "baseline": result.baseline,
+                "rows": result.overall.rows,
+            }
+        ),
+        forest(slices),
+        table([{name: getattr(part, name) for name in columns} for part in slices]),
+    )
+    return Judged(result, result.judgement.value)

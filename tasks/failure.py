@@ -1,0 +1,30 @@
+"""What is left behind when a retraining fails: an entry that says so."""
+
+from typing import Optional
+
+from flytekit.types.error.error import FlyteError
+
+from lake.quality import QualityGate
+from models.evaluation import EvaluationRule
+from models.spec import ModelSpec, TrainingProfile
+from serving.harm import ShadowRule
+from tasks.environments import cpu
+from tasks.runtime import execution, lake
+
+
+@cpu(enable_deck=False)
+def record_failed_retraining(
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    source: str,
+    reason: str,
+    gate: QualityGate,
+    evaluation: EvaluationRule,
+    shadow: ShadowRule,
+    err: Optional[FlyteError] = None,  # noqa: UP045 - flytekit reads Optional only
+) -> None:
+    """Write the failure down under this run's name. A handler must take every input of its workflow."""
+    from models.pinning import record_failure
+
+    stage = err.failed_node_id if err else ""
+    record_failure(lake(), spec.name, stage=stage, execution=execution())

@@ -1,0 +1,52 @@
+"""Features: computed once from a pinned snapshot, then put online."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from lake.versions import TableVersion
+from tasks.environments import cpu
+from tasks.runtime import lake, publish
+
+
+class FeatureVersions(NamedTuple):
+    """The feature tables that hold what was due."""
+
+    user_features: TableVersion
+    agent_features: TableVersion
+
+
+@cpu
+def compute_features(interactions: TableVersion, upto: datetime) -> FeatureVersions:
+    """Compute the feature rows that were due by ``upto`` and are missing."""
+    from features.compute import compute_features as compute
+
+    here = lake()
+    users, agents = compute(here, interactions, upto)
+    _show(users, agents)
+    return FeatureVersions(users, agents)
+
+
+@cpu
+def materialize_features(user_features: TableVersion, agent_features: TableVersion, as_of: datetime) -> int:
+    """Put the newest value of each user and agent online; returns how many entities have one."""
+    from features.schedule import materialize_once
+
+    pushed = materialize_once(lake(), user_features, agent_features, as_of)
+    return pushed.users + pushed.agents
+
+
+def _show(*versions: TableVersion) -> None:
+    import pyarrow as pa
+
+    from lake.charts import distributions, facts
+    from lake.contracts import contract
+
+    here = lake()
+    parts = [facts({version.table: version.rows for version in versions})]
+    for version in versions:
+        declared = contract(version.table)
+        numbers = [c for c in declared.columns if pa.types.is_integer(c.type) or pa.types.is_floating(c.type)]
+        rows = here.tables.read(version, columns=[column.name for column in numbers])
+        values = {column.name: rows[column.name].to_numpy() for column in numbers}
+        parts.append(distributions(values, version.table, {column.name: column.unit for column in numbers}))
+    publish(30, "Features", *parts)

@@ -1,0 +1,64 @@
+"""The quality gate: what landed, scored against its contract."""
+
+from typing import NamedTuple
+
+import pandera.pandas as pandera
+from pandera.typing.pandas import DataFrame, Series
+
+from lake.quality import QualityGate, QualityReport
+from lake.versions import TableVersion
+from tasks.environments import cpu
+from tasks.runtime import lake, publish
+
+
+class QualityByRule(pandera.DataFrameModel):
+    """One row a promise of the contract or a reason for quarantine."""
+
+    rule: Series[str]
+    rows: Series[int] = pandera.Field(ge=0)
+    share: Series[float] = pandera.Field(ge=0, le=1)
+    limit: Series[float] = pandera.Field(ge=0, le=1)
+    kept: Series[bool]
+
+
+class CheckedQuality(NamedTuple):
+    """The report, and its rules as a frame for the console."""
+
+    report: QualityReport
+    rules: DataFrame[QualityByRule]
+
+
+@cpu
+def check_quality(source: str, table: TableVersion, gate: QualityGate) -> CheckedQuality:
+    """Score what landed; a score under ``gate.block_below`` fails the task, and so blocks training."""
+    import pandas as pd
+    from flytekitplugins.deck.renderer import TableRenderer
+
+    from lake.charts import bars, facts, note
+    from lake.contracts import contract
+    from lake.quality import quality_report, require_quality
+
+    report = quality_report(lake(), contract(table.table), source, gate=gate)
+    columns = {
+        name: [getattr(rule, name) for rule in report.rules] for name in ("rule", "rows", "share", "limit", "kept")
+    }
+    rules = pd.DataFrame(columns).astype({"rows": "int64", "share": "float64", "limit": "float64", "kept": "bool"})
+    reasons = report.rules[2:]
+    publish(
+        20,
+        "Quality",
+        facts(
+            {
+                "score": report.score,
+                "level": report.level.value,
+                "landed": report.landed,
+                "duplicates": report.duplicates,
+            }
+        ),
+        bars([r.rule for r in reasons], [r.rows for r in reasons], "Rows by broken rule", "rows")
+        if reasons
+        else note("No row broke a rule."),
+        TableRenderer().to_html(rules),
+    )
+    require_quality(report, gate)
+    return CheckedQuality(report, DataFrame[QualityByRule](rules))

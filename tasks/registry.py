@@ -1,0 +1,51 @@
+"""The registry: a candidate that was shown better becomes a version; any other is declined, with the reason."""
+
+from models.pinning import Pinned
+from models.spec import ModelSpec, TrainingProfile
+from models.types import Evaluation, ModelVersion, Verdict
+from tasks.environments import cpu
+from tasks.runtime import lake, publish
+
+
+@cpu
+def register_version(evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile) -> ModelVersion:
+    """Give the candidate a number, write its folder, tag its snapshots, and let MLflow see it."""
+    from lake.charts import facts
+    from models.registry import register
+    from models.tracking import mirror_version
+
+    here = lake()
+    version = register(here, evaluation, spec, profile)
+    mirrored = mirror_version(here.settings, version, evaluation.adapter.training_key)
+    seen = "mirrored" if mirrored.holds else f"behind: {mirrored.reason}"
+    publish(70, "Registration", facts({"version": version.name, "serves as": version.adapter_name, "MLflow": seen}))
+    return version
+
+
+@cpu
+def mirror_training(evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile) -> bool:
+    """Let MLflow see parameters, loss curve and scores; the ledger does not wait for it."""
+    from models.tracking import mirror_evaluation
+    from models.training import read_manifest
+
+    here = lake()
+    losses = read_manifest(here.store, evaluation.adapter.path)["losses"]
+    return mirror_evaluation(here.settings, evaluation, spec, profile, losses).holds
+
+
+@cpu
+def decline_candidate(pinned: Pinned, evaluation: Evaluation) -> Verdict:
+    """Write down that the candidate was not registered, and why."""
+    from models.pinning import close
+    from models.registry import decline
+
+    here = lake()
+    return close(here, pinned, decline(here, evaluation))
+
+
+@cpu
+def report_nothing_new(pinned: Pinned) -> Verdict:
+    """Say how the retraining of these very inputs ended the last time."""
+    from models.pinning import nothing_new
+
+    return nothing_new(lake(), pinned)

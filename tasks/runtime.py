@@ -1,0 +1,52 @@
+"""What every task needs of its surroundings: the lake, progress on the terminal, and a deck that is also kept.
+
+A deck is shown in the Flyte console and kept in the object store, so that one report can hold all decks of a run.
+"""
+
+import functools
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+
+from flytekit import Deck, current_context
+
+from lake.lake import Lake, open_lake
+
+
+def lake() -> Lake:
+    """The lake that this process's settings name. Also turns on progress, which a library must not."""
+    show_progress()
+    return open_lake()
+
+
+def show_progress() -> None:
+    """Let the ``fuelline`` loggers speak on standard error, once a process."""
+    root = logging.getLogger("fuelline")
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        root.propagate = False
+
+
+def execution() -> str:
+    """This run's name: Flyte's own on a cluster, one a process on a laptop."""
+    named = current_context().execution_id
+    return named.name if named and named.name and named.name != "local" else _local_run()
+
+
+@functools.lru_cache(maxsize=1)
+def _local_run() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+
+
+def publish(order: int, name: str, *parts: str) -> None:
+    """Show a deck in the console and keep it for the run's report; ``order`` is its place there."""
+    from lake.charts import deck
+    from lake.report import save_section
+
+    html = deck(*parts)
+    Deck(name, html)
+    save_section(open_lake().store, execution(), order, name, html)

@@ -1,0 +1,103 @@
+"""Pin the inputs, select the examples, train the adapter."""
+
+from typing import NamedTuple
+
+from models.code import SELECTING_CODE, TRAINING_CODE
+from models.pinning import Pinned
+from models.spec import ModelSpec, TrainingProfile
+from models.types import TrainedAdapter, TrainingSet
+from tasks.environments import cached, cpu, gpu
+from tasks.runtime import lake, publish
+
+
+class Pin(NamedTuple):
+    """What the retraining is made from, and whether there is anything to do."""
+
+    pinned: Pinned
+    work: bool
+
+
+@cpu(enable_deck=False)
+def named_profile(name: str) -> TrainingProfile:
+    """The whole profile of this name, so that the console shows its numbers."""
+    from models.spec import profile
+
+    return profile(name)
+
+
+@cpu(enable_deck=False)
+def pin_inputs(spec: ModelSpec, profile: TrainingProfile, reason: str) -> Pin:
+    """Fix the tables' versions, the cut and the baseline in the ledger. Never cached: it looks at what is there now."""
+    from models.pinning import pin
+
+    return Pin(*pin(lake(), spec, profile, reason))
+
+
+@cpu(cache=cached(*SELECTING_CODE))
+def build_training_set(pinned: Pinned, spec: ModelSpec) -> TrainingSet:
+    """Join the features as of each interaction, weigh by feedback, split by time."""
+    from lake.charts import bars, facts
+    from models.training_set import build_training_set as build
+    from models.training_set import read_training_set
+
+    here = lake()
+    result = build(
+        here,
+        model=pinned.model,
+        interactions=pinned.interactions,
+        feedback=pinned.feedback[0] if pinned.feedback else None,
+        user_features=pinned.user_features,
+        agent_features=pinned.agent_features,
+        cut=pinned.cut,
+        agents=spec.agents,
+        feature_service=spec.features,
+    )
+    rows = read_training_set(here, result, "train", ["agent_name"])
+    by_agent = rows.group_by("agent_name").aggregate([("agent_name", "count")]).sort_by("agent_name").to_pylist()
+    publish(
+        40,
+        "Training set",
+        facts(
+            {
+                "train rows": result.train_rows,
+                "test rows": result.test_rows,
+                "split at": f"{result.split_at:%Y-%m-%d %H:%M}",
+                "cut": f"{result.cut:%Y-%m-%d %H:%M}",
+            }
+        ),
+        bars(
+            [row["agent_name"] for row in by_agent],
+            [row["agent_name_count"] for row in by_agent],
+            "Train rows by agent",
+            "rows",
+        ),
+    )
+    return result
+
+
+@gpu(cache=cached(*TRAINING_CODE))
+def train_adapter(training_set: TrainingSet, spec: ModelSpec, profile: TrainingProfile) -> TrainedAdapter:
+    """Train the LoRA adapter, or go on from its last checkpoint. One process a GPU."""
+    from lake.charts import facts, loss_curve
+    from models.pinning import record_trained
+    from models.training import read_manifest, train
+
+    here = lake()
+    adapter = train(here, training_set, spec, profile)
+    record_trained(here, adapter)
+    losses = read_manifest(here.store, adapter.path)["losses"]
+    publish(
+        50,
+        "Training",
+        facts(
+            {
+                "profile": profile.name,
+                "steps": adapter.steps,
+                "tokens": adapter.tokens,
+                "loss": adapter.train_loss,
+                "adapter": adapter.digest[:8],
+            }
+        ),
+        loss_curve(list(range(1, len(losses) + 1)), losses),
+    )
+    return adapter
