@@ -12,7 +12,6 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from errors import DataError
 from features import transforms
 from features.engine import as_ibis, connect, ibis_engine
 from features.views import CREATED_TIMESTAMP, EVENT_TIMESTAMP, VIEWS, View
@@ -41,13 +40,9 @@ def compute_view(lake: Lake, view: View, interactions: TableVersion, upto: datet
     if done := lake.tables.find(view.contract, key):
         return done
     missing = _missing(lake, view, interactions, upto)
-    if not missing.num_rows:
-        if current := lake.tables.current(view.contract):
-            return current
-        raise DataError(
-            f"{view.contract.table}: no window is due by {upto.isoformat()}, so {interactions} yields no features; "
-            "ingest older interactions, or compute later"
-        )
+    current = lake.tables.current(view.contract)
+    if current and not missing.num_rows:
+        return current
     rows = _rows(lake, view, interactions, missing)
     log.info("%s: %d new rows from %s", view.contract.table, rows.num_rows, interactions)
     return lake.tables.append(view.contract, rows, key=key, inputs=(interactions,))
@@ -99,6 +94,8 @@ def _missing(lake: Lake, view: View, interactions: TableVersion, upto: datetime)
 
 def _rows(lake: Lake, view: View, interactions: TableVersion, missing: pa.Table) -> pa.Table:
     """The missing rows, from no more of the interactions than they depend on."""
+    if not missing.num_rows:
+        return view.contract.arrow_schema.empty_table()
     ends = pa.compute.min_max(missing[EVENT_TIMESTAMP]).as_py()
     where = f"timestamp < '{ends['max'].isoformat()}'"
     if view.lookback is not None:

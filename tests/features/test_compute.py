@@ -3,11 +3,9 @@
 from datetime import datetime, timedelta
 
 import pyarrow as pa
-import pytest
 
-from errors import DataError
 from features.compute import compute_features, compute_view, view_rows, view_windows
-from features.views import AGENT_FEATURES, USER_FEATURES, VIEWS
+from features.views import AGENT_FEATURES, VIEWS
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lake import Lake
 from lake.versions import TableVersion
@@ -77,10 +75,12 @@ def test_an_hourly_run_reads_no_further_back_than_it_must(lake: Lake) -> None:
     assert stored(lake, version, "agent_name").equals(expected)
 
 
-def test_no_window_due_yet_says_so(lake: Lake) -> None:
+def test_where_no_window_is_due_yet_there_is_a_version_without_rows(lake: Lake) -> None:
     interactions = ingest(lake, make_interactions(10, days=1), "a")
-    with pytest.raises(DataError, match="no window is due by 2026-03-02T00:00:00"):
-        compute_view(lake, USER_FEATURES, interactions, FIRST_DAY)
+    early = compute_features(lake, interactions, FIRST_DAY)
+    assert [version.rows for version in early] == [0, 0]
+    assert compute_features(lake, interactions, FIRST_DAY + timedelta(minutes=1)) == early
+    assert all(version.rows for version in compute_features(lake, interactions, END))
 
 
 def test_the_snapshot_names_the_interactions_it_was_computed_from(lake: Lake) -> None:

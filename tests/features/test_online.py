@@ -42,7 +42,7 @@ def computed(lake: Lake, upto: datetime) -> list[TableVersion]:
 def test_online_equals_offline_at_the_same_instant(online_lake: Lake) -> None:
     users, agents = computed(online_lake, FIRST_DAY + timedelta(days=10))
     store = open_feature_store(online_lake.settings)
-    hits = 0
+    hits = nulls = 0
     for hours in (25, 27, 49, 74.25, 77.5, 24 * 9, 24 * 11):
         as_of = FIRST_DAY + timedelta(hours=hours)
         materialize(online_lake, users, agents, as_of, store)
@@ -53,7 +53,9 @@ def test_online_equals_offline_at_the_same_instant(online_lake: Lake) -> None:
                 f.name: row[f.name] for f in fields(online)
             }
             hits += online.total_queries is not None
+            nulls += online.agent_event_timestamp is not None and online.agent_latency_p50_ms is None
     assert hits > 50
+    assert nulls > 0  # an hour in which every call failed
 
 
 def test_a_value_is_missing_once_it_has_outlived_its_ttl(online_lake: Lake) -> None:

@@ -167,6 +167,15 @@ def test_a_split_in_which_nothing_weighs_anything_is_refused(lake: Lake) -> None
         build(lake, pinned(lake, failed))
 
 
+def test_interactions_older_than_every_feature_train_as_new_users(lake: Lake) -> None:
+    interactions = lake.tables.append(AGENT_INTERACTIONS, make_interactions(100, days=1), key="rows")
+    users, agents = compute_features(lake, interactions, FIRST_DAY)
+    built = build(
+        lake, {"interactions": interactions, "feedback": None, "user_features": users, "agent_features": agents}
+    )
+    assert {row["total_queries"] for row in rows_of(lake, built)} == {None}
+
+
 def test_one_agent_that_nobody_asked_is_named(lake: Lake) -> None:
     with pytest.raises(DataError, match="0 interactions of nobody"):
         build(lake, pinned(lake), agents=["nobody"])
