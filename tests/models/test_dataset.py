@@ -1,5 +1,6 @@
 """Tokenizing and batching: what a model sees of a row, and that no row is lost, doubled or cut in the wrong place."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from errors import BaseModelError
 from models.base import load, resolve
 from models.dataset import (
     Examples,
@@ -135,3 +137,10 @@ def test_collated_positions_stand_just_before_their_targets(tokenizer: Any) -> N
     assert batch.ids.ravel()[batch.positions + 1].tolist() == batch.targets.tolist()
     assert np.bincount(batch.rows).tolist() == examples.response_lengths[[2, 0, 1]].tolist()
     assert batch.mask.sum(axis=1).tolist() == examples.lengths[[2, 0, 1]].tolist()
+
+
+def test_a_template_that_takes_no_system_part_is_the_base_models_fault(tokenizer: Any) -> None:
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(BaseModelError, match="System role not supported"):
+        tokenize([render("jamie", None, "hi")], ["yes"], strict, 200)
