@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import UnknownName, UserError
-from lake.events import CLOSING, SHORT, evidence, version_name
+from lake.events import CLOSING, SHORT, UNIT, evidence, version_name
 from lake.lake import Lake
 from lake.ledger import Entry
 from lake.lineage import lineage
@@ -193,9 +193,11 @@ def _training(entries: list[Entry]) -> dict[str, Any]:
 
 def _scores(judged: dict[str, Any]) -> Scores:
     overall = judged["overall"]
-    numbers = {name: float(overall[name]) for name in ("candidate", "baseline", "difference", "low", "high")}
-    counts = {name: int(overall[name]) for name in ("rows", "users")}
-    return Scores(**numbers, **counts, against=judged["baseline"], judgement=judged["judgement"])
+    told: dict[str, Any] = {
+        name: float(overall[name]) for name in ("candidate", "baseline", "difference", "low", "high")
+    }
+    told |= {name: int(overall[name]) for name in ("rows", "users")}
+    return Scores(**told, against=judged["baseline"], judgement=judged["judgement"])
 
 
 def assemble(lake: Lake, run: str, title: str, lineage_svg: str, summary: RunSummary) -> str:
@@ -219,7 +221,7 @@ def _header(title: str, summary: RunSummary) -> str:
     word, color = OUTCOMES.get(summary.outcome, (summary.outcome, GREY))
     when = summary.ended[:16].replace("T", " ")
     reason = f"<p>{html.escape(summary.reason)}</p>" if summary.reason else ""
-    cards = facts(key_figures(summary))
+    cards = "".join(facts(figures) for figures in key_figures(summary) if figures)
     reasons = [{"quarantined because": name, "lines": count} for name, count in summary.reasons.items()]
     return (
         f'<header><p class="when">{when} UTC</p><h1>{html.escape(title)}</h1>'
@@ -244,16 +246,18 @@ def headline(summary: RunSummary) -> str:
     return f"{subject} {shown.get(scores.judgement, 'was judged against')} {scores.against}."
 
 
-def key_figures(summary: RunSummary) -> dict[str, object]:
-    """The header's cards, by name."""
-    figures: dict[str, object] = {name: getattr(summary, name) for name in ("landed", "committed", "quarantined")}
-    figures["duplicates"] = summary.duplicates
-    if scores := summary.scores:
-        figures[f"score of {summary.version or 'the candidate'}"] = f"{scores.candidate:.3f}"
-        figures[f"score of {scores.against}"] = f"{scores.baseline:.3f}"
-        figures["difference"] = f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}]"
-        figures["judged on"] = f"{scores.rows:,} rows, {scores.users:,} users"
-    return figures
+def key_figures(summary: RunSummary) -> tuple[dict[str, object], dict[str, object]]:
+    """What came in, and how the two models scored; the second is empty where none were compared."""
+    came: dict[str, object] = {"landed": summary.landed, "committed": summary.committed}
+    came |= {"quarantined": summary.quarantined, "duplicates": summary.duplicates}
+    if not (scores := summary.scores):
+        return came, {}
+    return came, {
+        f"score of {summary.version or 'the candidate'}": f"{scores.candidate:.3f}",
+        f"score of {scores.against}": f"{scores.baseline:.3f}",
+        f"difference, {UNIT}": f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}]",
+        "judged on": f"{scores.rows:,} rows, {scores.users:,} users",
+    }
 
 
 def _folder(run: str) -> str:
@@ -270,6 +274,7 @@ PAGE_STYLE = f"""<style>
 :root{{color-scheme:light}} body{{margin:0;background:#f6f7f9}}
 main.fl{{margin:0 auto;padding:40px 24px 64px}}
 h1{{font-size:30px;line-height:1.2;margin:0 0 14px}} .when{{color:{MUTED};margin:0 0 4px}}
+.fl header dl{{grid-template-columns:repeat(auto-fit,minmax(200px,1fr));margin:12px 0}}
 .verdict{{font-size:18px;margin:0 0 8px}}
 .verdict strong{{color:#fff;border-radius:7px;padding:3px 11px;margin-right:6px;font-size:15px}}
 nav{{display:flex;flex-wrap:wrap;gap:6px 18px;border-block:1px solid {LINE};padding:12px 0;margin:24px 0}}

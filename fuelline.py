@@ -1,0 +1,298 @@
+"""The operator's command, ``fuelline``: what is live, what happened and why, where a version came from, is it whole.
+
+It is thin: each command asks the packages and prints. What a command needs is imported inside it, so that help and
+status come at once. Answers go to standard output, everything else to standard error.
+
+Exit codes: 0 fine; 1 the request cannot be met, the message says why; 2 wrong usage; 3 something stored is not what was
+written.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from errors import FuellineError, IntegrityError, UnknownName, UserError
+from lake.terminal import print_json, print_status, print_summary, print_table
+
+if TYPE_CHECKING:
+    from lake.lake import Lake
+    from lake.ledger import Entry
+
+BROKEN = 3
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class _Commands(click.Group):
+    """A group whose deliberate errors end in one line on standard error and a code that says their kind."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except FuellineError as error:
+            if context.params.get("debug") or os.environ.get("FUELLINE_DEBUG"):
+                raise
+            click.echo(f"fuelline: {error}", err=True)
+            context.exit(BROKEN if isinstance(error, IntegrityError) else 1)
+
+
+def _json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--lake", "lake_name", metavar="NAME", help="The lake to look at; overrides FUELLINE_LAKE.")
+@click.option("-v", "--verbose", is_flag=True, help="Show progress on standard error.")
+@click.option("--debug", is_flag=True, help="Show tracebacks; so does FUELLINE_DEBUG=1.")
+@click.version_option(package_name="fuelline")
+@click.pass_context
+def main(context: click.Context, lake_name: str | None, verbose: bool, debug: bool) -> None:
+    r"""See and check what Fuelline made of your agents' logs.
+
+    Without --lake or FUELLINE_LAKE the only lake there is, is meant.
+
+    \b
+    Examples:
+      fuelline status                       what is live, trained, waiting
+      fuelline history agents               every event, with its evidence
+      fuelline lineage agents@v1            back to the raw objects
+      fuelline --lake sample ledger verify  is every entry as it was written?
+    """
+    context.obj = lake_name
+    if verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+        logging.getLogger("fuelline").addHandler(handler)
+        logging.getLogger("fuelline").setLevel(logging.INFO)
+
+
+@main.command()
+@click.option("--at", metavar="TIME", help="As of this time, for example 2026-11-03 or 2026-11-03T14:00 (UTC).")
+@_json_option
+@click.pass_obj
+def status(lake_name: str | None, at: str | None, as_json: bool) -> None:
+    r"""Show what is in the lake, and for each model what is live, trained and waiting.
+
+    \b
+    Examples:
+      fuelline status
+      fuelline status --at 2026-11-03   what was in production on 3 November?
+    """
+    from models.overview import overview
+
+    until = _instant(at) if at else None
+    told = [overview(lake, until) for lake in _open_all(lake_name)]
+    if as_json:
+        print_json(told)
+        return
+    for one in told:
+        print_status(one)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--kind", metavar="KIND", help="Only events of this kind, for example promoted.")
+@_json_option
+@click.pass_obj
+def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) -> None:
+    r"""List every event of MODEL with its time and its evidence, oldest first.
+
+    \b
+    Examples:
+      fuelline history agents
+      fuelline history agents --kind promoted --json
+    """
+    from lake.events import evidence, version_name
+
+    everything = _entries(_open(lake_name), model)
+    kinds = {entry.kind for entry in everything}
+    if kind and kind not in kinds:
+        raise UnknownName("kind of event", kind, kinds)
+    entries = [entry for entry in everything if kind in (None, entry.kind)]
+    if as_json:
+        print_json([_plain(entry) for entry in entries])
+        return
+    rows = [(str(e.seq), f"{e.time:%Y-%m-%d %H:%M:%S}", e.kind, version_name(e), evidence(e)) for e in entries]
+    print_table(("#", "time (UTC)", "event", "version", "evidence"), rows, numbers=(0,))
+
+
+@main.command()
+@click.argument("version", metavar="MODEL@VERSION")
+@click.option("--svg", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture too.")
+@click.option("--all", "everything", is_flag=True, help="List every raw object, however many.")
+@_json_option
+@click.pass_obj
+def lineage(lake_name: str | None, version: str, svg: Path | None, everything: bool, as_json: bool) -> None:
+    r"""Trace MODEL@VERSION back to the raw objects and forward to its rollout.
+
+    \b
+    Examples:
+      fuelline lineage agents@v1
+      fuelline lineage agents@v1 --svg agents-v1.svg
+    """
+    from lake.lineage import lineage as trace
+    from lake.lineage_views import as_svg, as_text
+
+    graph = trace(_open(lake_name), version)
+    if svg:
+        svg.write_text(as_svg(graph), encoding="utf-8")
+        click.echo(f"wrote {svg}", err=True)
+    if as_json:
+        print_json(graph.plain())
+    else:
+        click.echo(as_text(graph, everything=everything))
+
+
+@main.command()
+@click.argument("version", metavar="MODEL@VERSION")
+@_json_option
+@click.pass_obj
+def replay(lake_name: str | None, version: str, as_json: bool) -> None:
+    r"""Train MODEL@VERSION again from its manifest and compare the weights, byte for byte.
+
+    Takes as long as the training did. Where the bytes differ it ends with 1 if another machine or other code explains
+    that, and with 3 if nothing does.
+
+    \b
+    Example:
+      fuelline -v replay agents@v1
+    """
+    from dataclasses import asdict
+
+    from models.replay import replay as train_again
+
+    done = train_again(_open(lake_name), version)
+    if as_json:
+        print_json(asdict(done))
+    elif done.equal:
+        click.echo(
+            f"{done.version}: the same weights again, byte for byte ({done.steps} steps, sha256 {done.replayed})"
+        )
+    else:
+        click.echo(f"{done.version}: other weights. Registered {done.registered}, now {done.replayed}")
+        if done.first_difference:
+            click.echo(f"The first step that differs is {done.first_difference}.")
+        for name, change in done.differences.items():
+            click.echo(f"  {name}: {change}")
+    if not done.equal:
+        sys.exit(1 if done.differences else BROKEN)
+
+
+@main.group()
+def ledger() -> None:
+    """Look after the ledger."""
+
+
+@ledger.command()
+@click.argument("chain", required=False)
+@_json_option
+@click.pass_obj
+def verify(lake_name: str | None, chain: str | None, as_json: bool) -> None:
+    r"""Walk every entry of CHAIN (default: all) and check that none is missing, altered or out of order.
+
+    \b
+    Examples:
+      fuelline ledger verify
+      fuelline ledger verify models/agents
+    """
+    lake = _open(lake_name)
+    chains = lake.ledger.chains()
+    if chain and chain not in chains:
+        raise UnknownName("chain", chain, chains)
+    walked = {name: lake.ledger.verify(name) for name in ([chain] if chain else chains)}
+    if as_json:
+        print_json(walked)
+        return
+    for name, count in walked.items():
+        click.echo(f"{name}: {count:,} entries, whole")
+    if not walked:
+        click.echo("no entries yet")
+
+
+@main.command()
+@click.argument("run", required=False, default="")
+@_json_option
+@click.pass_obj
+def report(lake_name: str | None, run: str, as_json: bool) -> None:
+    r"""Show what a run came to (default: the newest) and where its HTML report is.
+
+    \b
+    Example:
+      fuelline report
+    """
+    from lake.report import find_summary, local_copy
+
+    lake = _open(lake_name)
+    summary = find_summary(lake, run)
+    path = local_copy(lake, summary.run)
+    if as_json:
+        print_json(summary.plain() | {"path": str(path)})
+        return
+    print_summary(summary, str(path))
+
+
+def _open(name: str | None) -> "Lake":
+    """The lake of this name, or the one that is meant where none is named. Nothing is made."""
+    from lake.lake import open_lake
+    from settings import read_settings
+
+    settings = read_settings(**({"lake": name} if name else {}))
+    known = _lakes()
+    if settings.store:
+        return open_lake(settings)
+    if not known:
+        raise UserError(f"there is no lake in {settings.home} yet; `make run` makes one")
+    if name or os.environ.get("FUELLINE_LAKE"):
+        if settings.lake not in known:
+            raise UnknownName("lake", settings.lake, known)
+        return open_lake(settings)
+    if len(known) > 1:
+        raise UserError(f"there are several lakes: {', '.join(known)}; choose one with --lake")
+    return open_lake(read_settings(lake=known[0]))
+
+
+def _open_all(name: str | None) -> "list[Lake]":
+    """The lake that is named, or every one."""
+    if name or os.environ.get("FUELLINE_LAKE") or os.environ.get("FUELLINE_STORE"):
+        return [_open(name)]
+    return [_open(one) for one in _lakes()] or [_open(None)]
+
+
+def _lakes() -> list[str]:
+    """Names of the embedded lakes; a folder with a catalogue or a ledger is one."""
+    from settings import read_settings
+
+    home = read_settings().home
+    folders = sorted(home.iterdir()) if home.is_dir() else []
+    return [folder.name for folder in folders if (folder / "catalog.db").exists() or (folder / "objects").is_dir()]
+
+
+def _instant(text: str) -> datetime:
+    """A day means its end, so that what happened on it counts."""
+    try:
+        stated = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a time such as 2026-11-03 or 2026-11-03T14:00", param_hint="--at"
+        ) from None
+    if len(text) == len("2026-11-03"):
+        stated += timedelta(days=1) - timedelta(microseconds=1)
+    return stated.replace(tzinfo=stated.tzinfo or UTC)
+
+
+def _entries(lake: "Lake", model: str) -> "list[Entry]":
+    models = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
+    if model not in models:
+        raise UnknownName("model", model, models)
+    return lake.ledger.entries(f"models/{model}")
+
+
+def _plain(entry: "Entry") -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(entry.encode())
+    return fields | {"digest": entry.digest}

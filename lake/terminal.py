@@ -1,0 +1,131 @@
+"""How the operator's command shows things on a terminal: JSON, tables and cards, plain when piped."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lake.report import RunSummary
+
+PIPED_WIDTH = 10_000
+"""Columns where the output is no terminal: a line stays one line."""
+
+
+def print_json(value: object) -> None:
+    """Indented JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> None:
+    """A table without lines; the columns at the places ``numbers`` are set flush right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="right" if place in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    _show(table)
+
+
+def print_status(told: Mapping[str, Any]) -> None:
+    """A lake's status for a person."""
+    as_of = f" as of {_minute(told['as_of'])} UTC" if told["as_of"] else ""
+    click.secho(f"Lake {told['lake']}{as_of}", bold=True, nl=False)
+    click.echo(f"  {told['store']}")
+    if not (told["sources"] or told["tables"] or told["models"]):
+        click.echo("  empty")
+    if told["sources"]:
+        click.echo()
+        columns = ("source", "objects", "landed", "committed", "quarantined", "duplicates", "watermark (UTC)")
+        print_table(columns, [_source(one) for one in told["sources"]], numbers=range(1, 6))
+        for one in told["sources"]:
+            for reason, count in one["reasons"].items():
+                click.echo(f"  {count:,} quarantined: {reason}")
+    if told["tables"]:
+        click.echo()
+        print_table(("table", "rows"), [(t["table"], f"{t['rows']:,}") for t in told["tables"]], numbers=(1,))
+    for model in told["models"]:
+        click.echo()
+        _print_model(model)
+
+
+def _source(one: Mapping[str, Any]) -> list[str]:
+    counts = [f"{one[name]:,}" for name in ("objects", "landed", "committed", "quarantined", "duplicates")]
+    return [one["source"], *counts, one["watermark"][:19].replace("T", " ")]
+
+
+def _print_model(model: Mapping[str, Any]) -> None:
+    click.secho(f"Model {model['model']}", bold=True)
+    since = f" since {_minute(model['since'])}: {model['why']}" if model["since"] else ""
+    live = "the base model" if model["production"] == "base" else model["production"]
+    facts = {
+        "live": f"{live}{since}",
+        "rollout": model["rollout"] or "none open",
+        "waiting": ", ".join(model["waiting"]) or "none",
+        "registered": ", ".join(model["registered"]) or "none",
+        "trained on": f"data up to {model['trained_upto'][:16].replace('T', ' ')}"
+        if model["trained_upto"]
+        else "nothing",
+    }
+    if last := model["last_event"]:
+        facts["last event"] = f"{_minute(last['time'])} {last['kind']}: {last['evidence']}"
+    _print_facts(facts)
+
+
+def print_summary(summary: "RunSummary", path: str) -> None:
+    """The end of a run for a person."""
+    from lake.report import OUTCOMES, headline
+
+    word = OUTCOMES.get(summary.outcome, (summary.outcome, ""))[0]
+    facts = {
+        "came in": f"{summary.landed:,} lines in {summary.objects:,} objects: {summary.committed:,} committed, "
+        f"{summary.quarantined:,} quarantined, {summary.duplicates:,} duplicates"
+    }
+    if summary.reasons:
+        facts["quarantined"] = ", ".join(f"{reason} {count:,}" for reason, count in summary.reasons.items())
+    if scores := summary.scores:
+        candidate = summary.version or "candidate"
+        facts["scores"] = (
+            f"{candidate} {scores.candidate:.3f}, {scores.against} {scores.baseline:.3f} (lower is better)"
+        )
+        facts["difference"] = (
+            f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}] nats a response token, "
+            f"on {scores.rows:,} rows of {scores.users:,} users"
+        )
+    facts["version"] = summary.version or "none registered"
+    facts["verdict"] = f"{word}. {headline(summary)} {summary.reason}".rstrip()
+    facts["report"] = path
+    _print_facts(facts)
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
+
+
+def _print_facts(facts: Mapping[str, str]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(f"  {name}", value)
+    _show(table)
+
+
+def _show(table: "Table") -> None:
+    """Print it; wrapped to the terminal, or one line a row into a pipe. Nothing in it is markup."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else PIPED_WIDTH, markup=False, highlight=False, emoji=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line if terminal else line.rstrip())

@@ -1,0 +1,82 @@
+"""A lake at a glance, as of now or of any time: what its tables hold, what its sources brought, where its models stand."""
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from lake.contracts import contracts
+from lake.events import evidence, version_name
+from lake.lake import Lake
+from lake.ledger import Entry
+from models.state import read_state
+
+
+def overview(lake: Lake, until: datetime | None = None) -> dict[str, Any]:
+    """Tables, sources and models as of ``until`` (inclusive; default: now), as plain JSON.
+
+    ``lake``, ``store``, ``as_of``; ``tables`` (table, rows, snapshot_id); ``sources`` (source, objects, landed, committed,
+    quarantined, duplicates, reasons, watermark); ``models`` (model, production, since, why, registered, waiting, rollout,
+    trained_upto, last_event). Times are ISO 8601.
+    """
+    sources = [chain.removeprefix("sources/") for chain in lake.ledger.chains("sources/")]
+    models = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
+    return {
+        "lake": lake.settings.lake,
+        "store": lake.settings.store_address,
+        "as_of": until.isoformat() if until else None,
+        "tables": _tables(lake, until),
+        "sources": [_source(lake, name, until) for name in sources],
+        "models": [_model(lake, name, until) for name in models],
+    }
+
+
+def _tables(lake: Lake, until: datetime | None) -> list[dict[str, Any]]:
+    tables = []
+    for name, contract in contracts().items():
+        snapshots = lake.tables.snapshots(contract)
+        past = [one for one in snapshots if until is None or one.timestamp_ms <= until.timestamp() * 1000]
+        if past:
+            total = past[-1].summary["total-records"] if past[-1].summary else None
+            tables.append({"table": name, "rows": int(total or 0), "snapshot_id": past[-1].snapshot_id})
+    return tables
+
+
+def _source(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
+    done = [entry.payload for entry in lake.ledger.entries(f"sources/{name}", until=until, kind="ingested")]
+    counts = {n: sum(one[n] for one in done) for n in ("landed", "committed", "quarantined", "duplicates")}
+    reasons: Counter[str] = Counter()
+    for one in done:
+        reasons.update(one["reasons"])
+    watermark = max((one["watermark"] for one in done), default="")
+    return {
+        "source": name,
+        "objects": len(done),
+        **counts,
+        "reasons": dict(reasons.most_common()),
+        "watermark": watermark,
+    }
+
+
+def _model(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
+    state = read_state(lake.ledger, name, until)
+    events = [entry for entry in lake.ledger.entries(f"models/{name}", until=until) if entry.kind != "reported"]
+    live = next((entry for entry in reversed(events) if state.production and _brought(entry, state.baseline)), None)
+    last = events[-1] if events else None
+    return {
+        "model": name,
+        "production": state.baseline,
+        "since": live.time.isoformat() if live else None,
+        "why": evidence(live) if live else None,
+        "registered": [version.name for version in state.versions],
+        "waiting": [version.name for version in state.waiting],
+        "rollout": f"{name}@v{state.rollout.version} against {state.rollout.baseline}" if state.rollout else None,
+        "trained_upto": state.last_cut.isoformat() if state.last_cut else None,
+        "last_event": {"kind": last.kind, "time": last.time.isoformat(), "evidence": evidence(last)} if last else None,
+    }
+
+
+def _brought(entry: Entry, production: str) -> bool:
+    """Whether this entry put the version into production."""
+    if entry.kind == "promoted":
+        return version_name(entry) == production
+    return entry.kind == "rolled_back" and entry.payload["baseline"] == production
