@@ -39,6 +39,11 @@ class Pinned:
     """What caused it, for example ``by hand`` or ``schedule``."""
 
 
+def pin_base(lake: Lake, spec: ModelSpec) -> ModelSpec:
+    """The spec with its base named, from the setting where it leaves it open: what changes a result is an input."""
+    return replace(spec, base=spec.base or lake.settings.base_model)
+
+
 def pin(lake: Lake, spec: ModelSpec, profile: TrainingProfile, reason: str) -> tuple[Pinned, bool]:
     """Fix the inputs; say whether there is work to do, which there is not where this very retraining has ended.
 

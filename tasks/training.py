@@ -11,9 +11,10 @@ from tasks.runtime import lake, publish
 
 
 class Pin(NamedTuple):
-    """What the retraining is made from, and whether there is anything to do."""
+    """What the retraining is made from, the model with its base named, and whether there is anything to do."""
 
     pinned: Pinned
+    spec: ModelSpec
     work: bool
 
 
@@ -28,9 +29,12 @@ def named_profile(name: str) -> TrainingProfile:
 @cpu(enable_deck=False)
 def pin_inputs(spec: ModelSpec, profile: TrainingProfile, reason: str) -> Pin:
     """Fix the tables' versions, the cut and the baseline in the ledger. Never cached: it looks at what is there now."""
-    from models.pinning import pin
+    from models.pinning import pin, pin_base
 
-    return Pin(*pin(lake(), spec, profile, reason))
+    here = lake()
+    based = pin_base(here, spec)
+    pinned, work = pin(here, based, profile, reason)
+    return Pin(pinned, based, work)
 
 
 @cpu(cache=cached(*SELECTING_CODE))

@@ -1,7 +1,7 @@
 """The retraining graph: pin, gate, select, train, judge, register, shadow.
 
 A candidate that was not shown better ends at the judgement; one that was goes on to the rollout. Where this very
-retraining has ended before, the graph says so and does nothing. """
+retraining has ended before, the graph says so and does nothing."""
 
 from flytekit import conditional, workflow
 
@@ -76,14 +76,14 @@ def retraining(
         evaluation: what it takes to be shown better.
         shadow: what counts as harm.
     """
-    pinned, work = pin_inputs(spec=spec, profile=profile, reason=reason)
+    pinned, based, work = pin_inputs(spec=spec, profile=profile, reason=reason)
     return (
         conditional("anything new?")
         .if_(work.is_true())
         .then(
             train_and_judge(
                 pinned=pinned,
-                spec=spec,
+                spec=based,
                 profile=profile,
                 source=source,
                 gate=gate,

@@ -1,0 +1,22 @@
+"""What starts a retraining. Every cause starts the same graph; thresholds and profiles are fixed inputs, shown in
+the console."""
+
+from flytekit import CronSchedule, LaunchPlan
+
+from models.spec import forge
+from workflows.retraining import retraining
+
+retrain_by_hand = LaunchPlan.get_or_create(
+    name="retrain_by_hand",
+    workflow=retraining,
+    default_inputs={"profile": forge(), "reason": "by hand"},
+)
+"""Started by a person, who says why in ``reason``."""
+
+retrain_on_schedule = LaunchPlan.get_or_create(
+    name="retrain_on_schedule",
+    workflow=retraining,
+    fixed_inputs={"profile": forge(), "reason": "schedule: every 7 days"},
+    schedule=CronSchedule(schedule="0 3 * * 1"),
+)
+"""Every Monday at 03:00 UTC, after the night's materialization at 02:00. A late or doubled fire finds its work done."""

@@ -1,0 +1,55 @@
+"""What the Flyte tests share: every registered entity in the form that a cluster is sent."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flytekit.configuration import Image, ImageConfig, SerializationSettings
+from flytekit.core.base_task import PythonTask
+from flytekit.core.launch_plan import LaunchPlan
+from flytekit.tools.translator import get_serializable
+from google.protobuf.json_format import MessageToDict
+
+IMAGES = [Image(name, f"registry.example/fuelline-{name}", "v1") for name in ("cpu", "gpu")]
+SERIALIZATION = SerializationSettings(
+    project="fuelline",
+    domain="development",
+    version="v1",
+    image_config=ImageConfig(default_image=IMAGES[0], images=IMAGES),
+)
+
+
+def serialized(entity: Any) -> dict[str, Any]:
+    """One entity as plain JSON."""
+    message = get_serializable(OrderedDict(), SERIALIZATION, entity).to_flyte_idl()
+    plain: dict[str, Any] = json.loads(json.dumps(MessageToDict(message), sort_keys=True))
+    return plain
+
+
+def tasks_of(workflow: Any) -> dict[str, dict[str, Any]]:
+    """The templates of every task that a workflow reaches, by function name."""
+    reached: OrderedDict[Any, Any] = OrderedDict()
+    get_serializable(reached, SERIALIZATION, workflow)
+    found = {entity.name.split(".")[-1]: reached[entity] for entity in reached if isinstance(entity, PythonTask)}
+    return {name: MessageToDict(model.to_flyte_idl())["template"] for name, model in found.items()}
+
+
+@pytest.fixture(scope="session")
+def retraining_tasks() -> dict[str, dict[str, Any]]:
+    from workflows.retraining import retraining
+
+    return tasks_of(retraining)
+
+
+def launch_plans() -> Iterator[LaunchPlan]:
+    """Every launch plan that a module of ``launchplans`` declares."""
+    import importlib
+    import pkgutil
+
+    import launchplans
+
+    for found in pkgutil.iter_modules(launchplans.__path__):
+        module = importlib.import_module(f"launchplans.{found.name}")
+        yield from (value for value in vars(module).values() if isinstance(value, LaunchPlan))
