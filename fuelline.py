@@ -53,7 +53,7 @@ def _json_option(command: F) -> F:
 @click.version_option(package_name="fuelline")
 @click.pass_context
 def main(context: click.Context, lake_name: str | None, verbose: bool, debug: bool) -> None:
-    r"""See and check what Fuelline made of your agents' logs.
+    """See and check what Fuelline made of your agents' logs.
 
     Without --lake or FUELLINE_LAKE the only lake there is, is meant.
 
@@ -77,7 +77,7 @@ def main(context: click.Context, lake_name: str | None, verbose: bool, debug: bo
 @_json_option
 @click.pass_obj
 def status(lake_name: str | None, at: str | None, as_json: bool) -> None:
-    r"""Show what is in the lake, and for each model what is live, trained and waiting.
+    """Show what is in the lake, and for each model what is live, trained and waiting.
 
     \b
     Examples:
@@ -101,7 +101,7 @@ def status(lake_name: str | None, at: str | None, as_json: bool) -> None:
 @_json_option
 @click.pass_obj
 def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) -> None:
-    r"""List every event of MODEL with its time and its evidence, oldest first.
+    """List every event of MODEL with its time and its evidence, oldest first.
 
     \b
     Examples:
@@ -129,7 +129,7 @@ def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) 
 @_json_option
 @click.pass_obj
 def lineage(lake_name: str | None, version: str, svg: Path | None, everything: bool, as_json: bool) -> None:
-    r"""Trace MODEL@VERSION back to the raw objects and forward to its rollout.
+    """Trace MODEL@VERSION back to the raw objects and forward to its rollout.
 
     \b
     Examples:
@@ -154,7 +154,7 @@ def lineage(lake_name: str | None, version: str, svg: Path | None, everything: b
 @_json_option
 @click.pass_obj
 def replay(lake_name: str | None, version: str, as_json: bool) -> None:
-    r"""Train MODEL@VERSION again from its manifest and compare the weights, byte for byte.
+    """Train MODEL@VERSION again from its manifest and compare the weights, byte for byte.
 
     Takes as long as the training did. Where the bytes differ it ends with 1 if another machine or other code explains
     that, and with 3 if nothing does.
@@ -194,7 +194,7 @@ def ledger() -> None:
 @_json_option
 @click.pass_obj
 def verify(lake_name: str | None, chain: str | None, as_json: bool) -> None:
-    r"""Walk every entry of CHAIN (default: all) and check that none is missing, altered or out of order.
+    """Walk every entry of CHAIN (default: all) and check that none is missing, altered or out of order.
 
     \b
     Examples:
@@ -220,7 +220,7 @@ def verify(lake_name: str | None, chain: str | None, as_json: bool) -> None:
 @_json_option
 @click.pass_obj
 def report(lake_name: str | None, run: str, as_json: bool) -> None:
-    r"""Show what a run came to (default: the newest) and where its HTML report is.
+    """Show what a run came to (default: the newest) and where its HTML report is.
 
     \b
     Example:

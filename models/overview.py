@@ -1,4 +1,4 @@
-"""A lake at a glance, as of now or of any time: what its tables hold, what its sources brought, where its models stand."""
+"""A lake at a glance, as of now or of any time: its tables, its sources, where its models stand."""
 
 from collections import Counter
 from datetime import datetime
@@ -14,9 +14,9 @@ from models.state import read_state
 def overview(lake: Lake, until: datetime | None = None) -> dict[str, Any]:
     """Tables, sources and models as of ``until`` (inclusive; default: now), as plain JSON.
 
-    ``lake``, ``store``, ``as_of``; ``tables`` (table, rows, snapshot_id); ``sources`` (source, objects, landed, committed,
-    quarantined, duplicates, reasons, watermark); ``models`` (model, production, since, why, registered, waiting, rollout,
-    trained_upto, last_event). Times are ISO 8601.
+    ``lake``, ``store``, ``as_of``; ``tables`` (table, rows, snapshot_id); ``sources`` (source, objects, landed,
+    committed, quarantined, duplicates, reasons, watermark); ``models`` (model, production, since, why, registered,
+    waiting, rollout, trained_upto, last_event). Times are ISO 8601.
     """
     sources = [chain.removeprefix("sources/") for chain in lake.ledger.chains("sources/")]
     models = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
