@@ -85,12 +85,15 @@ def _direct(view: View) -> str:
 
 
 def _current_on_arrival(view: View) -> str:
-    """The rows that were the newest of their entity when they became available, one an instant."""
-    newest = f"({EVENT_TIMESTAMP}, {CREATED_TIMESTAMP})"
+    """The rows that were the newest of their entity when they became available, one an instant.
+
+    In the order of arrival a row is current if no row before it has a later event; of rows with one event the last
+    to arrive was created last.
+    """
     arrival = f"PARTITION BY {view.entity} ORDER BY available, {EVENT_TIMESTAMP}, {CREATED_TIMESTAMP}"
     return f"""
         SELECT * FROM (SELECT *, greatest({EVENT_TIMESTAMP}, {CREATED_TIMESTAMP}) AS available FROM {view.name}_rows)
-        QUALIFY {newest} = max({newest}) OVER ({arrival} ROWS UNBOUNDED PRECEDING)
+        QUALIFY {EVENT_TIMESTAMP} = max({EVENT_TIMESTAMP}) OVER ({arrival} ROWS UNBOUNDED PRECEDING)
             AND available IS DISTINCT FROM lead(available) OVER ({arrival})"""
 
 
