@@ -142,6 +142,9 @@ def _convert(gguf: Path, folder: Path) -> None:
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         _dequantize(gguf, temporary)
+        for path in temporary.iterdir():
+            path.chmod(0o644)  # written for their owner only, but a server under another user reads them too
+        temporary.chmod(0o755)
         temporary.rename(folder)
     except OSError:
         if not folder.is_dir():  # otherwise another process was first, with the same content
