@@ -1,38 +1,40 @@
-"""Ingestion: land, parse, check, split, commit quarantine, commit rows, mark done. In that order, each step keyed.
+"""Ingestion: land, parse, check, split, commit rows, commit quarantine, mark done. In that order, each step keyed.
 
 A crash anywhere heals on the next run, because every step looks for its key first. For every object
-landed = committed + quarantined + duplicates, and the report says so. The key holds only what changes the result: the digest of
-the raw bytes, the contract's major version and the parser's version.
+landed = committed + quarantined + duplicates, and the report says so. The key holds only what changes the result: the
+digest of the raw bytes, the contract's version and the parser's version.
+
+Which rows are rejected can depend on what other writers committed first, so the rejects of a try are staged as an
+object that the commit of its rows names: only those of the try that won go to quarantine, whatever crashes in between.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections import Counter
+import secrets
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet
 
-from errors import CommitContended
-from lake.checks import out_of_bounds
+from errors import CommitContended, IntegrityError, ObjectMissing
 from lake.contracts.base import Contract
 from lake.contracts.quarantine import quarantine_of
 from lake.lake import Lake
-from lake.parsing import PARSER_VERSION, RAW_CHARACTERS, REJECTS, Parsed, parse, raw_lines
-from lake.sources.files import Block, Fault, extension, find_files, read_blocks
-from lake.tables import TRIES, Writer
-from lake.uniqueness import DUPLICATE
-from lake.versions import TableVersion
+from lake.parsing import PARSER_VERSION
+from lake.sorting import Sorting
+from lake.sources.files import extension, find_files
+from lake.store import COPY_BYTES
+from lake.tables import TRIES
 
 log = logging.getLogger("fuelline.ingest")
 
-SLAB_BYTES = 64 << 20
-"""Raw bytes between two looks at uniqueness: bounds the memory, whatever the file's size."""
+INGESTED, REJECTS = "fuelline.ingested", "fuelline.rejects"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +58,10 @@ class Ingested:
         if self.landed != self.committed + self.quarantined + self.duplicates:
             raise ValueError(f"{self.object}: {self.landed} landed, but {self} accounts for another number")
 
+    def encode(self) -> dict[str, str | int | dict[str, int]]:
+        """As the ledger and the snapshot's summary keep it."""
+        return {name: value for name, value in asdict(self).items() if name != "new"}
+
 
 def ingest_folder(lake: Lake, contract: Contract, source: str, folder: Path) -> list[Ingested]:
     """Ingest every log file of a folder, oldest path first; files that are in already are passed over.
@@ -67,7 +73,7 @@ def ingest_folder(lake: Lake, contract: Contract, source: str, folder: Path) -> 
         folder: JSON lines, CSV or Parquet, plain or gzip.
 
     Raises:
-        SourceError: the folder is not there or holds no such file.
+        SourceError: the folder is not there or holds no such file, or a file cannot be read.
         CommitContended: other writers won every race.
     """
     files = find_files(folder)
@@ -82,153 +88,47 @@ def ingest_folder(lake: Lake, contract: Contract, source: str, folder: Path) -> 
 
 def ingest_file(lake: Lake, contract: Contract, source: str, path: Path) -> Ingested:
     """Ingest one file; a file whose bytes are in already costs one digest and one look at the ledger."""
-    sha256 = _digest(path)
     chain = f"sources/{source}"
-    key = f"ingest:{contract.name}:v{contract.major}:parser{PARSER_VERSION}:{sha256}"
-    if done := lake.ledger.find(chain, key):
-        return Ingested(**done.payload, new=False)
-    landed = _land(lake, chain, source, path, sha256)
-    result = _commit(lake, contract, source, key, path, landed)
-    lake.ledger.append(chain, "ingested", key, {k: v for k, v in asdict(result).items() if k != "new"})
+    if _size_landed(lake, chain, path) and (done := _done(lake, contract, chain, _digest(path))):
+        return done
+    with _snapshot(path) as (still, sha256):
+        if done := _done(lake, contract, chain, sha256):
+            return done
+        landed = _land(lake, chain, source, still, sha256)
+        key = _key(contract, sha256)
+        result = _commit(lake, contract, source, key, still, landed)
+    lake.ledger.append(chain, "ingested", key, result.encode())
+    for name in lake.store.list(_staging(sha256)):
+        lake.store.delete(name)
     return result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Landed:
+class Landed:
+    """An object of the raw zone."""
+
     object: str
     sha256: str
     at: datetime
 
 
-def _land(lake: Lake, chain: str, source: str, path: Path, sha256: str) -> _Landed:
-    """Put the bytes unchanged into the raw zone. The ledger fixes name and time first, so that a retry lands nothing twice."""
-    now = lake.ledger.clock()
-    name = f"raw/{source}/{now.date().isoformat()}/{sha256[:32]}{extension(path)}"
-    facts = {"object": name, "bytes": path.stat().st_size, "landed_at": now.isoformat()}
-    entry = lake.ledger.append(chain, "landed", f"landed:{sha256}", facts)
-    name = entry.payload["object"]
-    if not lake.store.exists(name):
-        lake.store.upload(name, path)
-    return _Landed(object=name, sha256=sha256, at=datetime.fromisoformat(entry.payload["landed_at"]))
+def _key(contract: Contract, sha256: str) -> str:
+    return f"ingest:{contract.name}:v{contract.version}:parser{PARSER_VERSION}:{sha256}"
 
 
-def _commit(lake: Lake, contract: Contract, source: str, key: str, path: Path, landed: _Landed) -> Ingested:
-    """Parse, check and commit; begin again whenever another writer was first."""
-    for _ in range(TRIES):
-        with lake.tables.writer(contract, key) as writer:
-            if writer.found:
-                return _from_summary(lake, contract, writer.found, landed)
-            work = _Work(lake, contract, key, landed, writer)
-            work.read(path)
-            result = work.result()
-            work.commit_quarantine()
-            version = writer.commit(_summary(result), watermark=_watermark(source, result))
-            if version:
-                return result
-    raise CommitContended(f"{contract.table}: {TRIES} commits of {landed.object} lost their race")
+def _staging(sha256: str) -> str:
+    return f"staged/{sha256}/"
 
 
-class _Work:
-    """One try at one object: rows go to data files as they pass, rejects to quarantine files."""
-
-    def __init__(self, lake: Lake, contract: Contract, key: str, landed: _Landed, writer: Writer) -> None:
-        self.lake, self.contract, self.key, self.landed, self.writer = lake, contract, key, landed, writer
-        self.rows = 0
-        self.duplicates = 0
-        self.reasons: Counter[str] = Counter()
-        self.newest: datetime | None = None
-        self._rejects: list[pa.Table] = []
-
-    def read(self, path: Path) -> None:
-        slab: list[tuple[Block, pa.Table]] = []
-        size = 0
-        for piece in read_blocks(path, self.contract):
-            if isinstance(piece, Fault):
-                self._reject(_fault(piece))
-                continue
-            parsed = parse(self.contract, piece)
-            self._reject(parsed.rejects)
-            slab.append((piece, self._within_bounds(piece, parsed)))
-            size += len(piece.data)
-            if size >= SLAB_BYTES:
-                self._add(slab)
-                slab, size = [], 0
-        if slab:
-            self._add(slab)
-
-    def result(self) -> Ingested:
-        quarantined = sum(self.reasons.values())
-        return Ingested(
-            object=self.landed.object,
-            sha256=self.landed.sha256,
-            landed=self.rows + quarantined + self.duplicates,
-            committed=self.rows,
-            quarantined=quarantined,
-            duplicates=self.duplicates,
-            reasons=dict(sorted(self.reasons.items())),
-            watermark=self.newest.isoformat() if self.newest else "",
-        )
-
-    def commit_quarantine(self) -> None:
-        """Keyed by the rejects themselves: a try that began again may have found more of them."""
-        if not self._rejects:
-            return
-        rejects = pa.concat_tables(self._rejects).sort_by("line")
-        digest = hashlib.sha256(repr((rejects["line"].to_pylist(), rejects["reason"].to_pylist())).encode()).hexdigest()
-        landed = {
-            "source_object": pa.scalar(self.landed.object),
-            "landed_at": pa.scalar(self.landed.at, pa.timestamp("us", tz="UTC")),
-        }
-        for name, value in landed.items():
-            rejects = rejects.append_column(name, pa.repeat(value, rejects.num_rows))
-        self.lake.tables.append(quarantine_of(self.contract), rejects, key=f"{self.key}:{digest[:16]}")
-
-    def _within_bounds(self, block: Block, parsed: Parsed) -> pa.Table:
-        verdicts = out_of_bounds(self.contract, parsed.rows, self.landed.at)
-        self._reject_rows(block, parsed.rows, verdicts["reason"], verdicts["column"])
-        return parsed.rows.filter(verdicts["reason"].is_null())
-
-    def _add(self, slab: list[tuple[Block, pa.Table]]) -> None:
-        rows = pa.concat_tables([table for _, table in slab]).combine_chunks()
-        columns = self.contract.arrow_schema.names
-        verdicts = self.writer.classify(rows.select(columns))
-        self.duplicates += pc.sum(pc.equal(verdicts, DUPLICATE)).as_py() or 0
-        new = rows.filter(verdicts.is_null())
-        self.writer.add(new.select(columns))
-        self.rows += new.num_rows
-        self._advance(new)
-        start = 0
-        conflicts = pc.if_else(pc.equal(verdicts, DUPLICATE), pa.scalar(None, pa.string()), verdicts)
-        for block, table in slab:
-            self._reject_rows(
-                block, table, conflicts.slice(start, table.num_rows), pa.nulls(table.num_rows, pa.string())
-            )
-            start += table.num_rows
-
-    def _advance(self, rows: pa.Table) -> None:
-        if rows.num_rows and (column := self.contract.day_column):
-            newest = pc.max(rows[column]).as_py()
-            self.newest = max(self.newest or newest, newest)
-
-    def _reject_rows(self, block: Block, rows: pa.Table, reasons: pa.Array, columns: pa.Array) -> None:
-        """Quarantine the rows of a block that have a reason."""
-        judged = rows.append_column("reason", reasons).append_column("column", columns)
-        bad = judged.filter(judged["reason"].is_valid())
-        if bad.num_rows:
-            bad = bad.append_column("raw", raw_lines(block, bad["line"]))
-            for name in REJECTS.names:
-                if name not in bad.column_names:
-                    bad = bad.append_column(name, pa.nulls(bad.num_rows, REJECTS.field(name).type))
-            self._reject(bad.select(REJECTS.names).cast(REJECTS))
-
-    def _reject(self, rejects: pa.Table) -> None:
-        if rejects.num_rows:
-            self._rejects.append(rejects)
-            self.reasons.update(rejects["reason"].to_pylist())
+def _done(lake: Lake, contract: Contract, chain: str, sha256: str) -> Ingested | None:
+    entry = lake.ledger.find(chain, _key(contract, sha256))
+    return Ingested(**entry.payload, new=False) if entry else None
 
 
-def _fault(fault: Fault) -> pa.Table:
-    return pa.Table.from_pylist([{"line": fault.line, "reason": fault.reason}], schema=REJECTS)
+def _size_landed(lake: Lake, chain: str, path: Path) -> bool:
+    """Whether a file as long as this one has landed: no other can be in already."""
+    size = path.stat().st_size
+    return any(entry.payload["bytes"] == size for entry in lake.ledger.entries(chain, kind="landed"))
 
 
 def _digest(path: Path) -> str:
@@ -236,16 +136,92 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _summary(result: Ingested) -> dict[str, str]:
-    return {"fuelline.ingested": json.dumps({k: v for k, v in asdict(result).items() if k != "new"})}
+@contextlib.contextmanager
+def _snapshot(path: Path) -> Iterator[tuple[Path, str]]:
+    """A copy and its sha256, because an agent may append to its log while it is read."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
+        still = Path(folder, f"log{extension(path)}")
+        with path.open("rb") as source, still.open("wb") as copy:
+            while chunk := source.read(COPY_BYTES):
+                digest.update(chunk)
+                copy.write(chunk)
+        yield still, digest.hexdigest()
 
 
-def _from_summary(lake: Lake, contract: Contract, version: TableVersion, landed: _Landed) -> Ingested:
-    """What the commit that is already there said of itself: a crash fell between it and the ledger's mark."""
-    snapshot = lake.tables.load(contract.table).snapshot_by_id(version.snapshot_id)
-    stated: dict[str, Any] = json.loads(snapshot.summary["fuelline.ingested"])  # type: ignore[index, arg-type, union-attr]
-    return Ingested(**stated)
+def _land(lake: Lake, chain: str, source: str, path: Path, sha256: str) -> Landed:
+    """Put the bytes unchanged into the raw zone. The ledger fixes name and time first: a retry lands nothing twice."""
+    now = lake.ledger.clock()
+    name = f"raw/{source}/{now.date().isoformat()}/{sha256[:32]}{extension(path)}"
+    facts = {"object": name, "bytes": path.stat().st_size, "landed_at": now.isoformat()}
+    entry = lake.ledger.append(chain, "landed", f"landed:{sha256}", facts)
+    name = entry.payload["object"]
+    if not lake.store.exists(name):
+        lake.store.upload(name, path)
+    return Landed(object=name, sha256=sha256, at=datetime.fromisoformat(entry.payload["landed_at"]))
 
 
-def _watermark(source: str, result: Ingested) -> tuple[str, datetime] | None:
-    return (source, datetime.fromisoformat(result.watermark)) if result.watermark else None
+def _commit(lake: Lake, contract: Contract, source: str, key: str, path: Path, landed: Landed) -> Ingested:
+    """Parse, check and commit; begin again whenever another writer was first."""
+    for _ in range(TRIES):
+        with lake.tables.writer(contract, key) as writer:
+            if not writer.found:
+                with Sorting(contract, landed.object, landed.at, writer) as sorting:
+                    sorting.read(path)
+                    result = _result(landed, sorting)
+                    summary = {INGESTED: json.dumps(result.encode()), REJECTS: _stage(lake, landed, sorting)}
+                    watermark = (source, sorting.newest) if sorting.newest else None
+                    if not writer.commit(summary, watermark=watermark):
+                        continue
+        return _settle(lake, contract, key)
+    raise CommitContended(f"{contract.table}: {TRIES} commits of {landed.object} lost their race")
+
+
+def _result(landed: Landed, sorting: Sorting) -> Ingested:
+    quarantined = sum(sorting.reasons.values())
+    return Ingested(
+        object=landed.object,
+        sha256=landed.sha256,
+        landed=sorting.rows + quarantined + sorting.duplicates,
+        committed=sorting.rows,
+        quarantined=quarantined,
+        duplicates=sorting.duplicates,
+        reasons=dict(sorted(sorting.reasons.items())),
+        watermark=sorting.newest.isoformat() if sorting.newest else "",
+    )
+
+
+def _stage(lake: Lake, landed: Landed, sorting: Sorting) -> str:
+    """Put a try's rejects where they outlive it; the name, or nothing where there are none."""
+    if not sorting.reasons:
+        return ""
+    name = f"{_staging(landed.sha256)}{secrets.token_hex(8)}.parquet"
+    lake.store.upload(name, sorting.rejects())
+    return name
+
+
+def _settle(lake: Lake, contract: Contract, key: str) -> Ingested:
+    """Bring the rejects of the try that won to quarantine, and return what it said of itself."""
+    summary = lake.tables.summary(contract, key)
+    if INGESTED not in summary:
+        raise IntegrityError(f"{contract.table}: the commit of {key!r} does not say what it ingested")
+    if staged := summary[REJECTS]:
+        _quarantine(lake, quarantine_of(contract), key, staged)
+    return Ingested(**json.loads(summary[INGESTED]))
+
+
+def _quarantine(lake: Lake, contract: Contract, key: str, staged: str) -> None:
+    for _ in range(TRIES):
+        with lake.tables.writer(contract, key) as writer, tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
+            if writer.found:
+                return
+            rejects = Path(folder, "rejects.parquet")
+            try:
+                lake.store.download(staged, rejects)
+            except ObjectMissing:
+                continue  # whoever quarantined them has cleared up: the next look finds the key
+            for batch in pa.parquet.ParquetFile(rejects).iter_batches():
+                writer.add(pa.Table.from_batches([batch]), drop_known=True)
+            if writer.commit({}):
+                return
+    raise CommitContended(f"{contract.table}: {TRIES} commits of {key!r} lost their race")

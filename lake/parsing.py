@@ -1,32 +1,45 @@
 """From JSON lines to typed rows, and to a reason for each line that is not one.
 
-A block that holds nothing but well-formed rows, which is nearly every block, is read by Arrow in one go. Any other block is read
-line by line, in SQL, and each line gets its verdict. Both ways give the same rows (a property test holds them to it).
+A block that holds nothing but well-formed rows, which is nearly every block, is read by Arrow in one go. Any other
+block is read line by line, in SQL, and each line gets its verdict. Both ways give the same rows (a property test
+holds them to it).
 """
 
 import functools
 from dataclasses import dataclass
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
 from lake.contracts.base import Column, Contract
-from lake.sources.files import Block
+from lake.contracts.registries import REGISTRIES
+from lake.sources.block import Block
 
 PARSER_VERSION = 1
 """Part of every ingestion key. A golden test forces it to move when the results of parsing or checking move."""
 
 RAW_CHARACTERS = 2_000
 """How much of a rejected line quarantine keeps; the raw zone keeps all of it."""
-TIMESTAMP = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)"
-ONE_ROW_A_LINE = (b"}{", b"} {", b"\n\n", b"\n\r\n")
-"""What Arrow would read as rows that do not stand one on each line; a text may hold it too, and is then read line by line."""
+TIMESTAMP = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-][01]\d(:?[0-5]\d)?)"
+"""ISO 8601 with its offset. Digits beyond microseconds are cut off."""
+INSTANTS = range(253_402_300_800_000_000)
+"""Microseconds from 1970 to the year 9999. An earlier time is a clock never set, such as some languages' zero time."""
+TEXTS, TRAILING_COMMA = r'"([^"\\]|\\.)*"', r",\s*[}\]]"
+"""DuckDB reads a comma before a closing bracket; JSON knows none."""
 
 REJECTS = pa.schema(
-    [("line", pa.int64()), ("reason", pa.string()), ("column", pa.string()), ("raw", pa.string())]
-    + [("timestamp", pa.timestamp("us", tz="UTC")), ("agent_name", pa.string()), ("error", pa.bool_())]
+    {
+        "line": pa.int64(),
+        "reason": pa.string(),
+        "column": pa.string(),
+        "raw": pa.string(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+        "agent_name": pa.string(),
+        "error": pa.bool_(),
+    }
 )
 """Rejected lines: their number, why, the column at fault, their first characters, and what could be read of them."""
 
@@ -56,16 +69,24 @@ def raw_lines(block: Block, lines: pa.ChunkedArray) -> pa.Array:
     if not wanted:
         return pa.array([], pa.string())
     texts = block.data.split(b"\n")
-    return pa.array([_readable(texts[number - block.first]) for number in wanted], pa.string())
+    return pa.array([readable(texts[number - block.first]) for number in wanted], pa.string())
 
 
-def _readable(line: bytes) -> str:
+def readable(line: bytes) -> str:
+    """What quarantine keeps of a line."""
     return line[: 4 * RAW_CHARACTERS].decode("utf-8", "replace").strip()[:RAW_CHARACTERS]
 
 
 def _parse_clean(contract: Contract, block: Block) -> pa.Table | None:
-    """The block's rows if every line is one row that fits; None if a closer look is needed."""
-    if any(mark in block.data for mark in ONE_ROW_A_LINE) or block.data[:1] in (b"\n", b"\r"):
+    """The block's rows if every line is one row that fits; None if a closer look is needed.
+
+    A newline cannot stand in a JSON text and no column is nested, so a line that begins with a brace begins a row.
+    If all do and there are as many rows as lines, then each line is one row.
+    """
+    bytes_ = np.frombuffer(block.data, np.uint8)
+    ends = np.flatnonzero(bytes_ == ord("\n"))
+    starts = np.concatenate(([0], ends + 1)) if not block.data.endswith(b"\n") else np.concatenate(([0], ends[:-1] + 1))
+    if not (bytes_[starts] == ord("{")).all():
         return None
     try:
         table = pyarrow.json.read_json(
@@ -74,16 +95,26 @@ def _parse_clean(contract: Contract, block: Block) -> pa.Table | None:
             parse_options=pyarrow.json.ParseOptions(
                 explicit_schema=_text_schema(contract), unexpected_field_behavior="error"
             ),
-        )
-        rows = table.select(contract.arrow_schema.names).cast(_nullable(contract))
-        rows.validate(full=True)
+        ).select(contract.arrow_schema.names)
+        table.validate(full=True)
+        rows = table.cast(_nullable(contract))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
-    if any(rows[column.name].null_count for column in contract.columns if column.required):
+    if rows.num_rows != len(starts) or not all(_fits(column, table, rows) for column in contract.columns):
         return None
-    if rows.num_rows != block.data.count(b"\n") + (not block.data.endswith(b"\n")):
-        return None
-    return rows.append_column("line", pa.array(range(block.first, block.first + rows.num_rows), pa.int64()))
+    return rows.append_column("line", pa.array(np.arange(block.first, block.first + rows.num_rows)))
+
+
+def _fits(column: Column, texts: pa.Table, rows: pa.Table) -> bool:
+    values = rows[column.name]
+    if column.required and values.null_count:
+        return False
+    if not pa.types.is_timestamp(column.type):
+        return True
+    span = pc.min_max(values.cast(pa.int64())).as_py()
+    shapes = pc.match_substring_regex(texts[column.name], f"^{TIMESTAMP}$")
+    within = span["min"] is None or (span["min"] in INSTANTS and span["max"] in INSTANTS)
+    return within and pc.all(shapes).as_py() is not False
 
 
 @functools.lru_cache
@@ -128,7 +159,9 @@ def _decoded(text: bytes) -> str | None:
 
 
 def _judgement(contract: Contract) -> str:
-    """SQL over ``lines(line, text)``: each line's types ``t`` and values ``v`` by column, and its verdict, null if good."""
+    """SQL over ``lines(line, text)``: each line's types ``t`` and values ``v`` by column, and its verdict, null if
+    good.
+    """
     paths = "[" + ", ".join(f"'$.{column.name}'" for column in contract.columns) + "]"
     numbered = list(enumerate(contract.columns, start=1))
     rules = [
@@ -150,8 +183,14 @@ def _judgement(contract: Contract) -> str:
         FROM (SELECT *, CASE WHEN fine THEN json_keys(text) END AS keys,
                      CASE WHEN fine THEN json_type(text, {paths}) END AS t,
                      CASE WHEN fine THEN json_extract_string(text, {paths}) END AS v
-              FROM (SELECT *, coalesce(json_valid(text) AND starts_with(ltrim(text), '{{'), false) AS fine FROM lines))
+              FROM (SELECT *, coalesce({_well_formed()}, false) AS fine FROM lines))
     """
+
+
+def _well_formed() -> str:
+    """SQL that is true for a JSON object: DuckDB's own check, less what it forgives."""
+    commas = f"contains(text, ',') AND regexp_matches(regexp_replace(text, '{TEXTS}', '', 'g'), '{TRAILING_COMMA}')"
+    return f"json_valid(text) AND regexp_matches(text, '^\\s*\\{{') AND NOT ({commas})"
 
 
 def _numeric(column: Column) -> bool:
@@ -172,9 +211,9 @@ def _right_type(n: int, column: Column) -> str:
 
 
 def _instant(n: int) -> str:
-    """SQL that is true for a null and for an ISO 8601 instant with its offset that is on the calendar."""
-    shape = f"regexp_full_match(v[{n}], '{TIMESTAMP}') AND try_cast(v[{n}] AS TIMESTAMPTZ) IS NOT NULL"
-    return f"(v[{n}] IS NULL OR ({shape}))"
+    """SQL that is true for a null and for an instant with its offset that is on the calendar and in range."""
+    micros = f"epoch_us(try_cast(v[{n}] AS TIMESTAMPTZ)) BETWEEN {INSTANTS.start} AND {INSTANTS.stop - 1}"
+    return f"(v[{n}] IS NULL OR (regexp_full_match(v[{n}], '{TIMESTAMP}') AND coalesce({micros}, false)))"
 
 
 def _typed(contract: Contract) -> str:
@@ -189,12 +228,16 @@ def _typed(contract: Contract) -> str:
 def _rejects(contract: Contract) -> str:
     """SQL select of ``REJECTS`` but for the raw text: what can be read of a bad line helps the triggers to count it."""
     place = {column.name: n for n, column in enumerate(contract.columns, start=1)}
-    at, who, failed = (
-        f"v[{place[name]}]" if name in place else "NULL" for name in ("timestamp", "agent_name", "error")
-    )
+    at, who, failed = (place.get(name) for name in ("timestamp", "agent_name", "error"))
     return f"""
         SELECT line, split_part(verdict, ':', 1) AS reason, nullif(split_part(verdict, ':', 2), '') AS "column",
-               try_cast({at} AS TIMESTAMPTZ) AS timestamp, CAST({who} AS VARCHAR) AS agent_name,
-               try_cast({failed} AS BOOLEAN) AS error
+               {f"CASE WHEN {_instant(at)} THEN try_cast(v[{at}] AS TIMESTAMPTZ) END" if at else "NULL"} AS timestamp,
+               {f"CASE WHEN v[{who}] IN ({known_agents()}) THEN v[{who}] END" if who else "NULL"} AS agent_name,
+               {f"CASE WHEN t[{failed}] = 'BOOLEAN' THEN v[{failed}] = 'true' END" if failed else "NULL"} AS error
         FROM judged WHERE verdict IS NOT NULL ORDER BY line
     """
+
+
+def known_agents() -> str:
+    """The agents' registry as an SQL list."""
+    return ", ".join(f"'{name}'" for name in sorted(REGISTRIES["agents"]))

@@ -11,6 +11,8 @@ from lake.contracts.base import Contract
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
+CONTRACT = "fuelline.contract"
+"""Table property: the contract's version."""
 REMEDY = "move the contract's major version: a new table is filled again from the raw zone"
 
 
@@ -26,10 +28,11 @@ def evolve(contract: Contract, table: "Table") -> "Table":
         raise ContractError(f"{contract.name} {contract.version} breaks with its table: {'; '.join(faults)}. {REMEDY}")
     if {column.name for column in contract.columns} <= set(table.schema().column_names):
         return table
-    update = table.update_schema()
-    update.union_by_name(contract.iceberg_schema())
     try:
-        update.commit()
+        with table.transaction() as transaction:
+            with transaction.update_schema() as update:
+                update.union_by_name(contract.iceberg_schema())
+            transaction.set_properties({CONTRACT: contract.version})
     except CommitFailedException:
         return evolve(contract, table.refresh())
     return table.refresh()
@@ -46,8 +49,8 @@ def breaking_changes(contract: Contract, table: "Table") -> list[str]:
                 faults.append(f"new column {name!r} is required")
         elif field.field_type != there[name].field_type:
             faults.append(f"column {name!r} is {there[name].field_type}, not {field.field_type}")
-        elif field.required and not there[name].required:
-            faults.append(f"column {name!r} becomes required")
+        elif field.required != there[name].required:
+            faults.append(f"column {name!r} becomes {'required' if field.required else 'optional'}")
     stands = [(f.name, str(f.transform)) for f in table.spec().fields]
     wanted = [(f.name, str(f.transform)) for f in contract.partition_spec().fields]
     if stands != wanted:

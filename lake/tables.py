@@ -1,39 +1,34 @@
 """Iceberg tables, through pyiceberg: every append carries the key of what it was made from and happens once.
 
-The library's own commit retry is off, because it would re-apply an append on top of the winner without looking for the key
-again. Each try here loads the table, looks for the key, removes rows that are there already, and commits on exactly that
-snapshot; on conflict it begins again. A marker per key outlives the snapshot that carries it.
+The library's own commit retry is off, because it would re-apply an append on top of the winner without looking for
+the key again. Each try here loads the table, looks for the key, removes rows that are there already, and commits on
+exactly that snapshot; on conflict it begins again. A marker per key outlives the snapshot that carries it.
 """
 
 import functools
 import hashlib
 import json
-import logging
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from errors import CommitContended, ObjectMissing, UnknownName
 from lake.contracts.base import Contract
-from lake.schema import evolve
+from lake.schema import CONTRACT, evolve
 from lake.store import ObjectStore
-from lake.uniqueness import Uniqueness
 from lake.versions import TableVersion
 from settings import Settings
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.expressions import BooleanExpression
-    from pyiceberg.manifest import DataFile
     from pyiceberg.table import DataScan, Table
     from pyiceberg.table.snapshots import Snapshot
 
-log = logging.getLogger("fuelline.tables")
+    from lake.writer import Writer
 
 KEY = "fuelline.key"
 INPUTS = "fuelline.inputs"
@@ -89,7 +84,15 @@ class Tables:
 
     def writer(self, contract: Contract, key: str) -> "Writer":
         """One try of a keyed append, for callers that stream and classify rows themselves."""
+        from lake.writer import Writer
+
         return Writer(self, contract, key)
+
+    def summary(self, contract: Contract, key: str) -> dict[str, str]:
+        """What the commit under this key said of itself; empty if there is none."""
+        table = self._load(contract)
+        found = table and self._recorded(contract, table, key)
+        return found[1] if found else {}
 
     def find(self, contract: Contract, key: str) -> TableVersion | None:
         """The version that was committed under this key, if it was."""
@@ -108,7 +111,7 @@ class Tables:
         Raises:
             UnknownName: the table or the snapshot is not there (any more).
         """
-        return _narrow(self.scan(version, columns=columns, where=where).to_arrow())
+        return narrow(self.scan(version, columns=columns, where=where).to_arrow())
 
     def batches(
         self, version: TableVersion, *, columns: Sequence[str] | None = None, where: str = ""
@@ -132,13 +135,18 @@ class Tables:
         return list(table.snapshots()) if table else []
 
     def tag(self, version: TableVersion, name: str) -> None:
-        """Protect a snapshot from expiry under a name; no change if it has that name already."""
+        """Protect a snapshot from expiry under a name; no change if it has that name already.
+
+        Raises:
+            ValueError: another snapshot has the name.
+        """
         from pyiceberg.exceptions import CommitFailedException
 
         for _ in range(TRIES):
             table = self.load(version.table)
-            known = table.refs().get(name)
-            if known and known.snapshot_id == version.snapshot_id:
+            if known := table.refs().get(name):
+                if known.snapshot_id != version.snapshot_id:
+                    raise ValueError(f"{version.table}: tag {name!r} stands on snapshot {known.snapshot_id}")
                 return
             try:
                 table.manage_snapshots().create_tag(version.snapshot_id, name).commit()
@@ -185,143 +193,30 @@ class Tables:
                 contract.table,
                 schema=contract.iceberg_schema(),
                 partition_spec=contract.partition_spec(),
-                properties={**TABLE_PROPERTIES, "fuelline.contract": contract.version},
+                properties={**TABLE_PROPERTIES, CONTRACT: contract.version},
             )
         except TableAlreadyExistsError:
             return self.load(contract.table)
 
     def _found(self, contract: Contract, table: "Table", key: str) -> TableVersion | None:
+        found = self._recorded(contract, table, key)
+        return found[0] if found else None
+
+    def _recorded(self, contract: Contract, table: "Table", key: str) -> tuple[TableVersion, dict[str, str]] | None:
+        """The commit under a key and its summary, from the table's snapshots or, when they have expired, the marker."""
         for snapshot in table.snapshots():
             if snapshot.summary and snapshot.summary.additional_properties.get(KEY) == key:
-                return _version(contract.table, snapshot)
+                return _version(contract.table, snapshot), dict(snapshot.summary.additional_properties)
         try:
-            return TableVersion(**json.loads(self.store.read(_marker(contract, key))))
+            kept = json.loads(self.store.read(_marker(contract, key)))
         except ObjectMissing:
             return None
+        return TableVersion(table=contract.table, snapshot_id=kept["snapshot_id"], rows=kept["rows"]), kept["summary"]
 
-
-class Writer:
-    """One try of one keyed append: data files are written as rows come, and one commit makes them visible.
-
-    Use as a context; a try that does not commit leaves no rows, only unreferenced files, which it removes.
-    """
-
-    def __init__(self, tables: Tables, contract: Contract, key: str) -> None:
-        self.tables, self.contract, self.key = tables, contract, key
-        self.table = tables._ensure(contract)
-        self.found = tables._found(contract, self.table, key)
-        self.rows = 0
-        self._files: list[DataFile] = []
-        self._committed = False
-        self._scratch = tempfile.TemporaryDirectory(prefix="fuelline-")
-        self._uniqueness = Uniqueness(contract, self._existing, Path(self._scratch.name))
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self._committed:
-            for file in self._files:
-                self.table.io.delete(file.file_path)
-        self._scratch.cleanup()
-
-    def classify(self, rows: pa.Table) -> pa.Array:
-        """Null for each new row, else why it is not one; see ``Uniqueness``."""
-        return self._uniqueness.classify(rows)
-
-    def add(self, rows: pa.Table, *, drop_known: bool = False) -> None:
-        """Write rows (the contract's columns) to data files. With ``drop_known`` only those that are new."""
-        from pyiceberg.io.pyarrow import _dataframe_to_data_files
-
-        rows = rows.select(self.contract.arrow_schema.names).cast(self.contract.arrow_schema)
-        if drop_known:
-            rows = rows.filter(self.classify(rows).is_null())
-        if rows.num_rows:
-            self.rows += rows.num_rows
-            self._files.extend(_dataframe_to_data_files(self.table.metadata, rows, self.table.io))
-
-    def commit(
-        self, summary: Mapping[str, str], *, watermark: tuple[str, datetime] | None = None
-    ) -> TableVersion | None:
-        """Commit what was added, with ``summary`` and the watermark, on exactly the snapshot that was compared.
-
-        Returns:
-            The new version, or None if another writer was first: then begin again with a new writer.
-        """
-        from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
-
-        transaction = self.table.transaction()
-        if watermark and watermark[1] > (self._watermark(watermark[0]) or datetime.min.replace(tzinfo=UTC)):
-            transaction.set_properties({WATERMARK + watermark[0]: watermark[1].isoformat()})
-        with transaction.update_snapshot(snapshot_properties={**summary, KEY: self.key}).fast_append() as append:
-            for file in self._files:
-                append.append_data_file(file)
-        try:
-            self.table = transaction.commit_transaction()
-        except (CommitFailedException, CommitStateUnknownException):
-            self.table = self.tables.load(self.contract.table)
-        version = self.tables._found(self.contract, self.table, self.key)
-        self._committed = self._is_ours()
-        if version:
-            self._mark(version)
-        return version
-
-    def _is_ours(self) -> bool:
-        """Whether our files are in the table: also true when only the reply of the commit was lost."""
-        if not self._files:
-            return True
-        snapshots = [s for s in self.table.snapshots() if s.summary and s.summary.get(KEY) == self.key]
-        paths = {file.file_path for file in self._files}
-        for snapshot in snapshots:
-            for manifest in snapshot.manifests(self.table.io):
-                if manifest.added_snapshot_id == snapshot.snapshot_id:
-                    return any(e.data_file.file_path in paths for e in manifest.fetch_manifest_entry(self.table.io))
-        return False
-
-    def _watermark(self, source: str) -> datetime | None:
-        stated = self.table.properties.get(WATERMARK + source)
-        return datetime.fromisoformat(stated) if stated else None
-
-    def _mark(self, version: TableVersion) -> None:
-        fields = {"table": version.table, "snapshot_id": version.snapshot_id, "rows": version.rows}
-        self.tables.store.write(_marker(self.contract, self.key), json.dumps(fields).encode())
-
-    def _existing(self, partitions: Sequence[date | str]) -> Iterator[pa.RecordBatch]:
-        snapshot = self.table.current_snapshot()
-        if snapshot is None:
-            return
-        scan = self.table.scan(row_filter=_in_partitions(self.contract, partitions), snapshot_id=snapshot.snapshot_id)
-        for batch in scan.to_arrow_batch_reader():
-            yield _narrow(pa.Table.from_batches([batch])).combine_chunks().to_batches()[0] if batch.num_rows else batch
-
-
-def _in_partitions(contract: Contract, partitions: Sequence[date | str]) -> "BooleanExpression":
-    """Rows of these partitions, as ranges and equalities (other predicates delete and scan less surely)."""
-    from pyiceberg.expressions import And, GreaterThanOrEqual, In, LessThan, Or
-
-    if not (column := contract.day_column):
-        return In(contract.partitions[0][1], set(partitions))
-    return functools.reduce(
-        Or,  # type: ignore[arg-type]
-        (
-            And(GreaterThanOrEqual(column, first.isoformat()), LessThan(column, last.isoformat()))
-            for first, last in _ranges(sorted(day for day in partitions if isinstance(day, date)))
-        ),
-    )
-
-
-def _ranges(days: list[date]) -> Iterable[tuple[datetime, datetime]]:
-    """Runs of consecutive days as [start, end) instants."""
-    start = previous = days[0]
-    for day in [*days[1:], None]:
-        if day is None or day - previous > timedelta(days=1):
-            yield _midnight(start), _midnight(previous + timedelta(days=1))
-            start = day or start
-        previous = day or previous
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+    def _mark(self, contract: Contract, key: str, version: TableVersion, summary: Mapping[str, str]) -> None:
+        """Leave the key where a late retry still finds it when its snapshot has expired."""
+        kept = {"snapshot_id": version.snapshot_id, "rows": version.rows, "summary": dict(summary)}
+        self.store.write(_marker(contract, key), json.dumps(kept).encode())
 
 
 def _marker(contract: Contract, key: str) -> str:
@@ -333,7 +228,7 @@ def _version(table: str, snapshot: "Snapshot") -> TableVersion:
     return TableVersion(table=table, snapshot_id=snapshot.snapshot_id, rows=int(total or 0))
 
 
-def _narrow(table: pa.Table) -> pa.Table:
+def narrow(table: pa.Table) -> pa.Table:
     """Iceberg reads strings as large strings; contracts speak of plain ones."""
     return table.cast(
         pa.schema(

@@ -1,7 +1,8 @@
-"""Which rows of a batch are new: compared with the batch itself and with the partitions that it touches and their neighbours.
+"""Which rows of a batch are new: compared with the batch itself and with the partitions that it touches and their
+neighbours.
 
-A commit therefore never scans a table. What lies further apart (one id on two distant days) is found by the daily audit.
-The first of two rows wins, and rows that are in the table come before rows of a batch.
+A commit therefore never scans a table. What lies further apart (one id on two distant days) is found by the daily
+audit. The first of two rows wins, and rows that are in the table come before rows of a batch.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +19,8 @@ from lake.contracts.base import Contract
 DUPLICATE = "duplicate"
 MEMORY_LIMIT = "768MB"
 """Of the keys seen in one batch; beyond it they spill to disk."""
+
+_VERDICTS = pa.schema([("_n", pa.int64()), ("reason", pa.string())])
 
 Existing = Callable[[list[date | str]], Iterator[pa.RecordBatch]]
 """Rows of the table that stand in these partitions (days, or values of the identity column)."""
@@ -40,48 +44,63 @@ class Uniqueness:
         self._rules = (contract.key, *contract.unique)
         self._db = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch / "spill")})
         self._db.execute("SET TimeZone = 'UTC'")
-        self._keys = list(dict.fromkeys(column for rule in self._rules for column in rule))
-        empty = contract.arrow_schema.empty_table()
-        self._db.register("slab", empty)
-        self._db.execute(f"CREATE TABLE seen AS SELECT {self._columns()}, {self._hash()} AS h FROM slab")
+        self._keys = _quoted(dict.fromkeys(column for rule in self._rules for column in rule))
+        self._hash = f"hash({_quoted(contract.arrow_schema.names)})"
+        self._db.register("slab", contract.arrow_schema.empty_table())
+        self._db.execute(f"CREATE TABLE seen AS SELECT {self._keys}, {self._hash} AS h FROM slab")
 
     def classify(self, rows: pa.Table) -> pa.Array:
         """For each row: null where it is new, ``duplicate`` for an identical row, or the name of the conflict.
 
+        A row is compared with the new rows before it and with no others, so it does not matter where a slab ends.
         ``rows`` has the contract's columns. New rows are remembered for the next slab.
         """
         self._load_neighbours(rows)
-        numbered = rows.append_column("_n", pa.array(range(rows.num_rows), pa.int64()))
-        self._db.register("slab", numbered)
-        self._db.execute(
-            f"CREATE OR REPLACE TEMP TABLE fresh AS SELECT _n, {self._columns()}, {self._hash()} AS h FROM slab"
-        )
+        self._db.register("slab", rows.append_column("_n", pa.array(np.arange(rows.num_rows))))
+        self._db.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS SELECT _n, {self._keys}, {self._hash} AS h FROM slab")
         self._db.execute("CREATE OR REPLACE TEMP TABLE refused (_n BIGINT, reason VARCHAR)")
-        for rule in self._rules:
-            self._refuse(rule)
-        verdicts = self._db.sql("SELECT _n, reason FROM refused").to_arrow_table()
+        self._refuse(f"SELECT * FROM ({self._standing(self._rules[0])})")
+        tangled = self._untangle()
+        for rule in self._rules[1:]:
+            self._refuse(f"SELECT * FROM ({self._standing(rule)}) WHERE _n NOT IN (SELECT _n FROM tangled)")
+        self._refuse("SELECT _n, reason FROM verdicts WHERE reason IS NOT NULL", verdicts=tangled)
         self._db.execute("INSERT INTO seen SELECT * EXCLUDE (_n) FROM fresh")
-        reasons = pa.nulls(rows.num_rows, pa.string()).to_numpy(zero_copy_only=False)
-        reasons[verdicts["_n"].to_numpy()] = verdicts["reason"].to_numpy(zero_copy_only=False)
-        return pa.array(reasons, pa.string())
+        return self._verdicts(rows.num_rows)
 
-    def _refuse(self, rule: tuple[str, ...]) -> None:
-        """Move the rows of ``fresh`` that repeat an earlier row's rule columns to ``refused``."""
-        columns = _quoted(rule)
-        same = " AND ".join(f's."{c}" = f."{c}"' for c in rule)
-        window = f"PARTITION BY {columns} ORDER BY _n"
-        self._db.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE repeated AS
-            SELECT f._n, IF(coalesce(s.h, f.h0) = f.h, '{DUPLICATE}', '{conflict_reason(rule)}') AS reason
-            FROM (SELECT *, first_value(h) OVER ({window}) AS h0, row_number() OVER ({window}) AS nth FROM fresh) f
-            LEFT JOIN (SELECT DISTINCT ON ({columns}) {columns}, h FROM seen
-                       WHERE ({columns}) IN (SELECT ({columns}) FROM fresh)) s
-            ON {same} WHERE s.h IS NOT NULL OR f.nth > 1
-            """
+    def _standing(self, rule: tuple[str, ...], among: str = "fresh") -> str:
+        """SQL: rows of ``fresh`` whose rule columns stand in ``seen``, and the reason that gives."""
+        same = " AND ".join(f's."{column}" = f."{column}"' for column in rule)
+        reason = f"IF(bool_or(s.h = f.h), '{DUPLICATE}', '{conflict_reason(rule)}')"
+        rows = f"(FROM fresh SEMI JOIN {among} USING (_n)) f" if among != "fresh" else "fresh f"
+        return f"SELECT f._n, {reason} AS reason FROM {rows} JOIN seen s ON {same} GROUP BY f._n"
+
+    def _refuse(self, verdicts_sql: str, **tables: pa.Table) -> None:
+        """Move rows of ``fresh`` to ``refused``."""
+        for name, table in tables.items():
+            self._db.register(name, table)
+        self._db.execute(f"CREATE OR REPLACE TEMP TABLE found AS {verdicts_sql}")
+        self._db.execute("INSERT INTO refused FROM found")
+        self._db.execute("DELETE FROM fresh WHERE _n IN (SELECT _n FROM found)")
+
+    def _untangle(self) -> pa.Table:
+        """Verdicts on the few rows that share a rule's columns with another row of the slab, told one after the
+        other.
+        """
+        shared = " UNION ".join(
+            f"SELECT _n FROM fresh WHERE ({c}) IN (SELECT ({c}) FROM fresh GROUP BY {c} HAVING count(*) > 1)"
+            for c in map(_quoted, self._rules)
         )
-        self._db.execute("INSERT INTO refused SELECT * FROM repeated")
-        self._db.execute("DELETE FROM fresh WHERE _n IN (SELECT _n FROM repeated)")
+        self._db.execute(f"CREATE OR REPLACE TEMP TABLE tangled AS {shared}")
+        standing = [dict(self._db.sql(self._standing(rule, "tangled")).fetchall()) for rule in self._rules]
+        ids = ", ".join(f"dense_rank() OVER (ORDER BY {_quoted(rule)})" for rule in self._rules)
+        rows = self._db.sql(f"SELECT _n, h, {ids} FROM fresh WHERE _n IN (FROM tangled) ORDER BY _n").fetchall()
+        return pa.Table.from_pylist(list(_one_by_one(self._rules, rows, standing)), _VERDICTS)
+
+    def _verdicts(self, rows: int) -> pa.Array:
+        if not self._db.execute("SELECT count(*) FROM refused").fetchall()[0][0]:
+            return pa.nulls(rows, pa.string())
+        told = "SELECT reason FROM slab LEFT JOIN refused USING (_n) ORDER BY _n"
+        return self._db.sql(told).to_arrow_table()["reason"].combine_chunks()
 
     def _load_neighbours(self, rows: pa.Table) -> None:
         wanted = sorted(touched_partitions(self.contract, rows) - self._loaded, key=str)
@@ -90,13 +109,30 @@ class Uniqueness:
         self._loaded.update(wanted)
         for batch in self._existing(wanted):
             self._db.register("slab", pa.Table.from_batches([batch]).select(self.contract.arrow_schema.names))
-            self._db.execute(f"INSERT INTO seen SELECT {self._columns()}, {self._hash()} FROM slab")
+            self._db.execute(f"INSERT INTO seen SELECT {self._keys}, {self._hash} FROM slab")
 
-    def _columns(self) -> str:
-        return _quoted(self._keys)
 
-    def _hash(self) -> str:
-        return f"hash({_quoted(self.contract.arrow_schema.names)})"
+def _one_by_one(
+    rules: tuple[tuple[str, ...], ...], rows: list[tuple[int, ...]], standing: list[dict[int, str]]
+) -> Iterator[dict[str, int | str | None]]:
+    """Walk rows in order; each is held against the rows accepted before it and against what stands in the table.
+
+    Args:
+        rules: columns that no two rows share, the identity first.
+        rows: number, digest, and for each rule an id of the row's values in its columns.
+        standing: for each rule the rows that repeat one in the table, and the reason that gives.
+    """
+    accepted: list[dict[int, int]] = [{} for _ in rules]
+    for number, digest, *ids in rows:
+        verdict = None
+        for rule, known, there, value in zip(rules, accepted, standing, ids, strict=True):
+            if value in known:
+                verdict = DUPLICATE if known[value] == digest else conflict_reason(rule)
+            verdict = verdict or there.get(number)
+        if verdict is None:
+            for known, value in zip(accepted, ids, strict=True):
+                known[value] = digest
+        yield {"_n": number, "reason": verdict}
 
 
 def _quoted(columns: Iterable[str]) -> str:
