@@ -1,6 +1,7 @@
 """When harm is shown, when it is excluded, and how often each is wrong."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def drawn(effect: float, seed: int, *, users: int = 30, rows: int = 200) -> Pair
         ({"users": 9}, Outcome.INCONCLUSIVE, "10 are needed"),
     ],
 )
-def test_each_kind_of_evidence_has_its_verdict(change: dict[str, object], outcome: Outcome, why: str) -> None:
+def test_each_kind_of_evidence_has_its_verdict(change: dict[str, Any], outcome: Outcome, why: str) -> None:
     verdict, reason = decide(replace(HARMLESS, **change), RULE)
     assert (verdict, why in reason) == (outcome, True), reason
 
