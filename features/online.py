@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fuelline.features")
 
+_REFERENCES = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnlineFeatures:
@@ -89,10 +91,8 @@ def read_online(store: "FeatureStore", user_id: str, agent_name: str, as_of: dat
 
     A value is given where it was available at ``as_of`` by schedule and is within its TTL; otherwise it is None.
     """
-    refs = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
-    answer = store.get_online_features(
-        refs, [{USER_FEATURES.entity: user_id, AGENT_FEATURES.entity: agent_name}], full_feature_names=True
-    ).proto
+    asked = [{USER_FEATURES.entity: user_id, AGENT_FEATURES.entity: agent_name}]
+    answer = store.get_online_features(_REFERENCES, asked, full_feature_names=True).proto
     found = dict(zip(answer.metadata.feature_names.val, answer.results, strict=True))
     values: dict[str, object] = {}
     for view in VIEWS:
