@@ -117,7 +117,7 @@ def laptop() -> TrainingProfile:
         name="laptop",
         max_steps=40,
         batch_size=8,
-        learning_rate=2e-3,
+        learning_rate=5e-3,  # few steps: 40 of them lower the held-out loss to 2.14 nats, at 2e-3 to 2.27
         max_tokens=256,
         threads=2,
         checkpoint_every=10,
