@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from lake.lake import Lake
+from models.code import JUDGING_CODE, code_digest
 from models.held_out import held_out_sample
 from models.pair import Pair, name_of, open_pair, requests
 from models.records import from_plain, to_plain
@@ -27,9 +28,6 @@ from models.statistics import Interval, PairedScores, paired_interval, simultane
 from models.types import Evaluation, Judgement, ModelVersion, ScoreDifference, TrainedAdapter
 
 log = logging.getLogger("fuelline.evaluation")
-
-SCORING_VERSION = 1
-"""Moves whenever the same models and rows would be judged differently."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,7 +178,7 @@ def _judgement(overall: ScoreDifference, agents: list[ScoreDifference], rule: Ev
 
 def _key(adapter: TrainedAdapter, profile: TrainingProfile, baseline: ModelVersion | None, rule: EvaluationRule) -> str:
     """Everything that changes the judgement and is not in the training key already."""
-    parts = [asdict(rule), profile.eval_rows, profile.max_tokens, SCORING_VERSION]
+    parts = [asdict(rule), profile.eval_rows, profile.max_tokens, code_digest(*JUDGING_CODE)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
     return f"judged:{adapter.training_key}:{name_of(baseline)}:{digest}"
 

@@ -8,6 +8,7 @@ A repeated call finds what the first one wrote, by the training key or the versi
 import logging
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -64,7 +65,8 @@ def _mirrored(settings: Settings, write: Callable[[Any], str]) -> Mirrored:
             warnings.simplefilter("ignore")
             return Mirrored(holds=True, run_id=write(_client(settings)))
     except Exception as error:  # the peers' errors have no common root: SQLAlchemy, requests, MLflow, alembic
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+        told = re.sub(r"//[^@/\s]*@", "//", str(error))  # an address may carry a password
+        reason = f"{type(error).__name__}: {told.partition(chr(10))[0][:200]}"
         log.warning("the MLflow mirror is behind (FUELLINE_TRACKING); the ledger is not touched by it. %s", reason)
         return Mirrored(holds=False, reason=reason)
 
@@ -156,7 +158,9 @@ def _number(client: Any, version: ModelVersion) -> str:
 
 def _move_alias(client: Any, model: str, version: ModelVersion | None) -> str:
     if version is None:
-        client.delete_registered_model_alias(model, "production")
+        for known in client.search_registered_models(filter_string=f"name = '{model}'"):
+            if "production" in known.aliases:
+                client.delete_registered_model_alias(model, "production")
         return ""
     number = _number(client, version)
     if not number:

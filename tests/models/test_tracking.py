@@ -68,13 +68,18 @@ def test_a_run_holds_parameters_scores_and_the_loss_curve_and_a_version_its_alia
     assert "production" not in client.get_registered_model("agents").aliases
 
 
+def test_a_model_that_was_never_registered_has_no_alias_to_take_away(settings: Settings) -> None:
+    assert mirror_production(settings, "agents", None).holds
+
+
 def test_a_tracking_server_that_is_away_costs_a_warning_and_nothing_else(
     tmp_path: Path, evaluation: Evaluation, caplog: pytest.LogCaptureFixture
 ) -> None:
-    away = read_settings(home=tmp_path, lake="test", tracking=f"http://127.0.0.1:{free_port()}")
+    away = read_settings(home=tmp_path, lake="test", tracking=f"http://ops:hunter2@127.0.0.1:{free_port()}")
     with caplog.at_level(logging.WARNING, "fuelline.tracking"):
         mirrored = mirror_evaluation(away, evaluation, SPEC, PROFILE, LOSSES)
     assert not mirrored.holds
     assert mirrored.reason
+    assert "hunter2" not in mirrored.reason + caplog.text
     assert "FUELLINE_TRACKING" in caplog.text
     assert Ledger(FolderStore(tmp_path / "objects")).chains() == []
