@@ -1,11 +1,11 @@
-"""A small lake that has been operated for a while: logs ingested, features computed, a training set built, versions rolled out.
+"""A small lake that has been operated for a while: logs in, features and training sets built, versions rolled out.
 
 Everything up to the training set is real; what torch would do is told to the ledger in the form that training,
 evaluation, registry and shadow use.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from lake.ingest import ingest_folder
 from lake.lake import Lake, open_lake
 from lake.versions import TableVersion
 from models.training_set import build_training_set
-from models.types import TrainingSet
 from settings import Settings
 
 START = datetime(2026, 10, 26, tzinfo=UTC)
@@ -73,7 +72,7 @@ def ingest(lake: Lake, folder: Path) -> TableVersion:
     return version
 
 
-def train_and_judge(lake: Lake, interactions: TableVersion, version: int, *, baseline: str = "base") -> TrainingSet:
+def train_and_judge(lake: Lake, interactions: TableVersion, version: int, *, baseline: str = "base") -> None:
     """Features and a training set for real; then what training, evaluation and registry say of it."""
     cut = START + timedelta(days=18 + version)
     features = compute_features(lake, interactions, cut)
@@ -86,9 +85,15 @@ def train_and_judge(lake: Lake, interactions: TableVersion, version: int, *, bas
         agent_features=features[1],
         cut=cut,
     )
+    tell_training(lake, version, [*training_set.inputs, training_set.table], baseline=baseline)
+
+
+def tell_training(lake: Lake, version: int, tables: Sequence[TableVersion], *, baseline: str = "base") -> None:
+    """What training, evaluation and registry write to the ledger."""
     key, digest, chain = f"{version:032x}", DIGESTS[version], "models/agents"
-    inputs = [str(table) for table in [*training_set.inputs, training_set.table]]
-    trained = {"training_key": key, "training_set_id": training_set.training_set_id, "cut": cut.isoformat()}
+    cut = START + timedelta(days=18 + version)
+    inputs = [str(table) for table in tables]
+    trained = {"training_key": key, "training_set_id": f"set-{version}", "cut": cut.isoformat()}
     trained |= {"adapter_digest": digest, "path": f"ml/adapters/{key}", "steps": 40, "train_loss": 1.4821}
     lake.ledger.append(chain, "trained", f"trained:{key}", trained | {"base_digest": "c0ffee00" + "0" * 56})
     lake.ledger.append(chain, "judged", f"judged:{key}:{baseline}:0", _judged(key, baseline))
@@ -96,7 +101,6 @@ def train_and_judge(lake: Lake, interactions: TableVersion, version: int, *, bas
     registered |= {"path": f"ml/models/agents/v{version}", "training_key": key, "cut": cut.isoformat()}
     registered |= {"inputs": inputs, "baseline": baseline, "judgement": "better"}
     lake.ledger.append(chain, "registered", f"registered:{key}", registered)
-    return training_set
 
 
 def _judged(key: str, baseline: str) -> dict[str, object]:
@@ -115,6 +119,8 @@ def _judged(key: str, baseline: str) -> dict[str, object]:
 def roll_out(lake: Lake, version: int, outcome: str = "promoted", *, baseline: str = "base") -> None:
     key = f"rollout:agents@v{version}:{baseline}"
     lake.ledger.append("models/agents", "rollout_opened", key, {"version": version, "baseline": baseline})
-    reason = "No more bad events than the baseline on 120 requests. With no live serving configured the rollout ends here."
+    reason = (
+        "No more bad events than the baseline on 120 requests. With no live serving configured the rollout ends here."
+    )
     payload = {"version": version, "baseline": baseline, "reason": reason}
     lake.ledger.append("models/agents", outcome, f"{key}:closed", payload)

@@ -1,0 +1,228 @@
+"""The operator's command, through its own door, on a lake that has been operated."""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner, Result
+
+from errors import UnknownName
+from fuelline import main
+from lake.lake import Lake, open_lake
+from lake.report import write_report
+from settings import read_settings
+from tests import operated
+
+HEAVY = ("torch", "flytekit", "mlflow", "feast", "transformers", "peft")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("operated")
+    lake = operated.empty_lake(read_settings(home=folder / "home", lake="demo"))
+    operated.tell_training(lake, 1, [operated.ingest(lake, operated.write_logs(folder / "logs", 0, 8))])
+    operated.roll_out(lake, 1)
+    more = operated.ingest(lake, operated.write_logs(folder / "more", 8, 3))
+    operated.tell_training(lake, 2, [more], baseline="agents@v1")
+    operated.roll_out(lake, 2, baseline="agents@v1")
+    return folder / "home"
+
+
+@pytest.fixture
+def ask(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator["Ask"]:
+    yield Ask(monkeypatch, home)
+    logging.getLogger("fuelline").handlers.clear()
+
+
+class Ask:
+    """Call it with the command's arguments."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        self.monkeypatch = monkeypatch
+        for name in ("LAKE", "STORE", "DEBUG"):
+            monkeypatch.delenv(f"FUELLINE_{name}", raising=False)
+        self.home = home
+
+    @property
+    def home(self) -> Path:
+        return self._home
+
+    @home.setter
+    def home(self, folder: Path) -> None:
+        self._home = folder
+        self.monkeypatch.setenv("FUELLINE_HOME", str(folder))
+
+    def __call__(self, *arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture
+def small(ask: Ask, tmp_path: Path) -> Lake:
+    """A lake of its own, to be damaged; it is the one that is asked about."""
+    ask.home = tmp_path / "small"
+    lake = operated.empty_lake(read_settings(home=ask.home, lake="small"))
+    operated.tell_training(lake, 1, [operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 1))])
+    operated.roll_out(lake, 1)
+    return lake
+
+
+def test_status_says_what_is_there_and_what_is_live(ask: Ask) -> None:
+    said = ask("status").output
+    assert "latency_out_of_range" in said
+    assert "agents@v2 since 2026-11-" in said
+    told = json.loads(ask("status", "--json").output)[0]
+    assert told["sources"][0] | {"watermark": ""} == {
+        "source": "agents",
+        "objects": 11,
+        "landed": 665,
+        "committed": 649,
+        "quarantined": 16,
+        "duplicates": 0,
+        "watermark": "",
+        "reasons": {"latency_out_of_range": 11, "malformed_json": 5},
+    }
+    assert {one["table"]: one["rows"] for one in told["tables"]}["processed.agent_interactions"] == 649
+    assert told["models"][0]["production"] == "agents@v2"
+    assert told["models"][0]["waiting"] == []
+
+
+def test_status_as_of_a_time_says_what_was_live_then(ask: Ask, home: Path) -> None:
+    ledger = open_lake(read_settings(home=home, lake="demo")).ledger
+    before, after = ledger.entries("models/agents", kind="promoted")
+
+    def live(at: str) -> str:
+        return str(json.loads(ask("status", "--at", at, "--json").output)[0]["models"][0]["production"])
+
+    assert live("2026-11-01") == "base"
+    assert live(before.time.isoformat()) == "agents@v1"
+    assert live(after.time.isoformat()) == live(f"{after.time:%Y-%m-%d}") == "agents@v2"
+
+
+def test_history_lists_every_event_with_time_and_evidence(ask: Ask) -> None:
+    lines = ask("history", "agents").output.splitlines()
+    assert [line.split()[3] for line in lines[1:]] == 2 * [
+        *("trained", "judged", "registered", "rollout_opened", "promoted")
+    ]
+    assert "better than base: -0.312 [-0.363, -0.261] nats a response token on 100 rows of 11 users" in lines[2]
+    events = json.loads(ask("history", "agents", "--kind", "promoted", "--json").output)
+    assert [event["payload"]["version"] for event in events] == [1, 2]
+
+
+def test_lineage_is_text_json_and_a_picture(ask: Ask, tmp_path: Path) -> None:
+    assert "processed.agent_interactions@" in ask("lineage", "agents@v1").output
+    picture = tmp_path / "v1.svg"
+    told = ask("lineage", "agents@v1", "--json", "--svg", str(picture))
+    assert json.loads(told.stdout)["name"] == "agents@v1"
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+
+
+def test_the_report_of_a_run_says_its_outcome_and_where_its_page_is(ask: Ask, small: Lake) -> None:
+    path = write_report(small, "run-1", "agents")
+    said = ask("report").output
+    for part in ("60 lines in 1 objects", "latency_out_of_range 1", "-0.312 [-0.363, -0.261]", "Promoted", str(path)):
+        assert part in said
+    path.unlink()
+    told = json.loads(ask("report", "run-1", "--json").output)
+    assert Path(told["path"]).exists()
+    assert told["scores"]["candidate"] == pytest.approx(1.788)
+
+
+def test_a_whole_ledger_verifies_and_an_altered_entry_ends_with_its_own_code(ask: Ask, small: Lake) -> None:
+    assert "models/agents: 5 entries, whole" in ask("ledger", "verify").output
+    assert json.loads(ask("ledger", "verify", "models/agents", "--json").output) == {"models/agents": 5}
+    key = "ledger/models/agents/e000000000001.json"
+    small.store.write(key, small.store.read(key).replace(b"better", b"worse!"))
+    broken = ask("ledger", "verify")
+    assert broken.exit_code == 3
+    assert broken.stderr.startswith("fuelline: models/agents: entry ")
+
+
+def test_replaying_a_version_whose_files_are_gone_ends_with_the_code_of_broken_integrity(ask: Ask, small: Lake) -> None:
+    refused = ask("replay", "agents@v1")
+    assert (refused.exit_code, refused.stdout) == (3, "")
+    assert refused.stderr.startswith("fuelline: ml/models/agents/v1/manifest.json is missing")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        (["histroy", "agents"], 2, "Did you mean 'history'?"),
+        (["status", "--jsn"], 2, "Did you mean '--json'?"),
+        (["ledger", "verfy"], 2, "Did you mean 'verify'?"),
+        (["history"], 2, "Missing argument 'MODEL'"),
+        (["status", "--at", "soon"], 2, "not a time such as"),
+        (["history", "agnets"], 1, "did you mean 'agents'?"),
+        (["history", "agents", "--kind", "promotd"], 1, "did you mean 'promoted'?"),
+        (["lineage", "agents@v9"], 1, "did you mean 'agents@v"),
+        (["replay", "agents@v9"], 1, "did you mean 'agents@v"),
+        (["ledger", "verify", "models/agent"], 1, "did you mean 'models/agents'?"),
+        (["--lake", "dmo", "status"], 1, "did you mean 'demo'?"),
+        (["report"], 1, "no report of a run"),
+    ],
+)
+def test_a_mistake_ends_with_its_code_one_line_and_a_hint(ask: Ask, arguments: list[str], code: int, hint: str) -> None:
+    refused = ask(*arguments)
+    assert (refused.exit_code, refused.stdout) == (code, "")
+    assert hint in refused.stderr
+    assert "Traceback" not in refused.stderr
+    if code == 1:
+        assert refused.stderr.startswith("fuelline: ")
+        assert len(refused.stderr.splitlines()) == 1
+
+
+def test_debug_shows_where_an_error_comes_from(ask: Ask) -> None:
+    assert isinstance(ask("--debug", "history", "agnets").exception, UnknownName)
+
+
+def test_one_lake_is_meant_and_of_several_one_has_to_be_chosen(
+    ask: Ask, small: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask("history", "agents").exit_code == 0
+    operated.empty_lake(read_settings(home=ask.home, lake="other"))
+    ambiguous = ask("history", "agents")
+    assert (ambiguous.exit_code, "other, small" in ambiguous.stderr) == (1, True)
+    assert [one["lake"] for one in json.loads(ask("status", "--json").output)] == ["other", "small"]
+    monkeypatch.setenv("FUELLINE_LAKE", "small")
+    assert ask("history", "agents").exit_code == 0
+    assert "no model named 'agents'" in ask("--lake", "other", "history", "agents").stderr
+
+
+def test_asking_makes_nothing(ask: Ask, tmp_path: Path) -> None:
+    ask.home = tmp_path / "nowhere"
+    refused = ask("status")
+    assert (refused.exit_code, "`make run` makes one" in refused.stderr) == (1, True)
+    assert not ask.home.exists()
+
+
+def test_a_lake_on_s3_needs_no_local_folder(ask: Ask, s3_lake: Lake, tmp_path: Path) -> None:
+    settings = s3_lake.settings
+    operated.tell_training(s3_lake, 1, [])
+    ask.home = tmp_path / "elsewhere"
+    stated = {"STORE": settings.store, "S3_ENDPOINT": settings.s3_endpoint, "S3_ACCESS_KEY": "test"}
+    for name, value in (stated | {"S3_SECRET_KEY": "test-secret"}).items():
+        ask.monkeypatch.setenv(f"FUELLINE_{name}", value)
+    assert "agents@v1" in ask("status").output
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["history", "agents"], ["ledger", "verify"]])
+def test_looking_loads_nothing_heavy(home: Path, arguments: list[str]) -> None:
+    code = f"import sys; from fuelline import main; main({arguments!r}, standalone_mode=False)\nprint(*sys.modules)"
+    environment = {"FUELLINE_HOME": str(home), "PATH": "", "HOME": str(home)}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["status"], ["history"], ["lineage"], ["replay"], ["ledger"], ["ledger", "verify"], ["report"]]
+)
+def test_help_tells_what_a_command_does_and_each_has_an_example(ask: Ask, command: list[str]) -> None:
+    said = ask(*command, "--help").output
+    assert "Usage: " in said
+    assert command == ["ledger"] or "Example" in said
