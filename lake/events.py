@@ -31,6 +31,12 @@ def difference(fields: Mapping[str, Any]) -> str:
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
+def judgement(fields: Mapping[str, Any]) -> str:
+    """``better than``, ``not shown better than``, ``worse than`` or ``too little data against``."""
+    word = str(fields["judgement"]).replace("_", " ")
+    return f"{word} {'against' if word == 'too little data' else 'than'}"
+
+
 def version_name(entry: Entry) -> str:
     """``agents@v3`` where the entry is about a version, else nothing."""
     number = entry.payload.get("version")
@@ -43,10 +49,8 @@ def _trained(fields: Mapping[str, Any]) -> str:
 
 
 def _judged(fields: Mapping[str, Any]) -> str:
-    judgement = str(fields["judgement"]).replace("_", " ")
     on = f"{fields['rows']:,} rows of {fields['users']:,} users"
-    against = {"better": "than", "worse": "than"}.get(judgement, "against")
-    return f"{judgement} {against} {fields['baseline']}: {difference(fields)} {UNIT} on {on}"
+    return f"{judgement(fields)} {fields['baseline']}: {difference(fields)} {UNIT} on {on}"
 
 
 def _registered(fields: Mapping[str, Any]) -> str:
@@ -62,7 +66,15 @@ def _reason(fields: Mapping[str, Any]) -> str:
 
 
 def _failed(fields: Mapping[str, Any]) -> str:
-    return f"{fields['error_type']} in {fields.get('stage') or 'the workflow'}"
+    return f"in {fields['stage']}, execution {fields['execution']}"
+
+
+def _retraining_opened(fields: Mapping[str, Any]) -> str:
+    return f"{fields['reason']}, on data up to {fields['cut'][:16]}, to beat {fields['baseline']}"
+
+
+def _retraining_closed(fields: Mapping[str, Any]) -> str:
+    return f"{str(fields['outcome']).replace('_', ' ')}. {fields['reason']}"
 
 
 def _ingested(fields: Mapping[str, Any]) -> str:
@@ -89,6 +101,8 @@ _TELLERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "registered": _registered,
     "rollout_opened": _opened,
     **dict.fromkeys((*CLOSING, "not_registered"), _reason),
+    "retraining_opened": _retraining_opened,
+    "retraining_closed": _retraining_closed,
     "retraining_failed": _failed,
     "ingested": _ingested,
     "landed": _landed,

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from errors import UnknownName
-from lake.events import CLOSING, SHORT, difference, evidence, version_name
+from lake.events import CLOSING, SHORT, difference, evidence, judgement, version_name
 from lake.lake import Lake
 from lake.ledger import Entry
 from lake.tables import INPUTS
@@ -75,10 +75,21 @@ def lineage(lake: Lake, name: str) -> Graph:
         UnknownName: there is none; the message suggests the nearest.
     """
     entry = _registered(lake, name)
-    draft = _Draft(lake, entry)
-    draft.training()
-    draft.rollout()
-    return Graph(name=name, nodes=list(draft.nodes.values()), edges=list(draft.edges))
+    return _Draft(lake, name, entry).graph(name, str(entry.payload["adapter_name"]))
+
+
+def candidate_lineage(lake: Lake, model: str, training_key: str) -> Graph:
+    """The graph of a trained candidate, registered or not, up to what was decided about it.
+
+    Raises:
+        UnknownName: nothing was trained under this key.
+    """
+    trained = {e.payload["training_key"]: e for e in lake.ledger.entries(f"models/{model}", kind="trained")}
+    if training_key not in trained:
+        raise UnknownName("training", training_key, map(str, trained))
+    entry = trained[training_key]
+    label = f"Candidate {str(entry.payload['adapter_digest'])[:SHORT]}"
+    return _Draft(lake, f"candidate:{training_key}", entry).graph(label, "trained")
 
 
 def folded(graph: Graph, above: int = FOLD_ABOVE) -> Graph:
@@ -99,41 +110,48 @@ def folded(graph: Graph, above: int = FOLD_ABOVE) -> Graph:
 class _Draft:
     """A graph in the making: nodes by id, edges in order of discovery."""
 
-    def __init__(self, lake: Lake, registered: Entry) -> None:
-        self.lake, self.registered = lake, registered
-        self.name = version_name(registered)
-        self.entries = lake.ledger.entries(registered.chain)
+    def __init__(self, lake: Lake, name: str, entry: Entry) -> None:
+        self.lake, self.name, self.entry = lake, name, entry
+        self.entries = lake.ledger.entries(entry.chain)
         self.nodes: dict[str, Node] = {}
         self.edges: dict[tuple[str, str], None] = {}
         self._covered: dict[str, str] = {}
 
-    def training(self) -> None:
+    def graph(self, label: str, detail: str) -> Graph:
+        """All of it; ``label`` and ``detail`` are of the node that it is about."""
+        when = f"{self.entry.time:%Y-%m-%d %H:%M}"
+        self._add(Node(id=self.name, kind="version", label=label, detail=f"{detail}, {when}"))
+        self._training()
+        self._rollout()
+        return Graph(name=self.name, nodes=list(self.nodes.values()), edges=list(self.edges))
+
+    def _training(self) -> None:
         """From the version back: evaluation, adapter, base model, tables, raw objects."""
-        fields = self.registered.payload
-        key = str(fields["training_key"])
-        detail = f"{fields['adapter_name']}, {self.registered.time:%Y-%m-%d %H:%M}"
-        self._add(Node(id=self.name, kind="version", label=self.name, detail=detail))
+        key = str(self.entry.payload["training_key"])
         adapter, judged = f"adapter:{key}", f"evaluation:{key}"
-        trained = next((e for e in self.entries if e.kind == "trained" and e.payload["training_key"] == key), None)
-        told = f"{trained.payload['steps']:,} steps, loss {trained.payload['train_loss']:.3f}" if trained else ""
-        self._add(Node(id=adapter, kind="adapter", label=f"LoRA adapter {fields['digest'][:SHORT]}", detail=told))
+        trained = next(
+            (e.payload for e in self.entries if e.kind == "trained" and e.payload["training_key"] == key), {}
+        )
+        digest = str(trained.get("adapter_digest") or self.entry.payload.get("digest"))[:SHORT]
+        told = f"{trained['steps']:,} steps, loss {trained['train_loss']:.3f}" if trained else ""
+        self._add(Node(id=adapter, kind="adapter", label=f"LoRA adapter {digest}", detail=told))
         self._add(self._evaluation(judged, key))
         for source, target in ((adapter, judged), (judged, self.name), (adapter, self.name)):
             self.edges[source, target] = None
-        if trained and (base := trained.payload.get("base_digest")):
+        if base := trained.get("base_digest"):
             self._add(Node(id=f"base:{base}", kind="base", label="Base model", detail=str(base)[:SHORT]))
             self.edges[f"base:{base}", adapter] = None
-        for table in self._tables(fields["inputs"]):
+        for table in self._tables(self.entry.payload["inputs"]):
             self.edges[table, adapter] = None
             self.edges[table, judged] = None
 
     def _evaluation(self, identifier: str, key: str) -> Node:
-        stated = [e for e in self.entries if e.kind == "judged" and e.payload["training_key"] == key]
-        against = self.registered.payload.get("baseline")
-        judged = next((e.payload for e in stated if e.payload["baseline"] == against), None)
+        against = self.entry.payload.get("baseline")
+        stated = [e.payload for e in self.entries if e.kind == "judged" and e.payload["training_key"] == key]
+        judged = next((one for one in reversed(stated) if against in (None, one["baseline"])), None)
         if judged is None:
-            return Node(id=identifier, kind="evaluation", label="Evaluation")
-        label = f"{str(judged['judgement']).replace('_', ' ').capitalize()} than {against}"
+            return Node(id=identifier, kind="evaluation", label="Evaluation", detail="not judged")
+        label = f"{judgement(judged)} {judged['baseline']}".capitalize()
         return Node(id=identifier, kind="evaluation", label=label, detail=f"{difference(judged)} nats a token")
 
     def _tables(self, inputs: Iterable[str]) -> list[str]:
@@ -205,15 +223,15 @@ class _Draft:
         """Raw objects whose snapshots have expired, as the ledger recorded them before the version was registered."""
         table = name.partition("@")[0]
         for chain in self.lake.ledger.chains("sources/"):
-            for entry in self.lake.ledger.entries(chain, until=self.registered.time, kind="ingested"):
+            for entry in self.lake.ledger.entries(chain, until=self.entry.time, kind="ingested"):
                 if entry.key.startswith(f"ingest:{table}:") and entry.payload["object"] not in self.nodes:
                     self._raw(name, entry.payload)
 
-    def rollout(self) -> None:
+    def _rollout(self) -> None:
         """From the version on: rollout, verdict, and the version that replaced it."""
         last = self.name
         for entry in self.entries:
-            if entry.seq > self.registered.seq and (node := self._event(entry)):
+            if entry.seq > self.entry.seq and (node := self._event(entry)):
                 self._add(node)
                 self.edges[last, node.id] = None
                 last = node.id
@@ -226,6 +244,8 @@ class _Draft:
         if about == self.name and entry.kind in CLOSING:
             label = entry.kind.replace("_", " ").capitalize()
             return Node(id=f"{entry.key}:{entry.kind}", kind="verdict", label=label, detail=told)
+        if entry.kind == "not_registered" and self.name == f"candidate:{entry.payload['training_key']}":
+            return Node(id=entry.key, kind="verdict", label="Not registered", detail=told)
         if entry.kind == "promoted" and entry.payload.get("baseline") == self.name:
             when = f"{entry.time:%Y-%m-%d %H:%M}"
             return Node(id=entry.key, kind="verdict", label=f"Replaced by {about}", detail=when)

@@ -78,7 +78,7 @@ def as_svg(graph: Graph) -> str:
     )
     edges = "".join(_edge([places[stop] for stop in way]) for way in ways)
     boxes = "".join(_box(place, place.node, place.node.id == shown.name) for place in places.values() if place.node)
-    label = html.escape(f"Lineage of {shown.name}")
+    label = html.escape(f"Lineage of {shown.node(shown.name).label}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" '
         f'aria-label="{label}" style="font-family:{FONT}">{edges}{boxes}</svg>'

@@ -17,7 +17,7 @@ from errors import UnknownName, UserError
 from lake.events import CLOSING, SHORT, UNIT, evidence, version_name
 from lake.lake import Lake
 from lake.ledger import Entry
-from lake.lineage import lineage
+from lake.lineage import candidate_lineage, lineage
 from lake.lineage_views import as_svg
 from lake.markup import FONT, GREEN, GREY, INK, LINE, MUTED, ORANGE, RED, STYLE, facts, note, table
 from lake.store import ObjectStore
@@ -75,6 +75,7 @@ class RunSummary:
     """The version that was registered; empty if none was."""
     adapter: str = ""
     """Digest of the trained weights, shortened; empty if nothing was trained."""
+    training_key: str = ""
     outcome: str = "nothing_new"
     reason: str = ""
 
@@ -120,12 +121,17 @@ def write_report(lake: Lake, run: str, model: str) -> Path:
     folder, chain = _folder(run), f"models/{model}"
     known = lake.ledger.find(chain, f"reported:{run}")
     summary = RunSummary.of(known.payload["summary"]) if known else summarize(lake, run, model)
-    picture = as_svg(lineage(lake, summary.version)) if summary.version else ""
-    page = assemble(lake, run, f"Retraining of {model}", picture, summary)
+    page = assemble(lake, run, f"Retraining of {model}", _picture(lake, summary), summary)
     lake.store.write(f"{folder}/report.html", page.encode())
     lake.ledger.append(chain, "reported", f"reported:{run}", {"run": run, "summary": summary.plain()})
     log.info("report of %s: %s", run, summary.outcome)
     return local_copy(lake, run)
+
+
+def _picture(lake: Lake, summary: RunSummary) -> str:
+    if summary.version:
+        return as_svg(lineage(lake, summary.version))
+    return as_svg(candidate_lineage(lake, summary.model, summary.training_key)) if summary.training_key else ""
 
 
 def local_copy(lake: Lake, run: str) -> Path:
@@ -184,6 +190,7 @@ def _training(entries: list[Entry]) -> dict[str, Any]:
         told["reason"] = evidence(ends[-1])
     if "trained" in last:
         told["adapter"] = str(last["trained"].payload["adapter_digest"])[:SHORT]
+        told["training_key"] = str(last["trained"].payload["training_key"])
     if "registered" in last:
         told["version"] = version_name(last["registered"])
     if "judged" in last:
@@ -204,7 +211,7 @@ def assemble(lake: Lake, run: str, title: str, lineage_svg: str, summary: RunSum
     """The whole page: header, saved sections in order, lineage; no script, nothing fetched, fit to print."""
     keys = [key for key in lake.store.list(f"{_folder(run)}/") if re.fullmatch(r"\d\d-.*\.html", Path(key).name)]
     sections = [lake.store.read(key).decode() for key in keys]
-    picture = f"<figure>{lineage_svg}</figure>" if lineage_svg else note("No version was registered in this run.")
+    picture = f"<figure>{lineage_svg}</figure>" if lineage_svg else note("Nothing was trained in this run.")
     sections.append(f'<section id="lineage"><h2>Lineage</h2>{picture}</section>')
     named = re.findall(r'<section id="([^"]*)"><h2>(.*?)</h2>', "".join(sections))
     links = "".join(f'<a href="#{slug}">{name}</a>' for slug, name in named)

@@ -88,19 +88,36 @@ def train_and_judge(lake: Lake, interactions: TableVersion, version: int, *, bas
     tell_training(lake, version, [*training_set.inputs, training_set.table], baseline=baseline)
 
 
-def tell_training(lake: Lake, version: int, tables: Sequence[TableVersion], *, baseline: str = "base") -> None:
+def tell_training(
+    lake: Lake, version: int, tables: Sequence[TableVersion], *, baseline: str = "base", registered: bool = True
+) -> None:
     """What training, evaluation and registry write to the ledger."""
     key, digest, chain = f"{version:032x}", DIGESTS[version], "models/agents"
     cut = START + timedelta(days=18 + version)
     inputs = [str(table) for table in tables]
-    trained = {"training_key": key, "training_set_id": f"set-{version}", "cut": cut.isoformat()}
+    trained: dict[str, object] = {"training_key": key, "training_set_id": f"set-{version}", "cut": cut.isoformat()}
     trained |= {"adapter_digest": digest, "path": f"ml/adapters/{key}", "steps": 40, "train_loss": 1.4821}
-    lake.ledger.append(chain, "trained", f"trained:{key}", trained | {"base_digest": "c0ffee00" + "0" * 56})
+    trained |= {"inputs": inputs, "base_digest": "c0ffee00" + "0" * 56}
+    lake.ledger.append(chain, "trained", f"trained:{key}", trained)
     lake.ledger.append(chain, "judged", f"judged:{key}:{baseline}:0", _judged(key, baseline))
-    registered = {"version": version, "digest": digest, "adapter_name": f"agents@{digest[:8]}", "manifest": "0" * 64}
-    registered |= {"path": f"ml/models/agents/v{version}", "training_key": key, "cut": cut.isoformat()}
-    registered |= {"inputs": inputs, "baseline": baseline, "judgement": "better"}
-    lake.ledger.append(chain, "registered", f"registered:{key}", registered)
+    if not registered:
+        reason = {
+            "training_key": key,
+            "judgement": "not_shown_better",
+            "baseline": baseline,
+            "reason": "not shown better",
+        }
+        lake.ledger.append(chain, "not_registered", f"not_registered:{key}:{baseline}", reason)
+        return
+    fields: dict[str, object] = {
+        "version": version,
+        "digest": digest,
+        "adapter_name": f"agents@{digest[:8]}",
+        "manifest": "0" * 64,
+    }
+    fields |= {"path": f"ml/models/agents/v{version}", "training_key": key, "cut": cut.isoformat()}
+    fields |= {"inputs": inputs, "baseline": baseline, "judgement": "better"}
+    lake.ledger.append(chain, "registered", f"registered:{key}", fields)
 
 
 def _judged(key: str, baseline: str) -> dict[str, object]:

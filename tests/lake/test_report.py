@@ -125,7 +125,7 @@ def test_a_second_run_reports_only_what_is_new_and_the_first_says_the_same_for_e
     ("kind", "payload", "reason"),
     [
         ("not_registered", {"training_key": "k", "judgement": "worse", "reason": "worse than base"}, "worse than base"),
-        ("retraining_failed", {"stage": "train", "error_type": "DataError", "execution": "e"}, "DataError in train"),
+        ("retraining_failed", {"stage": "train", "execution": "e-7", "baseline": "base"}, "in train, execution e-7"),
     ],
 )
 def test_a_run_that_ends_without_a_version_says_why(
@@ -135,7 +135,16 @@ def test_a_run_that_ends_without_a_version_says_why(
     page = write_report(lake, "run-1", "agents").read_text()
     assert (find_summary(lake).outcome, find_summary(lake).reason) == (kind, reason)
     assert reason in page
-    assert "No version was registered in this run." in page
+    assert "Nothing was trained in this run." in page
+
+
+def test_a_candidate_that_was_not_registered_has_its_lineage_in_the_report(lake: Lake, tmp_path: Path) -> None:
+    interactions = operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 1))
+    operated.tell_training(lake, 1, [interactions], registered=False)
+    page = write_report(lake, "run-1", "agents").read_text()
+    picture = page[page.index('id="lineage"') :]
+    for part in ("Candidate 3f9c2a71", "Not registered", "processed.agent_interactions", "Base model"):
+        assert part in picture
 
 
 def test_a_summary_survives_the_ledger_with_its_unbounded_interval(reported: Lake) -> None:
