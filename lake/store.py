@@ -1,8 +1,9 @@
-"""The object store: nine verbs over a folder or S3, of which the conditional ``create`` and ``replace`` carry the house.
+"""The object store: nine verbs over a folder or S3, of which the conditional ``create`` and ``replace`` carry the
+house.
 
-Nothing else in the project speaks S3 by hand. A key is a slash-separated relative path. Every write is atomic: a reader
-sees the whole object or none, and a kill leaves nothing under the key. An object's *etag* names one state of it.
-"""
+Nothing else in the project speaks S3 by hand. A key is a slash-separated relative path. Every write is atomic: a
+reader sees the whole object or none, and a kill leaves nothing under the key. An object's *etag* names one state of
+it. """
 
 import contextlib
 import errno

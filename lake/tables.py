@@ -5,6 +5,7 @@ the key again. Each try here loads the table, looks for the key, removes rows th
 exactly that snapshot; on conflict it begins again. A marker per key outlives the snapshot that carries it.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from errors import CommitContended, ObjectMissing, UnknownName
+from errors import CommitContended, ObjectMissing, SettingsError, UnknownName
 from lake.contracts.base import Contract
 from lake.schema import CONTRACT, evolve
 from lake.store import ObjectStore
@@ -34,6 +35,7 @@ KEY = "fuelline.key"
 INPUTS = "fuelline.inputs"
 WATERMARK = "fuelline.watermark."
 TRIES = 40
+CATALOG_TRIES = 4
 TABLE_PROPERTIES = {
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
@@ -97,7 +99,7 @@ class Tables:
     def find(self, contract: Contract, key: str) -> TableVersion | None:
         """The version that was committed under this key, if it was."""
         table = self._load(contract)
-        return table and self._found(contract, table, key)
+        return self._found(contract, table, key) if table else None
 
     def current(self, contract: Contract) -> TableVersion | None:
         """The newest version; None where the table has no rows yet."""
@@ -126,8 +128,8 @@ class Tables:
         table = self.load(version.table)
         if table.snapshot_by_id(version.snapshot_id) is None:
             raise UnknownName("snapshot", str(version), (f"{version.table}@{s.snapshot_id}" for s in table.snapshots()))
-        chosen = {"selected_fields": tuple(columns)} if columns is not None else {}
-        return table.scan(row_filter=where or "True", snapshot_id=version.snapshot_id, **chosen)
+        chosen = ("*",) if columns is None else tuple(columns)
+        return table.scan(row_filter=where or "True", selected_fields=chosen, snapshot_id=version.snapshot_id)
 
     def snapshots(self, contract: Contract) -> "list[Snapshot]":
         """Snapshots in order of commit; their summaries hold the key and the inputs."""
@@ -184,11 +186,13 @@ class Tables:
 
     def _ensure(self, contract: Contract) -> "Table":
         from pyiceberg.exceptions import TableAlreadyExistsError
+        from sqlalchemy.exc import IntegrityError
 
         if table := self._load(contract):
             return evolve(contract, table)
-        try:
+        with contextlib.suppress(IntegrityError):  # another process makes the same namespace at the same moment
             self.catalog.create_namespace_if_not_exists(contract.table.split(".")[0])
+        try:
             return self.catalog.create_table(
                 contract.table,
                 schema=contract.iceberg_schema(),
@@ -213,8 +217,10 @@ class Tables:
             return None
         return TableVersion(table=contract.table, snapshot_id=kept["snapshot_id"], rows=kept["rows"]), kept["summary"]
 
-    def _mark(self, contract: Contract, key: str, version: TableVersion, summary: Mapping[str, str]) -> None:
+    def _keep_mark(self, contract: Contract, key: str, version: TableVersion, summary: Mapping[str, str]) -> None:
         """Leave the key where a late retry still finds it when its snapshot has expired."""
+        if self.store.exists(_marker(contract, key)):
+            return
         kept = {"snapshot_id": version.snapshot_id, "rows": version.rows, "summary": dict(summary)}
         self.store.write(_marker(contract, key), json.dumps(kept).encode())
 
@@ -243,11 +249,21 @@ def narrow(table: pa.Table) -> pa.Table:
 @functools.lru_cache(maxsize=8)
 def _catalog(settings: Settings) -> "Catalog":
     from pyiceberg.catalog.sql import SqlCatalog
+    from sqlalchemy.exc import DBAPIError
 
     address = settings.store_address
     warehouse = f"{address}/warehouse" if address.startswith("s3://") else f"file://{address}/warehouse"
     settings.folder.mkdir(parents=True, exist_ok=True)
-    return SqlCatalog("fuelline", uri=settings.catalog_address, warehouse=warehouse, **_s3_properties(settings))
+    places = {"uri": settings.catalog_address, "warehouse": warehouse, **_s3_properties(settings)}
+    for _ in range(CATALOG_TRIES):
+        with contextlib.suppress(DBAPIError):  # another process makes the catalogue's own tables at the same moment
+            return SqlCatalog("fuelline", **places)
+    try:
+        return SqlCatalog("fuelline", **places)
+    except DBAPIError as error:
+        raise SettingsError(
+            f"FUELLINE_CATALOG: the catalogue cannot be opened ({type(error.orig).__name__})"
+        ) from error
 
 
 def _s3_properties(settings: Settings) -> dict[str, str]:

@@ -67,6 +67,10 @@ class Uniqueness:
         self._db.execute("INSERT INTO seen SELECT * EXCLUDE (_n) FROM fresh")
         return self._verdicts(rows.num_rows)
 
+    def close(self) -> None:
+        """Let go of memory and spill."""
+        self._db.close()
+
     def _standing(self, rule: tuple[str, ...], among: str = "fresh") -> str:
         """SQL: rows of ``fresh`` whose rule columns stand in ``seen``, and the reason that gives."""
         same = " AND ".join(f's."{column}" = f."{column}"' for column in rule)

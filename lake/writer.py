@@ -35,7 +35,10 @@ class Writer:
     def __init__(self, tables: Tables, contract: Contract, key: str) -> None:
         self.tables, self.contract, self.key = tables, contract, key
         self.table = tables._ensure(contract)
-        self.found = tables._found(contract, self.table, key)
+        recorded = tables._recorded(contract, self.table, key)
+        self.found = recorded and recorded[0]
+        if recorded:
+            tables._keep_mark(contract, key, *recorded)
         self.rows = 0
         self._files: list[DataFile] = []
         self._disposable = True
@@ -49,6 +52,7 @@ class Writer:
         if self._disposable:
             for file in self._files:
                 self.table.io.delete(file.file_path)
+        self._uniqueness.close()
         self._scratch.cleanup()
 
     def classify(self, rows: pa.Table) -> pa.Array:
@@ -93,7 +97,7 @@ class Writer:
         recorded = self.tables._recorded(self.contract, self.table, self.key)
         self._disposable = not self._is_ours()
         if recorded:
-            self.tables._mark(self.contract, self.key, *recorded)
+            self.tables._keep_mark(self.contract, self.key, *recorded)
             return recorded[0]
         if failure is None or isinstance(failure, CommitFailedException | CommitStateUnknownException):
             return None
@@ -125,10 +129,10 @@ class Writer:
         return datetime.fromisoformat(stated) if stated else None
 
     def _existing(self, partitions: Sequence[date | str]) -> Iterator[pa.RecordBatch]:
-        snapshot = self.table.current_snapshot()
-        if snapshot is None:
+        if self.table.current_snapshot() is None:
             return
-        scan = self.table.scan(row_filter=_in_partitions(self.contract, partitions), snapshot_id=snapshot.snapshot_id)
+        # Without a snapshot id the scan has the table's columns, not those that the snapshot had.
+        scan = self.table.scan(row_filter=_in_partitions(self.contract, partitions))
         for batch in scan.to_arrow_batch_reader():
             yield narrow(pa.Table.from_batches([batch])).combine_chunks().to_batches()[0] if batch.num_rows else batch
 
@@ -140,7 +144,7 @@ def _in_partitions(contract: Contract, partitions: Sequence[date | str]) -> "Boo
     if not (column := contract.day_column):
         return In(contract.partitions[0][1], set(partitions))
     return functools.reduce(
-        Or,  # type: ignore[arg-type]
+        Or,
         (
             And(GreaterThanOrEqual(column, first.isoformat()), LessThan(column, last.isoformat()))
             for first, last in _ranges(sorted(day for day in partitions if isinstance(day, date)))

@@ -1,14 +1,15 @@
 """The file source: agent logs as JSON lines, CSV or Parquet, plain or gzip, read in bounded memory.
 
 A fault of the file itself (a gzip stream that breaks off, a line too long to be a row) comes out as a ``Fault``
-where it stands, after the good lines before it."""
+where it stands, after the good lines before it.
+"""
 
 import gzip
 import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -116,7 +117,7 @@ class _Gunzip(io.RawIOBase):
 def _line_blocks(stream: BinaryIO | io.BufferedReader) -> Iterator[Block | Fault]:
     """Cut a stream at newlines. A line that outgrows the limit is skipped up to its end, wherever the reads fall."""
     carry, line, skipping = b"", 1, False
-    while chunk := cast("bytes", stream.read(BLOCK_BYTES)):
+    while chunk := stream.read(BLOCK_BYTES):
         if skipping:
             _, newline, chunk = chunk.partition(b"\n")
             if not newline:

@@ -2,7 +2,8 @@
 checks.
 
 Row numbers count from 1, a CSV file's header included. A row that cannot be a JSON line (its cells do not match the
-header, or are no UTF-8) leaves its number to the fault, so that every other row keeps its own."""
+header, or are no UTF-8) leaves its number to the fault, so that every other row keeps its own.
+"""
 
 import csv
 import io
@@ -10,7 +11,6 @@ from collections.abc import Iterator
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -63,7 +63,8 @@ def csv_blocks(stream: io.BufferedReader, header: bytes, contract: Contract) -> 
 
 def parquet_blocks(stream: io.BufferedReader, contract: Contract) -> Iterator[Block]:
     """Rows of a Parquet file; one that is compressed as a whole is read into memory, because Parquet is read from
-    its end."""
+    its end.
+    """
     file = pa.parquet.ParquetFile(stream if stream.seekable() else io.BytesIO(stream.read()))
     first = 1
     for batch in file.iter_batches(batch_size=PARQUET_ROWS):
@@ -85,7 +86,8 @@ def _json_lines(table: pa.Table, contract: Contract) -> list[bytes]:
 
 def _utf8(table: pa.Table) -> tuple[pa.Table, dict[int, bytes]]:
     """The table with its text columns as UTF-8, and the raw bytes of those cells, by row, that are not (null in the
-    table)."""
+    table).
+    """
     broken: dict[int, bytes] = {}
     for number, field in enumerate(table.schema):
         if not (

@@ -1,0 +1,43 @@
+"""Interactions for the lake's tests."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+
+
+def interaction(number: int = 0, **changes: Any) -> dict[str, Any]:
+    """A good interaction as a log holds it; different numbers make rows that do not collide."""
+    at = START + timedelta(minutes=number)
+    row = {
+        "interaction_id": f"i{number:06d}",
+        "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "agent_name": ("bruno", "auditor", "jamie", "mary-kay")[number % 4],
+        "user_id": f"user-{number % 7}",
+        "user_query": f"question {number}: café \u2603?",
+        "response": f'answer "{number}"',
+        "latency_ms": 100 + number % 1000,
+        "tokens_used": 1 + number % 50,
+        "error": False,
+        "feedback": (0, 1, None)[number % 3],
+        "model_version": "base",
+        "cluster": ("studio", "forge")[number % 2],
+    }
+    return row | changes
+
+
+def lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Rows as JSON lines."""
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Rows as a table of the contract."""
+    typed = [{**row, "timestamp": datetime.fromisoformat(row["timestamp"])} for row in rows]
+    return pa.Table.from_pylist(typed, schema=AGENT_INTERACTIONS.arrow_schema)
