@@ -23,7 +23,7 @@ define LAKE_OF_SOURCE
 name=$$(basename "$$PWD" | tr '[:upper:]' '[:lower:]' | LC_ALL=C tr -cs 'a-z0-9\n' - | sed 's/^-*//; s/-*$$//'); \
 printf '%.40s-%s' "$${name:-logs}" "$$(printf %s "$$PWD" | cksum | cut -d ' ' -f 1)"
 endef
-LOOP = $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --source "$$SOURCE" --profile "$$PROFILE" && $(BIN)/fuelline report
+LOOP = $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --folder "$$SOURCE" --profile "$$PROFILE" && $(BIN)/fuelline report
 export SOURCE PROFILE
 
 .DEFAULT_GOAL := help

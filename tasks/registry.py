@@ -9,13 +9,15 @@ from tasks.runtime import lake, publish
 
 @cpu
 def register_version(evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile) -> ModelVersion:
-    """Give the candidate a number, write its folder, tag its snapshots, and let MLflow see it."""
+    """Give the candidate a number, write its folder, tag its snapshots; let Feast and MLflow know it."""
     from lake.charts import facts
+    from features.repo import open_feature_store, register_model_version
     from models.registry import register
     from models.tracking import mirror_version
 
     here = lake()
     version = register(here, evaluation, spec, profile)
+    register_model_version(open_feature_store(here.settings), version.name, spec.features)
     mirrored = mirror_version(here.settings, version, evaluation.adapter.training_key)
     seen = "mirrored" if mirrored.holds else f"behind: {mirrored.reason}"
     publish(70, "Registration", facts({"version": version.name, "serves as": version.adapter_name, "MLflow": seen}))

@@ -1,0 +1,97 @@
+"""The whole line as a user runs it, on the built-in sample with a tiny base model: what comes in, what comes out, twice."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lake.lake import Lake, open_lake
+from lake.sample import write_sample
+from models.spec import TrainingProfile
+from models.types import Outcome, Verdict
+from settings import settings
+from tests.models.tiny import build_tiny
+from tests.models.world import PROFILE
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """The lake that the tasks of this process open: fresh, on a tiny base model."""
+    monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FUELLINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FUELLINE_BASE_MODEL", str(build_tiny(tmp_path / "base")))
+    monkeypatch.setenv("FLYTE_LOCAL_CACHE_ENABLED", "false")
+    settings.cache_clear()
+    yield open_lake()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def run(here: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Verdict]:
+    """Run the whole line on so many days of the sample."""
+    import models.spec
+    from workflows.lifecycle import lifecycle
+
+    small: TrainingProfile = replace(PROFILE, name="smoke", max_steps=20, eval_rows=200)
+    monkeypatch.setitem(models.spec.PROFILES, "smoke", lambda: small)
+
+    def once(days: int) -> Verdict:
+        write_sample(tmp_path / "logs", days=days)
+        verdict: Verdict = lifecycle(folder=str(tmp_path / "logs"), profile="smoke")
+        return verdict
+
+    return once
+
+
+def test_logs_become_a_judged_model_and_a_second_run_finds_nothing_new(
+    run: Callable[[int], Verdict], here: Lake
+) -> None:
+    first = run(3)
+    kinds = [entry.kind for entry in here.ledger.entries("models/agents") if entry.kind != "reported"]
+    assert kinds[:3] == ["retraining_opened", "trained", "judged"]
+    assert kinds[-1] == "retraining_closed"
+    assert first.outcome is not Outcome.NOTHING_NEW
+    before = len(open_lake().ledger.entries("models/agents"))
+
+    second = run(3)
+    assert second.outcome is Outcome.NOTHING_NEW
+    assert second.version == first.version
+    entries = open_lake().ledger.entries("models/agents")
+    assert [entry.kind for entry in entries[before:] if entry.kind != "reported"] == []
+
+    third = run(4)
+    assert third.outcome is not Outcome.NOTHING_NEW
+    cuts = [entry.payload["cut"] for entry in open_lake().ledger.entries("models/agents", kind="trained")]
+    assert len(cuts) == 2
+    assert cuts[0] < cuts[1]
+
+
+def test_nothing_that_landed_is_lost_on_the_way_and_the_report_tells_it(
+    run: Callable[[int], Verdict], here: Lake, tmp_path: Path
+) -> None:
+    run(3)
+    done = [entry.payload for entry in open_lake().ledger.entries("sources/agents", kind="ingested")]
+    assert sum(p["landed"] for p in done) == sum(p["committed"] + p["quarantined"] + p["duplicates"] for p in done)
+    reports = list((tmp_path / "home").rglob("reports/*.html"))
+    page = max(reports, key=lambda path: path.stat().st_size).read_text()
+    for section in ("Ingestion", "Quality", "Features", "Training set", "Training", "Evaluation"):
+        assert section in page
+    assert "user-0" not in page
+
+
+def test_a_failed_retraining_leaves_an_entry_and_the_next_one_goes_on(
+    run: Callable[[int], Verdict], here: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = settings().base_model
+    monkeypatch.setenv("FUELLINE_BASE_MODEL", "/nowhere")
+    settings.cache_clear()
+    with pytest.raises(Exception, match="FUELLINE_BASE_MODEL"):
+        run(3)
+    failed = open_lake().ledger.entries("models/agents", kind="retraining_failed")
+    assert len(failed) == 1
+    assert "/nowhere" not in json.dumps(failed[0].payload)
+    monkeypatch.setenv("FUELLINE_BASE_MODEL", good)
+    settings.cache_clear()
+    assert run(3).outcome is not Outcome.NOTHING_NEW
