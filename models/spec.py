@@ -96,6 +96,17 @@ class TrainingProfile:
         if self.dtype not in ("auto", "bfloat16", "float32"):
             raise ValueError(f"dtype is auto, bfloat16 or float32, not {self.dtype!r}")
 
+    @property
+    def sizes(self) -> str:
+        """The sizes in one line, for people: ``laptop: 40 steps of 8 rows, ...``."""
+        steps = f"{self.max_steps} steps" if self.max_steps else f"{self.epochs:g} passes in steps"
+        judged, asked = self.eval_rows or "all", self.shadow_requests or "all fresh"
+        return (
+            f"{self.name}: {steps} of {self.batch_size * self.gradient_accumulation} rows a process, LoRA rank "
+            f"{self.lora_rank}, loss over response positions only; judged on {judged} held-out rows; shadow by "
+            f"likelihood on {asked} requests and by generation on {self.shadow_generations}"
+        )
+
     def training_parameters(self) -> dict[str, object]:
         """The part that changes the trained weights: what a training is keyed on."""
         return {name: value for name, value in asdict(self).items() if name not in _CHANGES_NO_WEIGHT}

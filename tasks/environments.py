@@ -1,7 +1,8 @@
 """Where tasks run: images, resources, retries and timeouts, once for all of them.
 
 The image names are filled in at registration (``pyflyte register --image cpu=... --image gpu=...``), so that one
-version of the code runs on one version of each image."""
+version of the code runs on one version of each image.
+"""
 
 from datetime import timedelta
 

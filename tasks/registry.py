@@ -4,14 +4,14 @@ from models.pinning import Pinned
 from models.spec import ModelSpec, TrainingProfile
 from models.types import Evaluation, ModelVersion, Verdict
 from tasks.environments import cpu
-from tasks.runtime import lake, publish
+from tasks.runtime import lake, publish, show_lineage
 
 
 @cpu
 def register_version(evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile) -> ModelVersion:
     """Give the candidate a number, write its folder, tag its snapshots; let Feast and MLflow know it."""
-    from lake.charts import facts
     from features.repo import open_feature_store, register_model_version
+    from lake.charts import facts
     from models.registry import register
     from models.tracking import mirror_version
 
@@ -38,11 +38,15 @@ def mirror_training(evaluation: Evaluation, spec: ModelSpec, profile: TrainingPr
 @cpu
 def decline_candidate(pinned: Pinned, evaluation: Evaluation) -> Verdict:
     """Write down that the candidate was not registered, and why."""
+    from lake.lineage import candidate_lineage
+    from lake.lineage_views import as_svg
     from models.pinning import close
     from models.registry import decline
 
     here = lake()
-    return close(here, pinned, decline(here, evaluation))
+    verdict = close(here, pinned, decline(here, evaluation))
+    show_lineage(as_svg(candidate_lineage(here, pinned.model, evaluation.adapter.training_key)))
+    return verdict
 
 
 @cpu

@@ -5,7 +5,7 @@ from models.spec import ModelSpec, TrainingProfile
 from models.types import ModelVersion, Verdict
 from serving.harm import ShadowRule
 from tasks.environments import cpu, single_gpu
-from tasks.runtime import lake, publish
+from tasks.runtime import lake, publish, show_lineage
 
 
 @single_gpu
@@ -25,6 +25,8 @@ def shadow_rollout(
 @cpu
 def close_retraining(pinned: Pinned, verdict: Verdict) -> Verdict:
     """End the retraining in the ledger and let MLflow see what is in production now."""
+    from lake.lineage import lineage
+    from lake.lineage_views import as_svg
     from models.pinning import close
     from models.registry import production
     from models.tracking import mirror_production
@@ -32,6 +34,7 @@ def close_retraining(pinned: Pinned, verdict: Verdict) -> Verdict:
     here = lake()
     closed = close(here, pinned, verdict)
     mirror_production(here.settings, pinned.model, production(here.ledger, pinned.model))
+    show_lineage(as_svg(lineage(here, f"{closed.model}@v{closed.version}")))
     return closed
 
 

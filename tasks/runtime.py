@@ -13,6 +13,8 @@ from flytekit import Deck, current_context
 
 from lake.lake import Lake, open_lake
 
+log = logging.getLogger("fuelline.tasks")
+
 
 def lake() -> Lake:
     """The lake that this process's settings name. Also turns on progress, which a library must not."""
@@ -50,3 +52,10 @@ def publish(order: int, name: str, *parts: str) -> None:
     html = deck(*parts)
     Deck(name, html)
     save_section(open_lake().store, execution(), order, name, html)
+
+
+def show_lineage(picture: str) -> None:
+    """Show the lineage of this very run in the console; the report draws its own."""
+    from lake.charts import deck
+
+    Deck("Lineage", deck(picture))

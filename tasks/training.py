@@ -7,7 +7,7 @@ from models.pinning import Pinned
 from models.spec import ModelSpec, TrainingProfile
 from models.types import TrainedAdapter, TrainingSet
 from tasks.environments import cached, cpu, gpu
-from tasks.runtime import lake, publish
+from tasks.runtime import lake, log, publish, show_progress
 
 
 class Pin(NamedTuple):
@@ -23,7 +23,10 @@ def named_profile(name: str) -> TrainingProfile:
     """The whole profile of this name, so that the console shows its numbers."""
     from models.spec import profile
 
-    return profile(name)
+    show_progress()
+    chosen = profile(name)
+    log.info("profile %s", chosen.sizes)
+    return chosen
 
 
 @cpu(enable_deck=False)

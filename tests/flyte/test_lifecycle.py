@@ -1,7 +1,7 @@
 """The whole line as a user runs it, on the built-in sample with a tiny base model: what comes in, what comes out, twice."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.models.world import PROFILE
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     """The lake that the tasks of this process open: fresh, on a tiny base model."""
     monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FUELLINE_CACHE", str(tmp_path / "cache"))
