@@ -143,6 +143,8 @@ def loss_curve(
     unit: str = "nats a response token",
 ) -> str:
     """Loss over steps, the raw values faint and ``smoothed`` strong (default: an exponential mean of the losses)."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _axes(3.0)
     strong = list(smoothed) if smoothed is not None else exponential_mean(losses)
     axes.plot(steps, losses, color=BLUE, alpha=0.28, linewidth=1.2)
@@ -153,6 +155,7 @@ def loss_curve(
     axes.set_xlabel("step")
     axes.set_ylabel(unit)
     axes.margins(x=0.06)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
     _grid(axes, "y")
     return _drawn(figure, title)
 

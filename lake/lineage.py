@@ -265,10 +265,8 @@ def _registered(lake: Lake, name: str) -> Entry:
     chain = f"models/{name.partition('@')[0]}"
     known = {version_name(entry): entry for entry in lake.ledger.entries(chain, kind="registered")}
     if name not in known:
-        everything = [
-            version_name(e) for c in lake.ledger.chains("models/") for e in lake.ledger.entries(c, kind="registered")
-        ]
-        raise UnknownName("model version", name, known or everything)
+        models = [one.removeprefix("models/") for one in lake.ledger.chains("models/")]
+        raise UnknownName("model version (MODEL@v1)", name, known or models)
     return known[name]
 
 

@@ -24,7 +24,7 @@ STYLE = f"""<style>
 .fl figure svg{{display:block;width:100%;height:auto}}
 .fl dl{{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px;margin:16px 0}}
 .fl dl div{{background:#fff;border:1px solid {LINE};border-radius:10px;padding:10px 14px;break-inside:avoid}}
-.fl dt{{font-size:12.5px;color:{MUTED}}} .fl dd{{margin:2px 0 0;font-size:17px;font-weight:600;overflow-wrap:anywhere}}
+.fl dt{{font-size:12.5px;color:{MUTED}}} .fl dd{{margin:2px 0 0;font-size:16px;font-weight:600;overflow-wrap:anywhere}}
 .fl .scroll{{overflow-x:auto;margin:16px 0}}
 .fl table{{border-collapse:collapse;width:100%;font-size:14px;background:#fff}}
 .fl th{{text-align:left;font-weight:600;font-size:12.5px;color:{MUTED};border-bottom:2px solid {LINE};padding:6px 12px}}
@@ -64,10 +64,13 @@ def table(rows: "Sequence[Mapping[str, object]] | pd.DataFrame") -> str:
         return note("Nothing to show.")
     columns = list(records[0])
     right = {name for name in columns if all(_is_number(row.get(name)) for row in records)}
+    decimals = {name: _decimals([row.get(name) for row in records]) for name in right}
     mark = {name: ' class="number"' if name in right else "" for name in columns}
     head = "".join(f"<th{mark[name]}>{html.escape(str(name))}</th>" for name in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td{mark[name]}>{html.escape(told(row.get(name)))}</td>" for name in columns) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{mark[name]}>{_cell(row.get(name), decimals.get(name, 0))}</td>" for name in columns)
+        + "</tr>"
         for row in records
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -85,6 +88,17 @@ def told(value: object) -> str:
         real = float(value)
         return f"{real:,.0f}" if abs(real) >= 10_000 else f"{real:.4g}"
     return str(value)
+
+
+def _decimals(values: Sequence[object]) -> int:
+    """Places after the point that a column's numbers share: four significant digits of the largest."""
+    reals = [abs(float(v)) for v in values if isinstance(v, float | np.floating) and math.isfinite(v)]
+    return min(6, max(0, 3 - math.floor(math.log10(max(reals))))) if any(reals) else 0
+
+
+def _cell(value: object, decimals: int) -> str:
+    real = isinstance(value, float | np.floating) and math.isfinite(value)
+    return f"{value:,.{decimals}f}" if real else html.escape(told(value))
 
 
 def _is_number(value: object) -> bool:

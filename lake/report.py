@@ -14,26 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from errors import UnknownName, UserError
-from lake.events import CLOSING, SHORT, UNIT, evidence, version_name
+from lake.events import CLOSING, SHORT, evidence, version_name
 from lake.lake import Lake
 from lake.ledger import Entry
 from lake.lineage import candidate_lineage, lineage
 from lake.lineage_views import as_svg
-from lake.markup import FONT, GREEN, GREY, INK, LINE, MUTED, ORANGE, RED, STYLE, facts, note, table
+from lake.markup import FONT, INK, LINE, MUTED, STYLE, facts, note, table
 from lake.store import ObjectStore
 
 log = logging.getLogger("fuelline.report")
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+GOOD, UNSURE, BAD, NEUTRAL = "#00795a", "#9a5b00", "#b84a00", "#5b6776"
+"""Darker than the charts' colours, for white text on them."""
 OUTCOMES = {
-    "promoted": ("Promoted", GREEN),
-    "rejected": ("Rejected", RED),
-    "rolled_back": ("Rolled back", RED),
-    "inconclusive": ("Inconclusive", ORANGE),
-    "not_registered": ("Not registered", ORANGE),
-    "retraining_failed": ("Failed", RED),
-    "unfinished": ("Unfinished", GREY),
-    "nothing_new": ("Nothing new", GREY),
+    "promoted": ("Promoted", GOOD),
+    "rejected": ("Rejected", BAD),
+    "rolled_back": ("Rolled back", BAD),
+    "inconclusive": ("Inconclusive", UNSURE),
+    "not_registered": ("Not registered", UNSURE),
+    "retraining_failed": ("Failed", BAD),
+    "unfinished": ("Unfinished", NEUTRAL),
+    "nothing_new": ("Nothing new", NEUTRAL),
 }
 """Word and colour of each outcome."""
 ENDS = (*CLOSING, "not_registered", "retraining_failed")
@@ -147,12 +149,15 @@ def find_summary(lake: Lake, run: str = "") -> RunSummary:
 
     Raises:
         UnknownName: no such run was reported.
+        UserError: none was, ever.
     """
     chains = lake.ledger.chains("models/")
     entries = sorted((e for c in chains for e in lake.ledger.entries(c, kind="reported")), key=lambda e: e.time)
     chosen = [entry for entry in entries if not run or entry.payload["run"] == run]
     if not chosen:
-        raise UnknownName("report of a run", run or "the newest", (entry.payload["run"] for entry in entries))
+        if not run:
+            raise UserError(f"no run of lake {lake.settings.lake} was reported yet; `make run` makes one")
+        raise UnknownName("report of a run", run, (entry.payload["run"] for entry in entries))
     return RunSummary.of(chosen[-1].payload["summary"])
 
 
@@ -225,7 +230,7 @@ def assemble(lake: Lake, run: str, title: str, lineage_svg: str, summary: RunSum
 
 
 def _header(title: str, summary: RunSummary) -> str:
-    word, color = OUTCOMES.get(summary.outcome, (summary.outcome, GREY))
+    word, color = OUTCOMES.get(summary.outcome, (summary.outcome, NEUTRAL))
     when = summary.ended[:16].replace("T", " ")
     reason = f"<p>{html.escape(summary.reason)}</p>" if summary.reason else ""
     cards = "".join(facts(figures) for figures in key_figures(summary) if figures)
@@ -262,7 +267,7 @@ def key_figures(summary: RunSummary) -> tuple[dict[str, object], dict[str, objec
     return came, {
         f"score of {summary.version or 'the candidate'}": f"{scores.candidate:.3f}",
         f"score of {scores.against}": f"{scores.baseline:.3f}",
-        f"difference, {UNIT}": f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}]",
+        "difference, nats a token": f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}]",
         "judged on": f"{scores.rows:,} rows, {scores.users:,} users",
     }
 

@@ -97,9 +97,9 @@ def test_what_is_shown_is_escaped() -> None:
 
 
 def test_a_version_that_is_not_there_is_named_with_the_nearest(operated_lake: Lake) -> None:
-    with pytest.raises(UnknownName, match=r"no model version named 'agents@v3'; did you mean 'agents@v[12]'"):
+    with pytest.raises(UnknownName, match=r"named 'agents@v3'; did you mean 'agents@v[12]'"):
         lineage(operated_lake, "agents@v3")
-    with pytest.raises(UnknownName, match="did you mean 'agents@v1'"):
+    with pytest.raises(UnknownName, match="did you mean 'agents'"):
         lineage(operated_lake, "agent@v1")
 
 

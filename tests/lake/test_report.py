@@ -70,6 +70,8 @@ def test_tables_take_rows_or_frames_escape_them_and_set_numbers_right() -> None:
     assert "<script>" not in made
     assert '<td class="number">1,200</td>' in made
     assert '<td class="number">0.1235</td>' in made
+    aligned = charts.table([{"low": -1.11, "share": 0.5}, {"low": 0.6793, "share": 12.0}])
+    assert re.findall('number">([^<]*)</td>', aligned) == ["-1.110", "0.50", "0.679", "12.00"]
     assert charts.table(pd.DataFrame([{"a": 1}])) == charts.table([{"a": 1}])
 
 
