@@ -18,7 +18,8 @@ def overview(lake: Lake, until: datetime | None = None) -> dict[str, Any]:
     committed, quarantined, duplicates, reasons, watermark); ``models`` (model, production, since, why, registered,
     waiting, rollout, trained_upto, last_event). Times are ISO 8601.
     """
-    sources = [chain.removeprefix("sources/") for chain in lake.ledger.chains("sources/")]
+    chains = [chain for chain in lake.ledger.chains("sources/") if lake.ledger.entries(chain, kind="landed")]
+    sources = [chain.removeprefix("sources/") for chain in chains]
     models = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
     return {
         "lake": lake.settings.lake,
