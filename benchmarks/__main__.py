@@ -1,0 +1,75 @@
+"""``make bench``: measure, print one table, and keep it as JSON under ``.fuelline/bench/``."""
+
+import argparse
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import machine
+from benchmarks.environment import ensure_peers
+from benchmarks.harness import FOLDER, JobFailed, Options, say
+from benchmarks.table import Line, Results
+
+AREAS = ("ingestion", "join", "online", "training")
+NEED_PEERS = {"ingestion", "training"}
+LATEST, LATEST_QUICK = FOLDER / "results.json", FOLDER / "results-quick.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; 0 if every bar held (or none applies), 1 otherwise."""
+    asked = _parser().parse_args(arguments)
+    path: Path = asked.output or (LATEST_QUICK if asked.quick else LATEST)
+    if asked.markdown:
+        return _show(path)
+    options = Options(quick=asked.quick, runs=asked.runs)
+    areas = asked.only or list(AREAS)
+    try:
+        results = _measure(areas, options)
+    except (JobFailed, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    results.write(path)
+    print(results.markdown())
+    say(f"\nKept in {path}; show it again with: python -m benchmarks --markdown")
+    return 0 if asked.quick or all(held for line in results.lines for _, held in line.bars) else 1
+
+
+def _measure(areas: list[str], options: Options) -> Results:
+    before, described = machine.load(), machine.describe()
+    if NEED_PEERS & set(areas):
+        ensure_peers()
+    lines: list[Line] = []
+    for area in areas:
+        say(f"{area} (load {machine.load()})")
+        lines += importlib.import_module(f"benchmarks.{area}").measure(options)
+    return Results(
+        machine=described,
+        load_before=before,
+        load_after=machine.load(),
+        quick=options.quick,
+        runs=options.runs,
+        lines=lines,
+    )
+
+
+def _show(path: Path) -> int:
+    if not path.exists():
+        print(f"{path} is not there: run `make bench` first", file=sys.stderr)
+        return 2
+    print(Results.read(path).markdown())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", choices=AREAS, help="measure this alone; may be given several times")
+    parser.add_argument("--quick", action="store_true", help="small inputs, to see that everything runs")
+    parser.add_argument("--runs", type=int, default=3, help="turns of each contender (default: 3)")
+    parser.add_argument("--markdown", action="store_true", help="show the last results; measure nothing")
+    parser.add_argument("--output", type=Path, help="where the results are kept as JSON, or read from")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""A log of interactions for the ingestion benchmark: templates and a seeded generator, always the same bytes.
+
+Fourteen days in two clusters make 28 partitions. A line has 411 bytes on average. Three lines in a thousand are slower
+than the contract allows and go to quarantine; five in ten thousand repeat the line before and are duplicates.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+from lake.sample_voices import VOICES
+
+VERSION = 1
+"""Moves with every change of the bytes; part of the file's name."""
+FIRST = datetime(2026, 10, 5, tzinfo=UTC)
+DAYS = 14
+USERS = 5_000
+LANDED = FIRST + timedelta(days=DAYS + 1)
+"""When the benchmarks pretend that the log arrives: after its last line, whatever the machine's clock says."""
+TOO_SLOW, REPEATED, FAILED = 0.003, 0.0005, 0.01
+ASIDES = ("Ça va?", 'The manual says "restart first".', *[""] * 8)
+
+
+def write(path: str, rows: int, scratch: str) -> None:
+    """Write ``rows`` lines to ``path``."""
+    with Path(path).open("w", encoding="ascii", buffering=1 << 20) as file:
+        file.writelines(_lines(rows))
+
+
+def _lines(rows: int) -> Iterator[str]:
+    random = Random(f"{VERSION}:{rows}")
+    spoken = _spoken(random)
+    gap = timedelta(days=DAYS) / rows
+    made, last = 0, ""
+    while made < rows:
+        if last and random.random() < REPEATED:
+            yield last
+        else:
+            last = _line(random, FIRST + made * gap, spoken[int(random.random() * len(spoken))])
+            yield last
+        made += 1
+
+
+def _spoken(random: Random) -> list[str]:
+    """The middle of some thousand lines: agent, question and answer."""
+    parts = []
+    for _ in range(4_096):
+        voice = random.choice(VOICES)
+        topic, subject = random.choice(voice.topics), random.choice(voice.subjects)
+        answer = f"{voice.answer(topic, subject)} {random.choice(ASIDES)}"
+        said = {"user_query": random.choice(topic.questions).format(s=subject), "response": answer.strip()}
+        parts.append(f'"agent_name": "{voice.agent}", {json.dumps(said)[1:-1]}')
+    return parts
+
+
+def _line(random: Random, at: datetime, spoken: str) -> str:
+    draw = random.random
+    failed = draw() < FAILED
+    latency = int(draw() * 90) if failed else 100 + int(draw() * draw() * 29_900)
+    if draw() < TOO_SLOW:
+        latency = 30_001 + int(draw() * 60_000)
+    feedback = ("null", "null", "1", "0")[int(draw() * 4)]
+    return (
+        f'{{"interaction_id": "{random.getrandbits(128):032x}", "timestamp": "{at.isoformat(timespec="milliseconds")[:-6]}Z", '
+        f'"user_id": "user-{int(draw() * draw() * USERS):05d}", {spoken}, "latency_ms": {latency}, '
+        f'"tokens_used": {0 if failed else 5 + int(draw() * 400)}, "error": {"true" if failed else "false"}, '
+        f'"feedback": {feedback}, "model_version": "agents@3f9c2a71", '
+        f'"cluster": "{"studio" if draw() < 0.4 else "forge"}"}}\n'
+    )

@@ -1,0 +1,23 @@
+"""The process of one turn: ``python -m benchmarks.job module:function '{"scratch": ...}' figures.json``.
+
+A job prepares itself, warms up, and times what is to be measured on its own; this adds the process's peak memory.
+"""
+
+import importlib
+import json
+import resource
+import sys
+from pathlib import Path
+
+
+def main(target: str, arguments: str, answer: str) -> None:
+    """Do the job and write its figures."""
+    module, _, function = target.partition(":")
+    figures = getattr(importlib.import_module(module), function)(**json.loads(arguments)) or {}
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    megabyte = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes on Linux
+    Path(answer).write_text(json.dumps({**figures, "peak_mb": peak / megabyte}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,195 @@
+"""The training join of 100,000 entity rows with 1,000,000 feature rows: ours, a bare DuckDB ASOF join, Feast's stores.
+
+The bare join is what DuckDB alone needs for the nearest earlier row: no TTL, no creation times. Both start and end with
+Arrow tables in memory. Feast reads Parquet and wants pandas, so beside it ours does the same. Twenty thousand users
+have fifty daily rows each. ``scheduled`` rows were all created two hours after their event; ``back-filled`` ones at
+any time within three days, which is the harder case.
+"""
+
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.harness import Figures, Job, Options, in_turns, prepared
+from benchmarks.table import Line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+USERS, DAYS, ENTITIES = 20_000, 50, 100_000
+BARE_TIMES = 2.0
+REPEATS = 5
+"""Joins a turn of what takes a fraction of a second; their median counts."""
+FEAST = "benchmarks.join_feast:join"
+
+
+def measure(options: Options) -> list[Line]:
+    """Measure and compare."""
+    users, entities = options.size(USERS, USERS // 20), options.size(ENTITIES, ENTITIES // 20)
+    features = {
+        kind: str(
+            prepared(f"features-{kind}-v1-{users}.parquet", "benchmarks.join:write_features", users=users, kind=kind)
+        )
+        for kind in ("scheduled", "back-filled")
+    }
+    asked = str(
+        prepared(f"entities-v1-{entities}.parquet", "benchmarks.join:write_entities", rows=entities, users=users)
+    )
+    usual = {"entities": asked, "features": features["scheduled"]}
+    late = {"entities": asked, "features": features["back-filled"]}
+    found = in_turns(
+        [
+            Job(name="ours, scheduled", target="benchmarks.join:ours", arguments=usual),
+            Job(name="bare DuckDB ASOF join", target="benchmarks.join:bare", arguments=usual),
+            Job(name="ours, back-filled", target="benchmarks.join:ours", arguments=late),
+            Job(name="bare, back-filled", target="benchmarks.join:bare", arguments=late),
+            Job(name="ours, Parquet to pandas", target="benchmarks.join:ours_from_files", arguments=usual),
+            Job(name="Feast, DuckDB store", target=FEAST, arguments={**usual, "store": "duckdb"}),
+            Job(name="Feast, dask store", target=FEAST, arguments={**usual, "store": "dask"}),
+        ],
+        options.runs,
+    )
+    return _lines(found, f"As-of join of {entities:,} x {users * DAYS:,} rows", entities)
+
+
+def _lines(found: dict[str, Figures], what: str, entities: int) -> list[Line]:
+    lines = [
+        Line(
+            what=f"{what}, {kind}" if kind == "scheduled" else kind,
+            unit="s",
+            ours=found[f"ours, {kind}"]["seconds"],
+            peer="bare DuckDB ASOF join",
+            theirs=found[peer]["seconds"],
+            most_ratio=BARE_TIMES,
+        )
+        for kind, peer in (("scheduled", "bare DuckDB ASOF join"), ("back-filled", "bare, back-filled"))
+    ]
+    ours = found["ours, Parquet to pandas"]
+    for peer in ("Feast, DuckDB store", "Feast, dask store"):
+        lost = entities - int(found[peer]["rows"])
+        told = f"{peer} (drops {lost:,} rows)" if lost else peer
+        for unit, name in (("s", "seconds"), ("MB peak", "peak_mb")):
+            label = "scheduled, Parquet to pandas" if unit == "s" else ""
+            lines.append(Line(what=label, unit=unit, ours=ours[name], peer=told, theirs=found[peer][name]))
+    return lines
+
+
+def ours(entities: str, features: str, scratch: str) -> Figures:
+    """``features.asof.as_of_join``, Arrow in memory to Arrow in memory."""
+    import pyarrow.parquet as pq
+
+    from features.asof import FeatureRows, as_of_join
+    from features.views import USER_FEATURES
+
+    asked, rows = pq.read_table(entities), pq.read_table(features)
+    stored = [FeatureRows(view=USER_FEATURES, rows=rows)]
+    as_of_join(asked.slice(0, 1000), stored)
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        joined = as_of_join(asked, stored)
+        times.append(time.perf_counter() - began)
+    return {"seconds": statistics.median(times), "rows": joined.num_rows}
+
+
+def bare(entities: str, features: str, scratch: str) -> Figures:
+    """DuckDB's ASOF join alone, same tables and columns."""
+    import pyarrow.parquet as pq
+
+    asked, rows = pq.read_table(entities), pq.read_table(features)
+    _bare(asked.slice(0, 1000), rows)
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        joined = _bare(asked, rows)
+        times.append(time.perf_counter() - began)
+    return {"seconds": statistics.median(times), "rows": joined.num_rows}
+
+
+def _bare(entities: "pa.Table", rows: "pa.Table") -> "pa.Table":
+    import duckdb
+
+    from features.views import USER_FEATURES
+
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.register("entities", entities)
+    connection.register("features", rows)
+    columns = ", ".join(f"f.{stored} AS {joined}" for stored, joined in USER_FEATURES.joined.items())
+    on = "f.user_id = e.user_id AND f.event_timestamp <= e.timestamp"
+    return connection.sql(
+        f"SELECT e.*, {columns} FROM entities AS e ASOF LEFT JOIN features AS f ON {on}"
+    ).to_arrow_table()
+
+
+def ours_from_files(entities: str, features: str, scratch: str) -> Figures:
+    """As Feast's stores are asked: features in a Parquet file, entities and answer in pandas."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from features.asof import FeatureRows, as_of_join
+    from features.views import USER_FEATURES
+
+    frame = pq.read_table(entities).to_pandas()
+    as_of_join(
+        pa.Table.from_pandas(frame[:1000]),
+        [FeatureRows(view=USER_FEATURES, rows=pq.read_table(features).slice(0, 1000))],
+    )
+    began = time.perf_counter()
+    stored = [FeatureRows(view=USER_FEATURES, rows=pq.read_table(features))]
+    joined = as_of_join(pa.Table.from_pandas(frame, preserve_index=False), stored).to_pandas()
+    return {"seconds": time.perf_counter() - began, "rows": len(joined)}
+
+
+def write_features(path: str, users: int, kind: str, scratch: str) -> None:
+    """Daily rows of every user, in the order in which materialization appends them."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from features.views import USER_FEATURES
+
+    random, rows, day = np.random.default_rng(0), users * DAYS, 86_400 * 10**6
+    event = np.repeat(_first_day() + np.arange(DAYS) * day, users)
+    delay = np.full(rows, 2 * day // 24) if kind == "scheduled" else random.integers(0, 3 * day, rows)
+    names, agents = (
+        np.array([f"user-{n:05d}" for n in range(users)]),
+        np.array(["auditor", "bruno", "jamie", "mary-kay"]),
+    )
+    drawn = {
+        "user_id": np.tile(names, DAYS),
+        "event_timestamp": event,
+        "created_timestamp": event + delay,
+        "total_queries": random.integers(1, 5_000, rows),
+        "queries_last_7d": random.integers(1, 300, rows),
+        "queries_last_24h": random.integers(0, 60, rows),
+        "avg_query_length": random.uniform(10, 300, rows),
+        "most_used_agent": random.choice(agents, rows),
+        "error_rate": random.random(rows),
+        "avg_latency_ms": random.uniform(100, 30_000, rows),
+    }
+    schema = USER_FEATURES.contract.arrow_schema
+    pq.write_table(pa.table([pa.array(drawn[field.name]).cast(field.type) for field in schema], schema=schema), path)
+
+
+def write_entities(path: str, rows: int, users: int, scratch: str) -> None:
+    """Requests at random instants of random users, a hundredth of them unknown."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    random = np.random.default_rng(1)
+    instants = _first_day() + random.integers(0, (DAYS + 7) * 86_400 * 10**6, rows)
+    columns = {
+        "interaction_id": pa.array([f"i{n}" for n in range(rows)]),
+        "timestamp": pa.array(instants).cast(pa.timestamp("us", tz="UTC")),
+        "user_id": pa.array([f"user-{n:05d}" for n in random.integers(0, users * 101 // 100, rows)]),
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def _first_day() -> int:
+    from datetime import UTC, datetime
+
+    return int(datetime(2026, 9, 1, tzinfo=UTC).timestamp()) * 10**6

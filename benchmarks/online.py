@@ -1,0 +1,200 @@
+"""Online read of both views for one request, on a real Redis: ours, Feast's own dictionary, and Redis alone.
+
+Redis alone is one pipeline of two ``HGETALL`` of the same keys: the round trip that nobody gets below. All read the
+same random users, one request after the other, as a gateway's worker does.
+"""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from benchmarks.harness import FOLDER, Figures, Job, Options, in_turns, run, say
+from benchmarks.table import Line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from features.views import View
+    from settings import Settings
+
+USERS, REQUESTS, WARM_UP = 2_000, 5_000, 300
+P99_MS = 2.0
+MIDNIGHT = datetime(2026, 10, 5, tzinfo=UTC)
+AS_OF = MIDNIGHT + timedelta(hours=2, minutes=30)
+"""When both views' newest values are available: users' of midnight, agents' of two o'clock."""
+
+
+def measure(options: Options) -> list[Line]:
+    """Measure and compare; nothing, loudly, without redis-server."""
+    if not shutil.which("redis-server"):
+        say("  SKIPPED: redis-server is not installed (apt-get install redis-server)")
+        return []
+    with _redis() as port:
+        run(Job(name="write", target="benchmarks.online:write", arguments={"port": port}))
+        asked = {"port": port, "requests": options.size(REQUESTS, REQUESTS // 10)}
+        found = in_turns(
+            [
+                Job(name="ours", target="benchmarks.online:ours", arguments=asked),
+                Job(name="Feast's to_dict", target="benchmarks.online:feast", arguments=asked),
+                Job(name="Redis alone", target="benchmarks.online:alone", arguments=asked),
+            ],
+            options.runs,
+        )
+    lines = []
+    for name in ("p50_ms", "p99_ms"):
+        for peer in ("Feast's to_dict", "Redis alone"):
+            first = not lines
+            judged = name == "p99_ms" and peer == "Feast's to_dict"
+            lines.append(
+                Line(
+                    what="Online read of both views, one request" if first else "",
+                    unit=f"ms {name[:3]}",
+                    ours=found["ours"][name],
+                    peer=peer,
+                    theirs=found[peer][name],
+                    most=P99_MS if judged else None,
+                )
+            )
+    return lines
+
+
+@contextmanager
+def _redis() -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(FOLDER), "--save", "", "--appendonly", "no"]
+    server = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port, server)
+        yield port
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(100):
+        if server.poll() is not None:
+            break
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("redis-server did not start")
+
+
+def _settings(port: int, scratch: str) -> "Settings":
+    from settings import read_settings
+
+    return read_settings(home=Path(scratch), lake="bench", online=f"redis://127.0.0.1:{port}")
+
+
+def write(port: int, scratch: str) -> Figures:
+    """Fill both views."""
+    from features.repo import open_feature_store
+    from features.views import AGENT_FEATURES, USER_FEATURES
+    from lake.contracts.registries import AGENTS
+
+    store = open_feature_store(_settings(port, scratch))
+    for view, names, event in (
+        (USER_FEATURES, [f"user-{n:05d}" for n in range(USERS)], MIDNIGHT),
+        (AGENT_FEATURES, list(AGENTS), MIDNIGHT + timedelta(hours=2)),
+    ):
+        store.write_to_online_store(view.name, df=_values(view, names, event))
+    return {}
+
+
+def _values(view: "View", names: list[str], event: datetime) -> "pd.DataFrame":
+    import pandas as pd
+    import pyarrow as pa
+
+    random = Random(view.name)
+    values: dict[str, list[object]] = {view.entity: list(names)}
+    values |= {"event_timestamp": [event] * len(names), "created_timestamp": [event + view.delay] * len(names)}
+    for column in view.columns:
+        draw: Callable[[], object] = random.random
+        if column.type != pa.float64():
+            draw = (lambda: "bruno") if column.type == pa.string() else (lambda: random.randrange(1, 1_000))
+        values[column.name] = [draw() for _ in names]
+    return pd.DataFrame(values)
+
+
+def ours(port: int, requests: int, scratch: str) -> Figures:
+    """``features.online.read_online``."""
+    from features.online import read_online
+    from features.repo import open_feature_store
+
+    store = open_feature_store(_settings(port, scratch))
+
+    def read(user: str, agent: str) -> bool:
+        found = read_online(store, user, agent, AS_OF)
+        return found.total_queries is not None and found.agent_requests_per_hour is not None
+
+    return _timed(read, requests)
+
+
+def feast(port: int, requests: int, scratch: str) -> Figures:
+    """Feast's ``get_online_features(...).to_dict()``, which checks no age."""
+    from features.repo import open_feature_store
+    from features.views import VIEWS
+
+    store = open_feature_store(_settings(port, scratch))
+    references = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
+
+    def read(user: str, agent: str) -> bool:
+        asked = [{"user_id": user, "agent_name": agent}]
+        answer = store.get_online_features(references, asked, full_feature_names=True).to_dict()
+        return answer["user_features__total_queries"][0] is not None
+
+    return _timed(read, requests)
+
+
+def alone(port: int, requests: int, scratch: str) -> Figures:
+    """redis-py, one round trip for both keys."""
+    import redis
+
+    client = redis.Redis(port=port)
+    keys: list[bytes] = list(client.scan_iter(count=10_000))
+    by_name = {name.decode(): key for key in keys for name in [_entity(key)]}
+
+    def read(user: str, agent: str) -> bool:
+        with client.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(by_name[user])
+            pipeline.hgetall(by_name[agent])
+            return all(pipeline.execute())
+
+    return _timed(read, requests)
+
+
+def _entity(key: bytes) -> bytes:
+    """The entity's name in Feast's key: the text before the project, behind its length."""
+    import re
+
+    [found] = re.findall(rb"user-\d{5}|bruno|auditor|jamie|mary-kay", key)
+    return bytes(found)
+
+
+def _timed(read: Callable[[str, str], bool], requests: int) -> Figures:
+    random, times = Random(0), []
+    for n in range(WARM_UP + requests):
+        user, agent = f"user-{random.randrange(USERS):05d}", random.choice(("bruno", "auditor", "jamie", "mary-kay"))
+        began = time.perf_counter_ns()
+        found = read(user, agent)
+        took = time.perf_counter_ns() - began
+        if not found:
+            raise RuntimeError(f"request {n}: nothing is known of {user} and {agent}")
+        if n >= WARM_UP:
+            times.append(took / 1e6)
+    times.sort()
+    return {"p50_ms": times[len(times) // 2], "p99_ms": times[int(len(times) * 0.99)], "seconds": sum(times) / 1e3}

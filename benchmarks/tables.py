@@ -1,0 +1,22 @@
+"""An Iceberg table as anybody would make one: pyiceberg's own catalogue and defaults, the contract's schema."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+
+def fresh_table(folder: Path) -> "Table":
+    """An empty table of interactions, partitioned as the contract says."""
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    catalog = SqlCatalog("bench", uri=f"sqlite:///{folder / 'catalog.db'}", warehouse=(folder / "warehouse").as_uri())
+    catalog.create_namespace("processed")
+    return catalog.create_table(
+        AGENT_INTERACTIONS.name,
+        schema=AGENT_INTERACTIONS.iceberg_schema(),
+        partition_spec=AGENT_INTERACTIONS.partition_spec(),
+    )
