@@ -97,9 +97,9 @@ def ingest_file(lake: Lake, contract: Contract, source: str, path: Path) -> Inge
         landed = _land(lake, chain, source, still, sha256)
         key = _key(contract, sha256)
         result = _commit(lake, contract, source, key, still, landed)
-    lake.ledger.append(chain, "ingested", key, result.encode())
     for name in lake.store.list(_staging(sha256)):
         lake.store.delete(name)
+    lake.ledger.append(chain, "ingested", key, result.encode())
     return result
 
 

@@ -6,10 +6,12 @@ local file.
 
 import tempfile
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +21,7 @@ from lake.checks import out_of_bounds
 from lake.contracts.base import Contract
 from lake.contracts.quarantine import quarantine_of
 from lake.contracts.registries import REGISTRIES
-from lake.parsing import REJECTS, parse, readable
+from lake.parsing import REJECTS, Parsed, parse, readable
 from lake.sources.block import Block, Fault
 from lake.sources.files import read_blocks
 from lake.uniqueness import DUPLICATE
@@ -27,6 +29,9 @@ from lake.writer import Writer
 
 SLAB_BYTES = 64 << 20
 """Raw bytes between two looks at bounds and uniqueness."""
+BLOCKS_AHEAD = 4
+
+Item = TypeVar("Item")
 
 
 class Sorting:
@@ -61,12 +66,10 @@ class Sorting:
         """Take every row of the file."""
         slab: list[tuple[Block, pa.Table]] = []
         size = 0
-        for piece in read_blocks(path, self.contract):
-            if isinstance(piece, Fault):
-                self._reject(pa.Table.from_pylist([{"line": piece.line, "reason": piece.reason}], schema=REJECTS))
-                continue
-            parsed = parse(self.contract, piece)
+        for piece, parsed in _ahead(self._parsed(path)):
             self._reject(parsed.rejects)
+            if isinstance(piece, Fault):
+                continue
             slab.append((piece, parsed.rows))
             size += len(piece.data)
             if size >= SLAB_BYTES:
@@ -74,6 +77,14 @@ class Sorting:
                 slab, size = [], 0
         if slab:
             self._add(slab)
+
+    def _parsed(self, path: Path) -> Iterator[tuple[Block | Fault, Parsed]]:
+        for piece in read_blocks(path, self.contract):
+            if isinstance(piece, Fault):
+                told = pa.Table.from_pylist([{"line": piece.line, "reason": piece.reason}], schema=REJECTS)
+                yield piece, Parsed(rows=told.slice(0, 0), rejects=told)
+            else:
+                yield piece, parse(self.contract, piece)
 
     def rejects(self) -> Path:
         """The file of the rejects, in the quarantine's form. No more rows can be read after this."""
@@ -119,6 +130,15 @@ class Sorting:
             rejects = rejects.append_column(name, pa.repeat(value, rejects.num_rows))
         self._rejects.write_table(rejects.select(self._schema.names).cast(self._schema))
         self.reasons.update(rejects["reason"].to_pylist())
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, made by a thread of their own a few ahead of their use: one core reads while the other writes."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        made = deque(pool.submit(next, items, None) for _ in range(BLOCKS_AHEAD))
+        while (item := made.popleft().result()) is not None:
+            made.append(pool.submit(next, items, None))
+            yield item
 
 
 def _texts(blocks: Sequence[Block], lines: Sequence[int]) -> list[str]:

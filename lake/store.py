@@ -3,7 +3,8 @@ house.
 
 Nothing else in the project speaks S3 by hand. A key is a slash-separated relative path. Every write is atomic: a
 reader sees the whole object or none, and a kill leaves nothing under the key. An object's *etag* names one state of
-it. """
+it.
+"""
 
 import contextlib
 import errno

@@ -132,7 +132,10 @@ def _one_by_one(
         for rule, known, there, value in zip(rules, accepted, standing, ids, strict=True):
             if value in known:
                 verdict = DUPLICATE if known[value] == digest else conflict_reason(rule)
-            verdict = verdict or there.get(number)
+            else:
+                verdict = there.get(number)
+            if verdict:
+                break
         if verdict is None:
             for known, value in zip(accepted, ids, strict=True):
                 known[value] = digest

@@ -1,8 +1,8 @@
 """What a contract is: one pandera model a data set, from which everything else about its form is derived.
 
-The Iceberg schema and partitions, the quality checks, the Feast fields, the catalogue page and the documentation all come out
-of the same declaration. A minor version may add optional columns; anything else moves the major version, and a major version
-is a table of its own (``name_v2``), filled again from the raw zone.
+The Iceberg schema and partitions, the quality checks, the Feast fields, the catalogue page and the documentation
+all come out of the same declaration. A minor version may add optional columns; anything else moves the major
+version, and a major version is a table of its own (``name_v2``), filled again from the raw zone.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,116 @@
+"""The contracts: declared soundly, with the bounds that were agreed, and a page that says the same."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandera.errors
+import pytest
+
+from errors import UnknownName
+from lake.catalogue import REASONS, page
+from lake.checks import out_of_bounds
+from lake.contracts import contract, contracts
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
+from lake.contracts.base import Classification, Contract
+from tests.lake.rows import interaction, table
+
+EVERY = pytest.mark.parametrize("declared", contracts().values(), ids=lambda one: one.name)
+PERSONAL = {"user_id", "user_query", "response", "raw"}
+
+
+@EVERY
+def test_every_contract_is_declared_soundly(declared: Contract) -> None:
+    namespace, _, name = declared.name.partition(".")
+    assert namespace in ("processed", "curated", "ml", "quarantine")
+    assert name
+    assert declared.owner
+    assert declared.doc
+    assert all(column.doc for column in declared.columns)
+    assert declared.retention_days > 0
+    assert declared.freshness_s > 0
+    assert 0 < declared.completeness <= 1
+    assert set(declared.pii) == PERSONAL & {column.name for column in declared.columns}
+    if declared.pii:
+        assert declared.classification in (Classification.CONFIDENTIAL, Classification.RESTRICTED)
+    for column in (declared.column(name) for rule in (declared.key, *declared.unique) for name in rule):
+        assert column.required, "a key with nulls identifies nothing"
+    assert declared.iceberg_schema().column_names == declared.arrow_schema.names
+    assert declared.partition_spec().fields
+
+
+def test_the_data_sets_are_all_there() -> None:
+    assert set(contracts()) >= {
+        "processed.agent_interactions",
+        "processed.model_predictions",
+        "processed.agent_feedback",
+        "ml.user_features",
+        "ml.agent_features",
+        "ml.training_sets",
+        "quarantine.agent_interactions",
+    }
+    with pytest.raises(UnknownName, match=r"did you mean 'processed\.agent_feedback'"):
+        contract("processed.agent_feedbak")
+
+
+def test_agent_interactions_promise_what_was_agreed() -> None:
+    assert CONTRACT.classification is Classification.CONFIDENTIAL
+    assert (CONTRACT.retention_days, CONTRACT.freshness_s) == (180, 300)
+    assert (CONTRACT.completeness, CONTRACT.parse_errors_max) == (0.99, 0.01)
+    assert CONTRACT.partitions == [("day", "timestamp"), ("identity", "cluster")]
+    assert [column.name for column in CONTRACT.columns if not column.required] == ["feedback"]
+    assert contract("processed.model_predictions").retention_days == 365
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"latency_ms": 100}, None),
+        ({"latency_ms": 99}, "latency_out_of_range"),
+        ({"latency_ms": 30_000}, None),
+        ({"latency_ms": 30_001}, "latency_out_of_range"),
+        ({"latency_ms": 0, "error": True}, None),
+        ({"latency_ms": -1, "error": True}, "latency_out_of_range"),
+        ({"latency_ms": 30_001, "error": True}, "latency_out_of_range"),
+        ({"tokens_used": 0}, "tokens_out_of_range"),
+        ({"tokens_used": 0, "error": True}, None),
+        ({"tokens_used": 100_000}, None),
+        ({"tokens_used": 100_001}, "tokens_out_of_range"),
+        ({"feedback": None}, None),
+        ({"feedback": 2}, "feedback_out_of_range"),
+        ({"feedback": -1}, "feedback_out_of_range"),
+        ({"agent_name": "Bruno"}, "unknown_agent"),
+        ({"user_query": "\U0001f600" * 100_000}, None),
+        ({"user_query": "x" * 100_001}, "oversized_text"),
+        ({"user_id": "x" * 257}, "oversized_text"),
+        ({"timestamp": "2026-11-01T00:00:00Z"}, None),
+        ({"timestamp": "2026-11-01T00:00:00.000001Z"}, "future_timestamp"),
+    ],
+)
+def test_bounds_hold_to_the_last_value(change: dict[str, Any], reason: str | None) -> None:
+    landed = datetime(2026, 11, 1, tzinfo=UTC)
+    verdicts = out_of_bounds(CONTRACT, table([interaction(0), interaction(1, **change)]), landed)
+    assert verdicts["reason"].to_pylist() == [None, reason]
+
+
+def test_the_pandera_model_takes_good_rows_and_refuses_bad_ones() -> None:
+    good = table(interaction(n) for n in range(6)).to_pandas(types_mapper=_nullable_ints)
+    CONTRACT.model.validate(good)
+    for change in ({"latency_ms": 40_000}, {"feedback": 2}, {"cluster": "x" * 300}, {"tokens_used": -1}):
+        with pytest.raises(pandera.errors.SchemaError):
+            CONTRACT.model.validate(good.assign(**change))
+    with pytest.raises(pandera.errors.SchemaError):
+        CONTRACT.model.validate(good.drop(columns="cluster"))
+
+
+def _nullable_ints(kind: Any) -> Any:
+    import pandas as pd
+    import pyarrow as pa
+
+    return pd.Int64Dtype() if kind == pa.int64() else None
+
+
+def test_the_committed_page_is_what_the_contracts_say() -> None:
+    committed = Path(__file__).parents[2] / "docs" / "contracts.md"
+    assert committed.read_text() == page(), "run: python -m lake.catalogue > docs/contracts.md"
+    assert all(f"`{reason}`" in page() for reason in REASONS)
