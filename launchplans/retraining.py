@@ -1,5 +1,6 @@
 """What starts a retraining. Every cause starts the same graph; thresholds and profiles are fixed inputs, shown in
-the console."""
+the console.
+"""
 
 from flytekit import CronSchedule, LaunchPlan
 

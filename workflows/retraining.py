@@ -1,7 +1,8 @@
 """The retraining graph: pin, gate, select, train, judge, register, shadow.
 
 A candidate that was not shown better ends at the judgement; one that was goes on to the rollout. Where this very
-retraining has ended before, the graph says so and does nothing."""
+retraining has ended before, the graph says so and does nothing.
+"""
 
 from flytekit import conditional, workflow
 

@@ -1,4 +1,4 @@
-"""The whole line as a user runs it, on the built-in sample with a tiny base model: what comes in, what comes out, twice."""
+"""The whole line as a user runs it, on the built-in sample with a tiny base model."""
 
 import json
 from collections.abc import Callable, Iterator
