@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from flytekit import Cache, Environment, Resources
 from flytekit.core.cache import CachePolicy, VersionParameters
+from flytekit.deck import DeckField
 from flytekit.extras.accelerators import A100
 
 from models.code import code_digest
@@ -22,6 +23,7 @@ cpu = Environment(
     retries=3,
     timeout=timedelta(hours=1),
     enable_deck=True,
+    deck_fields=(DeckField.INPUT, DeckField.OUTPUT),  # flytekit's own list of dependencies costs a pip call a task
 )
 """For everything that is not a model. Every task is idempotent, so a retry is always safe."""
 

@@ -57,7 +57,7 @@ def ingest_agent_logs(folder: str, source: str) -> Ingestion:
 
 
 def _show(result: Ingestion) -> None:
-    from lake.charts import bars, facts, flow, note
+    from lake.charts import RED, bars, facts, flow, note
 
     if not result.new_objects:
         publish(10, "Ingestion", note("Nothing new landed."))
@@ -66,5 +66,7 @@ def _show(result: Ingestion) -> None:
     parts = [facts({"new files": result.new_objects, **counts, "table now": result.table.rows}), flow(counts)]
     if result.reasons:
         ranked = sorted(result.reasons.items(), key=lambda item: -item[1])
-        parts.append(bars([name for name, _ in ranked], [rows for _, rows in ranked], "Quarantined by reason", "rows"))
+        parts.append(
+            bars([name for name, _ in ranked], [rows for _, rows in ranked], "Quarantined by reason", "rows", RED)
+        )
     publish(10, "Ingestion", *parts)

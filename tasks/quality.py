@@ -34,7 +34,7 @@ def check_quality(source: str, table: TableVersion, gate: QualityGate) -> Checke
     import pandas as pd
     from flytekitplugins.deck.renderer import TableRenderer
 
-    from lake.charts import bars, facts, note
+    from lake.charts import RED, bars, facts, note
     from lake.contracts import contract
     from lake.quality import quality_report, require_quality
 
@@ -55,7 +55,7 @@ def check_quality(source: str, table: TableVersion, gate: QualityGate) -> Checke
                 "duplicates": report.duplicates,
             }
         ),
-        bars([r.rule for r in reasons], [r.rows for r in reasons], "Rows by broken rule", "rows")
+        bars([r.rule for r in reasons], [r.rows for r in reasons], "Rows by broken rule", "rows", RED)
         if reasons
         else note("No row broke a rule."),
         TableRenderer().to_html(rules),
