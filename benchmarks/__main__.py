@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     path: Path = asked.output or (LATEST_QUICK if asked.quick else LATEST)
     if asked.markdown:
         return _show(path)
-    options = Options(quick=asked.quick, runs=asked.runs)
+    options = Options(quick=asked.quick, runs=asked.runs, threads=asked.threads)
     areas = asked.only or list(AREAS)
     try:
         results = _measure(areas, options)
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=AREAS, help="measure this alone; may be given several times")
     parser.add_argument("--quick", action="store_true", help="small inputs, to see that everything runs")
     parser.add_argument("--runs", type=int, default=3, help="turns of each contender (default: 3)")
+    parser.add_argument("--threads", type=int, default=2, help="torch's threads; no more than idle cores (default: 2)")
     parser.add_argument("--markdown", action="store_true", help="show the last results; measure nothing")
     parser.add_argument("--output", type=Path, help="where the results are kept as JSON, or read from")
     return parser

@@ -33,6 +33,8 @@ class Options:
     """A tenth of the work or less: shows that everything runs, measures little."""
     runs: int = 3
     """Turns of each contender."""
+    threads: int = 2
+    """Threads of torch. More of them than idle cores wait for one another and make any training crawl."""
 
     def size(self, full: int, quick: int) -> int:
         """The number of rows, steps or requests."""

@@ -74,7 +74,7 @@ def _log(rows: int) -> Path:
 
 
 def ours(log: str, sample: str, scratch: str) -> Figures:
-    """Ingest the log into a fresh lake, as any source's file is ingested: landed, checked, committed, ledger written."""
+    """Ingest the log into a fresh lake as any source's file is ingested: landed, checked, committed, noted."""
     _ingest(Path(sample), Path(scratch, "warm-up"))
     began = time.perf_counter()
     done = _ingest(Path(log), Path(scratch, "measured"))

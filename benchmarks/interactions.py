@@ -61,9 +61,10 @@ def _line(random: Random, at: datetime, spoken: str) -> str:
     latency = int(draw() * 90) if failed else 100 + int(draw() * draw() * 29_900)
     if draw() < TOO_SLOW:
         latency = 30_001 + int(draw() * 60_000)
+    moment = f"{at.isoformat(timespec='milliseconds')[:-6]}Z"
     feedback = ("null", "null", "1", "0")[int(draw() * 4)]
     return (
-        f'{{"interaction_id": "{random.getrandbits(128):032x}", "timestamp": "{at.isoformat(timespec="milliseconds")[:-6]}Z", '
+        f'{{"interaction_id": "{random.getrandbits(128):032x}", "timestamp": "{moment}", '
         f'"user_id": "user-{int(draw() * draw() * USERS):05d}", {spoken}, "latency_ms": {latency}, '
         f'"tokens_used": {0 if failed else 5 + int(draw() * 400)}, "error": {"true" if failed else "false"}, '
         f'"feedback": {feedback}, "model_version": "agents@3f9c2a71", '

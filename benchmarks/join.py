@@ -8,10 +8,9 @@ any time within three days, which is the harder case.
 
 import statistics
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import Figures, Job, Options, in_turns, prepared
+from benchmarks.harness import Figures, Job, JobFailed, Options, in_turns, prepared
 from benchmarks.table import Line
 
 if TYPE_CHECKING:
@@ -50,6 +49,9 @@ def measure(options: Options) -> list[Line]:
         ],
         options.runs,
     )
+    ours, oracle = found["ours, Parquet to pandas"]["matched"], found["Feast, DuckDB store"]["matched"]
+    if ours != oracle:
+        raise JobFailed(f"ours found values for {ours:,.0f} rows, Feast's DuckDB store for {oracle:,.0f}")
     return _lines(found, f"As-of join of {entities:,} x {users * DAYS:,} rows", entities)
 
 
@@ -139,7 +141,11 @@ def ours_from_files(entities: str, features: str, scratch: str) -> Figures:
     began = time.perf_counter()
     stored = [FeatureRows(view=USER_FEATURES, rows=pq.read_table(features))]
     joined = as_of_join(pa.Table.from_pandas(frame, preserve_index=False), stored).to_pandas()
-    return {"seconds": time.perf_counter() - began, "rows": len(joined)}
+    return {
+        "seconds": time.perf_counter() - began,
+        "rows": len(joined),
+        "matched": int(joined["total_queries"].count()),
+    }
 
 
 def write_features(path: str, users: int, kind: str, scratch: str) -> None:

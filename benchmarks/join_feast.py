@@ -21,7 +21,11 @@ def join(entities: str, features: str, store: str, scratch: str) -> Figures:
     opened.get_historical_features(frame[:1000], references, filter_by_created_timestamp=True).to_df()
     began = time.perf_counter()
     joined = opened.get_historical_features(frame, references, filter_by_created_timestamp=True).to_df()
-    return {"seconds": time.perf_counter() - began, "rows": len(joined)}
+    return {
+        "seconds": time.perf_counter() - began,
+        "rows": len(joined),
+        "matched": int(joined["total_queries"].count()),
+    }
 
 
 def _open(folder: Path, features: str, store: str) -> FeatureStore:

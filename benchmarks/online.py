@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import FOLDER, Figures, Job, Options, in_turns, run, say
+from benchmarks.harness import FOLDER, Argument, Figures, Job, Options, in_turns, run, say
 from benchmarks.table import Line
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def measure(options: Options) -> list[Line]:
         return []
     with _redis() as port:
         run(Job(name="write", target="benchmarks.online:write", arguments={"port": port}))
-        asked = {"port": port, "requests": options.size(REQUESTS, REQUESTS // 10)}
+        asked: dict[str, Argument] = {"port": port, "requests": options.size(REQUESTS, REQUESTS // 10)}
         found = in_turns(
             [
                 Job(name="ours", target="benchmarks.online:ours", arguments=asked),
@@ -47,7 +47,7 @@ def measure(options: Options) -> list[Line]:
             ],
             options.runs,
         )
-    lines = []
+    lines: list[Line] = []
     for name in ("p50_ms", "p99_ms"):
         for peer in ("Feast's to_dict", "Redis alone"):
             first = not lines
