@@ -34,7 +34,7 @@ help: ## List the commands
 	@echo 'Fuelline. Commands:'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14>'
-	@echo 'Options of test: ARGS="<pytest arguments>"'
+	@echo 'Options of test: ARGS="<pytest arguments>"; of bench: ARGS="--help"'
 
 run: $(RUN_READY) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
 ifeq ($(SOURCE),)
@@ -60,12 +60,12 @@ format: $(DEV_READY) ## Format the code and mend what can be mended
 	$(BIN)/ruff format
 
 bench: $(DEV_READY) ## Measure against peers, each in an environment of its own
-	$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 setup: $(DEV_READY) ## Install everything into .venv, development tools included
 
 clean: ## Remove the environment and every cache; keep the lakes in .fuelline
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 $(BIN)/python:

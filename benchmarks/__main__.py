@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     results.write(path)
     print(results.markdown())
-    say(f"\nKept in {path}; show it again with: python -m benchmarks --markdown")
+    say(f"\nKept in {path}; show it again with: make bench ARGS=--markdown")
     return 0 if asked.quick or all(held for line in results.lines for _, held in line.bars) else 1
 
 

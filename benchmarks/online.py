@@ -4,6 +4,7 @@ Redis alone is one pipeline of two ``HGETALL`` of the same keys: the round trip 
 same random users, one request after the other, as a gateway's worker does.
 """
 
+import re
 import shutil
 import socket
 import subprocess
@@ -50,11 +51,10 @@ def measure(options: Options) -> list[Line]:
     lines: list[Line] = []
     for name in ("p50_ms", "p99_ms"):
         for peer in ("Feast's to_dict", "Redis alone"):
-            first = not lines
             judged = name == "p99_ms" and peer == "Feast's to_dict"
             lines.append(
                 Line(
-                    what="Online read of both views, one request" if first else "",
+                    what="Online read of both views, one request" if not lines else "",
                     unit=f"ms {name[:3]}",
                     ours=found["ours"][name],
                     peer=peer,
@@ -165,8 +165,7 @@ def alone(port: int, requests: int, scratch: str) -> Figures:
     import redis
 
     client = redis.Redis(port=port)
-    keys: list[bytes] = list(client.scan_iter(count=10_000))
-    by_name = {name.decode(): key for key in keys for name in [_entity(key)]}
+    by_name = {_entity(key): key for key in client.scan_iter(count=10_000)}
 
     def read(user: str, agent: str) -> bool:
         with client.pipeline(transaction=False) as pipeline:
@@ -177,12 +176,10 @@ def alone(port: int, requests: int, scratch: str) -> Figures:
     return _timed(read, requests)
 
 
-def _entity(key: bytes) -> bytes:
-    """The entity's name in Feast's key: the text before the project, behind its length."""
-    import re
-
-    [found] = re.findall(rb"user-\d{5}|bruno|auditor|jamie|mary-kay", key)
-    return bytes(found)
+def _entity(key: bytes) -> str:
+    """The entity's name, which stands somewhere in Feast's binary key."""
+    [name] = re.findall(rb"user-\d{5}|bruno|auditor|jamie|mary-kay", key)
+    return str(name.decode())
 
 
 def _timed(read: Callable[[str, str], bool], requests: int) -> Figures:
