@@ -1,7 +1,7 @@
-"""How good the data are, as a score of 0 to 100 and as the contract's promises kept or not, and the gate before training.
+"""How good the data are: a score of 0 to 100, the contract's promises kept or not, and the gate before training.
 
-The score is the share of landed rows, identical duplicates left out, that passed every check of the contract. It is read from the
-ledger, where ingestion accounted for every row, so that it costs no scan.
+The score is the share of landed rows, identical duplicates left out, that passed every check of the contract. It is
+read from the ledger, where ingestion accounted for every row, so that it costs no scan.
 """
 
 from collections import Counter
@@ -79,7 +79,9 @@ def quality_report(
     Where nothing landed the score is 100: there is nothing to find fault with.
     """
     gate = gate or QualityGate()
-    done = [e.payload for e in lake.ledger.entries(f"sources/{source}", kind="ingested") if since is None or e.time > since]
+    done = [
+        e.payload for e in lake.ledger.entries(f"sources/{source}", kind="ingested") if since is None or e.time > since
+    ]
     total = {name: sum(p[name] for p in done) for name in ("landed", "committed", "quarantined", "duplicates")}
     reasons = sum((Counter(p["reasons"]) for p in done), Counter())
     unique = total["landed"] - total["duplicates"]

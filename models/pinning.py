@@ -1,7 +1,8 @@
 """What one retraining is made from, fixed before it starts: table versions, data cut, baseline, and the cause.
 
 The first pin of the same data, spec and profile stands, in the ledger. A retraining that died goes on from it, with
-the same baseline; one that has ended is not begun again. """
+the same baseline; one that has ended is not begun again.
+"""
 
 import hashlib
 import json
