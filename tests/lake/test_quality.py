@@ -12,8 +12,8 @@ from lake.quality import QualityLevel, quality_report, require_quality
 
 GOOD = (
     '{{"interaction_id": "{id}", "timestamp": "2026-10-26T00:00:{second:02d}Z", "agent_name": "{agent}",'
-    ' "user_id": "u", "user_query": "q", "response": "r", "latency_ms": 500, "tokens_used": 5, "error": false, "feedback": null,'
-    ' "model_version": "base", "cluster": "studio"}}'
+    ' "user_id": "u", "user_query": "q", "response": "r", "latency_ms": 500, "tokens_used": 5, "error": false,'
+    ' "feedback": null, "model_version": "base", "cluster": "studio"}}'
 )
 
 
