@@ -13,17 +13,16 @@ from benchmarks.table import Line, Results
 
 AREAS = ("ingestion", "join", "online", "training")
 NEED_PEERS = {"ingestion", "training"}
-LATEST, LATEST_QUICK = FOLDER / "results.json", FOLDER / "results-quick.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 0 if every bar held (or none applies), 1 otherwise."""
     asked = _parser().parse_args(arguments)
-    path: Path = asked.output or (LATEST_QUICK if asked.quick else LATEST)
+    areas = [area for area in AREAS if area in (asked.only or AREAS)]
+    path: Path = asked.output or FOLDER / _name(areas, asked.quick)
     if asked.markdown:
         return _show(path)
     options = Options(quick=asked.quick, runs=asked.runs, threads=asked.threads)
-    areas = asked.only or list(AREAS)
     try:
         results = _measure(areas, options)
     except (JobFailed, subprocess.CalledProcessError) as error:
@@ -31,8 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     results.write(path)
     print(results.markdown())
-    say(f"\nKept in {path}; show it again with: make bench ARGS=--markdown")
+    say(f"\nKept in {path}; to show it again, add --markdown to the same ARGS")
     return 0 if asked.quick or all(held for line in results.lines for _, held in line.bars) else 1
+
+
+def _name(areas: list[str], quick: bool) -> str:
+    """Partial and quick results never overwrite those of a whole run."""
+    partial = areas if len(areas) < len(AREAS) else []
+    return "-".join(["results", *partial, *(["quick"] if quick else [])]) + ".json"
 
 
 def _measure(areas: list[str], options: Options) -> Results:
