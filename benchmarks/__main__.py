@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.markdown:
         return _show(path)
     options = Options(quick=asked.quick, runs=asked.runs, threads=asked.threads)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception: the running job ends, its folder goes
     try:
         results = _measure(areas, options)
     except (JobFailed, subprocess.CalledProcessError) as error:
