@@ -125,18 +125,23 @@ def repeatable(profile: TrainingProfile) -> Iterator[None]:
 
 
 def dtype_of(profile: TrainingProfile, device: str) -> str:
-    """The profile's dtype with ``auto`` resolved: bfloat16 is faster on a GPU and slower on most processors."""
+    """The profile's dtype with ``auto`` resolved: bfloat16 where the hardware multiplies in it, else float32.
+
+    A processor without such instructions emulates bfloat16, at half the speed of float32.
+    """
     if profile.dtype != "auto":
         return profile.dtype
-    return "bfloat16" if device.startswith("cuda") else "float32"
+    native = device.startswith("cuda") or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if native else "float32"
 
 
-def fingerprint(group: Group) -> dict[str, Any]:
+def fingerprint(group: Group, dtype: str) -> dict[str, Any]:
     """What equal bytes depend on besides the training key."""
     gpu = torch.cuda.get_device_name(group.device) if group.device.startswith("cuda") else ""
     return {
         "torch": torch.__version__,
         "device": gpu or f"cpu {torch.backends.cpu.get_cpu_capability()}",
+        "dtype": dtype,
         "threads": torch.get_num_threads(),
         "processes": group.world,
     }

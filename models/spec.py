@@ -67,7 +67,8 @@ class TrainingProfile:
     seed: int = 0
     """Of LoRA's initial weights, the order of the rows and dropout."""
     dtype: str = "auto"
-    """Of the base and the forward pass: ``bfloat16``, ``float32``, ``auto`` (bfloat16 on a GPU, float32 on a CPU)."""
+    """Of the base and the forward pass: ``bfloat16``, ``float32``, ``auto`` (bfloat16 where the hardware has
+    it: GPUs, processors with AVX512-BF16 or AMX)."""
     max_tokens: int = 512
     """Tokens an example at most, prompt and response; see ``models.dataset`` for what is cut."""
     threads: int = 0
@@ -98,7 +99,7 @@ class TrainingProfile:
 
     @property
     def sizes(self) -> str:
-        """The sizes in one line, for people: ``laptop: 40 steps of 8 rows, ...``."""
+        """The sizes in one line, for people: ``laptop: 32 steps of 8 rows, ...``."""
         steps = f"{self.max_steps} steps" if self.max_steps else f"{self.epochs:g} passes in steps"
         judged, asked = self.eval_rows or "all", self.shadow_requests or "all fresh"
         return (
@@ -129,7 +130,7 @@ def laptop() -> TrainingProfile:
     """About a minute of training on two cores: a real gain on a small base, on a sample of the rows."""
     return TrainingProfile(
         name="laptop",
-        max_steps=40,
+        max_steps=32,
         batch_size=8,
         # Held-out loss of real interactions after 40 steps, from 3.49: attention at 2e-3 2.27, at 5e-3 2.14; every
         # layer at 5e-3 1.96, for a tenth more time.

@@ -137,7 +137,9 @@ def _train(lake: Lake, job: _Job, group: Group, on_step: OnStep | None) -> None:
     rows = read_training_set(lake, job.training_set, "train")
     with repeatable(job.profile):
         checkpoints = Checkpoints(
-            store=lake.store, folder=f"{job.root}/checkpoints/{job.key}", fingerprint=fingerprint(group)
+            store=lake.store,
+            folder=f"{job.root}/checkpoints/{job.key}",
+            fingerprint=fingerprint(group, dtype_of(job.profile, group.device)),
         )
         model, examples, progress = fit(rows, job.base, job.profile, checkpoints, group=group, on_step=on_step)
         if group.rank == 0:

@@ -37,7 +37,15 @@ from tests.models.tiny import build_tiny
 START = datetime(2026, 10, 26, tzinfo=UTC)
 SPEC = ModelSpec()
 PROFILE = replace(
-    smoke(), batch_size=4, max_steps=6, epochs=3.0, threads=1, checkpoint_every=2, max_tokens=128, lora_dropout=0.1
+    smoke(),
+    dtype="float32",
+    batch_size=4,
+    max_steps=6,
+    epochs=3.0,
+    threads=1,
+    checkpoint_every=2,
+    max_tokens=128,
+    lora_dropout=0.1,
 )
 
 OneStep = Callable[..., tuple[dict[str, torch.Tensor], float]]

@@ -24,6 +24,7 @@ CUT = datetime(2026, 11, 9, tzinfo=UTC)
 SPEC = ModelSpec()
 PROFILE = TrainingProfile(
     name="tiny",
+    dtype="float32",
     max_steps=40,
     batch_size=16,
     learning_rate=3e-2,
