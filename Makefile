@@ -25,6 +25,8 @@ printf '%.40s-%s' "$${name:-logs}" "$$(printf %s "$$PWD" | cksum | cut -d ' ' -f
 endef
 LOOP = $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --folder "$$SOURCE" --profile "$$PROFILE" && $(BIN)/fuelline report
 export SOURCE PROFILE
+# The ledger knows what is done; a cache of flytekit beside it would only keep decks out of the report.
+export FLYTE_LOCAL_CACHE_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

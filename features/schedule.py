@@ -1,13 +1,38 @@
-"""The scheduled materialization: once for the same versions and instant, so a late or doubled fire does nothing."""
+"""What the schedule does about features, once for the same inputs: a late or doubled fire does nothing."""
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from errors import DataError
+from features.compute import compute_features
 from features.online import Materialization, materialize
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lake import Lake
 from lake.versions import TableVersion
 
 CHAIN = "sources/features"
+
+
+def newest(lake: Lake, interactions: TableVersion) -> datetime:
+    """Just after the newest interaction of a version (UTC). Raises ``DataError`` where it holds none."""
+    import pyarrow.compute as pc
+
+    at: datetime | None = pc.max(lake.tables.read(interactions, columns=["timestamp"])["timestamp"]).as_py()
+    if at is None:
+        raise DataError(f"{interactions} holds no interaction; ingest some first")
+    return at + timedelta(microseconds=1)
+
+
+def compute_due(lake: Lake) -> list[TableVersion]:
+    """Compute every feature row that is due by the newest interaction and missing, in the order of ``VIEWS``.
+
+    Raises:
+        DataError: nothing was ingested yet.
+    """
+    interactions = lake.tables.current(AGENT_INTERACTIONS)
+    if interactions is None:
+        raise DataError(f"{AGENT_INTERACTIONS.table} holds nothing yet; ingest interactions first")
+    return compute_features(lake, interactions, newest(lake, interactions))
 
 
 def materialize_once(

@@ -76,12 +76,13 @@ def quality_report(
 ) -> QualityReport:
     """Score what a source landed after ``since`` (default: ever).
 
-    Where nothing landed the score is 100: there is nothing to find fault with.
+    An object that was read again by a newer contract or parser counts once, as it was read last. Where nothing landed
+    the score is 100: there is nothing to find fault with.
     """
     gate = gate or QualityGate()
-    done = [
-        e.payload for e in lake.ledger.entries(f"sources/{source}", kind="ingested") if since is None or e.time > since
-    ]
+    entries = lake.ledger.entries(f"sources/{source}", kind="ingested")
+    ours = [entry for entry in entries if entry.key.startswith(f"ingest:{contract.name}:")]
+    done = list({e.payload["sha256"]: e.payload for e in ours if since is None or e.time > since}.values())
     total = {name: sum(p[name] for p in done) for name in ("landed", "committed", "quarantined", "duplicates")}
     reasons = sum((Counter(p["reasons"]) for p in done), Counter())
     unique = total["landed"] - total["duplicates"]

@@ -257,9 +257,9 @@ def _catalog(settings: Settings) -> "Catalog":
     places = {"uri": settings.catalog_address, "warehouse": warehouse, **_s3_properties(settings)}
     for _ in range(CATALOG_TRIES):
         with contextlib.suppress(DBAPIError):  # another process makes the catalogue's own tables at the same moment
-            return SqlCatalog("fuelline", **places)
+            return SqlCatalog(settings.lake, **places)
     try:
-        return SqlCatalog("fuelline", **places)
+        return SqlCatalog(settings.lake, **places)
     except DBAPIError as error:
         raise SettingsError(
             f"FUELLINE_CATALOG: the catalogue cannot be opened ({type(error.orig).__name__})"

@@ -1,19 +1,23 @@
 """What one retraining is made from, fixed before it starts: table versions, data cut, baseline, and the cause.
 
-The first pin of the same data, spec and profile stands, in the ledger. A retraining that died goes on from it, with
-the same baseline; one that has ended is not begun again.
+The first pin of the same data, spec, profile and rules stands, in the ledger. A retraining that died goes on from it,
+with the same baseline; one that has ended is not begun again.
 """
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from errors import DataError
+from features.schedule import newest
 from lake.contracts import contract
 from lake.lake import Lake
 from lake.ledger import Entry
+from lake.quality import QualityGate, QualityReport, quality_report
 from lake.versions import TableVersion
+from models.code import JUDGING_CODE, TRAINING_CODE, code_digest
 from models.records import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.state import BASE, chain, read_state
@@ -26,7 +30,7 @@ class Pinned:
 
     model: str
     retraining: str
-    """Key of this retraining: digest of the pinned versions, the spec and the profile."""
+    """Key of this retraining: digest of the pinned versions, the spec, the profile, the rules and the code."""
     interactions: TableVersion
     user_features: TableVersion
     agent_features: TableVersion
@@ -45,8 +49,17 @@ def pin_base(lake: Lake, spec: ModelSpec) -> ModelSpec:
     return replace(spec, base=spec.base or lake.settings.base_model)
 
 
-def pin(lake: Lake, spec: ModelSpec, profile: TrainingProfile, reason: str) -> tuple[Pinned, bool]:
+def pin(
+    lake: Lake,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    reason: str,
+    rules: Sequence[object] = (),
+) -> tuple[Pinned, bool]:
     """Fix the inputs; say whether there is work to do, which there is not where this very retraining has ended.
+
+    ``rules`` are the dataclasses that decide beside the data: with other ones, or with other code that trains or
+    judges, it is another retraining.
 
     Raises:
         DataError: the interactions or their features are not there yet.
@@ -56,7 +69,9 @@ def pin(lake: Lake, spec: ModelSpec, profile: TrainingProfile, reason: str) -> t
     )
     feedback = lake.tables.current(contract("processed.agent_feedback"))
     versions = [interactions, users, agents, *([feedback] if feedback else [])]
-    key = _digest([str(version) for version in versions], asdict(spec), asdict(profile))
+    code = code_digest(*TRAINING_CODE, *JUDGING_CODE)
+    decides = [to_plain(rule) for rule in (spec, profile, *rules)]
+    key = _digest([str(version) for version in versions], decides, code)
     where = chain(spec.name)
     found = lake.ledger.find(where, f"retraining:{key}")
     if found is None:
@@ -67,7 +82,7 @@ def pin(lake: Lake, spec: ModelSpec, profile: TrainingProfile, reason: str) -> t
             user_features=users,
             agent_features=agents,
             feedback=[feedback] if feedback else [],
-            cut=_cut(lake, interactions),
+            cut=newest(lake, interactions),
             baseline=read_state(lake.ledger, spec.name).baseline,
             reason=reason,
         )
@@ -80,6 +95,22 @@ def baseline_of(lake: Lake, pinned: Pinned) -> ModelVersion | None:
     from models.registry import find_version
 
     return None if pinned.baseline == BASE else find_version(lake.ledger, pinned.baseline)
+
+
+def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: QualityGate) -> QualityReport:
+    """The quality of what landed since the last training, or ever where nothing landed since.
+
+    Raises:
+        DataError: the source never landed anything, so that nothing vouches for the pinned rows.
+    """
+    data_set = contract(pinned.interactions.table)
+    trained = lake.ledger.entries(chain(pinned.model), kind="trained")
+    report = quality_report(lake, data_set, source, since=trained[-1].time if trained else None, gate=gate)
+    if not report.objects:
+        report = quality_report(lake, data_set, source, gate=gate)
+    if not report.objects:
+        raise DataError(f"source {source!r} landed nothing in {data_set.name}: name the source that did")
+    return report
 
 
 def record_trained(lake: Lake, adapter: TrainedAdapter) -> Entry:
@@ -134,17 +165,6 @@ def _current(lake: Lake, name: str) -> TableVersion:
     if version is None:
         raise DataError(f"{name} holds nothing yet; ingest interactions and compute features first")
     return version
-
-
-def _cut(lake: Lake, interactions: TableVersion) -> datetime:
-    """Just after the newest interaction."""
-    import pyarrow.compute as pc
-
-    newest = pc.max(lake.tables.read(interactions, columns=["timestamp"])["timestamp"]).as_py()
-    if newest is None:
-        raise DataError(f"{interactions} holds no interaction; ingest some first")
-    cut: datetime = newest + timedelta(microseconds=1)
-    return cut
 
 
 def _closing(key: str) -> str:

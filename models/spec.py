@@ -101,7 +101,7 @@ class TrainingProfile:
     def sizes(self) -> str:
         """The sizes in one line, for people: ``laptop: 32 steps of 8 rows, ...``."""
         steps = f"{self.max_steps} steps" if self.max_steps else f"{self.epochs:g} passes in steps"
-        judged, asked = self.eval_rows or "all", self.shadow_requests or "all fresh"
+        judged, asked = self.eval_rows or "all", self.shadow_requests or "all"
         return (
             f"{self.name}: {steps} of {self.batch_size * self.gradient_accumulation} rows a process, LoRA rank "
             f"{self.lora_rank}, loss over response positions only; judged on {judged} held-out rows; shadow by "

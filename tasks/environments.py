@@ -4,19 +4,50 @@ The image names are filled in at registration (``pyflyte register --image cpu=..
 version of the code runs on one version of each image.
 """
 
+import functools
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from flytekit import Cache, Environment, Resources
 from flytekit.core.cache import CachePolicy, VersionParameters
 from flytekit.deck import DeckField
+from flytekit.exceptions.user import FlyteRecoverableException
 from flytekit.extras.accelerators import A100
 
+from errors import LeaseLost, PeerError
 from models.code import code_digest
 
 CPU_IMAGE = "{{.image.cpu.fqn}}:{{.image.cpu.version}}"
 GPU_IMAGE = "{{.image.gpu.fqn}}:{{.image.gpu.version}}"
 
-cpu = Environment(
+
+class Retrying(Environment):
+    """An environment whose retries cover a peer that fails: Flyte retries no other exception of a task.
+
+    A store that times out or a commit that lost its race may succeed the next time; a user's error never does.
+    """
+
+    def __call__(self, _task_function: Any = None, /, **overrides: Any) -> Any:
+        """See ``flytekit.Environment``."""
+        if _task_function is None:
+            declare = super().__call__(**overrides)
+            return lambda function: declare(_recoverable(function))
+        return super().__call__(_recoverable(_task_function))
+
+
+def _recoverable(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (PeerError, LeaseLost) as error:
+            raise FlyteRecoverableException(f"{type(error).__name__}: {error}") from error
+
+    return run
+
+
+cpu = Retrying(
     container_image=CPU_IMAGE,
     requests=Resources(cpu="1", mem="2Gi", ephemeral_storage="4Gi"),
     limits=Resources(cpu="4", mem="8Gi", ephemeral_storage="20Gi"),

@@ -6,15 +6,15 @@ from models.code import JUDGING_CODE
 from models.evaluation import EvaluationRule
 from models.pinning import Pinned
 from models.spec import ModelSpec, TrainingProfile
-from models.types import Evaluation, TrainedAdapter
-from tasks.environments import cached, single_gpu
+from models.types import Evaluation, Outcome, TrainedAdapter
+from tasks.environments import cached, cpu, single_gpu
 from tasks.runtime import lake, publish
 
 
 class Judged(NamedTuple):
-    """The evaluation, and its judgement where a condition of the graph can see it."""
+    """The evaluation (none where nothing was new), and its judgement where a condition of the graph can see it."""
 
-    evaluation: Evaluation
+    evaluations: list[Evaluation]
     judgement: str
 
 
@@ -44,4 +44,10 @@ def evaluate_candidate(
         forest(slices),
         table([{name: getattr(part, name) for name in columns} for part in slices]),
     )
-    return Judged(result, result.judgement.value)
+    return Judged([result], result.judgement.value)
+
+
+@cpu(enable_deck=False)
+def judge_nothing() -> Judged:
+    """Nothing is new: there is nothing to judge."""
+    return Judged([], Outcome.NOTHING_NEW.value)

@@ -27,6 +27,16 @@ def compute_features(interactions: TableVersion, upto: datetime) -> FeatureVersi
 
 
 @cpu
+def refresh_features() -> FeatureVersions:
+    """Compute what is due by the newest interaction and missing: nothing, where the schedule has done it."""
+    from features.schedule import compute_due
+
+    users, agents = compute_due(lake())
+    _show(users, agents)
+    return FeatureVersions(users, agents)
+
+
+@cpu
 def materialize_features(user_features: TableVersion, agent_features: TableVersion, as_of: datetime) -> int:
     """Put the newest value of each user and agent online; returns how many entities have one."""
     from features.schedule import materialize_once

@@ -1,4 +1,4 @@
-"""Ingestion: a folder of agent logs becomes rows of ``processed.agent_interactions``."""
+"""Ingestion: a folder of logs becomes rows of a data set, ``processed.agent_interactions`` first of all."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +16,7 @@ class Ingestion:
 
     table: TableVersion
     newest: datetime
-    """Just after the newest interaction (UTC)."""
+    """Just after the newest row (UTC)."""
     objects: int
     new_objects: int
     landed: int
@@ -27,20 +27,21 @@ class Ingestion:
 
 
 @cpu
-def ingest_agent_logs(folder: str, source: str) -> Ingestion:
+def ingest_logs(folder: str, source: str, data_set: str) -> Ingestion:
     """Land, check and commit every log file of a folder; files that are in already cost a look at the ledger."""
     from collections import Counter
     from datetime import timedelta
 
-    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+    from lake.contracts import contract
     from lake.ingest import ingest_folder
 
     here = lake()
-    done = [one for one in ingest_folder(here, AGENT_INTERACTIONS, source, Path(folder)) if one.new]
-    table = here.tables.current(AGENT_INTERACTIONS)
-    watermark = here.tables.watermark(AGENT_INTERACTIONS, source)
+    form = contract(data_set)
+    done = [one for one in ingest_folder(here, form, source, Path(folder)) if one.new]
+    table = here.tables.current(form)
+    watermark = here.tables.watermark(form, source)
     if table is None or watermark is None:
-        raise DataError(f"{folder}: no row passed the checks; see quarantine.agent_interactions for the reasons")
+        raise DataError(f"{folder}: no row passed the checks; see quarantine.{data_set.split('.')[1]} for the reasons")
     result = Ingestion(
         table=table,
         newest=watermark + timedelta(microseconds=1),

@@ -6,7 +6,7 @@ import pandera.pandas as pandera
 from pandera.typing.pandas import DataFrame, Series
 
 from lake.quality import QualityGate, QualityReport
-from lake.versions import TableVersion
+from models.pinning import Pinned
 from tasks.environments import cpu
 from tasks.runtime import lake, publish
 
@@ -29,16 +29,16 @@ class CheckedQuality(NamedTuple):
 
 
 @cpu
-def check_quality(source: str, table: TableVersion, gate: QualityGate) -> CheckedQuality:
-    """Score what landed; a score under ``gate.block_below`` fails the task, and so blocks training."""
+def check_quality(pinned: Pinned, source: str, gate: QualityGate) -> CheckedQuality:
+    """Score what landed since the last training; a score under ``gate.block_below`` fails, and so blocks training."""
     import pandas as pd
     from flytekitplugins.deck.renderer import TableRenderer
 
     from lake.charts import RED, bars, facts, note
-    from lake.contracts import contract
-    from lake.quality import quality_report, require_quality
+    from lake.quality import require_quality
+    from models.pinning import quality_since_training
 
-    report = quality_report(lake(), contract(table.table), source, gate=gate)
+    report = quality_since_training(lake(), pinned, source, gate)
     columns = {
         name: [getattr(rule, name) for rule in report.rules] for name in ("rule", "rows", "share", "limit", "kept")
     }

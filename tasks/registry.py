@@ -8,14 +8,14 @@ from tasks.runtime import lake, publish, show_lineage
 
 
 @cpu
-def register_version(evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile) -> ModelVersion:
+def register_version(evaluations: list[Evaluation], spec: ModelSpec, profile: TrainingProfile) -> ModelVersion:
     """Give the candidate a number, write its folder, tag its snapshots; let Feast and MLflow know it."""
     from features.repo import open_feature_store, register_model_version
     from lake.charts import facts
     from models.registry import register
     from models.tracking import mirror_version
 
-    here = lake()
+    here, evaluation = lake(), evaluations[0]
     version = register(here, evaluation, spec, profile)
     register_model_version(open_feature_store(here.settings), version.name, spec.features)
     mirrored = mirror_version(here.settings, version, evaluation.adapter.training_key)
@@ -25,25 +25,25 @@ def register_version(evaluation: Evaluation, spec: ModelSpec, profile: TrainingP
 
 
 @cpu
-def mirror_training(evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile) -> bool:
+def mirror_training(evaluations: list[Evaluation], spec: ModelSpec, profile: TrainingProfile) -> bool:
     """Let MLflow see parameters, loss curve and scores; the ledger does not wait for it."""
     from models.tracking import mirror_evaluation
     from models.training import read_manifest
 
-    here = lake()
+    here, evaluation = lake(), evaluations[0]
     losses = read_manifest(here.store, evaluation.adapter.path)["losses"]
     return mirror_evaluation(here.settings, evaluation, spec, profile, losses).holds
 
 
 @cpu
-def decline_candidate(pinned: Pinned, evaluation: Evaluation) -> Verdict:
+def decline_candidate(pinned: Pinned, evaluations: list[Evaluation]) -> Verdict:
     """Write down that the candidate was not registered, and why."""
     from lake.lineage import candidate_lineage
     from lake.lineage_views import as_svg
     from models.pinning import close
     from models.registry import decline
 
-    here = lake()
+    here, evaluation = lake(), evaluations[0]
     verdict = close(here, pinned, decline(here, evaluation))
     show_lineage(as_svg(candidate_lineage(here, pinned.model, evaluation.adapter.training_key)))
     return verdict

@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 
 from flytekit import Deck, current_context
 
+from errors import SettingsError
 from lake.lake import Lake, open_lake
+from settings import settings
 
 log = logging.getLogger("fuelline.tasks")
 
@@ -19,6 +21,11 @@ log = logging.getLogger("fuelline.tasks")
 def lake() -> Lake:
     """The lake that this process's settings name. Also turns on progress, which a library must not."""
     show_progress()
+    if _on_cluster() and not settings().store:
+        raise SettingsError(
+            "FUELLINE_STORE is not set, so every pod would have a lake of its own. Register with "
+            "--env FUELLINE_STORE=s3://bucket/prefix, and FUELLINE_CATALOG beside it"
+        )
     return open_lake()
 
 
@@ -35,8 +42,12 @@ def show_progress() -> None:
 
 def execution() -> str:
     """This run's name: Flyte's own on a cluster, one a process on a laptop."""
+    return current_context().execution_id.name if _on_cluster() else _local_run()
+
+
+def _on_cluster() -> bool:
     named = current_context().execution_id
-    return named.name if named and named.name and named.name != "local" else _local_run()
+    return bool(named and named.name and named.name != "local")
 
 
 @functools.lru_cache(maxsize=1)

@@ -3,9 +3,11 @@
 from typing import NamedTuple
 
 from models.code import SELECTING_CODE, TRAINING_CODE
+from models.evaluation import EvaluationRule
 from models.pinning import Pinned
 from models.spec import ModelSpec, TrainingProfile
 from models.types import TrainedAdapter, TrainingSet
+from serving.harm import ShadowRule
 from tasks.environments import cached, cpu, gpu
 from tasks.runtime import lake, log, publish, show_progress
 
@@ -30,13 +32,15 @@ def named_profile(name: str) -> TrainingProfile:
 
 
 @cpu(enable_deck=False)
-def pin_inputs(spec: ModelSpec, profile: TrainingProfile, reason: str) -> Pin:
+def pin_inputs(
+    spec: ModelSpec, profile: TrainingProfile, evaluation: EvaluationRule, shadow: ShadowRule, reason: str
+) -> Pin:
     """Fix the tables' versions, the cut and the baseline in the ledger. Never cached: it looks at what is there now."""
     from models.pinning import pin, pin_base
 
     here = lake()
     based = pin_base(here, spec)
-    pinned, work = pin(here, based, profile, reason)
+    pinned, work = pin(here, based, profile, reason, rules=(evaluation, shadow))
     return Pin(pinned, based, work)
 
 

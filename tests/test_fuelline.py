@@ -203,7 +203,12 @@ def test_a_lake_on_s3_needs_no_local_folder(ask: Ask, s3_lake: Lake, tmp_path: P
     settings = s3_lake.settings
     operated.tell_training(s3_lake, 1, [])
     ask.home = tmp_path / "elsewhere"
-    stated = {"STORE": settings.store, "S3_ENDPOINT": settings.s3_endpoint, "S3_ACCESS_KEY": "test"}
+    stated = {
+        "STORE": settings.store,
+        "LAKE": settings.lake,
+        "S3_ENDPOINT": settings.s3_endpoint,
+        "S3_ACCESS_KEY": "test",
+    }
     for name, value in (stated | {"S3_SECRET_KEY": "test-secret"}).items():
         ask.monkeypatch.setenv(f"FUELLINE_{name}", value)
     assert "agents@v1" in ask("status").output

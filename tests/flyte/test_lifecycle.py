@@ -9,6 +9,7 @@ import pytest
 
 from lake.lake import Lake, open_lake
 from lake.sample import write_sample
+from models.evaluation import EvaluationRule
 from models.spec import TrainingProfile
 from models.types import Outcome, Verdict
 from settings import settings
@@ -79,6 +80,30 @@ def test_nothing_that_landed_is_lost_on_the_way_and_the_report_tells_it(
     for section in ("Ingestion", "Quality", "Features", "Training set", "Training", "Evaluation"):
         assert section in page
     assert "user-0" not in page
+
+
+def test_logs_and_late_thumbs_are_enough_for_a_retraining_started_by_hand(here: Lake, tmp_path: Path) -> None:
+    from workflows.ingestion import ingestion
+    from workflows.retraining import retraining
+
+    write_sample(tmp_path / "logs", days=3)
+    landed = ingestion(folder=str(tmp_path / "logs"))
+    rated = open_lake().tables.read(landed.table, columns=["interaction_id"])["interaction_id"][:50].to_pylist()
+    thumbs = [{"interaction_id": name, "value": 0, "timestamp": "2026-10-07T12:00:00Z"} for name in rated]
+    (tmp_path / "thumbs").mkdir()
+    (tmp_path / "thumbs" / "late.jsonl").write_text("".join(json.dumps(thumb) + "\n" for thumb in thumbs))
+    late = ingestion(folder=str(tmp_path / "thumbs"), source="feedback", data_set="processed.agent_feedback")
+    assert (late.landed, late.committed) == (50, 50)
+
+    verdict = retraining(profile=replace(PROFILE, max_steps=4, eval_rows=60), reason="new thumbs")
+    assert verdict.outcome is not Outcome.NOTHING_NEW
+    [opened] = open_lake().ledger.entries("models/agents", kind="retraining_opened")
+    assert opened.payload["reason"] == "new thumbs"
+    assert opened.payload["feedback"][0]["rows"] == 50
+    looser = EvaluationRule(confidence=0.9)
+    again = retraining(profile=replace(PROFILE, max_steps=4, eval_rows=60), evaluation=looser, reason="another rule")
+    assert again.outcome is Outcome.NOT_REGISTERED
+    assert [entry.payload["version"] for entry in open_lake().ledger.entries("models/agents", kind="registered")] == [1]
 
 
 def test_a_failed_retraining_leaves_an_entry_and_the_next_one_goes_on(

@@ -17,8 +17,8 @@ GOOD = (
 )
 
 
-def _land(lake: Lake, folder: Path, good: int, bad: int, doubled: int = 0) -> None:
-    lines = [GOOD.format(id=f"g{n}", second=n, agent="bruno") for n in range(good)]
+def _land(lake: Lake, folder: Path, good: int, bad: int, doubled: int = 0, offset: int = 0) -> None:
+    lines = [GOOD.format(id=f"g{n}", second=n, agent="bruno") for n in range(offset, offset + good)]
     lines += [GOOD.format(id=f"b{n}", second=n, agent="nobody") for n in range(bad)]
     folder.mkdir()
     (folder / "log.jsonl").write_text("\n".join(lines + lines[:doubled]))
@@ -60,6 +60,17 @@ def test_a_promise_of_the_contract_is_kept_or_not_by_its_own_limit(lake: Lake, t
     rules = {rule.rule: rule for rule in quality_report(lake, AGENT_INTERACTIONS, "agents").rules}
     assert not rules["completeness"].kept
     assert rules["parsing_errors"].kept
+
+
+def test_only_what_landed_of_this_data_set_after_an_instant_counts(lake: Lake, tmp_path: Path) -> None:
+    from lake.contracts.agent_feedback import AGENT_FEEDBACK
+
+    _land(lake, tmp_path / "bad", good=1, bad=3)
+    [first] = lake.ledger.entries("sources/agents", kind="ingested")
+    _land(lake, tmp_path / "good", good=4, bad=0, offset=10)
+    assert quality_report(lake, AGENT_INTERACTIONS, "agents").score == 62.5
+    assert quality_report(lake, AGENT_INTERACTIONS, "agents", since=first.time).score == 100.0
+    assert quality_report(lake, AGENT_FEEDBACK, "agents").objects == 0
 
 
 def test_where_nothing_landed_there_is_nothing_to_find_fault_with(lake: Lake) -> None:

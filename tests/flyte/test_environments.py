@@ -1,0 +1,44 @@
+"""What a retry covers, and where a task refuses to run."""
+
+import pytest
+from flytekit.exceptions.user import FlyteRecoverableException
+
+from errors import PeerError, UnknownName
+from tasks.environments import cpu
+
+
+@cpu
+def _reads_a_store_that_times_out(key: str) -> str:
+    if key:
+        raise PeerError(f"S3 failed for {key!r}: Timeout")
+    return key
+
+
+@cpu(enable_deck=False)
+def _asks_for_what_is_not_there(name: str) -> str:
+    if name != "agents":
+        raise UnknownName("model", name, ["agents"])
+    return name
+
+
+def test_a_peer_that_fails_is_asked_again() -> None:
+    with pytest.raises(FlyteRecoverableException, match="PeerError: S3 failed for 'a': Timeout"):
+        _reads_a_store_that_times_out.task_function(key="a")
+
+
+def test_a_users_error_is_final() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'agents'"):
+        _asks_for_what_is_not_there.task_function(name="agent")
+
+
+def test_on_a_cluster_a_task_without_a_shared_store_stops_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tasks.runtime
+    from errors import SettingsError
+    from settings import settings
+
+    monkeypatch.setattr(tasks.runtime, "_on_cluster", lambda: True)
+    monkeypatch.delenv("FUELLINE_STORE", raising=False)
+    settings.cache_clear()
+    with pytest.raises(SettingsError, match="FUELLINE_STORE is not set"):
+        tasks.runtime.lake()
+    settings.cache_clear()
