@@ -20,4 +20,4 @@ retrain_on_schedule = LaunchPlan.get_or_create(
     fixed_inputs={"profile": forge(), "reason": "schedule: every 7 days"},
     schedule=CronSchedule(schedule="0 3 * * 1"),
 )
-"""Every Monday at 03:00 UTC, after the night's materialization at 02:00. A late or doubled fire finds its work done."""
+"""Every Monday at 03:00 UTC. It computes the features that are due; a late or doubled fire finds its work done."""
