@@ -26,13 +26,12 @@ def compute_features(interactions: TableVersion, upto: datetime) -> FeatureVersi
     return FeatureVersions(users, agents)
 
 
-@cpu
+@cpu(enable_deck=False)
 def refresh_features() -> FeatureVersions:
     """Compute what is due by the newest interaction and missing: nothing, where the schedule has done it."""
     from features.schedule import compute_due
 
     users, agents = compute_due(lake())
-    _show(users, agents)
     return FeatureVersions(users, agents)
 
 
