@@ -70,7 +70,18 @@ def _failed(fields: Mapping[str, Any]) -> str:
 
 
 def _retraining_opened(fields: Mapping[str, Any]) -> str:
-    return f"{fields['reason']}, on data up to {fields['cut'][:16]}, to beat {fields['baseline']}"
+    cause = fields["cause"]
+    person = f" (by {cause['by']})" if cause["by"] else ""
+    told = f"{cause['trigger'].replace('_', ' ')}{person}: {cause['reason']}"
+    return f"{told}; on data up to {fields['cut'][:16]}, to beat {fields['baseline']}"
+
+
+def _requested(fields: Mapping[str, Any]) -> str:
+    return f"#{fields['request']} by {str(fields['trigger']).replace('_', ' ')}: {fields['reason']}"
+
+
+def _ended(fields: Mapping[str, Any]) -> str:
+    return f"#{fields['request']}: {fields['reason']}"
 
 
 def _retraining_closed(fields: Mapping[str, Any]) -> str:
@@ -101,6 +112,9 @@ _TELLERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "registered": _registered,
     "rollout_opened": _opened,
     **dict.fromkeys((*CLOSING, "not_registered"), _reason),
+    "retraining_requested": _requested,
+    "request_ended": _ended,
+    "request_abandoned": _ended,
     "retraining_opened": _retraining_opened,
     "retraining_closed": _retraining_closed,
     "retraining_failed": _failed,

@@ -1,7 +1,7 @@
 """One lake: its store, ledger, leases and tables, opened from the settings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lake.leases import Leases
@@ -21,6 +21,10 @@ class Lake:
     ledger: Ledger
     leases: Leases
     tables: Tables
+
+    def under(self, chain: str, fence: int) -> "Lake":
+        """The same lake for the holder of a chain's lease: what it writes there carries the lease's number."""
+        return replace(self, ledger=Ledger(self.store, self.ledger.clock, {**self.ledger.fences, chain: fence}))
 
 
 def open_lake(settings: Settings | None = None, *, clock: Callable[[], datetime] = utc_now) -> Lake:

@@ -33,19 +33,33 @@ class Leases:
     store: ObjectStore
     clock: Callable[[], datetime] = utc_now
 
+    def holder(self, name: str) -> Lease | None:
+        """Who holds it now; None where it is free or expired."""
+        found = self._read(name)
+        return found if found and found.expires > self.clock() else None
+
     def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
         """Take the lease if it is free, expired or already this holder's; None while another holds it."""
-        now = self.clock()
-        try:
-            data, etag = self.store.read_versioned(_key(name))
-        except ObjectMissing:
+        now, held = self.clock(), self._read(name)
+        if held is None:
             return self._put(Lease(name=name, holder=holder, fence=1, ttl_s=ttl_s, expires=now, etag=""))
-        held = json.loads(data)
-        live = datetime.fromisoformat(held["expires"]) > now
-        if live and held["holder"] != holder:
+        live = held.expires > now
+        if live and held.holder != holder:
             return None
-        fence = held["fence"] + (0 if live else 1)
-        return self._put(Lease(name=name, holder=holder, fence=fence, ttl_s=ttl_s, expires=now, etag=etag))
+        fence = held.fence + (0 if live else 1)
+        return self._put(replace(held, holder=holder, fence=fence, ttl_s=ttl_s))
+
+    def resume(self, name: str, holder: str, fence: int, ttl_s: float) -> Lease:
+        """The lease that another process of the same holder took under this number, renewed; expired but not taken
+        since, it is still the holder's.
+
+        Raises:
+            LeaseLost: another holder has it now, or it was given back.
+        """
+        held = self._read(name)
+        if held is None or (held.holder, held.fence) != (holder, fence):
+            raise LeaseLost(f"lease {name!r} is no longer {holder!r}'s (fence {fence})")
+        return self.renew(replace(held, ttl_s=ttl_s))
 
     def renew(self, lease: Lease) -> Lease:
         """Push the expiry out by the lease's time to live.
@@ -60,7 +74,16 @@ class Leases:
 
     def release(self, lease: Lease) -> None:
         """Give the lease back, so that the next holder need not wait; no error if it is lost already."""
-        self._put(replace(lease, ttl_s=0.0))
+        self._put(replace(lease, holder="", ttl_s=0.0))
+
+    def _read(self, name: str) -> Lease | None:
+        try:
+            data, etag = self.store.read_versioned(_key(name))
+        except ObjectMissing:
+            return None
+        fields = json.loads(data)
+        expires = datetime.fromisoformat(fields.pop("expires"))
+        return Lease(name=name, **fields, ttl_s=0.0, expires=expires, etag=etag)
 
     def _put(self, lease: Lease) -> Lease | None:
         expires = self.clock() + timedelta(seconds=lease.ttl_s)

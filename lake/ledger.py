@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from errors import LedgerBroken, ObjectExists, ObjectMissing
+from errors import LeaseLost, LedgerBroken, ObjectExists, ObjectMissing
 from lake.store import ObjectStore
 
 GENESIS = "0" * 64
@@ -69,19 +69,30 @@ class Ledger:
 
     store: ObjectStore
     clock: Callable[[], datetime] = utc_now
+    fences: Mapping[str, int] = field(default_factory=dict)
+    """Numbers of the leases that the writer holds, by chain."""
     _read: dict[str, list[Entry]] = field(default_factory=dict)
 
-    def append(self, chain: str, kind: str, key: str, payload: Mapping[str, Any], *, fence: int | None = None) -> Entry:
+    def append(self, chain: str, kind: str, key: str, payload: Mapping[str, Any]) -> Entry:
         """Append an entry, or return the one that carries this key already (and write nothing).
 
+        Where the writer holds the chain's lease, the entry carries the lease's number. Once one under a later lease
+        stands in the chain, an earlier holder writes nothing more, however late it wakes up: the conditional put
+        decides both.
+
         Raises:
+            LeaseLost: a later holder of the lease has written to the chain.
             ValueError, TypeError: the payload is not plain JSON.
         """
-        nonce = secrets.token_hex(16)
+        nonce, fence = secrets.token_hex(16), self.fences.get(chain)
         while True:
             entries = self._catch_up(chain)
             if known := _with_key(entries, key):
                 return known
+            if fence is not None and (latest := _latest_fence(entries)) > fence:
+                raise LeaseLost(
+                    f"{chain}: {kind} was to be written under lease {fence}, but {latest} has written since"
+                )
             entry = _plain(
                 Entry(
                     chain=chain,
@@ -217,3 +228,7 @@ def _decode(key: str, data: bytes) -> Entry:
 
 def _with_key(entries: list[Entry], key: str) -> Entry | None:
     return next((entry for entry in entries if entry.key == key), None)
+
+
+def _latest_fence(entries: list[Entry]) -> int:
+    return max((entry.fence for entry in entries if entry.fence is not None), default=0)

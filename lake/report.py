@@ -36,9 +36,10 @@ OUTCOMES = {
     "retraining_failed": ("Failed", BAD),
     "unfinished": ("Unfinished", NEUTRAL),
     "nothing_new": ("Nothing new", NEUTRAL),
+    "rollout_opened": ("Rolling out", UNSURE),
 }
 """Word and colour of each outcome."""
-ENDS = (*CLOSING, "not_registered", "retraining_failed")
+ENDS = (*CLOSING, "rollout_opened", "not_registered", "retraining_failed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

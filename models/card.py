@@ -67,7 +67,11 @@ out of what was known at {data.cut.isoformat()}. Training set `{data.training_se
 def _training(manifest: "Manifest") -> str:
     adapter, profile = manifest.evaluation.adapter, manifest.profile
     machine = ", ".join(f"{name} {value}" for name, value in manifest.machine.items())
-    return f"""## How it was trained
+    cause = manifest.cause
+    person = f" (by {cause.by})" if cause.by else ""
+    return f"""## Why and how it was trained
+
+Trigger `{cause.trigger}`{person}: {cause.reason}
 
 {adapter.steps:,} steps over {adapter.tokens:,} tokens with profile `{profile.name}`, seed {profile.seed}:
 rank {profile.lora_rank}, peak rate {profile.learning_rate:g}. Base model digest `{adapter.base_digest}`;

@@ -6,6 +6,7 @@ with the same baseline; one that has ended is not begun again.
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,11 +18,14 @@ from lake.lake import Lake
 from lake.ledger import Entry
 from lake.quality import QualityGate, QualityReport, quality_report
 from lake.versions import TableVersion
+from models.claims import Claim, give_back, holder_of
 from models.code import JUDGING_CODE, TRAINING_CODE, code_digest
 from models.records import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.state import BASE, chain, read_state
-from models.types import ModelVersion, Outcome, TrainedAdapter, Verdict
+from models.types import BY_HAND, Cause, ModelVersion, Outcome, TrainedAdapter, Verdict
+
+log = logging.getLogger("fuelline.retraining")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +44,8 @@ class Pinned:
     """Everything before it is in (UTC): just after the newest pinned interaction."""
     baseline: str
     """``agents@v3`` or ``base``: what was in production when it was pinned."""
-    reason: str
-    """What caused it, for example ``by hand`` or ``schedule``."""
+    cause: Cause = BY_HAND
+    """Why it was started."""
 
 
 def pin_base(lake: Lake, spec: ModelSpec) -> ModelSpec:
@@ -53,16 +57,20 @@ def pin(
     lake: Lake,
     spec: ModelSpec,
     profile: TrainingProfile,
-    reason: str,
+    cause: Cause,
     rules: Sequence[object] = (),
+    *,
+    claim: Claim,
 ) -> tuple[Pinned, bool]:
-    """Fix the inputs; say whether there is work to do, which there is not where this very retraining has ended.
+    """Fix the inputs; say whether there is work to do: the claim is granted, and this very retraining has not ended.
 
     ``rules`` are the dataclasses that decide beside the data: with other ones, or with other code that trains or
-    judges, it is another retraining.
+    judges, it is another retraining. Where there is work, the ledger has an entry under the claim's number afterwards,
+    so that an earlier holder of the lease writes nothing more.
 
     Raises:
         DataError: the interactions or their features are not there yet.
+        LeaseLost: a later holder has written to the model's chain.
     """
     interactions, users, agents = (
         _current(lake, name) for name in ("processed.agent_interactions", "ml.user_features", "ml.agent_features")
@@ -73,21 +81,30 @@ def pin(
     decides = [to_plain(rule) for rule in (spec, profile, *rules)]
     key = _digest([str(version) for version in versions], decides, code)
     where = chain(spec.name)
-    found = lake.ledger.find(where, f"retraining:{key}")
-    if found is None:
-        pinned = Pinned(
-            model=spec.name,
-            retraining=key,
-            interactions=interactions,
-            user_features=users,
-            agent_features=agents,
-            feedback=[feedback] if feedback else [],
-            cut=newest(lake, interactions),
-            baseline=read_state(lake.ledger, spec.name).baseline,
-            reason=reason,
-        )
-        found = lake.ledger.append(where, "retraining_opened", f"retraining:{key}", to_plain(pinned))
-    return from_plain(Pinned, found.payload), lake.ledger.find(where, _closing(key)) is None
+    pinned = Pinned(
+        model=spec.name,
+        retraining=key,
+        interactions=interactions,
+        user_features=users,
+        agent_features=agents,
+        feedback=[feedback] if feedback else [],
+        cut=newest(lake, interactions),
+        baseline=read_state(lake.ledger, spec.name).baseline,
+        cause=cause,
+    )
+    if not claim.granted or lake.ledger.find(where, _closing(key)):
+        return _as_opened(lake, pinned), False
+    opened = lake.ledger.append(where, "retraining_opened", _opening(key), to_plain(pinned))
+    if opened.fence != claim.fence:
+        resumed = {"retraining": key, "request": cause.request}
+        lake.ledger.append(where, "retraining_resumed", f"resumed:{key}:{claim.fence}", resumed)
+    return from_plain(Pinned, opened.payload), True
+
+
+def _as_opened(lake: Lake, pinned: Pinned) -> Pinned:
+    """What the first pin of this retraining fixed, where there was one."""
+    found = lake.ledger.find(chain(pinned.model), _opening(pinned.retraining))
+    return from_plain(Pinned, found.payload) if found else pinned
 
 
 def baseline_of(lake: Lake, pinned: Pinned) -> ModelVersion | None:
@@ -113,8 +130,8 @@ def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: Qualit
     return report
 
 
-def record_trained(lake: Lake, adapter: TrainedAdapter) -> Entry:
-    """Write down that a training is complete: from its cut on, data are new."""
+def record_trained(lake: Lake, adapter: TrainedAdapter, pinned: Pinned) -> Entry:
+    """Write down that a training is complete: from its cut on, data are new, and its snapshots are not to expire."""
     data = adapter.training_set
     return lake.ledger.append(
         chain(adapter.model),
@@ -130,34 +147,59 @@ def record_trained(lake: Lake, adapter: TrainedAdapter) -> Entry:
             "steps": adapter.steps,
             "train_loss": adapter.train_loss,
             "base_digest": adapter.base_digest,
+            "retraining": pinned.retraining,
+            "cause": to_plain(pinned.cause),
         },
     )
 
 
-def close(lake: Lake, pinned: Pinned, verdict: Verdict) -> Verdict:
-    """Write down how the retraining ended: the same inputs will not be trained on again."""
-    lake.ledger.append(chain(pinned.model), "retraining_closed", _closing(pinned.retraining), to_plain(verdict))
+def close(lake: Lake, pinned: Pinned, verdict: Verdict, claim: Claim) -> Verdict:
+    """Write down how the retraining ended: the same inputs will not be trained on again. Gives the lease back."""
+    payload = to_plain(verdict) | {"request": pinned.cause.request}
+    lake.ledger.append(chain(pinned.model), "retraining_closed", _closing(pinned.retraining), payload)
+    give_back(lake, claim.model, claim.holder)
     return verdict
 
 
-def nothing_new(lake: Lake, pinned: Pinned) -> Verdict:
-    """The verdict of a retraining that ended before, told again as nothing new."""
+def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
+    """Say why there was no work: another run is training, or the very same retraining ended before."""
+    if not claim.granted:
+        return _covered(lake, pinned, cause, claim)
+    give_back(lake, claim.model, claim.holder)
     ended = lake.ledger.find(chain(pinned.model), _closing(pinned.retraining))
     if ended is None:
         raise DataError(f"retraining {pinned.retraining} of {pinned.model} has not ended yet")
     before = from_plain(Verdict, ended.payload)
-    return replace(
-        before,
-        outcome=Outcome.NOTHING_NEW,
-        reason=f"Nothing new since {pinned.cut.isoformat()}; the last time: {before.outcome.value}. {before.reason}",
-        entry=ended.digest,
-    )
+    reason = f"Nothing new since {pinned.cut.isoformat()}; the last time: {before.outcome.value}. {before.reason}"
+    _end_request(lake, pinned.model, cause, Outcome.NOTHING_NEW, reason)
+    return replace(before, outcome=Outcome.NOTHING_NEW, reason=reason, entry=ended.digest)
 
 
-def record_failure(lake: Lake, model: str, *, stage: str, execution: str) -> Entry:
-    """Write down that a retraining failed. The error's text stays out of the ledger, because it may quote data."""
-    payload = {"stage": stage, "execution": execution, "baseline": read_state(lake.ledger, model).baseline or BASE}
-    return lake.ledger.append(chain(model), "retraining_failed", f"failed:{execution}", payload)
+def _covered(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
+    held = holder_of(lake, pinned.model)
+    running = f"run {held.holder}, whose lease lasts until {held.expires:%Y-%m-%d %H:%M:%S} UTC" if held else "a run"
+    reason = f"Another training of {pinned.model} is under way: {running}. Nothing was started; ask again after it."
+    _end_request(lake, pinned.model, cause, Outcome.COVERED, reason)
+    log.warning("%s", reason)
+    return Verdict(model=pinned.model, outcome=Outcome.COVERED, version=0, reason=reason, entry="")
+
+
+def _end_request(lake: Lake, model: str, cause: Cause, outcome: Outcome, reason: str) -> None:
+    """A request that led to no training of its own is done all the same."""
+    if cause.request:
+        payload = {"request": cause.request, "outcome": outcome.value, "reason": reason}
+        lake.ledger.append(chain(model), "request_ended", f"request-ended:{cause.request}", payload)
+
+
+def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, execution: str) -> Entry:
+    """Write down that a retraining failed, and give its lease back. The error's text stays out of the ledger, because
+    it may quote data.
+    """
+    baseline = read_state(lake.ledger, model).baseline
+    payload = {"stage": stage, "execution": execution, "baseline": baseline, "request": cause.request}
+    entry = lake.ledger.append(chain(model), "retraining_failed", f"failed:{execution}", payload)
+    give_back(lake, model, execution)
+    return entry
 
 
 def _current(lake: Lake, name: str) -> TableVersion:
@@ -165,6 +207,10 @@ def _current(lake: Lake, name: str) -> TableVersion:
     if version is None:
         raise DataError(f"{name} holds nothing yet; ingest interactions and compute features first")
     return version
+
+
+def _opening(key: str) -> str:
+    return f"retraining:{key}"
 
 
 def _closing(key: str) -> str:

@@ -24,7 +24,7 @@ from models.card import render_card
 from models.records import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.state import chain, read_state
-from models.types import Evaluation, Judgement, ModelVersion, Outcome, Verdict
+from models.types import BY_HAND, Cause, Evaluation, Judgement, ModelVersion, Outcome, Verdict
 
 log = logging.getLogger("fuelline.registry")
 
@@ -46,9 +46,13 @@ class Manifest:
     """What the bytes depend on beside the inputs: device, threads, versions of torch and peft."""
     files: dict[str, str]
     """sha256 of every other file of the folder, by name."""
+    cause: Cause = BY_HAND
+    """Why it was trained."""
 
 
-def register(lake: Lake, evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile) -> ModelVersion:
+def register(
+    lake: Lake, evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile, cause: Cause = BY_HAND
+) -> ModelVersion:
     """Make a version of a candidate that was shown better. The same training registers once, however often it is asked.
 
     Raises:
@@ -67,7 +71,7 @@ def register(lake: Lake, evaluation: Evaluation, spec: ModelSpec, profile: Train
     version = ModelVersion(
         model=evaluation.model, version=number, path=_folder(evaluation.model, number), digest=adapter.digest
     )
-    digest = _write_folder(lake.store, version, evaluation, spec, profile)
+    digest = _write_folder(lake.store, version, evaluation, spec, profile, cause)
     for table in [*adapter.training_set.inputs, adapter.training_set.table]:
         lake.tables.tag(table, f"{version.model}-v{number}")
     entry = lake.ledger.append(where, "registered", _key(evaluation), _registered(version, evaluation, digest))
@@ -172,14 +176,27 @@ def _naturals() -> Iterator[int]:
 
 
 def _write_folder(
-    store: ObjectStore, version: ModelVersion, evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile
+    store: ObjectStore,
+    version: ModelVersion,
+    evaluation: Evaluation,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    cause: Cause,
 ) -> str:
     """Write every file, the manifest last; return the manifest's sha256."""
     files = {name: store.read(f"{evaluation.adapter.path}/{name}") for name in (WEIGHTS, CONFIG, TRAINING)}
     if _sha256(files[WEIGHTS]) != version.digest:
         raise TamperedArtifact(f"{evaluation.adapter.path}/{WEIGHTS} is not what was trained and judged")
     machine = {name: str(value) for name, value in json.loads(files[TRAINING])["machine"].items()}
-    manifest = Manifest(version=version, evaluation=evaluation, spec=spec, profile=profile, machine=machine, files={})
+    manifest = Manifest(
+        version=version,
+        evaluation=evaluation,
+        spec=spec,
+        profile=profile,
+        machine=machine,
+        files={},
+        cause=cause,
+    )
     files[CARD] = render_card(manifest).encode()
     digests = {name: _sha256(data) for name, data in sorted(files.items())}
     plain = to_plain(manifest) | {"files": digests}

@@ -24,6 +24,31 @@ class Rollout:
     baseline: str
     """``agents@v3`` or ``base``."""
     opened: datetime
+    key: str
+    """Of the entry that opened it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A retraining that a trigger asked for and that has not ended."""
+
+    number: int
+    trigger: str
+    decision: str
+    """Key of the decision in the trigger's chain."""
+    reason: str
+    requested: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """A training that is complete: what the triggers measure from, once its retraining has ended too."""
+
+    cut: datetime
+    """Data cut (UTC): what came after it is new."""
+    training_set_id: str
+    inputs: tuple[str, ...]
+    """The pinned versions, such as ``processed.agent_interactions@123``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,9 +64,26 @@ class ModelState:
     """The open rollout; a model has one at most."""
     waiting: tuple[ModelVersion, ...] = ()
     """Registered versions for which no rollout has been opened yet."""
-    last_cut: datetime | None = None
-    """Data cut of the newest training (UTC): what came after it is new."""
+    trained: Training | None = None
+    """The newest training; its retraining may be under way still, or have failed after it."""
+    completed: Training | None = None
+    """The newest training whose retraining has ended, whatever the verdict."""
+    retraining: str = ""
+    """Key of the retraining that was opened last and has not ended; it may be dead."""
+    request: Request | None = None
+    """The open request; a model has one at most."""
+    requests: int = 0
+    """How many there were."""
+    failures: int = 0
+    """Failed retrainings since the last one that ended."""
+    failed_at: datetime | None = None
+    """When the last of them failed."""
     last_entry: datetime | None = None
+
+    @property
+    def last_cut(self) -> datetime | None:
+        """Data cut of the newest training (UTC)."""
+        return self.trained.cut if self.trained else None
 
     @property
     def baseline(self) -> str:
@@ -74,8 +116,7 @@ def fold(model: str, entries: Iterable[Entry]) -> ModelState:
 def _step(state: ModelState, entry: Entry) -> ModelState:
     match entry.kind:
         case "trained":
-            cut = datetime.fromisoformat(entry.payload["cut"])
-            return replace(state, last_cut=max(cut, state.last_cut or cut))
+            return _trained(state, entry)
         case "registered":
             version = _version(state.model, entry)
             return replace(state, versions=(*state.versions, version), waiting=(*state.waiting, version))
@@ -87,7 +128,55 @@ def _step(state: ModelState, entry: Entry) -> ModelState:
             return _closed(state, entry.payload["version"])
         case "rolled_back":
             return _rolled_back(state, entry)
+    return _asked(state, entry)
+
+
+def _asked(state: ModelState, entry: Entry) -> ModelState:
+    """What requests and retrainings, as a whole, make of the state."""
+    match entry.kind:
+        case "retraining_requested":
+            return _requested(state, entry)
+        case "retraining_opened" | "retraining_resumed":
+            return replace(state, retraining=str(entry.payload["retraining"]))
+        case "retraining_closed":
+            return replace(_answered(state, entry), completed=state.trained, retraining="", failures=0, failed_at=None)
+        case "retraining_failed":
+            failed = replace(state, retraining="", failures=state.failures + 1, failed_at=entry.time)
+            return _answered(failed, entry)
+        case "request_abandoned":
+            return _answered(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
+        case "request_ended":
+            return _answered(state, entry)
     return state
+
+
+def _requested(state: ModelState, entry: Entry) -> ModelState:
+    fields = entry.payload
+    request = Request(
+        number=fields["request"],
+        trigger=fields["trigger"],
+        decision=fields["decision"],
+        reason=fields["reason"],
+        requested=entry.time,
+    )
+    return replace(state, request=request, requests=state.requests + 1)
+
+
+def _answered(state: ModelState, entry: Entry) -> ModelState:
+    """The request that led to this entry is done; one that came after it is not."""
+    answered = state.request and state.request.number == entry.payload.get("request")
+    return replace(state, request=None) if answered else state
+
+
+def _trained(state: ModelState, entry: Entry) -> ModelState:
+    fields = entry.payload
+    training = Training(
+        cut=datetime.fromisoformat(fields["cut"]),
+        training_set_id=fields["training_set_id"],
+        inputs=tuple(fields["inputs"]),
+    )
+    newest = state.trained is None or training.cut >= state.trained.cut
+    return replace(state, trained=training) if newest else state
 
 
 def _version(model: str, entry: Entry) -> ModelVersion:
@@ -100,7 +189,7 @@ def _opened(state: ModelState, entry: Entry) -> ModelState:
         return state
     number = entry.payload["version"]
     waiting = tuple(version for version in state.waiting if version.version != number)
-    rollout = Rollout(version=number, baseline=entry.payload["baseline"], opened=entry.time)
+    rollout = Rollout(version=number, baseline=entry.payload["baseline"], opened=entry.time, key=entry.key)
     return replace(state, rollout=rollout, waiting=waiting)
 
 

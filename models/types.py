@@ -8,6 +8,26 @@ from lake.versions import TableVersion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cause:
+    """Why a retraining was started: the decision behind it, or a person."""
+
+    trigger: str = "hand"
+    """``schedule``, ``volume``, ``error_rate``, ``drift``, ``feedback`` or ``hand``."""
+    reason: str = "by hand"
+    """One sentence with the numbers; never a user's text."""
+    by: str = ""
+    """The person, where it was one."""
+    decision: str = ""
+    """Key of the decision in the chain ``triggers/<model>/<trigger>``; empty where nobody had to decide."""
+    request: int = 0
+    """Number of the request in the model's chain; 0 where the graph was started directly."""
+
+
+BY_HAND = Cause()
+"""Of what nobody gave a cause for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSet:
     """The rows of ``ml.training_sets`` that carry one id, split by time: train before ``split_at``, test from it on."""
 
@@ -110,6 +130,10 @@ class Outcome(Enum):
     INCONCLUSIVE = "inconclusive"
     NOT_REGISTERED = "not_registered"
     NOTHING_NEW = "nothing_new"
+    COVERED = "covered"
+    """Another run was training the model at that moment."""
+    ROLLING_OUT = "rolling_out"
+    """Registered, and its rollout is open."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from flytekit.deck import DeckField
 from flytekit.exceptions.user import FlyteRecoverableException
 from flytekit.extras.accelerators import A100
 
-from errors import LeaseLost, PeerError
+from errors import PeerError
 from models.code import code_digest
 
 CPU_IMAGE = "{{.image.cpu.fqn}}:{{.image.cpu.version}}"
@@ -41,7 +41,7 @@ def _recoverable(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except (PeerError, LeaseLost) as error:
+        except PeerError as error:
             raise FlyteRecoverableException(f"{type(error).__name__}: {error}") from error
 
     return run
@@ -86,6 +86,8 @@ class CodeVersion(CachePolicy):
         return code_digest(*self.modules)
 
 
-def cached(*modules: str) -> Cache:
-    """A cache for a pure task whose inputs are all versions; ``modules`` of ``models`` decide its result."""
-    return Cache(policies=CodeVersion(*modules), serialize=True)
+def cached(*modules: str, ignored: tuple[str, ...] = ()) -> Cache:
+    """A cache for a pure task whose inputs are all versions; ``modules`` of ``models`` decide its result, the
+    ``ignored`` inputs do not.
+    """
+    return Cache(policies=CodeVersion(*modules), serialize=True, ignored_inputs=ignored)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from models.claims import Claim
 from models.code import JUDGING_CODE
 from models.evaluation import EvaluationRule
 from models.pinning import Pinned
@@ -18,17 +19,24 @@ class Judged(NamedTuple):
     judgement: str
 
 
-@single_gpu(cache=cached(*JUDGING_CODE))
+@single_gpu(cache=cached(*JUDGING_CODE, ignored=("claim",)))
 def evaluate_candidate(
-    pinned: Pinned, adapter: TrainedAdapter, spec: ModelSpec, profile: TrainingProfile, rule: EvaluationRule
+    pinned: Pinned,
+    adapter: TrainedAdapter,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    rule: EvaluationRule,
+    claim: Claim,
 ) -> Judged:
     """Score both on the same rows, with a paired interval clustered by user, overall and per agent."""
     from lake.charts import facts, forest, table
+    from models.claims import holding, under
     from models.evaluation import evaluate
     from models.pinning import baseline_of
 
-    here = lake()
-    result = evaluate(here, adapter, spec, profile, baseline_of(here, pinned), rule)
+    here = under(lake(), claim)
+    with holding(here, claim):
+        result = evaluate(here, adapter, spec, profile, baseline_of(here, pinned), rule)
     slices = [result.overall, *result.agents]
     columns = ("slice", "rows", "users", "candidate", "baseline", "difference", "low", "high")
     publish(

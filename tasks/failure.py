@@ -7,6 +7,7 @@ from flytekit.types.error.error import FlyteError
 from lake.quality import QualityGate
 from models.evaluation import EvaluationRule
 from models.spec import ModelSpec, TrainingProfile
+from models.types import Cause
 from serving.harm import ShadowRule
 from tasks.environments import cpu
 from tasks.runtime import execution, lake
@@ -17,7 +18,7 @@ def record_failed_retraining(
     spec: ModelSpec,
     profile: TrainingProfile,
     source: str,
-    reason: str,
+    cause: Cause,
     gate: QualityGate,
     evaluation: EvaluationRule,
     shadow: ShadowRule,
@@ -27,4 +28,4 @@ def record_failed_retraining(
     from models.pinning import record_failure
 
     stage = err.failed_node_id if err else ""
-    record_failure(lake(), spec.name, stage=stage, execution=execution())
+    record_failure(lake(), spec.name, cause, stage=stage, execution=execution())

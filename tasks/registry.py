@@ -1,22 +1,26 @@
 """The registry: a candidate that was shown better becomes a version; any other is declined, with the reason."""
 
+from models.claims import Claim
 from models.pinning import Pinned
 from models.spec import ModelSpec, TrainingProfile
-from models.types import Evaluation, ModelVersion, Verdict
+from models.types import Cause, Evaluation, ModelVersion, Verdict
 from tasks.environments import cpu
 from tasks.runtime import lake, publish, show_lineage
 
 
 @cpu
-def register_version(evaluations: list[Evaluation], spec: ModelSpec, profile: TrainingProfile) -> ModelVersion:
+def register_version(
+    pinned: Pinned, evaluations: list[Evaluation], spec: ModelSpec, profile: TrainingProfile, claim: Claim
+) -> ModelVersion:
     """Give the candidate a number, write its folder, tag its snapshots; let Feast and MLflow know it."""
     from features.repo import open_feature_store, register_model_version
     from lake.charts import facts
+    from models.claims import under
     from models.registry import register
     from models.tracking import mirror_version
 
-    here, evaluation = lake(), evaluations[0]
-    version = register(here, evaluation, spec, profile)
+    here, evaluation = under(lake(), claim), evaluations[0]
+    version = register(here, evaluation, spec, profile, pinned.cause)
     register_model_version(open_feature_store(here.settings), version.name, spec.features)
     mirrored = mirror_version(here.settings, version, evaluation.adapter.training_key)
     seen = "mirrored" if mirrored.holds else f"behind: {mirrored.reason}"
@@ -36,22 +40,23 @@ def mirror_training(evaluations: list[Evaluation], spec: ModelSpec, profile: Tra
 
 
 @cpu
-def decline_candidate(pinned: Pinned, evaluations: list[Evaluation]) -> Verdict:
+def decline_candidate(pinned: Pinned, evaluations: list[Evaluation], claim: Claim) -> Verdict:
     """Write down that the candidate was not registered, and why."""
     from lake.lineage import candidate_lineage
     from lake.lineage_views import as_svg
+    from models.claims import under
     from models.pinning import close
     from models.registry import decline
 
-    here, evaluation = lake(), evaluations[0]
-    verdict = close(here, pinned, decline(here, evaluation))
+    here, evaluation = under(lake(), claim), evaluations[0]
+    verdict = close(here, pinned, decline(here, evaluation), claim)
     show_lineage(as_svg(candidate_lineage(here, pinned.model, evaluation.adapter.training_key)))
     return verdict
 
 
 @cpu
-def report_nothing_new(pinned: Pinned) -> Verdict:
-    """Say how the retraining of these very inputs ended the last time."""
-    from models.pinning import nothing_new
+def report_no_work(pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
+    """Say that another run is training the model, or how the retraining of these very inputs ended the last time."""
+    from models.pinning import no_work
 
-    return nothing_new(lake(), pinned)
+    return no_work(lake(), pinned, cause, claim)

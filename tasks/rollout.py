@@ -1,41 +1,60 @@
-"""The rollout: where nothing serves live traffic, the shadow's verdict closes it."""
+"""The rollout: opened at the end of a retraining, advanced by a schedule, one idempotent step at a time."""
 
+from models.claims import Claim
 from models.pinning import Pinned
-from models.spec import ModelSpec, TrainingProfile
-from models.types import ModelVersion, Verdict
+from models.spec import TrainingProfile
+from models.types import ModelVersion, Outcome, Verdict
 from serving.harm import ShadowRule
 from tasks.environments import cpu, single_gpu
-from tasks.runtime import lake, publish, show_lineage
+from tasks.runtime import lake, log, publish, show_lineage
+
+
+@cpu(enable_deck=False)
+def begin_rollout(
+    pinned: Pinned, version: ModelVersion, profile: TrainingProfile, rule: ShadowRule, claim: Claim
+) -> Verdict:
+    """Open the rollout of a registered version; with that the retraining ends."""
+    from models.claims import under
+    from models.pinning import baseline_of, close
+    from serving.rollout import open_rollout
+
+    here = under(lake(), claim)
+    verdict = open_rollout(here, version, baseline_of(here, pinned), profile, rule)
+    return close(here, pinned, verdict, claim)
+
+
+@cpu(enable_deck=False)
+def list_open_rollouts() -> list[str]:
+    """Names of the versions whose rollout is open."""
+    from serving.rollout import open_rollouts
+
+    found = open_rollouts(lake())
+    log.info("open rollouts: %s", ", ".join(found) or "none")
+    return found
 
 
 @single_gpu
-def shadow_rollout(
-    pinned: Pinned, version: ModelVersion, spec: ModelSpec, profile: TrainingProfile, rule: ShadowRule
-) -> Verdict:
-    """Answer recent requests with both versions and promote, reject, or say that it is inconclusive."""
-    from models.pinning import baseline_of
-    from serving.shadow import shadow
+def advance_rollout(version: str) -> Verdict:
+    """Take a rollout one step further: here the shadow, which promotes, rejects, or says that it is inconclusive."""
+    from lake.lineage import lineage
+    from lake.lineage_views import as_svg
+    from models.registry import production
+    from models.tracking import mirror_production
+    from serving.rollout import advance
 
     here = lake()
-    verdict = shadow(here, version, spec, profile, baseline_of(here, pinned), rule)
+    verdict = advance(here, version)
+    mirror_production(here.settings, verdict.model, production(here.ledger, verdict.model))
     _show(verdict)
+    show_lineage(as_svg(lineage(here, version)))
     return verdict
 
 
-@cpu
-def close_retraining(pinned: Pinned, verdict: Verdict) -> Verdict:
-    """End the retraining in the ledger and let MLflow see what is in production now."""
-    from lake.lineage import lineage
-    from lake.lineage_views import as_svg
-    from models.pinning import close
-    from models.registry import production
-    from models.tracking import mirror_production
-
-    here = lake()
-    closed = close(here, pinned, verdict)
-    mirror_production(here.settings, pinned.model, production(here.ledger, pinned.model))
-    show_lineage(as_svg(lineage(here, f"{closed.model}@v{closed.version}")))
-    return closed
+@cpu(enable_deck=False)
+def last_word(verdict: Verdict, stepped: list[Verdict]) -> Verdict:
+    """What became of a retraining: its rollout's verdict, where it opened one that has ended."""
+    ended = [one for one in stepped if (one.model, one.version) == (verdict.model, verdict.version)]
+    return ended[0] if ended and verdict.outcome is Outcome.ROLLING_OUT else verdict
 
 
 def _show(verdict: Verdict) -> None:

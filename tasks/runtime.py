@@ -13,9 +13,12 @@ from flytekit import Deck, current_context
 
 from errors import SettingsError
 from lake.lake import Lake, open_lake
+from models.claims import LEASE_S
 from settings import settings
 
 log = logging.getLogger("fuelline.tasks")
+
+QUEUE_S = 6 * 3600.0
 
 
 def lake() -> Lake:
@@ -43,6 +46,11 @@ def show_progress() -> None:
 def execution() -> str:
     """This run's name: Flyte's own on a cluster, one a process on a laptop."""
     return current_context().execution_id.name if _on_cluster() else _local_run()
+
+
+def patience_s() -> float:
+    """How long a run keeps its claim between two stages: on a cluster a pod may have to wait for a GPU."""
+    return QUEUE_S if _on_cluster() else LEASE_S
 
 
 def _on_cluster() -> bool:

@@ -2,21 +2,25 @@
 
 from typing import NamedTuple
 
+from models.claims import Claim
 from models.code import SELECTING_CODE, TRAINING_CODE
 from models.evaluation import EvaluationRule
 from models.pinning import Pinned
 from models.spec import ModelSpec, TrainingProfile
-from models.types import TrainedAdapter, TrainingSet
+from models.types import Cause, TrainedAdapter, TrainingSet
 from serving.harm import ShadowRule
 from tasks.environments import cached, cpu, gpu
-from tasks.runtime import lake, log, publish, show_progress
+from tasks.runtime import execution, lake, log, patience_s, publish, show_progress
 
 
 class Pin(NamedTuple):
-    """What the retraining is made from, the model with its base named, and whether there is anything to do."""
+    """What the retraining is made from, the model with its base named, this run's claim, and whether there is anything
+    to do.
+    """
 
     pinned: Pinned
     spec: ModelSpec
+    claim: Claim
     work: bool
 
 
@@ -32,16 +36,26 @@ def named_profile(name: str) -> TrainingProfile:
 
 
 @cpu(enable_deck=False)
+def by_hand(reason: str, by: str) -> Cause:
+    """The cause of a retraining that a person starts."""
+    return Cause(reason=reason, by=by)
+
+
+@cpu(enable_deck=False)
 def pin_inputs(
-    spec: ModelSpec, profile: TrainingProfile, evaluation: EvaluationRule, shadow: ShadowRule, reason: str
+    spec: ModelSpec, profile: TrainingProfile, evaluation: EvaluationRule, shadow: ShadowRule, cause: Cause
 ) -> Pin:
-    """Fix the tables' versions, the cut and the baseline in the ledger. Never cached: it looks at what is there now."""
+    """Claim the model, and fix the tables' versions, the cut and the baseline in the ledger. Never cached: it looks at
+    what is there now.
+    """
+    from models.claims import claim, under
     from models.pinning import pin, pin_base
 
     here = lake()
     based = pin_base(here, spec)
-    pinned, work = pin(here, based, profile, reason, rules=(evaluation, shadow))
-    return Pin(pinned, based, work)
+    claimed = claim(here, spec.name, execution(), patience_s=patience_s())
+    pinned, work = pin(under(here, claimed), based, profile, cause, rules=(evaluation, shadow), claim=claimed)
+    return Pin(pinned, based, claimed, work)
 
 
 @cpu(cache=cached(*SELECTING_CODE))
@@ -86,16 +100,20 @@ def build_training_set(pinned: Pinned, spec: ModelSpec) -> TrainingSet:
     return result
 
 
-@gpu(cache=cached(*TRAINING_CODE))
-def train_adapter(training_set: TrainingSet, spec: ModelSpec, profile: TrainingProfile) -> TrainedAdapter:
-    """Train the LoRA adapter, or go on from its last checkpoint. One process a GPU."""
+@gpu(cache=cached(*TRAINING_CODE, ignored=("pinned", "claim")))
+def train_adapter(
+    training_set: TrainingSet, spec: ModelSpec, profile: TrainingProfile, pinned: Pinned, claim: Claim
+) -> TrainedAdapter:
+    """Train the LoRA adapter, or go on from its last checkpoint. One process a GPU; ends where the claim is lost."""
     from lake.charts import facts, loss_curve
+    from models.claims import holding, under
     from models.pinning import record_trained
     from models.training import read_manifest, train
 
-    here = lake()
-    adapter = train(here, training_set, spec, profile)
-    record_trained(here, adapter)
+    here = under(lake(), claim)
+    with holding(here, claim) as heartbeat:
+        adapter = train(here, training_set, spec, profile, on_step=lambda _: heartbeat.check())
+    record_trained(here, adapter, pinned)
     losses = read_manifest(here.store, adapter.path)["losses"]
     publish(
         50,

@@ -4,25 +4,33 @@ from flytekit import workflow
 
 from models.types import Verdict
 from tasks.reporting import write_run_report
-from tasks.training import named_profile
+from tasks.rollout import last_word
+from tasks.training import by_hand, named_profile
 from workflows.features import features
 from workflows.ingestion import ingestion
 from workflows.retraining import retraining
+from workflows.rollout import rollout_step
 
 
 @workflow
-def lifecycle(folder: str, profile: str = "laptop", source: str = "agents", reason: str = "by hand") -> Verdict:
-    """Ingest logs, compute features, retrain, and write the report.
+def lifecycle(
+    folder: str, profile: str = "laptop", source: str = "agents", reason: str = "by hand", by: str = ""
+) -> Verdict:
+    """Ingest logs, compute features, retrain, step the rollout, and write the report.
 
     Args:
         folder: where the agents' logs are.
         profile: ``smoke``, ``laptop`` or ``forge``.
         source: names the ledger chain and the raw zone's folder.
         reason: what caused the retraining.
+        by: who started it.
     """
     landed = ingestion(folder=folder, source=source)
     available = features(interactions=landed.table, upto=landed.newest)
-    verdict = retraining(profile=named_profile(name=profile), source=source, reason=reason)
+    verdict = retraining(profile=named_profile(name=profile), source=source, cause=by_hand(reason=reason, by=by))
     available >> verdict
-    write_run_report(verdict=verdict)
-    return verdict
+    stepped = rollout_step()
+    verdict >> stepped
+    ended = last_word(verdict=verdict, stepped=stepped)
+    write_run_report(verdict=ended)
+    return ended

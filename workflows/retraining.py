@@ -1,4 +1,4 @@
-"""The retraining graph: compute, pin, gate, select, train, judge, register, shadow.
+"""The retraining graph: compute, claim and pin, gate, select, train, judge, register, open the rollout.
 
 A candidate that was not shown better ends at the judgement; one that was goes on to the rollout. Where this very
 retraining has ended before, the graph says so and does nothing. The two conditions stand one after the other, because
@@ -8,17 +8,18 @@ in a local execution flytekit runs every branch of a condition that stands insid
 from flytekit import conditional, workflow
 
 from lake.quality import QualityGate
+from models.claims import Claim
 from models.evaluation import EvaluationRule
 from models.pinning import Pinned
 from models.spec import ModelSpec, TrainingProfile, laptop
-from models.types import Evaluation, Judgement, Outcome, Verdict
+from models.types import Cause, Evaluation, Judgement, Outcome, Verdict
 from serving.harm import ShadowRule
 from tasks.evaluation import Judged, evaluate_candidate, judge_nothing
 from tasks.failure import record_failed_retraining
 from tasks.features import refresh_features
 from tasks.quality import check_quality
-from tasks.registry import decline_candidate, mirror_training, register_version, report_nothing_new
-from tasks.rollout import close_retraining, shadow_rollout
+from tasks.registry import decline_candidate, mirror_training, register_version, report_no_work
+from tasks.rollout import begin_rollout
 from tasks.training import build_training_set, pin_inputs, train_adapter
 
 
@@ -30,25 +31,32 @@ def train_and_judge(
     source: str,
     gate: QualityGate,
     rule: EvaluationRule,
+    claim: Claim,
 ) -> Judged:
     """From pinned inputs to a judgement."""
     quality, _ = check_quality(pinned=pinned, source=source, gate=gate)
     training_set = build_training_set(pinned=pinned, spec=spec)
     quality >> training_set
-    adapter = train_adapter(training_set=training_set, spec=spec, profile=profile)
-    evaluations, judgement = evaluate_candidate(pinned=pinned, adapter=adapter, spec=spec, profile=profile, rule=rule)
+    adapter = train_adapter(training_set=training_set, spec=spec, profile=profile, pinned=pinned, claim=claim)
+    evaluations, judgement = evaluate_candidate(
+        pinned=pinned, adapter=adapter, spec=spec, profile=profile, rule=rule, claim=claim
+    )
     mirror_training(evaluations=evaluations, spec=spec, profile=profile)
     return Judged(evaluations, judgement)
 
 
 @workflow
 def roll_out(
-    pinned: Pinned, evaluations: list[Evaluation], spec: ModelSpec, profile: TrainingProfile, rule: ShadowRule
+    pinned: Pinned,
+    evaluations: list[Evaluation],
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    rule: ShadowRule,
+    claim: Claim,
 ) -> Verdict:
-    """Register the candidate and put it through its shadow rollout."""
-    version = register_version(evaluations=evaluations, spec=spec, profile=profile)
-    verdict = shadow_rollout(pinned=pinned, version=version, spec=spec, profile=profile, rule=rule)
-    return close_retraining(pinned=pinned, verdict=verdict)
+    """Register the candidate and open its rollout, which ``rollout_step`` advances."""
+    version = register_version(pinned=pinned, evaluations=evaluations, spec=spec, profile=profile, claim=claim)
+    return begin_rollout(pinned=pinned, version=version, profile=profile, rule=rule, claim=claim)
 
 
 @workflow(on_failure=record_failed_retraining)
@@ -56,7 +64,7 @@ def retraining(
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
     source: str = "agents",
-    reason: str = "by hand",
+    cause: Cause = Cause(),
     gate: QualityGate = QualityGate(),
     evaluation: EvaluationRule = EvaluationRule(),
     shadow: ShadowRule = ShadowRule(),
@@ -67,27 +75,33 @@ def retraining(
         spec: which model.
         profile: sizes and hyperparameters.
         source: whose quality is checked.
-        reason: what caused it; goes into the ledger and the manifest.
+        cause: what started it; goes into the ledger, the manifest and the lineage.
         gate: quality below which training is warned of or refused.
         evaluation: what it takes to be shown better.
         shadow: what counts as harm.
     """
     computed = refresh_features()
-    pinned, based, work = pin_inputs(spec=spec, profile=profile, evaluation=evaluation, shadow=shadow, reason=reason)
+    pinned, based, claim, work = pin_inputs(
+        spec=spec, profile=profile, evaluation=evaluation, shadow=shadow, cause=cause
+    )
     computed >> pinned
     evaluations, judgement = (
-        conditional("anything new?")
+        conditional("any work?")
         .if_(work.is_true())
-        .then(train_and_judge(pinned=pinned, spec=based, profile=profile, source=source, gate=gate, rule=evaluation))
+        .then(
+            train_and_judge(
+                pinned=pinned, spec=based, profile=profile, source=source, gate=gate, rule=evaluation, claim=claim
+            )
+        )
         .else_()
         .then(judge_nothing())
     )
     return (
         conditional("shown better?")
         .if_(judgement == Judgement.BETTER.value)
-        .then(roll_out(pinned=pinned, evaluations=evaluations, spec=based, profile=profile, rule=shadow))
+        .then(roll_out(pinned=pinned, evaluations=evaluations, spec=based, profile=profile, rule=shadow, claim=claim))
         .elif_(judgement == Outcome.NOTHING_NEW.value)
-        .then(report_nothing_new(pinned=pinned))
+        .then(report_no_work(pinned=pinned, cause=cause, claim=claim))
         .else_()
-        .then(decline_candidate(pinned=pinned, evaluations=evaluations))
+        .then(decline_candidate(pinned=pinned, evaluations=evaluations, claim=claim))
     )

@@ -9,9 +9,10 @@ import pytest
 
 from lake.lake import Lake, open_lake
 from lake.sample import write_sample
+from models.claims import claim
 from models.evaluation import EvaluationRule
 from models.spec import TrainingProfile
-from models.types import Outcome, Verdict
+from models.types import Cause, Outcome, Verdict
 from settings import settings
 from tests.models.tiny import build_tiny
 from tests.models.world import PROFILE
@@ -52,8 +53,8 @@ def test_logs_become_a_judged_model_and_a_second_run_finds_nothing_new(
     first = run(3)
     kinds = [entry.kind for entry in here.ledger.entries("models/agents") if entry.kind != "reported"]
     assert kinds[:3] == ["retraining_opened", "trained", "judged"]
-    assert kinds[-1] == "retraining_closed"
-    assert first.outcome is not Outcome.NOTHING_NEW
+    assert kinds[-3:] == ["rollout_opened", "retraining_closed", "promoted"]
+    assert first.outcome is Outcome.PROMOTED
     before = len(open_lake().ledger.entries("models/agents"))
 
     second = run(3)
@@ -95,15 +96,31 @@ def test_logs_and_late_thumbs_are_enough_for_a_retraining_started_by_hand(here: 
     late = ingestion(folder=str(tmp_path / "thumbs"), source="feedback", data_set="processed.agent_feedback")
     assert (late.landed, late.committed) == (50, 50)
 
-    verdict = retraining(profile=replace(PROFILE, max_steps=4, eval_rows=60), reason="new thumbs")
+    verdict = retraining(
+        profile=replace(PROFILE, max_steps=4, eval_rows=60), cause=Cause(reason="new thumbs", by="ana")
+    )
     assert verdict.outcome is not Outcome.NOTHING_NEW
     [opened] = open_lake().ledger.entries("models/agents", kind="retraining_opened")
-    assert opened.payload["reason"] == "new thumbs"
+    assert opened.payload["cause"]["reason"] == "new thumbs"
+    assert opened.fence == 1
     assert opened.payload["feedback"][0]["rows"] == 50
     looser = EvaluationRule(confidence=0.9)
-    again = retraining(profile=replace(PROFILE, max_steps=4, eval_rows=60), evaluation=looser, reason="another rule")
-    assert again.outcome is Outcome.NOT_REGISTERED
+    again = retraining(
+        profile=replace(PROFILE, max_steps=4, eval_rows=60), evaluation=looser, cause=Cause(reason="another rule")
+    )
+    assert again == verdict  # the same training, shown better by either rule: its rollout is open
     assert [entry.payload["version"] for entry in open_lake().ledger.entries("models/agents", kind="registered")] == [1]
+
+
+def test_a_run_that_finds_another_at_work_says_so_and_writes_nothing(run: Callable[[int], Verdict], here: Lake) -> None:
+    run(3)
+    claim(here, "agents", "another run")
+    before = len(open_lake().ledger.entries("models/agents"))
+    verdict = run(4)
+    assert verdict.outcome is Outcome.COVERED
+    assert "run another run, whose lease lasts until" in verdict.reason
+    kinds = [entry.kind for entry in open_lake().ledger.entries("models/agents")[before:]]
+    assert set(kinds) <= {"reported"}
 
 
 def test_a_failed_retraining_leaves_an_entry_and_the_next_one_goes_on(

@@ -13,11 +13,11 @@ from flytekit.core.launch_plan import LaunchPlan
 from flytekit.core.workflow import PythonFunctionWorkflow
 
 import workflows
-from tests.flyte.conftest import launch_plans, serialized
+from tests.flyte.conftest import launch_plans, serialized, tasks_of
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 CACHED = {"build_training_set", "train_adapter", "evaluate_candidate"}
-ON_ONE_GPU = {"evaluate_candidate", "shadow_rollout"}
+ON_ONE_GPU = {"evaluate_candidate"}
 
 GRAPHS = [
     value
@@ -74,6 +74,15 @@ def test_gpu_tasks_run_on_the_gpu_image_and_the_others_on_the_cpu_image(
         assert task["container"]["image"] == f"registry.example/fuelline-{kind}:v1", name
 
 
+def test_open_rollouts_are_stepped_side_by_side_each_on_one_gpu() -> None:
+    from workflows.rollout import rollout_step
+
+    [step] = [task for name, task in tasks_of(rollout_step).items() if "advance_rollout" in name]
+    assert step["container"]["image"] == "registry.example/fuelline-gpu:v1"
+    assert step["extendedResources"]["gpuAccelerator"]["device"] == "nvidia-tesla-a100"
+    assert not step["metadata"].get("discoverable")
+
+
 def test_a_failure_leaves_an_entry_by_its_own_node() -> None:
     from workflows.retraining import retraining
 
@@ -83,7 +92,7 @@ def test_a_failure_leaves_an_entry_by_its_own_node() -> None:
 
 def test_stages_a_person_would_look_at_have_a_deck(retraining_tasks: dict[str, dict[str, Any]]) -> None:
     shown = {name for name, task in retraining_tasks.items() if task["metadata"].get("generatesDeck")}
-    assert {"check_quality", "build_training_set", "train_adapter", "evaluate_candidate", "shadow_rollout"} <= shown
+    assert {"check_quality", "build_training_set", "train_adapter", "evaluate_candidate"} <= shown
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)

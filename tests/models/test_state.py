@@ -94,7 +94,8 @@ def test_a_rollout_that_ends_badly_leaves_production_alone(ledger: Ledger, kind:
 
 def test_the_last_cut_is_the_newest_even_when_an_older_training_ends_later(ledger: Ledger) -> None:
     for day in (3, 5, 4):
-        append(ledger, "trained", cut=datetime(2026, 11, day, tzinfo=UTC).isoformat())
+        cut = datetime(2026, 11, day, tzinfo=UTC).isoformat()
+        append(ledger, "trained", cut=cut, training_set_id=f"set-{day}", inputs=[])
     assert read_state(ledger, MODEL).last_cut == datetime(2026, 11, 5, tzinfo=UTC)
 
 
