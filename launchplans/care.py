@@ -1,13 +1,7 @@
 """What looks after the tables."""
 
-from flytekit import CronSchedule, LaunchPlan
-
+from launchplans.calendar import scheduled
 from workflows.audit import audit
 
-audit_daily = LaunchPlan.get_or_create(
-    name="audit_daily",
-    workflow=audit,
-    default_inputs={},
-    schedule=CronSchedule(schedule="30 4 * * *"),
-)
+audit_daily = scheduled("audit_daily", audit, "30 4 * * *", owner="platform")
 """Every day at 04:30 UTC."""

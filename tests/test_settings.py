@@ -31,3 +31,13 @@ def test_settings_can_be_shown_without_showing_a_password() -> None:
 def test_an_unknown_lake_name_says_what_a_name_may_be() -> None:
     with pytest.raises(SettingsError, match="FUELLINE_LAKE"):
         read_settings(lake="My Lake")
+
+
+def test_alerts_are_addresses_with_commas_between() -> None:
+    assert read_settings(alerts="ops@home.example, pager@duty.example").alert_addresses == (
+        "ops@home.example",
+        "pager@duty.example",
+    )
+    assert read_settings().alert_addresses == ()
+    with pytest.raises(SettingsError, match="FUELLINE_ALERTS"):
+        read_settings(alerts="ops@home.example, the pager")
