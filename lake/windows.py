@@ -110,7 +110,7 @@ def catch_up(
             log.info("%s: from %s to %s", schedule, due.start.isoformat(), due.end.isoformat())
             results.append(work(due))
             told = {"start": due.start.isoformat(), "end": due.end.isoformat(), "run": run, "kickoff": mine[1]}
-            lake.ledger.append(chain, "done", f"until:{told['end']}", told, fence=lease.fence)
+            lake.ledger.append(chain, "done", f"until:{told['end']}", told)
         finally:
             lake.leases.release(lease)
         fire = due.end + period

@@ -24,7 +24,7 @@ QUEUE_S = 6 * 3600.0
 def lake() -> Lake:
     """The lake that this process's settings name. Also turns on progress, which a library must not."""
     show_progress()
-    if _on_cluster() and not settings().store:
+    if on_cluster() and not settings().store:
         raise SettingsError(
             "FUELLINE_STORE is not set, so every pod would have a lake of its own. Register with "
             "--env FUELLINE_STORE=s3://bucket/prefix, and FUELLINE_CATALOG beside it"
@@ -45,15 +45,16 @@ def show_progress() -> None:
 
 def execution() -> str:
     """This run's name: Flyte's own on a cluster, one a process on a laptop."""
-    return current_context().execution_id.name if _on_cluster() else _local_run()
+    return current_context().execution_id.name if on_cluster() else _local_run()
 
 
 def patience_s() -> float:
     """How long a run keeps its claim between two stages: on a cluster a pod may have to wait for a GPU."""
-    return QUEUE_S if _on_cluster() else LEASE_S
+    return QUEUE_S if on_cluster() else LEASE_S
 
 
-def _on_cluster() -> bool:
+def on_cluster() -> bool:
+    """Whether this process runs a task for a Flyte cluster, and not for ``pyflyte run`` or a test."""
     named = current_context().execution_id
     return bool(named and named.name and named.name != "local")
 

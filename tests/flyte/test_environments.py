@@ -36,7 +36,7 @@ def test_on_a_cluster_a_task_without_a_shared_store_stops_and_says_so(monkeypatc
     from errors import SettingsError
     from settings import settings
 
-    monkeypatch.setattr(tasks.runtime, "_on_cluster", lambda: True)
+    monkeypatch.setattr(tasks.runtime, "on_cluster", lambda: True)
     monkeypatch.delenv("FUELLINE_STORE", raising=False)
     settings.cache_clear()
     with pytest.raises(SettingsError, match="FUELLINE_STORE is not set"):

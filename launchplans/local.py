@@ -1,0 +1,43 @@
+"""Run one launch plan in this process: the far end of a start on a laptop (``tasks.detached``).
+
+``python -m launchplans.local <lake's folder>/runs/<name>.json``. It holds the execution's lock, which it was started
+with, until it ends; its output is the execution's log.
+"""
+
+import sys
+import traceback
+from pathlib import Path
+
+from flytekit import FlyteContextManager
+from flytekit.core.type_engine import TypeEngine
+
+from errors import UnknownName
+from launchplans.catalogue import launch_plans
+from tasks.detached import Run, read_request
+
+
+def main(request: Path) -> int:
+    """Run it; returns the exit code. However it ends, the state says so; a kill is seen by the lock it lets go of."""
+    run = Run(folder=request.parent, name=request.stem)
+    run.mark("running")
+    try:
+        _run(*read_request(request))
+    except Exception:
+        traceback.print_exc()
+        run.mark("failed")
+        return 1
+    run.mark("succeeded")
+    return 0
+
+
+def _run(name: str, literals: object) -> object:
+    plans = launch_plans()
+    if name not in plans:
+        raise UnknownName("launch plan", name, plans)
+    plan = plans[name]
+    context = FlyteContextManager.current_context()
+    return plan(**TypeEngine.literal_map_to_kwargs(context, literals, plan.workflow.python_interface.inputs))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,47 @@
+"""FlyteAdmin, for what speaks to it: one connection, one deadline, and its answers as Fuelline's own errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from flytekit.clients.grpc_utils.deadline_interceptor import scoped_grpc_deadline
+from flytekit.configuration import Config
+from flytekit.exceptions.system import FlyteSystemException
+from flytekit.exceptions.user import FlyteAuthenticationException, FlyteInvalidInputException, FlyteTimeout
+from flytekit.remote import FlyteRemote
+
+from errors import PeerError, UserError
+
+DEADLINE_S = 60
+"""For one call. The largest, a compiled workflow, takes FlyteAdmin about a second."""
+
+
+def connect(config: Config, *, project: str, domain: str) -> FlyteRemote:
+    """The server that ``config`` names. Nothing is sent yet."""
+    return FlyteRemote(config, default_project=project, default_domain=domain, interactive_mode_enabled=False)
+
+
+@contextmanager
+def speaking(remote: FlyteRemote) -> Iterator[None]:
+    """Calls to ``remote`` within one deadline each.
+
+    Raises:
+        PeerError: it is away, or answered wrongly.
+        UserError: it refused what was asked, or who asked.
+    """
+    where = f"FlyteAdmin at {remote.config.platform.endpoint}"
+    try:
+        with scoped_grpc_deadline(DEADLINE_S):
+            yield
+    except FlyteAuthenticationException as error:
+        raise UserError(f"{where} does not accept these credentials: {_details(error)}") from error
+    except FlyteInvalidInputException as error:
+        raise UserError(f"{where} refused: {_details(error)}") from error
+    except (FlyteSystemException, FlyteTimeout) as error:
+        raise PeerError(f"{where} does not answer as it should: {_details(error)}") from error
+
+
+def _details(error: BaseException) -> str:
+    """What the server said. flytekit's own errors keep it only as their cause."""
+    cause = error.__cause__
+    return f"{cause.code().name}, {cause.details()}" if isinstance(cause, grpc.Call) else str(error)
