@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from lake.writer import Writer
 
 KEY = "fuelline.key"
+MAINTENANCE = "fuelline.maintenance"
+"""In the summary of every snapshot that rewrites what was there: it brings nothing new."""
 INPUTS = "fuelline.inputs"
 WATERMARK = "fuelline.watermark."
 TRIES = 40
@@ -136,20 +138,41 @@ class Tables:
         table = self._load(contract)
         return list(table.snapshots()) if table else []
 
-    def tag(self, version: TableVersion, name: str) -> None:
+    def added_rows(self, contract: Contract, since: TableVersion | None) -> int:
+        """Rows that appends brought since a version, ever where it is None; from the snapshots' summaries alone.
+
+        What maintenance writes (compaction, erasure) counts for nothing, in either direction.
+
+        Raises:
+            UnknownName: the snapshot has expired, or the table's history does not lead back to it.
+        """
+        table = self._load(contract)
+        snapshot = table and table.current_snapshot()
+        added = 0
+        while table and snapshot and (since is None or snapshot.snapshot_id != since.snapshot_id):
+            added += _added(snapshot)
+            parent = snapshot.parent_snapshot_id
+            snapshot = table.snapshot_by_id(parent) if parent is not None else None
+        if since is not None and snapshot is None:
+            kept = (f"{contract.table}@{one.snapshot_id}" for one in (table.snapshots() if table else ()))
+            raise UnknownName("snapshot", str(since), kept)
+        return added
+
+    def tag(self, version: TableVersion, name: str, *, move: bool = False) -> None:
         """Protect a snapshot from expiry under a name; no change if it has that name already.
 
         Raises:
-            ValueError: another snapshot has the name.
+            ValueError: another snapshot has the name, and it is not to ``move``.
         """
         from pyiceberg.exceptions import CommitFailedException
 
         for _ in range(TRIES):
             table = self.load(version.table)
             if known := table.refs().get(name):
-                if known.snapshot_id != version.snapshot_id:
+                if known.snapshot_id == version.snapshot_id:
+                    return
+                if not move:
                     raise ValueError(f"{version.table}: tag {name!r} stands on snapshot {known.snapshot_id}")
-                return
             try:
                 table.manage_snapshots().create_tag(version.snapshot_id, name).commit()
                 return
@@ -227,6 +250,15 @@ class Tables:
 
 def _marker(contract: Contract, key: str) -> str:
     return f"markers/{contract.table}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _added(snapshot: "Snapshot") -> int:
+    from pyiceberg.table.snapshots import Operation
+
+    summary = snapshot.summary
+    if not summary or summary.operation is not Operation.APPEND or MAINTENANCE in summary.additional_properties:
+        return 0
+    return int(summary["added-records"] or 0)
 
 
 def _version(table: str, snapshot: "Snapshot") -> TableVersion:

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from errors import DataError
 from features.schedule import newest
+from lake.care import COUNTED_FROM
 from lake.contracts import contract
 from lake.lake import Lake
 from lake.ledger import Entry
@@ -133,6 +134,7 @@ def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: Qualit
 def record_trained(lake: Lake, adapter: TrainedAdapter, pinned: Pinned) -> Entry:
     """Write down that a training is complete: from its cut on, data are new, and its snapshots are not to expire."""
     data = adapter.training_set
+    lake.tables.tag(pinned.interactions, f"{COUNTED_FROM}{adapter.model}", move=True)
     return lake.ledger.append(
         chain(adapter.model),
         "trained",

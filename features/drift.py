@@ -1,0 +1,237 @@
+"""Has a feature's distribution moved? Standardized mean shift, PSI and Kolmogorov-Smirnov distance against a pinned
+reference, with the chance of such a shift where nothing moved.
+
+Values of one user, or of one agent's hour, are not independent, so the standard error of a mean is taken over clusters
+(Liang and Zeger 1986, Biometrika 73(1)) and a categorical feature counts its clusters, not its rows. The reference is a
+small profile that is kept, so that a look reads the recent rows only.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+BINS = 10
+"""Of the reference's quantiles, for PSI."""
+POINTS = 200
+"""Quantiles that the reference keeps, for the Kolmogorov-Smirnov distance (its error is at most 1/200)."""
+SMOOTHING = 0.5
+"""Rows added to each share, so that a new category and an empty bin have a logarithm."""
+MISSING = "(missing)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """One feature of the reference."""
+
+    name: str
+    rows: int
+    clusters: int
+    missing: int
+    """Rows without a value."""
+    mean: float = 0.0
+    sd: float = 0.0
+    """0: constant, or not numeric."""
+    error: float = 0.0
+    """Standard error of the mean over clusters."""
+    quantiles: list[float] = field(default_factory=list)
+    """``POINTS + 1`` of them, from the smallest value to the largest; none where it is not numeric."""
+    shares: dict[str, int] = field(default_factory=dict)
+    """Rows by category, where it is not numeric; the constant, where it is one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shift:
+    """How far one feature moved."""
+
+    name: str
+    kind: str
+    """``mean`` (standardized shift), ``shares`` (PSI), ``missing`` (PSI of having a value)."""
+    size: float
+    """Signed sigmas for ``mean``, else PSI."""
+    chance: float
+    """Two-sided, of such a shift where nothing moved; 1 where there is too little to tell."""
+    psi: float
+    ks: float = 0.0
+    """Largest distance between the two distribution functions (0..1); numeric features only."""
+    rows: int
+    clusters: int
+    was: float = 0.0
+    """Mean in the reference; share of the moved category or of missing values."""
+    now: float = 0.0
+    moved: str = ""
+    """The category whose share changed most."""
+
+
+def profile(name: str, values: np.ndarray, clusters: np.ndarray) -> Profile:
+    """The reference's side of one feature.
+
+    Args:
+        name: the feature.
+        values: float [rows] with NaN where it is missing, or str [rows] with ``MISSING``.
+        clusters: whose values they are, any integer codes [rows].
+    """
+    present = _present(values)
+    known, own = values[present], clusters[present]
+    bare = Profile(name=name, rows=len(values), clusters=len(np.unique(own)), missing=int((~present).sum()))
+    if values.dtype.kind != "f":
+        return replace(bare, shares=dict(Counter(known.tolist())))
+    if not len(known):
+        return bare
+    sd = float(known.std())
+    if sd <= 1e-12 * max(1.0, abs(float(known[0]))):
+        return replace(bare, mean=float(known[0]), shares={_word(known[0]): len(known)})
+    points = np.quantile(known, np.linspace(0, 1, POINTS + 1))
+    return replace(
+        bare,
+        mean=float(known.mean()),
+        sd=sd,
+        error=_clustered_error(known, own),
+        quantiles=points.tolist(),
+    )
+
+
+def shifts(reference: Profile, values: np.ndarray, clusters: np.ndarray) -> list[Shift]:
+    """How the current values differ from the reference: in value, and in being there at all; none where either side
+    has no rows.
+
+    Args:
+        reference: of the same feature.
+        values: as in ``profile``.
+        clusters: as in ``profile``.
+    """
+    present = _present(values)
+    known, own = values[present], clusters[present]
+    found = []
+    if len(values) and reference.rows:
+        found.append(_missing_shift(reference, int((~present).sum()), len(values), len(np.unique(clusters))))
+    if not len(known) or reference.rows == reference.missing:
+        return found
+    if reference.sd:
+        return [_mean_shift(reference, known, own), *found]
+    words = known if known.dtype.kind != "f" else np.array([_word(value) for value in known])
+    return [_share_shift(reference, words, own), *found]
+
+
+def _mean_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift:
+    from scipy.stats import t
+
+    mean, clusters = float(known.mean()), len(np.unique(own))
+    error = math.hypot(reference.error, _clustered_error(known, own))
+    freedom = min(clusters, reference.clusters) - 1
+    chance = 1.0
+    if freedom > 0:
+        chance = float(2 * t.sf(abs(mean - reference.mean) / error, freedom)) if error else 0.0
+    return Shift(
+        name=reference.name,
+        kind="mean",
+        size=(mean - reference.mean) / reference.sd,
+        chance=chance,
+        psi=_psi(_even_bins(reference), _binned(reference, known)),
+        ks=_distance(reference, known),
+        rows=len(known),
+        clusters=clusters,
+        was=reference.mean,
+        now=mean,
+    )
+
+
+def _share_shift(reference: Profile, words: np.ndarray, own: np.ndarray) -> Shift:
+    now = Counter(words.tolist())
+    names = sorted({*reference.shares, *now})
+    before, after = (np.array([side.get(name, 0) for name in names], float) for side in (reference.shares, now))
+    clusters = len(np.unique(own))
+    psi = _psi(before, after)
+    changes = after / after.sum() - before / before.sum()
+    moved = int(np.argmax(np.abs(changes)))
+    return Shift(
+        name=reference.name,
+        kind="shares",
+        size=psi,
+        chance=_chi_square(before, after, reference.clusters, clusters),
+        psi=psi,
+        rows=len(words),
+        clusters=clusters,
+        was=float(before[moved] / before.sum()),
+        now=float(after[moved] / after.sum()),
+        moved=names[moved],
+    )
+
+
+def _missing_shift(reference: Profile, missing: int, rows: int, clusters: int) -> Shift:
+    before = np.array([reference.missing, reference.rows - reference.missing], float)
+    after = np.array([missing, rows - missing], float)
+    psi = _psi(before, after)
+    return Shift(
+        name=reference.name,
+        kind="missing",
+        size=psi,
+        chance=_chi_square(before, after, max(reference.clusters, 1), clusters),
+        psi=psi,
+        rows=rows,
+        clusters=clusters,
+        was=float(before[0] / before.sum()),
+        now=float(after[0] / after.sum()),
+    )
+
+
+def _psi(before: np.ndarray, after: np.ndarray) -> float:
+    """Population stability index: sum of (p - q) ln(p / q), which is the symmetric Kullback-Leibler divergence."""
+    p, q = ((side + SMOOTHING) / (side.sum() + SMOOTHING * len(side)) for side in (after, before))
+    return float(((p - q) * np.log(p / q)).sum())
+
+
+def _chi_square(before: np.ndarray, after: np.ndarray, clusters_before: int, clusters_after: int) -> float:
+    """Pearson's test of equal shares, as if each cluster were one row: never too sure, however alike its rows are."""
+    from scipy.stats import chi2
+
+    p, q = before / before.sum(), after / after.sum()
+    weight = clusters_before + clusters_after
+    pooled = (clusters_before * p + clusters_after * q) / weight
+    there = pooled > 0
+    if there.sum() < 2:
+        return 1.0
+    effective = clusters_before * clusters_after / weight
+    statistic = effective * float(((p - q)[there] ** 2 / pooled[there]).sum())
+    return float(chi2.sf(statistic, there.sum() - 1))
+
+
+def _even_bins(reference: Profile) -> np.ndarray:
+    return np.histogram(reference.quantiles, _edges(reference))[0].astype(float) * reference.rows / (POINTS + 1)
+
+
+def _binned(reference: Profile, known: np.ndarray) -> np.ndarray:
+    return np.histogram(known, _edges(reference))[0].astype(float)
+
+
+def _edges(reference: Profile) -> np.ndarray:
+    inner = np.unique(np.array(reference.quantiles)[:: POINTS // BINS][1:-1])
+    return np.concatenate(([-np.inf], inner, [np.inf]))
+
+
+def _distance(reference: Profile, known: np.ndarray) -> float:
+    """Kolmogorov-Smirnov distance at the reference's quantiles (Smirnov 1948)."""
+    points = np.array(reference.quantiles)
+    before = np.searchsorted(points, points, side="right") / len(points)
+    after = np.searchsorted(np.sort(known), points, side="right") / len(known)
+    return float(np.abs(before - after).max())
+
+
+def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:
+    """Standard error of the mean where the clusters, not the rows, are independent."""
+    _, code = np.unique(clusters, return_inverse=True)
+    count = code.max() + 1
+    if count < 2:
+        return math.inf
+    residuals = np.bincount(code, weights=values - values.mean())
+    return float(np.sqrt((residuals**2).sum() * count / (count - 1)) / len(values))
+
+
+def _present(values: np.ndarray) -> np.ndarray:
+    present: np.ndarray = ~np.isnan(values) if values.dtype.kind == "f" else values != MISSING
+    return present
+
+
+def _word(value: float) -> str:
+    return f"{value:.12g}"

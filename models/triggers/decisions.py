@@ -1,0 +1,142 @@
+"""A decision: what a rule found, what came of it, the versions it read; in the chain ``triggers/<model>/<trigger>``.
+
+One entry a look, fired or not, so that "why did it not retrain on Wednesday?" has an answer as exact as "why did it on
+Tuesday?". The entry is written last; until then the request in the model's chain carries the decision's key, so that a
+look which died between the two goes on with its own request.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from lake.lake import Lake
+from lake.ledger import Entry
+from models.records import to_plain
+from models.state import read_state
+from models.triggers.findings import Finding, Found, Look, find
+from models.triggers.history import History
+from models.triggers.requests import Answer, Asked, ask
+from models.triggers.rules import TRIGGERS, HandRule, Patience, Rule, Trigger
+from models.types import Cause
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """A decision as it goes along the edges of the graph; the ledger has its evidence."""
+
+    model: str
+    trigger: str
+    outcome: str
+    """``quiet``, ``not_enough``, ``started``, ``covered`` or ``backing_off``."""
+    reason: str
+    key: str
+    """In the chain ``triggers/<model>/<trigger>``."""
+    request: int = 0
+    """Number of the request in the model's chain that is to be started; 0: none."""
+    by: str = ""
+
+    @property
+    def fired(self) -> bool:
+        """Whether there was cause, whatever came of it."""
+        return self.outcome in {answer.value for answer in Answer}
+
+    @property
+    def cause(self) -> Cause:
+        """What a retraining is told."""
+        return Cause(trigger=self.trigger, reason=self.reason, by=self.by, decision=self.key, request=self.request)
+
+    @property
+    def execution(self) -> str:
+        """Name of the run that it starts: one a request, however often it is started."""
+        return f"retrain-{self.model}-{self.request}"
+
+
+def decision_chain(model: str, trigger: Trigger) -> str:
+    """Where a trigger's decisions on a model stand."""
+    return f"triggers/{model}/{trigger.value}"
+
+
+def decide(
+    lake: Lake,
+    history: History,
+    model: str,
+    rule: Rule,
+    *,
+    end: datetime,
+    every: timedelta,
+    patience: Patience,
+) -> Decision:
+    """Look once, ask for a training where there is cause, and write the decision down. The same look again reads it.
+
+    Args:
+        lake: where the ledger is.
+        history: what there is to see.
+        model: whose training is in question.
+        rule: the thresholds; another rule is another decision.
+        end: end of the window (UTC); data of later hours are for the next look.
+        every: time to the next look.
+        patience: how to bear with failed trainings.
+    """
+    trigger = TRIGGERS[type(rule)]
+    chain, key = decision_chain(model, trigger), _key(rule, end)
+    if known := lake.ledger.find(chain, key):
+        return _decision(model, trigger, known)
+    since = read_state(lake.ledger, model).completed
+    look = Look(end=end, every=every, since=since, onset=_onset(lake, chain, since.cut if since else None))
+    finding = find(rule, history, look)
+    by = rule.by if isinstance(rule, HandRule) else ""
+    fired = finding.found is Found.FIRED
+    asked = ask(lake, model, trigger, key, finding.reason, patience, by=by) if fired else None
+    entry = lake.ledger.append(chain, _outcome(finding, asked), key, _payload(rule, look, finding, asked, history, by))
+    return _decision(model, trigger, entry)
+
+
+def _onset(lake: Lake, chain: str, cut: datetime | None) -> datetime | None:
+    """Start of the newest cause that fired here and is part of the training with this cut."""
+    if cut is None:
+        return None
+    starts = [entry.payload["window"]["start"] for entry in lake.ledger.entries(chain) if entry.payload["fired"]]
+    return max((start for one in starts if one and (start := datetime.fromisoformat(one)) < cut), default=None)
+
+
+def _outcome(finding: Finding, asked: Asked | None) -> str:
+    return asked.answer.value if asked else finding.found.value
+
+
+def _payload(
+    rule: Rule, look: Look, finding: Finding, asked: Asked | None, history: History, by: str
+) -> dict[str, Any]:
+    return {
+        "fired": finding.found is Found.FIRED,
+        "reason": finding.reason,
+        "detail": asked.detail if asked else "",
+        "request": asked.request if asked else 0,
+        "by": by,
+        "rule": to_plain(rule),
+        "window": {"start": finding.start.isoformat() if finding.start else None, "end": look.end.isoformat()},
+        "since": look.since.cut.isoformat() if look.since else None,
+        "versions": history.versions(),
+        "evidence": finding.evidence,
+    }
+
+
+def _decision(model: str, trigger: Trigger, entry: Entry) -> Decision:
+    fields = entry.payload
+    detail = f" Covered {fields['detail']}." if entry.kind == Answer.COVERED.value else ""
+    detail = f" Backing off {fields['detail']}." if entry.kind == Answer.BACKING_OFF.value else detail
+    return Decision(
+        model=model,
+        trigger=trigger.value,
+        outcome=entry.kind,
+        reason=f"{fields['reason']}{detail}",
+        key=entry.key,
+        request=fields["request"],
+        by=fields["by"],
+    )
+
+
+def _key(rule: Rule, end: datetime) -> str:
+    digest = hashlib.sha256(json.dumps(asdict(rule), sort_keys=True).encode()).hexdigest()[:12]
+    return f"until:{end.isoformat()}:{digest}"

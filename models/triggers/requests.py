@@ -1,0 +1,96 @@
+"""From many decisions to one training: a request in the model's chain, taken by whoever comes first.
+
+The conditional put of the ledger decides between triggers that fire in one second: the request's number is its key, so
+one of them makes it and the others are covered by it. Failed trainings make the next request wait, longer each time.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+from lake.lake import Lake
+from models.claims import holder_of
+from models.state import ModelState, Request, chain, read_state
+from models.triggers.rules import Patience, Trigger
+
+
+class Answer(Enum):
+    """What a request for a training comes to."""
+
+    STARTED = "started"
+    COVERED = "covered"
+    BACKING_OFF = "backing_off"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """The answer, and why."""
+
+    answer: Answer
+    detail: str
+    request: int = 0
+    """Number of the request that was made."""
+
+
+def ask(
+    lake: Lake, model: str, trigger: Trigger, decision: str, reason: str, patience: Patience, *, by: str = ""
+) -> Asked:
+    """Ask for a training of a model.
+
+    Args:
+        lake: where the ledger is.
+        model: which.
+        trigger: who asks.
+        decision: key of the decision; asked again for the same one, the same request is the answer.
+        reason: one sentence with the numbers.
+        patience: how to bear with failures. A person does not have to wait.
+        by: the person, where it is one.
+    """
+    if number := _own(lake, model, decision):
+        return Asked(answer=Answer.STARTED, detail=f"request {number}", request=number)
+    if held := holder_of(lake, model):
+        return Asked(answer=Answer.COVERED, detail=f"by the training under way, run {held.holder}")
+    state = _without_lost_request(lake, read_state(lake.ledger, model), patience)
+    if state.request:
+        return _covered(state.request.number, state.request.trigger)
+    if (rest := _rest(lake, state, patience)) > timedelta(0) and trigger is not Trigger.HAND:
+        until = lake.ledger.clock() + rest
+        failed = f"{state.failures} failed training{'s' if state.failures > 1 else ''} in a row"
+        return Asked(answer=Answer.BACKING_OFF, detail=f"until {until:%Y-%m-%d %H:%M} UTC, after {failed}")
+    number = state.requests + 1
+    payload = {"request": number, "trigger": trigger.value, "decision": decision, "reason": reason, "by": by}
+    made = lake.ledger.append(chain(model), "retraining_requested", f"request:{number}", payload).payload
+    if made["decision"] != decision:
+        return _covered(number, made["trigger"])
+    return Asked(answer=Answer.STARTED, detail=f"request {number}", request=number)
+
+
+def _own(lake: Lake, model: str, decision: str) -> int:
+    requested = lake.ledger.entries(chain(model), kind="retraining_requested")
+    return next((int(e.payload["request"]) for e in requested if e.payload["decision"] == decision), 0)
+
+
+def _covered(number: int, trigger: str) -> Asked:
+    return Asked(answer=Answer.COVERED, detail=f"by request {number} of {trigger.replace('_', ' ')}")
+
+
+def _without_lost_request(lake: Lake, state: ModelState, patience: Patience) -> ModelState:
+    """A request whose run is not there any more, or never came, is given up and counts as a failure."""
+    if state.request is None or not _lost(lake, state.request, patience):
+        return state
+    number = state.request.number
+    reason = f"No run has held the model's lease for it, {patience.start_hours:g} hours after it was made."
+    payload = {"request": number, "reason": reason}
+    lake.ledger.append(chain(state.model), "request_abandoned", f"request-abandoned:{number}", payload)
+    return read_state(lake.ledger, state.model)
+
+
+def _lost(lake: Lake, request: Request, patience: Patience) -> bool:
+    return lake.ledger.clock() - request.requested > timedelta(hours=patience.start_hours)
+
+
+def _rest(lake: Lake, state: ModelState, patience: Patience) -> timedelta:
+    """How much of the wait after the last failure is left."""
+    if state.failed_at is None:
+        return timedelta(0)
+    return state.failed_at + patience.wait(state.failures) - lake.ledger.clock()
