@@ -61,6 +61,7 @@ def main(context: click.Context, lake_name: str | None, verbose: bool, debug: bo
     Examples:
       fuelline status                       what is live, trained, waiting
       fuelline history agents               every event, with its evidence
+      fuelline why agents --on 2026-11-03   why it retrained on that day, or did not
       fuelline lineage agents@v1            back to the raw objects
       fuelline --lake sample ledger verify  is every entry as it was written?
     """
@@ -184,6 +185,30 @@ def replay(lake_name: str | None, version: str, as_json: bool) -> None:
         sys.exit(1 if done.differences else BROKEN)
 
 
+@main.command()
+@click.argument("model")
+@click.option("--on", "day", metavar="DAY", help="The day, for example 2026-11-03 (UTC; default: today).")
+@_json_option
+@click.pass_obj
+def why(lake_name: str | None, model: str, day: str | None, as_json: bool) -> None:
+    """Say why MODEL retrained on a day, or why it did not: what each trigger saw, and what came of it.
+
+    \b
+    Examples:
+      fuelline why agents
+      fuelline why agents --on 2026-11-03
+    """
+    from models.triggers.why import explain, told
+
+    asked = _instant(day, "--on").date() if day else datetime.now(UTC).date()
+    explained = explain(_open(lake_name), model, asked)
+    if as_json:
+        print_json(explained)
+        return
+    for line in told(explained):
+        click.echo(line)
+
+
 @main.group()
 def ledger() -> None:
     """Look after the ledger."""
@@ -273,13 +298,13 @@ def _lakes() -> list[str]:
     return [folder.name for folder in folders if (folder / "catalog.db").exists() or (folder / "objects").is_dir()]
 
 
-def _instant(text: str) -> datetime:
+def _instant(text: str, option: str = "--at") -> datetime:
     """A day means its end, so that what happened on it counts."""
     try:
         stated = datetime.fromisoformat(text)
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is not a time such as 2026-11-03 or 2026-11-03T14:00", param_hint="--at"
+            f"{text!r} is not a time such as 2026-11-03 or 2026-11-03T14:00", param_hint=option
         ) from None
     if len(text) == len("2026-11-03"):
         stated += timedelta(days=1) - timedelta(microseconds=1)

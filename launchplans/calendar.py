@@ -107,6 +107,7 @@ def on_demand(
     owner: str,
     fixed_inputs: Mapping[str, Any] | None = None,
     default_inputs: Mapping[str, Any] | None = None,
+    one_at_a_time: bool = False,
 ) -> LaunchPlan:
     """A launch plan that a person, or another workflow, starts; otherwise as ``scheduled``."""
     return Plan.create(
@@ -114,6 +115,7 @@ def on_demand(
         workflow=workflow,
         fixed_inputs=dict(fixed_inputs or {}),
         default_inputs=dict(default_inputs or {}),
+        concurrency=ConcurrencyPolicy(max_concurrency=1) if one_at_a_time else None,
         **_signs(workflow, owner, "on-demand", {WORDS: "on demand"}),
     )
 

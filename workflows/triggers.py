@@ -1,0 +1,135 @@
+"""The triggers: each looks, decides, and starts the one retraining graph; none waits for it.
+
+A look that was started late looks for all that were missed. What it decided stands in the ledger, fired or not.
+"""
+
+from datetime import datetime, timedelta
+
+from flytekit import workflow
+
+from models.spec import ModelSpec, TrainingProfile, laptop
+from models.triggers.decisions import Decision
+from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, ScheduleRule, VolumeRule
+from tasks.features import refresh_features
+from tasks.triggers import (
+    decide_by_hand,
+    look_at_drift,
+    look_at_error_rate,
+    look_at_feedback,
+    look_at_schedule,
+    look_at_volume,
+    start_retraining,
+)
+
+
+@workflow
+def on_schedule(
+    kickoff: datetime,
+    rule: ScheduleRule = ScheduleRule(),
+    spec: ModelSpec = ModelSpec(),
+    profile: TrainingProfile = laptop(),
+    patience: Patience = Patience(),
+    every: timedelta = timedelta(hours=1),
+) -> list[Decision]:
+    """Retrain when the last training's data are old and anything is new.
+
+    Args:
+        kickoff: the scheduled time of this look (UTC).
+        rule: how old.
+        spec: which model.
+        profile: sizes and hyperparameters of the retraining.
+        patience: how failed trainings are borne with.
+        every: time to the next look.
+    """
+    decisions = look_at_schedule(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    return decisions
+
+
+@workflow
+def on_volume(
+    kickoff: datetime,
+    rule: VolumeRule = VolumeRule(),
+    spec: ModelSpec = ModelSpec(),
+    profile: TrainingProfile = laptop(),
+    patience: Patience = Patience(),
+    every: timedelta = timedelta(hours=1),
+) -> list[Decision]:
+    """Retrain when many interactions have landed since the last training.
+
+    Inputs as in ``on_schedule``; ``rule`` says how many.
+    """
+    decisions = look_at_volume(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    return decisions
+
+
+@workflow
+def on_error_rate(
+    kickoff: datetime,
+    rule: ErrorRateRule = ErrorRateRule(),
+    spec: ModelSpec = ModelSpec(),
+    profile: TrainingProfile = laptop(),
+    patience: Patience = Patience(),
+    every: timedelta = timedelta(hours=1),
+) -> list[Decision]:
+    """Retrain when calls fail more often than at the last training.
+
+    Inputs as in ``on_schedule``; ``rule`` says how much more, and how sure to be.
+    """
+    decisions = look_at_error_rate(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    return decisions
+
+
+@workflow
+def on_drift(
+    kickoff: datetime,
+    rule: DriftRule = DriftRule(),
+    spec: ModelSpec = ModelSpec(),
+    profile: TrainingProfile = laptop(),
+    patience: Patience = Patience(),
+    every: timedelta = timedelta(hours=1),
+) -> list[Decision]:
+    """Retrain when a feature's distribution has moved away from the training set's.
+
+    Inputs as in ``on_schedule``; ``rule`` says how far, and how sure to be.
+    """
+    computed = refresh_features()
+    decisions = look_at_drift(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    computed >> decisions
+    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    return decisions
+
+
+@workflow
+def on_feedback(
+    kickoff: datetime,
+    rule: FeedbackRule = FeedbackRule(),
+    spec: ModelSpec = ModelSpec(),
+    profile: TrainingProfile = laptop(),
+    patience: Patience = Patience(),
+    every: timedelta = timedelta(hours=1),
+) -> list[Decision]:
+    """Retrain when users are less content than at the last training.
+
+    Inputs as in ``on_schedule``; ``rule`` says how content is enough, and how sure to be.
+    """
+    decisions = look_at_feedback(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    return decisions
+
+
+@workflow
+def by_hand(reason: str, by: str, spec: ModelSpec = ModelSpec(), profile: TrainingProfile = laptop()) -> list[Decision]:
+    """Retrain because a person says so; what is under way already covers it.
+
+    Args:
+        reason: why; goes into the model's history, so keep people's data out of it.
+        by: who.
+        spec: which model.
+        profile: sizes and hyperparameters.
+    """
+    decisions = decide_by_hand(reason=reason, by=by, spec=spec)
+    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    return decisions
