@@ -72,6 +72,19 @@ class Settings(BaseSettings):
         """Each address of ``alerts``."""
         return tuple(_parts(self.alerts))
 
+    def logs_of(self, source: str) -> Path:
+        """The folder of one source's logs.
+
+        Raises:
+            SettingsError: ``FUELLINE_LOGS`` is not set.
+        """
+        if not self.logs:
+            raise SettingsError(
+                "FUELLINE_LOGS is not set. It names the folder, as this machine sees it, that holds one folder of logs "
+                f"a source: the logs of {source!r} are then looked for in $FUELLINE_LOGS/{source}"
+            )
+        return Path(self.logs, source)
+
     @property
     def folder(self) -> Path:
         """The folder of this lake's embedded parts, absolute."""

@@ -59,16 +59,22 @@ class Materialization:
 
 
 def materialize(
-    lake: Lake, users: TableVersion, agents: TableVersion, as_of: datetime, store: "FeatureStore | None" = None
+    lake: Lake,
+    users: TableVersion,
+    agents: TableVersion,
+    as_of: datetime,
+    store: "FeatureStore | None" = None,
+    views: tuple[View, ...] = VIEWS,
 ) -> Materialization:
     """Push the newest value per entity that was available at ``as_of`` and has not outlived its TTL.
 
     Pushing the same again changes nothing. Run it with a later ``as_of`` each time: Redis keeps the newer of two
-    values, SQLite the last written.
+    values, SQLite the last written. Of a view that is not among ``views``, nothing is pushed.
     """
     opened = store or open_feature_store(lake.settings)
-    pushed = {}
-    for view, version in ((USER_FEATURES, users), (AGENT_FEATURES, agents)):
+    pushed = {view.name: 0 for view in VIEWS}
+    for view in views:
+        version = {USER_FEATURES.name: users, AGENT_FEATURES.name: agents}[view.name]
         rows = newest_rows(lake, view, version, as_of)
         pushed[view.name] = rows.num_rows
         if rows.num_rows:

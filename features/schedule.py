@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from errors import DataError
 from features.compute import compute_features
 from features.online import Materialization, materialize
+from features.views import VIEWS, View
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lake import Lake
 from lake.versions import TableVersion
@@ -35,8 +36,27 @@ def compute_due(lake: Lake) -> list[TableVersion]:
     return compute_features(lake, interactions, newest(lake, interactions))
 
 
+def keep_up(lake: Lake, upto: datetime, *views: View) -> Materialization | None:
+    """Compute every feature row that is due by ``upto`` (UTC) and missing, and put the newest of ``views`` online.
+
+    A view goes online by the schedule that its ``created_timestamp`` promises, and by no other: of two schedules that
+    caught up out of order, one would put older values over the newer ones. None where nothing was ingested yet.
+    """
+    interactions = lake.tables.current(AGENT_INTERACTIONS)
+    if interactions is None:
+        return None
+    users, agents = compute_features(lake, interactions, upto)
+    return materialize_once(lake, users, agents, upto, views=views)
+
+
 def materialize_once(
-    lake: Lake, users: TableVersion, agents: TableVersion, as_of: datetime, *, again: bool = False
+    lake: Lake,
+    users: TableVersion,
+    agents: TableVersion,
+    as_of: datetime,
+    *,
+    views: tuple[View, ...] = VIEWS,
+    again: bool = False,
 ) -> Materialization:
     """Push the newest values as of ``as_of`` (UTC) to the online store, unless that was done before.
 
@@ -45,13 +65,15 @@ def materialize_once(
         users: pinned ``ml.user_features``.
         agents: pinned ``ml.agent_features``.
         as_of: the scheduled instant.
+        views: which of the two.
         again: push although it was done before, for an online store that lost its data.
     """
     where = hashlib.sha256(lake.settings.online.encode()).hexdigest()[:8]
-    key = f"materialized:{where}:{users}:{agents}:{as_of.isoformat()}"
+    which = "+".join(view.name for view in views)
+    key = f"materialized:{where}:{which}:{users}:{agents}:{as_of.isoformat()}"
     done = lake.ledger.find(CHAIN, key)
     if done and not again:
         return Materialization(as_of=as_of, users=done.payload["users"], agents=done.payload["agents"])
-    pushed = materialize(lake, users, agents, as_of)
+    pushed = materialize(lake, users, agents, as_of, views=views)
     lake.ledger.append(CHAIN, "materialized", key, {"users": pushed.users, "agents": pushed.agents})
     return pushed

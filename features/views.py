@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from errors import UnknownName
 from features import transforms
 from lake.contracts.agent_features import AGENT_FEATURES as AGENT_CONTRACT
 from lake.contracts.base import Column, Contract
@@ -88,6 +89,15 @@ AGENT_FEATURES = View(
     time_column=AGENT_TIME,
 )
 VIEWS = (USER_FEATURES, AGENT_FEATURES)
+
+
+def named_view(name: str) -> View:
+    """The view of this name. Raises ``UnknownName``."""
+    known = {view.name: view for view in VIEWS}
+    if name not in known:
+        raise UnknownName("feature view", name, known)
+    return known[name]
+
 
 SERVICES = {"agents_v1": VIEWS}
 """Feature services by name. A service never changes: another choice of features is another name."""

@@ -107,7 +107,7 @@ def catch_up(
             due = window(watermark(lake, schedule), fire, clock(), period)  # another may have been quicker
             if due is None:
                 break
-            log.info("%s: from %s to %s", schedule, due.start.isoformat(), due.end.isoformat())
+            log.info("%s: up to %s", schedule, due.end.isoformat(timespec="seconds"))
             results.append(work(due))
             told = {"start": due.start.isoformat(), "end": due.end.isoformat(), "run": run, "kickoff": mine[1]}
             lake.ledger.append(chain, "done", f"until:{told['end']}", told)

@@ -6,7 +6,8 @@ so the expression is checked bare and registered with its prefix. Everything is 
 otherwise. Features promise to be there at two o'clock UTC, and an hour of somebody's summer must not move that.
 
 A scheduler that was down delivers every fire it missed, one by one, each with the time it should have come. So a
-scheduled workflow takes ``kickoff``, and mostly ``every``, and does its work through ``lake.windows.catch_up``.
+scheduled workflow takes ``kickoff``, ``every_minutes`` and ``schedule``, and its task does the work by windows
+(``lake.windows``).
 """
 
 import re
@@ -25,8 +26,9 @@ from flytekit.models.schedule import Schedule
 
 from settings import settings
 
-KICKOFF, EVERY = "kickoff", "every"
-"""Inputs that the calendar fills in where a workflow has them: the scheduled time, and the time between two."""
+KICKOFF, EVERY, SCHEDULE = "kickoff", "every_minutes", "schedule"
+"""Inputs that the calendar fills in where a workflow has them: the scheduled time, the time between two, the plan's
+name."""
 OWNER, COMPONENT, CADENCE = "owner", "component", "cadence"
 """Labels of every plan, and of the pods that it starts."""
 ZONE, WORDS = "fuelline/time-zone", "fuelline/schedule"
@@ -74,26 +76,27 @@ def scheduled(
     """A launch plan with a place in the calendar.
 
     Args:
-        name: of the plan; also of its chain ``schedules/<name>`` in the ledger, where it does its work by windows.
-        workflow: what runs. Its ``kickoff: datetime`` gets the scheduled time and its ``every: timedelta`` the time
-            between two fires, where it has such inputs. Every other input needs a fixed or a default value.
+        name: of the plan, and of its chain ``schedules/<name>`` in the ledger.
+        workflow: what runs. Its ``kickoff: datetime`` gets the scheduled time, its ``every_minutes: int`` the
+            time between two fires and its ``schedule: str`` the plan's name, where it has such inputs: what
+            ``tasks.runtime.due`` asks for. Every other input needs a fixed or a default value.
         cron: five fields, fired at a constant interval; ``cadence`` lists the forms.
         owner: the team that answers for it; a label.
         time_zone: an IANA name. Other than UTC, a day may last 23 or 25 hours.
         fixed_inputs: what changes behaviour; shown in the console, cannot be changed there.
-        one_at_a_time: let Flyte skip a fire while a run is on. Admin's check has a race, so it saves work and guards
-            nothing.
+        one_at_a_time: let Flyte turn a fire away while a run is on; its scheduler then asks again for up to an hour.
+            Admin's check has a race, so it saves pods and guards nothing.
 
     Raises:
         ValueError: the cron expression is malformed or of no form with a constant interval.
         zoneinfo.ZoneInfoNotFoundError: no such time zone.
     """
     rhythm, inputs = cadence(cron), workflow.python_interface.inputs
-    interval = {EVERY: rhythm.every} if EVERY in inputs else {}
+    given = {EVERY: rhythm.every // timedelta(minutes=1), SCHEDULE: name}
     return Plan.create(
         name=name,
         workflow=workflow,
-        fixed_inputs={**interval, **(fixed_inputs or {})},
+        fixed_inputs={**{key: value for key, value in given.items() if key in inputs}, **(fixed_inputs or {})},
         schedule=_schedule(cron, time_zone, KICKOFF if KICKOFF in inputs else None),
         concurrency=ConcurrencyPolicy(max_concurrency=1) if one_at_a_time else None,
         **_signs(workflow, owner, rhythm.name, {ZONE: time_zone, WORDS: f"{rhythm.words} {time_zone}"}),

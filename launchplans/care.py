@@ -1,7 +1,7 @@
 """What looks after the tables."""
 
 from launchplans.calendar import scheduled
-from workflows.audit import audit
+from workflows.audit import scheduled_audit
 
-audit_daily = scheduled("audit_daily", audit, "30 4 * * *", owner="platform")
+audit_daily = scheduled("audit_daily", scheduled_audit, "30 4 * * *", owner="platform")
 """Every day at 04:30 UTC."""

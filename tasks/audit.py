@@ -1,10 +1,14 @@
 """The daily audit of uniqueness: what stands on days further apart than a commit compares."""
 
+from datetime import datetime
+
 import pandera.pandas as pandera
 from pandera.typing.pandas import DataFrame
 
+from lake.lake import Lake
+from lake.ledger import Entry
 from tasks.environments import cpu
-from tasks.runtime import lake, publish
+from tasks.runtime import due, lake, publish
 
 
 class RepeatedKeys(pandera.DataFrameModel):
@@ -18,20 +22,44 @@ class RepeatedKeys(pandera.DataFrameModel):
 @cpu
 def audit_uniqueness(data_set: str, source: str) -> DataFrame[RepeatedKeys]:
     """Find keys that more than one row of the newest version has, and write the finding to the source's ledger."""
-    import pandas as pd
+    return _told(_audit(lake(), data_set, source))
 
-    from lake.audit import audit
-    from lake.charts import facts, table
-    from lake.contracts import contract
+
+@cpu
+def audit_due(
+    data_set: str, source: str, kickoff: datetime, every_minutes: int, schedule: str
+) -> list[DataFrame[RepeatedKeys]]:
+    """The same, once a window; empty where an earlier run has done it."""
+    from lake.charts import note
 
     here = lake()
+    done = due(here, schedule, lambda _: _audit(here, data_set, source), kickoff=kickoff, every_minutes=every_minutes)
+    if not done:
+        publish(90, "Audit", note("An earlier run has done the work of this one, or is at it."))
+    return [_told(entry) for entry in done]
+
+
+def _audit(here: Lake, data_set: str, source: str) -> Entry:
+    """A version is looked through once: its finding stands in the ledger."""
+    from lake.audit import audit
+    from lake.contracts import contract
+
     form = contract(data_set)
     version = here.tables.current(form)
+    chain, key = f"sources/{source}", f"audited:{version}"
+    if known := here.ledger.find(chain, key):
+        return known
     found = audit(here.tables, form, version) if version else []
     rows = [{"reason": one.reason, "keys": one.keys, "rows": one.rows} for one in found]
-    here.ledger.append(
-        f"sources/{source}", "audited", f"audited:{version}", {"version": str(version), "findings": rows}
-    )
-    publish(90, "Audit", facts({"version": str(version), "broken rules": len(rows)}), table(rows))
+    return here.ledger.append(chain, "audited", key, {"version": str(version), "findings": rows})
+
+
+def _told(entry: Entry) -> DataFrame[RepeatedKeys]:
+    import pandas as pd
+
+    from lake.charts import facts, table
+
+    rows = entry.payload["findings"]
+    publish(90, "Audit", facts({"version": entry.payload["version"], "broken rules": len(rows)}), table(rows))
     frame = pd.DataFrame(rows, columns=["reason", "keys", "rows"]).astype({"keys": "int64", "rows": "int64"})
     return DataFrame[RepeatedKeys](frame)

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import NamedTuple
 
+from features.online import Materialization
 from lake.versions import TableVersion
 from tasks.environments import cpu
-from tasks.runtime import lake, publish
+from tasks.runtime import due, lake, publish
 
 
 class FeatureVersions(NamedTuple):
@@ -42,6 +43,49 @@ def materialize_features(user_features: TableVersion, agent_features: TableVersi
 
     pushed = materialize_once(lake(), user_features, agent_features, as_of)
     return pushed.users + pushed.agents
+
+
+@cpu
+def keep_features(view: str, kickoff: datetime, every_minutes: int, schedule: str) -> list[Materialization]:
+    """Compute what is due, and put the view's newest values online, once a window.
+
+    Empty where an earlier run has done it, or where nothing was ingested yet.
+    """
+    from features.schedule import keep_up
+    from features.views import named_view
+
+    here, chosen = lake(), named_view(view)
+    done = due(
+        here, schedule, lambda window: keep_up(here, window.end, chosen), kickoff=kickoff, every_minutes=every_minutes
+    )
+    pushed = [one for one in done if one]
+    _show_online(pushed)
+    return pushed
+
+
+@cpu
+def materialize_now() -> Materialization:
+    """Compute what is due by the newest interaction, and put every view's newest values online."""
+    from features.schedule import compute_due, materialize_once
+
+    here = lake()
+    users, agents = compute_due(here)
+    pushed = materialize_once(here, users, agents, here.ledger.clock())
+    _show_online([pushed])
+    return pushed
+
+
+def _show_online(pushed: list[Materialization]) -> None:
+    from lake.charts import facts, note
+
+    told = [
+        facts({"as of": f"{one.as_of:%Y-%m-%d %H:%M} UTC", "users": one.users, "agents": one.agents}) for one in pushed
+    ]
+    publish(
+        35,
+        "Online features",
+        *(told or [note("Nothing was due: an earlier run has done it, or nothing was ingested yet.")]),
+    )
 
 
 def _show(*versions: TableVersion) -> None:

@@ -1,13 +1,14 @@
 """Ingestion: a folder of logs becomes rows of a data set, ``processed.agent_interactions`` first of all."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from errors import DataError
+from lake.lake import Lake
 from lake.versions import TableVersion
 from tasks.environments import cpu
-from tasks.runtime import lake, publish
+from tasks.runtime import due, lake, publish
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,20 +30,41 @@ class Ingestion:
 @cpu
 def ingest_logs(folder: str, source: str, data_set: str) -> Ingestion:
     """Land, check and commit every log file of a folder; files that are in already cost a look at the ledger."""
+    result = _ingest(lake(), Path(folder), source, data_set)
+    _show(result)
+    return result
+
+
+@cpu
+def ingest_due(source: str, data_set: str, kickoff: datetime, every_minutes: int, schedule: str) -> list[Ingestion]:
+    """Ingest the source's folder in ``FUELLINE_LOGS``, once a window; empty where an earlier run has done it."""
+    from lake.charts import note
+
+    here = lake()
+    folder = here.settings.logs_of(source)
+    done = due(
+        here, schedule, lambda _: _ingest(here, folder, source, data_set), kickoff=kickoff, every_minutes=every_minutes
+    )
+    for result in done:
+        _show(result)
+    if not done:
+        publish(10, "Ingestion", note("An earlier run has done the work of this one, or is at it."))
+    return done
+
+
+def _ingest(here: Lake, folder: Path, source: str, data_set: str) -> Ingestion:
     from collections import Counter
-    from datetime import timedelta
 
     from lake.contracts import contract
     from lake.ingest import ingest_folder
 
-    here = lake()
     form = contract(data_set)
-    done = [one for one in ingest_folder(here, form, source, Path(folder)) if one.new]
+    done = [one for one in ingest_folder(here, form, source, folder) if one.new]
     table = here.tables.current(form)
     watermark = here.tables.watermark(form, source)
     if table is None or watermark is None:
         raise DataError(f"{folder}: no row passed the checks; see quarantine.{data_set.split('.')[1]} for the reasons")
-    result = Ingestion(
+    return Ingestion(
         table=table,
         newest=watermark + timedelta(microseconds=1),
         objects=len(here.ledger.entries(f"sources/{source}", kind="ingested")),
@@ -53,8 +75,6 @@ def ingest_logs(folder: str, source: str, data_set: str) -> Ingestion:
         duplicates=sum(one.duplicates for one in done),
         reasons=dict(sum((Counter(one.reasons) for one in done), Counter())),
     )
-    _show(result)
-    return result
 
 
 def _show(result: Ingestion) -> None:

@@ -7,18 +7,23 @@ import functools
 import logging
 import os
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from flytekit import Deck, current_context
 
 from errors import SettingsError
 from lake.lake import Lake, open_lake
+from lake.windows import Window, catch_up
 from models.claims import LEASE_S
 from settings import settings
 
 log = logging.getLogger("fuelline.tasks")
 
 QUEUE_S = 6 * 3600.0
+
+T = TypeVar("T")
 
 
 def lake() -> Lake:
@@ -62,6 +67,18 @@ def on_cluster() -> bool:
 @functools.lru_cache(maxsize=1)
 def _local_run() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+
+
+def due(here: Lake, schedule: str, work: Callable[[Window], T], *, kickoff: datetime, every_minutes: int) -> list[T]:
+    """Do a schedule's work by windows, as this run: see ``lake.windows.catch_up``. Empty where nothing was due."""
+    done = catch_up(here, schedule, work, kickoff=kickoff, period=timedelta(minutes=every_minutes), run=execution())
+    if not done:
+        log.info(
+            "%s: nothing due at %s; an earlier run has done it, or is at it",
+            schedule,
+            kickoff.isoformat(timespec="seconds"),
+        )
+    return done
 
 
 def publish(order: int, name: str, *parts: str) -> None:

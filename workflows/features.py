@@ -4,8 +4,9 @@ from datetime import datetime
 
 from flytekit import workflow
 
+from features.online import Materialization
 from lake.versions import TableVersion
-from tasks.features import FeatureVersions, compute_features, materialize_features
+from tasks.features import FeatureVersions, compute_features, keep_features, materialize_features, materialize_now
 
 
 @workflow
@@ -19,3 +20,27 @@ def features(interactions: TableVersion, upto: datetime) -> FeatureVersions:
     users, agents = compute_features(interactions=interactions, upto=upto)
     materialize_features(user_features=users, agent_features=agents, as_of=upto)
     return FeatureVersions(users, agents)
+
+
+@workflow
+def scheduled_features(
+    kickoff: datetime,
+    every_minutes: int = 60,
+    schedule: str = "compute_features_hourly",
+    view: str = "agent_features",
+) -> list[Materialization]:
+    """Compute every feature row that is due and missing, and put the newest values of one view online.
+
+    Args:
+        kickoff: the scheduled time.
+        every_minutes: the time between two fires.
+        schedule: the launch plan's name.
+        view: the feature view whose `created_timestamp` promises this schedule.
+    """
+    return keep_features(view=view, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)
+
+
+@workflow
+def materialization() -> Materialization:
+    """Put the newest values of both feature views online now, for example after the online store lost its data."""
+    return materialize_now()

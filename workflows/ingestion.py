@@ -1,8 +1,10 @@
 """From files to rows that keep their contract."""
 
+from datetime import datetime
+
 from flytekit import workflow
 
-from tasks.ingestion import Ingestion, ingest_logs
+from tasks.ingestion import Ingestion, ingest_due, ingest_logs
 
 
 @workflow
@@ -15,3 +17,23 @@ def ingestion(folder: str, source: str = "agents", data_set: str = "processed.ag
         data_set: whose contract the lines keep; ``processed.agent_feedback`` takes thumbs that came later.
     """
     return ingest_logs(folder=folder, source=source, data_set=data_set)
+
+
+@workflow
+def scheduled_ingestion(
+    kickoff: datetime,
+    every_minutes: int = 60,
+    schedule: str = "ingest_hourly",
+    source: str = "agents",
+    data_set: str = "processed.agent_interactions",
+) -> list[Ingestion]:
+    """Ingest what is new in a source's folder of logs, `$FUELLINE_LOGS/<source>`.
+
+    Args:
+        kickoff: the scheduled time.
+        every_minutes: the time between two fires.
+        schedule: the launch plan's name.
+        source: names the folder, the ledger chain and the raw zone's folder.
+        data_set: whose contract the lines keep.
+    """
+    return ingest_due(source=source, data_set=data_set, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)

@@ -15,14 +15,14 @@ from tests.flyte.conftest import serialized
 
 
 @task
-def _see(kickoff: datetime, every: timedelta, depth: int) -> timedelta:
-    return every * depth
+def _see(kickoff: datetime, every_minutes: int, schedule: str, depth: int) -> int:
+    return every_minutes * depth
 
 
 @workflow
-def _look(kickoff: datetime, every: timedelta, depth: int = 1) -> timedelta:
+def _look(kickoff: datetime, every_minutes: int, schedule: str, depth: int = 1) -> int:
     """Look around."""
-    return _see(kickoff=kickoff, every=every, depth=depth)
+    return _see(kickoff=kickoff, every_minutes=every_minutes, schedule=schedule, depth=depth)
 
 
 @workflow
@@ -46,14 +46,15 @@ def spec(plan: LaunchPlan) -> dict[str, Any]:
     return found
 
 
-def test_a_schedule_names_its_time_zone_and_hands_over_the_time_and_the_interval() -> None:
+def test_a_schedule_names_its_time_zone_and_hands_over_time_interval_and_name() -> None:
     plain = spec(scheduled("looks", _look, "15 * * * *", owner="platform", fixed_inputs={"depth": 3}))
     assert plain["entityMetadata"]["schedule"] == {
         "cronSchedule": {"schedule": "CRON_TZ=UTC 15 * * * *"},
         "kickoffTimeInputArg": "kickoff",
     }
     fixed = plain["fixedInputs"]["literals"]
-    assert fixed["every"]["scalar"]["primitive"]["duration"] == "3600s"
+    assert fixed["every_minutes"]["scalar"]["primitive"]["integer"] == "60"
+    assert fixed["schedule"]["scalar"]["primitive"]["stringValue"] == "looks"
     assert fixed["depth"]["scalar"]["primitive"]["integer"] == "3"
     assert set(plain["defaultInputs"]["parameters"]) == {"kickoff"}
     assert plain["concurrencyPolicy"]["max"] == 1

@@ -1,0 +1,23 @@
+"""What keeps the features computed and online, at the times that their ``created_timestamp`` promises."""
+
+from launchplans.calendar import on_demand, scheduled
+from workflows.features import materialization, scheduled_features
+
+OWNER = "ml-platform"
+
+compute_features_hourly = scheduled(
+    "compute_features_hourly",
+    scheduled_features,
+    "15 * * * *",
+    owner=OWNER,
+    fixed_inputs={"view": "agent_features"},
+)
+"""A quarter past: what is due, and how the agents do goes online."""
+
+materialize_daily = scheduled(
+    "materialize_daily", scheduled_features, "0 2 * * *", owner=OWNER, fixed_inputs={"view": "user_features"}
+)
+"""At two: what is due, and what users have done by midnight goes online."""
+
+materialize_on_demand = on_demand("materialize_on_demand", materialization, owner=OWNER)
+"""Both views, now."""

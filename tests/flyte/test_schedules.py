@@ -1,0 +1,122 @@
+"""Scheduled workflows as the scheduler starts them: late, doubled, on an empty lake, one after the other."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import tasks.runtime
+from features.schedule import keep_up
+from features.views import AGENT_FEATURES as AGENTS
+from lake.contracts.agent_features import AGENT_FEATURES
+from lake.lake import Lake, open_lake
+from lake.sample import FIRST_DAY, write_sample
+from settings import settings
+
+NOW = FIRST_DAY + timedelta(days=3, hours=2, minutes=31)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """A fresh lake whose clock stands three days into the sample, as the tasks of this process open it."""
+    monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FUELLINE_LOGS", str(tmp_path / "logs"))
+    monkeypatch.setenv("FLYTE_LOCAL_CACHE_ENABLED", "false")
+    settings.cache_clear()
+    monkeypatch.setattr(tasks.runtime, "open_lake", lambda: open_lake(clock=lambda: NOW))
+    yield open_lake(clock=lambda: NOW)
+    settings.cache_clear()
+
+
+@pytest.fixture
+def another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each execution has a name of its own, as on a cluster."""
+    names = iter(range(10_000))
+    monkeypatch.setattr(tasks.runtime, "_local_run", lambda: f"run-{next(names)}")
+
+
+def test_of_many_late_ingestions_the_first_takes_the_logs_and_the_others_touch_nothing(
+    here: Lake, another_run: None, tmp_path: Path
+) -> None:
+    from workflows.ingestion import scheduled_ingestion
+
+    write_sample(tmp_path / "logs" / "agents", days=3)
+    late = [NOW.replace(minute=5) - number * HOUR for number in (3, 0, 2, 1)]
+    results = [scheduled_ingestion(kickoff=kickoff) for kickoff in late]
+    assert results[0][0].new_objects == 3
+    assert results[1:] == [[], [], []]
+    [done] = here.ledger.entries("schedules/ingest_hourly")
+    assert done.payload["end"] == NOW.replace(minute=5).isoformat()
+
+
+def test_where_the_logs_are_has_to_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workflows.ingestion import scheduled_ingestion
+
+    monkeypatch.delenv("FUELLINE_LOGS")
+    settings.cache_clear()
+    with pytest.raises(Exception, match=r"FUELLINE_LOGS is not set.*\$FUELLINE_LOGS/agents"):
+        scheduled_ingestion(kickoff=NOW)
+
+
+def test_missed_hours_are_computed_by_the_first_fire_and_each_view_goes_online_by_its_own_schedule(
+    here: Lake, another_run: None, tmp_path: Path
+) -> None:
+    from workflows.features import scheduled_features
+    from workflows.ingestion import scheduled_ingestion
+
+    write_sample(tmp_path / "logs" / "agents", days=3)
+    scheduled_ingestion(kickoff=NOW.replace(minute=5))
+    [hourly] = scheduled_features(kickoff=NOW.replace(minute=15) - 40 * HOUR)
+    assert hourly.as_of == NOW.replace(minute=15)
+    assert hourly.users == 0
+    assert hourly.agents >= 1
+    assert _hours(here) == {FIRST_DAY + number * HOUR for number in range(1, 73)}
+    assert scheduled_features(kickoff=NOW.replace(minute=15)) == []
+    [daily] = scheduled_features(
+        kickoff=NOW.replace(hour=2, minute=0), every_minutes=1440, schedule="materialize_daily", view="user_features"
+    )
+    assert daily.users > 200
+    assert daily.agents == 0
+
+
+def _hours(here: Lake) -> set[datetime]:
+    """The window ends that have an agent's features."""
+    version = here.tables.current(AGENT_FEATURES)
+    assert version
+    return set(here.tables.read(version, columns=["event_timestamp"])["event_timestamp"].to_pylist())
+
+
+def test_a_schedule_that_is_there_before_any_log_does_nothing_and_fails_nobody(another_run: None) -> None:
+    from workflows.audit import scheduled_audit
+    from workflows.features import scheduled_features
+
+    assert scheduled_features(kickoff=NOW.replace(minute=15)) == []
+    assert [frame.empty for frame in scheduled_audit(kickoff=NOW.replace(hour=1))] == [True]
+
+
+def test_the_first_hour_of_a_lake_has_interactions_and_no_feature_yet(
+    here: Lake, another_run: None, tmp_path: Path
+) -> None:
+    from workflows.features import scheduled_features
+    from workflows.ingestion import scheduled_ingestion
+
+    write_sample(tmp_path / "logs" / "agents", days=1)
+    early = datetime(2026, 10, 5, 0, 15, tzinfo=UTC)
+    scheduled_ingestion(kickoff=NOW.replace(minute=5))
+    pushed = keep_up(here, early, AGENTS)
+    assert pushed
+    assert (pushed.users, pushed.agents) == (0, 0)
+    assert scheduled_features(kickoff=NOW.replace(minute=15))
+
+
+def test_a_version_is_audited_once(here: Lake, another_run: None, tmp_path: Path) -> None:
+    from workflows.audit import scheduled_audit
+    from workflows.ingestion import scheduled_ingestion
+
+    write_sample(tmp_path / "logs" / "agents", days=1)
+    scheduled_ingestion(kickoff=NOW.replace(minute=5))
+    assert len(scheduled_audit(kickoff=NOW.replace(hour=4, minute=30) - timedelta(days=2))) == 1
+    assert scheduled_audit(kickoff=NOW.replace(hour=4, minute=30) - timedelta(days=1)) == []
+    assert len(here.ledger.entries("sources/agents", kind="audited")) == 1
