@@ -101,6 +101,19 @@ def _reported(fields: Mapping[str, Any]) -> str:
     return f"run {fields['run']}"
 
 
+def _checked(fields: Mapping[str, Any]) -> str:
+    return f"{fields['level']}: {'; '.join(fields['complaints'])}"
+
+
+def _audited(fields: Mapping[str, Any]) -> str:
+    broken = ", ".join(f"{one['reason']} {one['keys']:,}" for one in fields["findings"])
+    return f"{fields['version']}: {broken or 'nothing stands twice'}"
+
+
+def _worked(fields: Mapping[str, Any]) -> str:
+    return f"up to {fields['end'][:16]}, run {fields['run']}"
+
+
 def _plain(fields: Mapping[str, Any]) -> str:
     scalars = {name: value for name, value in fields.items() if isinstance(value, str | int | float) and value != ""}
     return ", ".join(f"{name} {value}" for name, value in scalars.items())
@@ -121,4 +134,7 @@ _TELLERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "ingested": _ingested,
     "landed": _landed,
     "reported": _reported,
+    "checked": _checked,
+    "audited": _audited,
+    "done": _worked,
 }

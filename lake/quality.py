@@ -72,15 +72,21 @@ class QualityReport:
 
 
 def quality_report(
-    lake: Lake, contract: Contract, source: str, *, since: datetime | None = None, gate: QualityGate | None = None
+    lake: Lake,
+    contract: Contract,
+    source: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    gate: QualityGate | None = None,
 ) -> QualityReport:
-    """Score what a source landed after ``since`` (default: ever).
+    """Score what a source landed after ``since`` (default: ever) and up to ``until`` (default: now).
 
     An object that was read again by a newer contract or parser counts once, as it was read last. Where nothing landed
     the score is 100: there is nothing to find fault with.
     """
     gate = gate or QualityGate()
-    entries = lake.ledger.entries(f"sources/{source}", kind="ingested")
+    entries = lake.ledger.entries(f"sources/{source}", kind="ingested", until=until)
     ours = [entry for entry in entries if entry.key.startswith(f"ingest:{contract.name}:")]
     done = list({e.payload["sha256"]: e.payload for e in ours if since is None or e.time > since}.values())
     total = {name: sum(p[name] for p in done) for name in ("landed", "committed", "quarantined", "duplicates")}

@@ -120,3 +120,18 @@ def test_a_version_is_audited_once(here: Lake, another_run: None, tmp_path: Path
     assert len(scheduled_audit(kickoff=NOW.replace(hour=4, minute=30) - timedelta(days=2))) == 1
     assert scheduled_audit(kickoff=NOW.replace(hour=4, minute=30) - timedelta(days=1)) == []
     assert len(here.ledger.entries("sources/agents", kind="audited")) == 1
+
+
+def test_a_check_that_finds_a_silent_source_fails_its_run_once_and_keeps_its_finding(
+    here: Lake, another_run: None, tmp_path: Path
+) -> None:
+    from workflows.ingestion import scheduled_ingestion
+    from workflows.watch import quality_check
+
+    write_sample(tmp_path / "logs" / "agents", days=1)
+    scheduled_ingestion(kickoff=NOW.replace(minute=5))
+    with pytest.raises(Exception, match=r"nothing newer than 2026-10-05 23:\d\d UTC has come"):
+        quality_check(kickoff=NOW.replace(minute=25))
+    assert quality_check(kickoff=NOW.replace(minute=25) - HOUR) == []
+    [kept] = here.ledger.entries("sources/agents", kind="checked")
+    assert kept.payload["level"] == "blocked"

@@ -1,0 +1,71 @@
+"""The hourly look at a source; a finding that somebody has to act on fails the run, after it was shown and kept."""
+
+from datetime import datetime, timedelta
+
+from lake.quality import QualityGate
+from lake.watch import Finding, WatchRule
+from tasks.environments import cpu
+from tasks.runtime import due, lake, log, publish
+
+
+@cpu
+def watch_source(
+    source: str,
+    data_set: str,
+    gate: QualityGate,
+    rule: WatchRule,
+    kickoff: datetime,
+    every_minutes: int,
+    schedule: str,
+) -> list[Finding]:
+    """Judge what landed since the last check and how fresh everything is; fail where it is too poor or has stopped."""
+    from lake.charts import note
+    from lake.watch import check, require_sound
+
+    here, period = lake(), timedelta(minutes=every_minutes)
+    found = due(
+        here,
+        schedule,
+        lambda window: check(here, source, data_set, window, period=period, gate=gate, rule=rule),
+        kickoff=kickoff,
+        every_minutes=every_minutes,
+    )
+    if not found:
+        publish(20, "Quality check", note("An earlier run has done the work of this one, or is at it."))
+    for one in found:
+        _show(one)
+    for one in found:
+        require_sound(one)
+    return found
+
+
+def _show(found: Finding) -> None:
+    from lake.charts import facts, heading, note, table
+
+    for complaint in found.complaints:
+        log.warning("%s: %s", found.report.data_set, complaint)
+    report = found.report
+    figures = {"level": found.level.value, "score": report.score, "landed": report.landed}
+    rules = [
+        {"rule": r.rule, "lines": r.rows, "share": r.share, "limit": r.limit, "kept": r.kept} for r in report.rules
+    ]
+    ages = [
+        {
+            "data set": one.data_set,
+            "newest row (UTC)": one.newest[:16].replace("T", " ") or "none yet",
+            "age, hours": one.age_s / 3600,
+            "promised, hours": one.limit_s / 3600,
+            "kept": one.kept,
+        }
+        for one in found.freshness
+    ]
+    publish(
+        20,
+        "Quality check",
+        facts({**figures, "quarantined": report.quarantined, "up to": found.window_end[:16].replace("T", " ")}),
+        *(note(complaint) for complaint in found.complaints or ["Nothing to complain of."]),
+        heading("How fresh"),
+        table(ages),
+        heading("How good"),
+        table(rules),
+    )

@@ -1,0 +1,42 @@
+"""The hourly look at what comes in."""
+
+from datetime import datetime
+
+from flytekit import workflow
+
+from lake.quality import QualityGate
+from lake.watch import Finding, WatchRule
+from tasks.watch import watch_source
+
+
+@workflow
+def quality_check(
+    kickoff: datetime,
+    every_minutes: int = 60,
+    schedule: str = "check_quality_hourly",
+    source: str = "agents",
+    data_set: str = "processed.agent_interactions",
+    gate: QualityGate = QualityGate(),
+    rule: WatchRule = WatchRule(),
+) -> list[Finding]:
+    """Judge what landed since the last check against its contract: score, completeness, freshness. A source that stands
+    still, or is too poor to train on, fails the run.
+
+    Args:
+        kickoff: the scheduled time.
+        every_minutes: the time between two fires, and between two landings.
+        schedule: the launch plan's name.
+        source: whose landings are judged; its ledger keeps the complaints.
+        data_set: what the source lands.
+        gate: scores that warn and block.
+        rule: what may be how old, and what is too little to judge.
+    """
+    return watch_source(
+        source=source,
+        data_set=data_set,
+        gate=gate,
+        rule=rule,
+        kickoff=kickoff,
+        every_minutes=every_minutes,
+        schedule=schedule,
+    )
