@@ -15,7 +15,7 @@ from models.triggers.rules import (
     VolumeRule,
 )
 from tasks.environments import cpu
-from tasks.runtime import execution, lake, log, publish
+from tasks.runtime import due, lake, log, publish
 
 RETRAINING = "retraining"
 """The launch plan that every trigger starts."""
@@ -23,42 +23,42 @@ RETRAINING = "retraining"
 
 @cpu
 def look_at_schedule(
-    rule: ScheduleRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every: timedelta
+    rule: ScheduleRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Is the last training old, and anything new?"""
-    return _looked(rule, spec.name, patience, kickoff, every)
+    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
 def look_at_volume(
-    rule: VolumeRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every: timedelta
+    rule: VolumeRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Have many interactions landed since the last training? Reads snapshots' summaries alone."""
-    return _looked(rule, spec.name, patience, kickoff, every)
+    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
 def look_at_error_rate(
-    rule: ErrorRateRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every: timedelta
+    rule: ErrorRateRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Do calls fail more often than at the last training, and not by chance?"""
-    return _looked(rule, spec.name, patience, kickoff, every)
+    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
 def look_at_drift(
-    rule: DriftRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every: timedelta
+    rule: DriftRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Has a feature's distribution moved away from the training set's?"""
-    return _looked(rule, spec.name, patience, kickoff, every)
+    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
 def look_at_feedback(
-    rule: FeedbackRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every: timedelta
+    rule: FeedbackRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Are users less content than at the last training, and not by chance?"""
-    return _looked(rule, spec.name, patience, kickoff, every)
+    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
@@ -89,20 +89,21 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
     return places
 
 
-def _looked(rule: Rule, model: str, patience: Patience, kickoff: datetime, every: timedelta) -> list[Decision]:
+def _looked(
+    rule: Rule, model: str, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
+) -> list[Decision]:
     """Look once for all fires that are due: a late or doubled one finds the look taken."""
-    from lake.windows import Window, catch_up
+    from lake.windows import Window
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
-    from models.triggers.rules import TRIGGERS
 
-    here, trigger = lake(), TRIGGERS[type(rule)]
+    here, every = lake(), timedelta(minutes=every_minutes)
 
     def look(window: Window) -> Decision:
         end = window.end.replace(minute=0, second=0, microsecond=0)
         return decide(here, LakeHistory(here), model, rule, end=end, every=every, patience=patience)
 
-    decisions = catch_up(here, f"{trigger.value}-{model}", look, kickoff=kickoff, period=every, run=execution())
+    decisions = due(here, f"{schedule}-{model}", look, kickoff=kickoff, every_minutes=every_minutes)
     _show(decisions, model)
     return decisions
 

@@ -3,7 +3,7 @@
 A look that was started late looks for all that were missed. What it decided stands in the ledger, fired or not.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from flytekit import workflow
 
@@ -29,7 +29,8 @@ def on_schedule(
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
     patience: Patience = Patience(),
-    every: timedelta = timedelta(hours=1),
+    every_minutes: int = 60,
+    schedule: str = "retrain_on_schedule",
 ) -> list[Decision]:
     """Retrain when the last training's data are old and anything is new.
 
@@ -39,9 +40,12 @@ def on_schedule(
         spec: which model.
         profile: sizes and hyperparameters of the retraining.
         patience: how failed trainings are borne with.
-        every: time to the next look.
+        every_minutes: time to the next look.
+        schedule: names the chain of its windows.
     """
-    decisions = look_at_schedule(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    decisions = look_at_schedule(
+        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+    )
     start_retraining(decisions=decisions, spec=spec, profile=profile)
     return decisions
 
@@ -53,13 +57,16 @@ def on_volume(
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
     patience: Patience = Patience(),
-    every: timedelta = timedelta(hours=1),
+    every_minutes: int = 60,
+    schedule: str = "retrain_on_volume",
 ) -> list[Decision]:
     """Retrain when many interactions have landed since the last training.
 
     Inputs as in ``on_schedule``; ``rule`` says how many.
     """
-    decisions = look_at_volume(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    decisions = look_at_volume(
+        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+    )
     start_retraining(decisions=decisions, spec=spec, profile=profile)
     return decisions
 
@@ -71,13 +78,16 @@ def on_error_rate(
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
     patience: Patience = Patience(),
-    every: timedelta = timedelta(hours=1),
+    every_minutes: int = 60,
+    schedule: str = "retrain_on_error_rate",
 ) -> list[Decision]:
     """Retrain when calls fail more often than at the last training.
 
     Inputs as in ``on_schedule``; ``rule`` says how much more, and how sure to be.
     """
-    decisions = look_at_error_rate(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    decisions = look_at_error_rate(
+        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+    )
     start_retraining(decisions=decisions, spec=spec, profile=profile)
     return decisions
 
@@ -89,14 +99,17 @@ def on_drift(
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
     patience: Patience = Patience(),
-    every: timedelta = timedelta(hours=1),
+    every_minutes: int = 60,
+    schedule: str = "retrain_on_drift",
 ) -> list[Decision]:
     """Retrain when a feature's distribution has moved away from the training set's.
 
     Inputs as in ``on_schedule``; ``rule`` says how far, and how sure to be.
     """
     computed = refresh_features()
-    decisions = look_at_drift(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    decisions = look_at_drift(
+        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+    )
     computed >> decisions
     start_retraining(decisions=decisions, spec=spec, profile=profile)
     return decisions
@@ -109,13 +122,16 @@ def on_feedback(
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
     patience: Patience = Patience(),
-    every: timedelta = timedelta(hours=1),
+    every_minutes: int = 60,
+    schedule: str = "retrain_on_feedback",
 ) -> list[Decision]:
     """Retrain when users are less content than at the last training.
 
     Inputs as in ``on_schedule``; ``rule`` says how content is enough, and how sure to be.
     """
-    decisions = look_at_feedback(rule=rule, spec=spec, patience=patience, kickoff=kickoff, every=every)
+    decisions = look_at_feedback(
+        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+    )
     start_retraining(decisions=decisions, spec=spec, profile=profile)
     return decisions
 

@@ -92,6 +92,27 @@ def test_one_who_expired_and_comes_back_gets_a_new_number(leases: Leases, clock:
     assert again.fence == 2
 
 
+def test_another_process_of_the_holder_takes_the_lease_up_even_after_it_expired(leases: Leases, clock: Clock) -> None:
+    lease = leases.acquire("x", "a", 60)
+    assert lease
+    clock.pass_s(600)
+    assert leases.holder("x") is None
+    resumed = leases.resume("x", "a", lease.fence, 120)
+    assert (resumed.fence, resumed.expires) == (1, clock.now + timedelta(seconds=120))
+    assert leases.acquire("x", "b", 60) is None
+
+
+def test_a_lease_that_was_given_back_or_taken_is_not_taken_up_again(leases: Leases, clock: Clock) -> None:
+    lease = leases.acquire("x", "a", 60)
+    assert lease
+    leases.release(lease)
+    with pytest.raises(LeaseLost, match="no longer 'a''s"):
+        leases.resume("x", "a", 1, 60)
+    assert leases.acquire("x", "b", 60)
+    with pytest.raises(LeaseLost):
+        leases.resume("x", "a", 1, 60)
+
+
 def test_a_lost_reply_does_not_lose_the_lease(s3_lake: Lake) -> None:
     LostReply(s3_lake.store.client, losses=1)  # type: ignore[attr-defined]
     lease = s3_lake.leases.acquire("x", "a", 60)
