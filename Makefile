@@ -7,6 +7,14 @@ PROFILE ?= laptop
 DAYS ?= 14
 ARGS ?=
 
+# A version of the code on a cluster, and the images that it was built into. SETTINGS are places, never secrets.
+REGISTRY ?=
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null)
+PROJECT ?= agents
+DOMAIN ?= production
+SETTINGS ?=
+PACKAGE ?= dist/fuelline-$(VERSION).tgz
+
 # 3.11 first: it is the version that has been tried.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 
@@ -30,13 +38,14 @@ export FLYTE_LOCAL_CACHE_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint format bench setup clean
+.PHONY: help run test lint format bench register package setup clean
 
 help: ## List the commands
 	@echo 'Fuelline. Commands:'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14>'
 	@echo 'Options of test: ARGS="<pytest arguments>"; of bench: ARGS="--help"'
+	@echo 'Options of register and package: REGISTRY=<registry> VERSION=<git sha or tag> PROJECT= DOMAIN= SETTINGS="NAME=value ..."'
 
 run: $(RUN_READY) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
 ifeq ($(SOURCE),)
@@ -63,6 +72,16 @@ format: $(DEV_READY) ## Format the code and mend what can be mended
 
 bench: $(DEV_READY) ## Measure against peers, each in an environment of its own
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+REGISTRATION = @test -n '$(REGISTRY)' || { echo 'REGISTRY= is missing: where the images fuelline-cpu and fuelline-gpu are.' >&2; exit 2; }; \
+	$(BIN)/python -m launchplans.registration $@ --project '$(PROJECT)' --domain '$(DOMAIN)' --version '$(VERSION)' \
+	--cpu-image '$(REGISTRY)/fuelline-cpu:$(VERSION)' --gpu-image '$(REGISTRY)/fuelline-gpu:$(VERSION)' $(SETTINGS:%=--env '%') $(ARGS)
+
+register: $(RUN_READY) ## Register REGISTRY's images of VERSION on Flyte, with every task, workflow and launch plan
+	$(REGISTRATION)
+
+package: $(RUN_READY) ## Write what register would into a file, for a cluster out of reach
+	$(REGISTRATION) --output '$(PACKAGE)'
 
 setup: $(DEV_READY) ## Install everything into .venv, development tools included
 

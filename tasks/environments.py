@@ -1,7 +1,7 @@
-"""Where tasks run: images, resources, retries and timeouts, once for all of them.
+"""Where tasks run: images, resources, secrets, retries and timeouts, once for all of them.
 
-The image names are filled in at registration (``pyflyte register --image cpu=... --image gpu=...``), so that one
-version of the code runs on one version of each image.
+The image names are filled in at registration (``make register``), so that one version of the code runs on one version
+of each image. Credentials never stand in a specification, only their names do.
 """
 
 import functools
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from flytekit import Cache, Environment, Resources
+from flytekit import Cache, Environment, Resources, Secret
 from flytekit.core.cache import CachePolicy, VersionParameters
 from flytekit.deck import DeckField
 from flytekit.exceptions.user import FlyteRecoverableException
@@ -18,8 +18,23 @@ from flytekit.extras.accelerators import A100
 from errors import PeerError
 from models.code import code_digest
 
-CPU_IMAGE = "{{.image.cpu.fqn}}:{{.image.cpu.version}}"
-GPU_IMAGE = "{{.image.gpu.fqn}}:{{.image.gpu.version}}"
+CPU_IMAGE = "{{.image.cpu}}"
+GPU_IMAGE = "{{.image.gpu}}"
+
+CREDENTIALS = "fuelline"
+"""The Kubernetes secret, in the namespace of project and domain, that holds the credentials."""
+SECRETS = [
+    Secret(group=CREDENTIALS, key=name, env_var=name, mount_requirement=Secret.MountType.ENV_VAR)
+    for name in (
+        "FUELLINE_S3_ACCESS_KEY",
+        "FUELLINE_S3_SECRET_KEY",
+        "FUELLINE_CATALOG",
+        "FUELLINE_ONLINE",
+        "FUELLINE_TRACKING",
+    )
+]
+"""Each key of that secret becomes the variable of its name: keys, and addresses that hold a password. Flyte's pod
+webhook refers to them as optional, so one that is not there leaves the embedded default; a local run never asks."""
 
 
 class Retrying(Environment):
@@ -49,6 +64,7 @@ def _recoverable(function: Callable[..., Any]) -> Callable[..., Any]:
 
 cpu = Retrying(
     container_image=CPU_IMAGE,
+    secret_requests=SECRETS,
     requests=Resources(cpu="1", mem="2Gi", ephemeral_storage="4Gi"),
     limits=Resources(cpu="4", mem="8Gi", ephemeral_storage="20Gi"),
     retries=3,

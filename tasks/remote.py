@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import grpc
 from flytekit.clients.grpc_utils.deadline_interceptor import scoped_grpc_deadline
-from flytekit.configuration import Config
+from flytekit.configuration import Config, PlatformConfig
 from flytekit.exceptions.system import FlyteSystemException
 from flytekit.exceptions.user import FlyteAuthenticationException, FlyteInvalidInputException, FlyteTimeout
 from flytekit.remote import FlyteRemote
@@ -22,14 +22,14 @@ def connect(config: Config, *, project: str, domain: str) -> FlyteRemote:
 
 
 @contextmanager
-def speaking(remote: FlyteRemote) -> Iterator[None]:
-    """Calls to ``remote`` within one deadline each.
+def speaking(platform: PlatformConfig) -> Iterator[None]:
+    """Calls to the server within one deadline each.
 
     Raises:
         PeerError: it is away, or answered wrongly.
         UserError: it refused what was asked, or who asked.
     """
-    where = f"FlyteAdmin at {remote.config.platform.endpoint}"
+    where = f"FlyteAdmin at {platform.endpoint}"
     try:
         with scoped_grpc_deadline(DEADLINE_S):
             yield
@@ -38,7 +38,7 @@ def speaking(remote: FlyteRemote) -> Iterator[None]:
     except FlyteInvalidInputException as error:
         raise UserError(f"{where} refused: {_details(error)}") from error
     except (FlyteSystemException, FlyteTimeout) as error:
-        raise PeerError(f"{where} does not answer as it should: {_details(error)}") from error
+        raise PeerError(f"{where} does not answer: {_details(error)}") from error
 
 
 def _details(error: BaseException) -> str:

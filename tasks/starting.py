@@ -88,7 +88,7 @@ def execution_name(name: str) -> str:
 def _start_on_cluster(launch_plan: str, inputs: Mapping[str, Any], execution: str) -> tuple[str, bool]:
     remote = _here()
     named = WorkflowExecutionIdentifier(remote.default_project, remote.default_domain, execution)
-    with speaking(remote):
+    with speaking(remote.config.platform):
         plan = _plan_of_this_version(remote, launch_plan)
         spec = ExecutionSpec(
             plan.id,
@@ -107,7 +107,7 @@ def _phase_on_cluster(execution: str) -> Phase:
     remote = _here()
     named = WorkflowExecutionIdentifier(remote.default_project, remote.default_domain, execution)
     try:
-        with speaking(remote):
+        with speaking(remote.config.platform):
             found = remote.client.get_execution(named).closure.phase
     except FlyteEntityNotExistException:
         return Phase.UNKNOWN
