@@ -1,23 +1,17 @@
 """Charts for decks and the report: HTML figures that stand alone, without scripts or fetched files.
 
-They are SVG drawn by matplotlib through its object interface, so that nothing is global and nothing needs a display;
-the same numbers give the same bytes. Text stays text, set in the reader's own system font. Every function takes
-aggregates, never rows, and escapes what it is given.
+Every function takes aggregates, never rows, and escapes what it is given.
 """
 
-import functools
-import html
-import io
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lake.drawing import WIDTH, bare, canvas, drawn, grid, styled
 from lake.markup import (
     BLUE,
-    FONT,
     GREEN,
     GREY,
     INK,
@@ -34,7 +28,6 @@ from lake.markup import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # A deck takes charts and the pieces of HTML between them from here.
 __all__ = [
@@ -58,27 +51,6 @@ __all__ = [
     "table",
 ]
 
-WIDTH = 7.4
-"""Inches; a figure is drawn at 72 points an inch and scales down with its page."""
-
-RC: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "fuelline",
-    "text.parse_math": False,
-    "font.size": 10.5,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": GREY,
-    "axes.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": INK,
-    "ytick.major.size": 0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-
-P = ParamSpec("P")
-
 
 class Difference(Protocol):
     """A score difference and its interval, for example ``models.types.ScoreDifference``."""
@@ -93,20 +65,7 @@ class Difference(Protocol):
     def high(self) -> float: ...
 
 
-def _styled(chart: Callable[P, str]) -> Callable[P, str]:
-    """Draw under our style: matplotlib reads it when a thing is made, so the whole chart has to stand under it."""
-
-    @functools.wraps(chart)
-    def drawn(*arguments: P.args, **named: P.kwargs) -> str:
-        import matplotlib as mpl
-
-        with mpl.rc_context(RC):  # type: ignore[arg-type]
-            return chart(*arguments, **named)
-
-    return drawn
-
-
-@_styled
+@styled
 def bars(
     labels: Sequence[str],
     values: Sequence[float],
@@ -117,7 +76,7 @@ def bars(
     """Horizontal bars in the order given, each with its value; ``colors`` is one for all or one a bar."""
     if not labels:
         return note(f"{title}: none.")
-    figure, axes = _axes(0.5 + 0.34 * max(1, len(labels)))
+    figure, axes = canvas(0.5 + 0.34 * max(1, len(labels)))
     places = range(len(labels))
     largest = max([*values, 0]) or 1
     shades = colors if isinstance(colors, str) else list(colors)
@@ -130,11 +89,11 @@ def bars(
     axes.set_xlim(0, largest * 1.22)
     axes.invert_yaxis()
     axes.set_xticks([])
-    _bare(axes, "left")
-    return _drawn(figure, title)
+    bare(axes, "left")
+    return drawn(figure, title)
 
 
-@_styled
+@styled
 def loss_curve(
     steps: Sequence[int],
     losses: Sequence[float],
@@ -145,7 +104,7 @@ def loss_curve(
     """Loss over steps, the raw values faint and ``smoothed`` strong (default: an exponential mean of the losses)."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _axes(3.0)
+    figure, axes = canvas(3.0)
     strong = list(smoothed) if smoothed is not None else exponential_mean(losses)
     axes.plot(steps, losses, color=BLUE, alpha=0.28, linewidth=1.2)
     axes.plot(steps, strong, color=BLUE, linewidth=2.2)
@@ -156,8 +115,8 @@ def loss_curve(
     axes.set_ylabel(unit)
     axes.margins(x=0.06)
     axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
-    _grid(axes, "y")
-    return _drawn(figure, title)
+    grid(axes, "y")
+    return drawn(figure, title)
 
 
 def exponential_mean(values: Sequence[float], weight: float = 0.2) -> list[float]:
@@ -169,7 +128,7 @@ def exponential_mean(values: Sequence[float], weight: float = 0.2) -> list[float
     return means
 
 
-@_styled
+@styled
 def forest(
     slices: Sequence[Difference],
     title: str = "Score difference, candidate minus baseline",
@@ -179,7 +138,7 @@ def forest(
 
     A slice shown better is green, one shown worse red, the rest grey. Where an interval has no bounds, that is said.
     """
-    figure, axes = _axes(0.95 + 0.42 * max(1, len(slices)))
+    figure, axes = canvas(0.95 + 0.42 * max(1, len(slices)))
     for place, one in enumerate(slices):
         bounded = math.isfinite(one.low) and math.isfinite(one.high)
         color = GREEN if bounded and one.high < 0 else RED if bounded and one.low > 0 else GREY
@@ -193,8 +152,8 @@ def forest(
     for place, one in enumerate(slices):
         axes.text(1.02, place, _interval(one), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
     axes.set_xlabel(f"← better · {unit} · worse →")
-    _grid(axes, "x")
-    return _drawn(figure, title)
+    grid(axes, "x")
+    return drawn(figure, title)
 
 
 def _symmetric(axes: "Axes", slices: Sequence[Difference]) -> None:
@@ -211,7 +170,7 @@ def _interval(one: Difference) -> str:
     return f"{one.difference:+.3f}  [{one.low:+.3f}, {one.high:+.3f}]"
 
 
-@_styled
+@styled
 def distributions(
     columns: Mapping[str, "np.ndarray[Any, Any]"], title: str = "Distributions", units: Mapping[str, str] | None = None
 ) -> str:
@@ -227,7 +186,7 @@ def distributions(
         _histogram(axes, name, np.asarray(values, dtype=np.float64), stated.get(name, ""))
     for axes in list(grid.flat)[len(columns) :]:
         axes.set_axis_off()
-    return _drawn(figure, title)
+    return drawn(figure, title)
 
 
 def _histogram(axes: "Axes", name: str, values: "np.ndarray[Any, Any]", unit: str) -> None:
@@ -243,10 +202,10 @@ def _histogram(axes: "Axes", name: str, values: "np.ndarray[Any, Any]", unit: st
     axes.set_yticks([])
     axes.tick_params(labelsize=8.5)
     axes.locator_params(axis="x", nbins=4)
-    _bare(axes, "bottom")
+    bare(axes, "bottom")
 
 
-@_styled
+@styled
 def flow(counts: Mapping[str, int], title: str = "What became of the lines that landed") -> str:
     """``landed`` on the left, parted into the others on the right (``committed``, ``quarantined``, ``duplicates``).
 
@@ -254,7 +213,7 @@ def flow(counts: Mapping[str, int], title: str = "What became of the lines that 
     """
     shades = {"committed": GREEN, "quarantined": RED, "duplicates": GREY}
     parts = {name: count for name, count in counts.items() if name != "landed" and count}
-    figure, axes = _axes(2.3)
+    figure, axes = canvas(2.3)
     total = sum(parts.values()) or 1
     shares = {name: max(count / total, 0.035) for name, count in parts.items()}
     gap, left, right = 0.16, 1.0, 1.0 + 0.16 * (len(parts) - 1) / 2
@@ -266,43 +225,10 @@ def flow(counts: Mapping[str, int], title: str = "What became of the lines that 
         left, right = left - share, right - share - gap
     axes.set_xlim(-0.3, 1.55)
     axes.set_axis_off()
-    return _drawn(figure, title)
+    return drawn(figure, title)
 
 
 def _band(axes: "Axes", left: float, right: float, share: float, color: str) -> None:
     along = np.linspace(0, 1, 60)
     top = left + (right - left) * along**2 * (3 - 2 * along)
     axes.fill_between(0.02 + 0.98 * along, top - share, top, color=color, alpha=0.75, linewidth=0)
-
-
-def _axes(height: float) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _bare(axes: "Axes", keep: str) -> None:
-    for side in {"left", "right", "top", "bottom"} - {keep}:
-        axes.spines[side].set_visible(False)
-
-
-def _grid(axes: "Axes", axis: str) -> None:
-    axes.set_axisbelow(True)
-    axes.grid(axis=axis, color=LINE, linewidth=0.8)  # type: ignore[arg-type]
-    _bare(axes, "bottom" if axis == "y" else "none")
-
-
-def _drawn(figure: "Figure", title: str) -> str:
-    """The figure as HTML: one SVG without ids that could clash with another's, and the title as its caption."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
-    svg = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg).replace("'DejaVu Sans'", FONT)
-    svg = "\n".join(stripped for line in svg.splitlines() if (stripped := line.strip()))
-    caption = html.escape(title)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{caption}"', 1)
-    return f"<figure><figcaption>{caption}</figcaption>{svg}</figure>"

@@ -1,8 +1,8 @@
-"""The hourly look at a source: how good was what landed, is everything as fresh as promised, does anything come?
+"""The hourly look at a source: how good was what landed, is everything as fresh as promised, does anything come at all?
 
-Every complaint goes to the ledger of the source, once a window. A broken promise is a warning: a person reads it in
-the deck and in the weekly report. Data too poor to train on, or none for a day, are something to act on: the run fails
-after it has kept its finding, so that whoever is told of failures is told of this one.
+Every complaint goes to the ledger of the source, once a window. A broken promise is a warning: a person reads it in the
+deck and in the weekly report. Data too poor to train on, or none for a day, are something to act on: the run fails once
+its finding is kept, so that whoever is told of failures is told of this one.
 """
 
 from collections.abc import Mapping

@@ -135,3 +135,13 @@ def test_a_check_that_finds_a_silent_source_fails_its_run_once_and_keeps_its_fin
     assert quality_check(kickoff=NOW.replace(minute=25) - HOUR) == []
     [kept] = here.ledger.entries("sources/agents", kind="checked")
     assert kept.payload["level"] == "blocked"
+
+
+def test_a_weekly_report_that_comes_late_is_written_by_the_first_fire(here: Lake, another_run: None) -> None:
+    from workflows.weekly import weekly_report
+
+    kickoff = FIRST_DAY + timedelta(hours=6) - timedelta(weeks=2)
+    [report] = weekly_report(kickoff=kickoff)
+    assert report.week == "2026-W40"
+    assert weekly_report(kickoff=kickoff + timedelta(weeks=1)) == []
+    assert b"Nobody asked the agents anything." in here.store.read(report.object)

@@ -1,0 +1,23 @@
+"""What a week came to, for people."""
+
+from datetime import datetime
+
+from flytekit import workflow
+
+from lake.weekly import WeeklyReport
+from tasks.reporting import report_weeks
+
+
+@workflow
+def weekly_report(
+    kickoff: datetime, every_minutes: int = 7 * 1440, schedule: str = "report_weekly"
+) -> list[WeeklyReport]:
+    """Write one page about the week that ended, `reports/weekly/<ISO week>.html` in the object store: what the agents
+    did beside the week before, how good the data were, what happened to each model.
+
+    Args:
+        kickoff: the scheduled time.
+        every_minutes: the time between two fires.
+        schedule: the launch plan's name.
+    """
+    return report_weeks(kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)
