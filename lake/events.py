@@ -124,7 +124,7 @@ _TELLERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "judged": _judged,
     "registered": _registered,
     "rollout_opened": _opened,
-    **dict.fromkeys((*CLOSING, "not_registered"), _reason),
+    **dict.fromkeys((*CLOSING, "not_registered", "tuned"), _reason),
     "retraining_requested": _requested,
     "request_ended": _ended,
     "request_abandoned": _ended,

@@ -11,6 +11,8 @@ TRAINING_CODE = ("adapters", "dataset", "likelihood", "loop", "prompt", "runtime
 """Modules of ``models`` whose behaviour decides the weights."""
 JUDGING_CODE = ("adapters", "evaluation", "held_out", "likelihood", "pair", "prompt", "statistics")
 """Modules of ``models`` whose behaviour decides an evaluation."""
+TUNING_CODE = (*TRAINING_CODE, "proposals", "statistics", "study", "trials", "tuning", "validation", "winner")
+"""Modules of ``models`` whose behaviour decides a search over hyperparameters."""
 SELECTING_CODE = ("training_set",)
 """Modules of ``models`` whose behaviour decides a training set."""
 

@@ -24,7 +24,8 @@ from models.code import JUDGING_CODE, TRAINING_CODE, code_digest
 from models.records import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.state import BASE, chain, read_state
-from models.types import BY_HAND, Cause, ModelVersion, Outcome, TrainedAdapter, Verdict
+from models.training_set import build_training_set
+from models.types import BY_HAND, Cause, ModelVersion, Outcome, TrainedAdapter, TrainingSet, Verdict
 
 log = logging.getLogger("fuelline.retraining")
 
@@ -106,6 +107,28 @@ def _as_opened(lake: Lake, pinned: Pinned) -> Pinned:
     """What the first pin of this retraining fixed, where there was one."""
     found = lake.ledger.find(chain(pinned.model), _opening(pinned.retraining))
     return from_plain(Pinned, found.payload) if found else pinned
+
+
+def pin_training_set(lake: Lake, spec: ModelSpec) -> TrainingSet:
+    """The training set of what is in the lake now, for work that judges no candidate; equal versions, equal set.
+
+    Raises:
+        DataError: the interactions or their features are not there yet, or too few.
+    """
+    interactions, users, agents = (
+        _current(lake, name) for name in ("processed.agent_interactions", "ml.user_features", "ml.agent_features")
+    )
+    return build_training_set(
+        lake,
+        model=spec.name,
+        interactions=interactions,
+        feedback=lake.tables.current(contract("processed.agent_feedback")),
+        user_features=users,
+        agent_features=agents,
+        cut=newest(lake, interactions),
+        agents=spec.agents,
+        feature_service=spec.features,
+    )
 
 
 def baseline_of(lake: Lake, pinned: Pinned) -> ModelVersion | None:

@@ -15,12 +15,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from models.spec import ModelSpec, TrainingProfile
+from models.tuning import Study, Trial, TrialState, Tuned
 from models.types import Evaluation, ModelVersion, ScoreDifference
 from settings import Settings
 
 log = logging.getLogger("fuelline.tracking")
 
 KEY_TAG, BASELINE_TAG, VERSION_TAG = "fuelline.training_key", "fuelline.baseline", "fuelline.version"
+STUDY_TAG, TRIAL_TAG, STATE_TAG = "fuelline.study", "fuelline.trial", "fuelline.state"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +58,21 @@ def mirror_version(settings: Settings, version: ModelVersion, training_key: str)
 def mirror_production(settings: Settings, model: str, version: ModelVersion | None) -> Mirrored:
     """Move the alias ``production``; None takes it away: the base model answers."""
     return _mirrored(settings, lambda client: _move_alias(client, model, version))
+
+
+def mirror_study(settings: Settings, study: Study) -> Mirrored:
+    """The run that a study's trials are nested under, before they start side by side."""
+    return _mirrored(settings, lambda client: _study_run(client, settings, study))
+
+
+def mirror_trial(settings: Settings, study: Study, trial: Trial) -> Mirrored:
+    """One run a trial that has ended, nested under its study's: parameters, validation loss at each rung, state."""
+    return _mirrored(settings, lambda client: _log_trial(client, settings, study, trial))
+
+
+def mirror_tuned(settings: Settings, tuned: Tuned) -> Mirrored:
+    """Every trial that MLflow missed while it was away, and on the study's run what the search came to."""
+    return _mirrored(settings, lambda client: _log_tuned(client, settings, tuned))
 
 
 def _mirrored(settings: Settings, write: Callable[[Any], str]) -> Mirrored:
@@ -132,6 +149,61 @@ def _run(client: Any, experiment: str, training_key: str, baseline: str = "") ->
     """The newest run of this training, judged against this baseline if one is given."""
     wanted = f"tags.`{KEY_TAG}` = '{training_key}'" + (f" and tags.`{BASELINE_TAG}` = '{baseline}'" if baseline else "")
     runs = client.search_runs([experiment], filter_string=wanted, max_results=1)
+    return runs[0] if runs else None
+
+
+def _log_tuned(client: Any, settings: Settings, tuned: Tuned) -> str:
+    for trial in tuned.trials:
+        _log_trial(client, settings, tuned.study, trial)
+    run_id = _study_run(client, settings, tuned.study)
+    shown = {"winner": tuned.winner.number, "trials": len(tuned.trials), "start_loss": tuned.start.loss}
+    run = client.get_run(run_id)
+    if run.data.metrics.get("trials") != len(tuned.trials):
+        for name, value in (shown | {"validation_loss": tuned.winner.loss}).items():
+            client.log_metric(run_id, name, value, timestamp=_cut_ms(tuned.study))
+        client.set_terminated(run_id)
+    return run_id
+
+
+def _study_run(client: Any, settings: Settings, study: Study) -> str:
+    """The study's own run, made if it is not there."""
+    experiment = _experiment(client, settings, study.training_set.model)
+    if known := _tagged(client, experiment, STUDY_TAG, study.study_id):
+        return str(known.info.run_id)
+    made = client.create_run(experiment, run_name=f"tuning {study.name}", tags={STUDY_TAG: study.study_id})
+    plan = {name: value for name, value in asdict(study.plan).items() if name != "trials"}
+    for name, value in (asdict(study.space) | plan | {"profile": study.profile.name}).items():
+        client.log_param(made.info.run_id, name, str(value))
+    return str(made.info.run_id)
+
+
+def _log_trial(client: Any, settings: Settings, study: Study, trial: Trial) -> str:
+    from mlflow.entities import Metric, Param
+
+    parent, name = _study_run(client, settings, study), f"{study.study_id}/{trial.number}"
+    experiment = _experiment(client, settings, study.training_set.model)
+    known = _tagged(client, experiment, TRIAL_TAG, name)
+    if known and known.info.status != "RUNNING":
+        return str(known.info.run_id)
+    tags = {TRIAL_TAG: name, STATE_TAG: trial.state.value, "mlflow.parentRunId": parent}
+    run_id = str((known or client.create_run(experiment, run_name=trial.name, tags=tags)).info.run_id)
+    losses = [Metric("validation_loss", one.loss, _cut_ms(study), one.step) for one in trial.rungs]
+    tried = asdict(trial.parameters.of(study.profile)) | {"length": trial.parameters.length}
+    client.log_batch(run_id, metrics=losses, params=[Param(key, str(value)) for key, value in tried.items()])
+    client.set_terminated(run_id, status=_ENDS[trial.state])
+    return run_id
+
+
+_ENDS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.DIVERGED: "FAILED"}
+
+
+def _cut_ms(study: Study) -> int:
+    """The data cut, as every metric's time: the same trial gives the same run whenever it is mirrored."""
+    return int(study.training_set.cut.timestamp() * 1000)
+
+
+def _tagged(client: Any, experiment: str, tag: str, value: str) -> Any | None:
+    runs = client.search_runs([experiment], filter_string=f"tags.`{tag}` = '{value}'", max_results=1)
     return runs[0] if runs else None
 
 
