@@ -71,13 +71,17 @@ def _failed(fields: Mapping[str, Any]) -> str:
 
 def _retraining_opened(fields: Mapping[str, Any]) -> str:
     cause = fields["cause"]
-    person = f" (by {cause['by']})" if cause["by"] else ""
-    told = f"{cause['trigger'].replace('_', ' ')}{person}: {cause['reason']}"
-    return f"{told}; on data up to {fields['cut'][:16]}, to beat {fields['baseline']}"
+    return f"{_asked(cause)}; on data up to {fields['cut'][:16]}, to beat {fields['baseline']}"
 
 
 def _requested(fields: Mapping[str, Any]) -> str:
-    return f"#{fields['request']} by {str(fields['trigger']).replace('_', ' ')}: {fields['reason']}"
+    return f"#{fields['request']} {_asked(fields)}"
+
+
+def _asked(fields: Mapping[str, Any]) -> str:
+    """``error rate: up by ...``, or ``hand (ana): new thumbs``."""
+    person = f" ({fields['by']})" if fields["by"] else ""
+    return f"{str(fields['trigger']).replace('_', ' ')}{person}: {fields['reason']}"
 
 
 def _ended(fields: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ class Node:
 
     id: str
     kind: str
-    """raw, quarantine, table, base, adapter, evaluation, version, rollout or verdict."""
+    """raw, quarantine, table, base, decision, adapter, evaluation, version, rollout or verdict."""
     label: str
     detail: str = ""
     members: list[str] = field(default_factory=list)
@@ -141,9 +141,21 @@ class _Draft:
         if base := trained.get("base_digest"):
             self._add(Node(id=f"base:{base}", kind="base", label="Base model", detail=str(base)[:SHORT]))
             self.edges[f"base:{base}", adapter] = None
+        if cause := trained.get("cause"):
+            decision = self._decision(cause)
+            self.edges[decision.id, adapter] = None
         for table in self._tables(self.entry.payload["inputs"]):
             self.edges[table, adapter] = None
             self.edges[table, judged] = None
+
+    def _decision(self, cause: dict[str, Any]) -> Node:
+        """Why it was trained: a trigger's decision, or a person's word."""
+        trigger = str(cause["trigger"])
+        label = "By hand" if trigger == "hand" else f"Trigger: {trigger.replace('_', ' ')}"
+        detail = f"{cause['by']}: {cause['reason']}" if cause["by"] else str(cause["reason"])
+        node = Node(id=f"decision:{trigger}:{cause['decision']}", kind="decision", label=label, detail=detail)
+        self._add(node)
+        return node
 
     def _evaluation(self, identifier: str, key: str) -> Node:
         against = self.entry.payload.get("baseline")

@@ -19,6 +19,7 @@ FILL = {
     "quarantine": "#fbe9dd",
     "table": "#e3eef7",
     "base": "#eef1f5",
+    "decision": "#efe8f7",
     "adapter": "#fdf3d9",
     "evaluation": "#fdf3d9",
     "version": "#d9f0e8",

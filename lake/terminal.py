@@ -73,6 +73,12 @@ def _print_model(model: Mapping[str, Any]) -> None:
         if model["trained_upto"]
         else "nothing",
     }
+    if model["training"]:
+        facts["training now"] = model["training"]
+    if model["request"]:
+        facts["requested"] = model["request"]
+    if model["failures"]:
+        facts["failed"] = f"{model['failures']} in a row, the last at {_minute(model['failed_at'])}"
     if last := model["last_event"]:
         facts["last event"] = f"{_minute(last['time'])} {last['kind']}: {last['evidence']}"
     _print_facts(facts)

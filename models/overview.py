@@ -8,6 +8,7 @@ from lake.contracts import contracts
 from lake.events import evidence, version_name
 from lake.lake import Lake
 from lake.ledger import Entry
+from models.claims import holder_of
 from models.state import read_state
 
 
@@ -16,7 +17,7 @@ def overview(lake: Lake, until: datetime | None = None) -> dict[str, Any]:
 
     ``lake``, ``store``, ``as_of``; ``tables`` (table, rows, snapshot_id); ``sources`` (source, objects, landed,
     committed, quarantined, duplicates, reasons, watermark); ``models`` (model, production, since, why, registered,
-    waiting, rollout, trained_upto, last_event). Times are ISO 8601.
+    waiting, rollout, training, request, failures, failed_at, trained_upto, last_event). Times are ISO 8601.
     """
     chains = [chain for chain in lake.ledger.chains("sources/") if lake.ledger.entries(chain, kind="landed")]
     sources = [chain.removeprefix("sources/") for chain in chains]
@@ -71,9 +72,19 @@ def _model(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
         "registered": [version.name for version in state.versions],
         "waiting": [version.name for version in state.waiting],
         "rollout": f"{name}@v{state.rollout.version} against {state.rollout.baseline}" if state.rollout else None,
+        "training": _training(lake, name) if until is None else None,
+        "request": f"#{state.request.number} by {state.request.trigger}" if state.request else None,
+        "failures": state.failures,
+        "failed_at": state.failed_at.isoformat() if state.failed_at else None,
         "trained_upto": state.last_cut.isoformat() if state.last_cut else None,
         "last_event": {"kind": last.kind, "time": last.time.isoformat(), "evidence": evidence(last)} if last else None,
     }
+
+
+def _training(lake: Lake, name: str) -> str | None:
+    """The run that holds the model now."""
+    held = holder_of(lake, name)
+    return f"run {held.holder}, lease until {held.expires:%Y-%m-%d %H:%M:%S} UTC" if held else None
 
 
 def _brought(entry: Entry, production: str) -> bool:

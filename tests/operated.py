@@ -97,7 +97,8 @@ def tell_training(
     inputs = [str(table) for table in tables]
     trained: dict[str, object] = {"training_key": key, "training_set_id": f"set-{version}", "cut": cut.isoformat()}
     trained |= {"adapter_digest": digest, "path": f"ml/adapters/{key}", "steps": 40, "train_loss": 1.4821}
-    trained |= {"inputs": inputs, "base_digest": "c0ffee00" + "0" * 56}
+    cause = {"trigger": "volume", "reason": "12,000 new interactions.", "by": "", "decision": "until:x", "request": 1}
+    trained |= {"inputs": inputs, "base_digest": "c0ffee00" + "0" * 56, "cause": cause}
     lake.ledger.append(chain, "trained", f"trained:{key}", trained)
     lake.ledger.append(chain, "judged", f"judged:{key}:{baseline}:0", _judged(key, baseline))
     if not registered:

@@ -74,7 +74,7 @@ def find(rule: Rule, history: History, look: Look) -> Finding:
     """What the rule finds as of ``look.end``."""
     match rule:
         case HandRule():
-            return Finding(found=Found.FIRED, reason=f"{rule.by}: {rule.reason}", evidence={})
+            return Finding(found=Found.FIRED, reason=rule.reason, evidence={})
         case ScheduleRule():
             return _schedule(rule, history, look)
         case VolumeRule():

@@ -45,7 +45,8 @@ def test_every_step_back_is_there(operated_lake: Lake) -> None:
     assert sorted(kinds(graph.sources("agents@v2"))) == ["adapter", "evaluation"]
     adapter = next(node for node in graph.nodes if node.kind == "adapter")
     sources = {node.label: node.id for node in graph.sources(adapter.id)}
-    assert set(sources) == {"Base model", "ml.training_sets"}
+    assert set(sources) == {"Base model", "Trigger: volume", "ml.training_sets"}
+    assert graph.node(sources["Trigger: volume"]).detail == "12,000 new interactions."
     inputs = {node.label: node.id for node in graph.sources(sources["ml.training_sets"])}
     assert set(inputs) == {"processed.agent_interactions", "ml.user_features", "ml.agent_features"}
     assert [n.id for n in graph.sources(inputs["ml.user_features"])] == [inputs["processed.agent_interactions"]]
