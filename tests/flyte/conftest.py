@@ -3,6 +3,7 @@
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from flytekit.core.base_task import PythonTask
 from flytekit.core.launch_plan import LaunchPlan
 from flytekit.tools.translator import get_serializable
 from google.protobuf.json_format import MessageToDict
+
+from lake.lake import Lake, open_lake
+from settings import settings as process_settings
+from tests.models.tiny import build_tiny
 
 IMAGES = [Image(name, f"registry.example/fuelline-{name}", "v1") for name in ("cpu", "gpu")]
 SERIALIZATION = SerializationSettings(
@@ -53,3 +58,15 @@ def launch_plans() -> Iterator[LaunchPlan]:
     for found in pkgutil.iter_modules(launchplans.__path__):
         module = importlib.import_module(f"launchplans.{found.name}")
         yield from (value for value in vars(module).values() if isinstance(value, LaunchPlan))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """The lake that the tasks of this process open: fresh, on a tiny base model."""
+    monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FUELLINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FUELLINE_BASE_MODEL", str(build_tiny(tmp_path / "base")))
+    monkeypatch.setenv("FLYTE_LOCAL_CACHE_ENABLED", "false")
+    process_settings.cache_clear()
+    yield open_lake()
+    process_settings.cache_clear()

@@ -1,7 +1,7 @@
 """The whole line as a user runs it, on the built-in sample with a tiny base model."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,20 +14,7 @@ from models.evaluation import EvaluationRule
 from models.spec import TrainingProfile
 from models.types import Cause, Outcome, Verdict
 from settings import settings
-from tests.models.tiny import build_tiny
 from tests.models.world import PROFILE
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
-    """The lake that the tasks of this process open: fresh, on a tiny base model."""
-    monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FUELLINE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("FUELLINE_BASE_MODEL", str(build_tiny(tmp_path / "base")))
-    monkeypatch.setenv("FLYTE_LOCAL_CACHE_ENABLED", "false")
-    settings.cache_clear()
-    yield open_lake()
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -1,0 +1,131 @@
+"""The triggers as a cluster runs them: they look, decide, start one retraining and do not wait for it."""
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fuelline import main
+from lake.lake import Lake, open_lake
+from lake.sample import write_sample
+from models.claims import claim
+from models.registry import load_version
+from models.spec import ModelSpec
+from models.state import read_state
+from models.triggers.decisions import Decision
+from models.triggers.history import LakeHistory
+from models.triggers.rules import Patience, ScheduleRule, VolumeRule
+from models.types import Outcome
+from settings import settings
+from tasks import detached
+from tasks.starting import Phase, phase
+from tasks.triggers import look_at_volume
+from tests.models.world import PROFILE
+from workflows.ingestion import ingestion
+from workflows.rollout import rollout_step
+from workflows.triggers import by_hand, on_drift, on_error_rate, on_feedback, on_schedule, on_volume
+
+SMALL = replace(PROFILE, name="small", max_steps=20, eval_rows=200)
+
+
+@pytest.fixture
+def landed(here: Lake, tmp_path: Path) -> Iterator[Lake]:
+    """A lake with three days of the sample; what was started in it ends with the test."""
+    write_sample(tmp_path / "logs", days=3)
+    ingestion(folder=str(tmp_path / "logs"))
+    yield here
+    for child in detached._children:
+        child.kill()
+        child.wait()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def wait_for(name: str) -> Phase:
+    deadline = time.monotonic() + 280
+    while phase(name) is Phase.RUNNING and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return phase(name)
+
+
+def test_of_all_triggers_one_starts_a_training_whose_manifest_says_why(landed: Lake) -> None:
+    [volume] = on_volume(kickoff=now(), rule=VolumeRule(new_interactions=1000), profile=SMALL)
+    assert (volume.outcome, volume.request) == ("started", 1)
+    [schedule] = on_schedule(kickoff=now(), profile=SMALL)
+    assert schedule.outcome == "covered"
+    assert by_hand(reason="I am curious", by="ana", profile=SMALL)[0].outcome == "covered"
+    [quiet] = on_error_rate(kickoff=now(), profile=SMALL)
+    assert quiet.outcome == "not_enough"
+    assert on_drift(kickoff=now(), profile=SMALL)[0].outcome == "not_enough"
+    assert on_feedback(kickoff=now(), profile=SMALL)[0].outcome == "not_enough"
+    assert wait_for("retrain-agents-1") is Phase.SUCCEEDED, detached.run_of("retrain-agents-1").path("log").read_text()
+
+    kinds = [entry.kind for entry in open_lake().ledger.entries("models/agents")]
+    assert kinds.count("retraining_requested") == kinds.count("retraining_opened") == kinds.count("trained") == 1
+    [opened] = open_lake().ledger.entries("models/agents", kind="retraining_opened")
+    assert opened.payload["cause"]["decision"] == volume.key
+    cause = load_version(open_lake(), "agents@v1").cause
+    assert (cause.trigger, cause.request, cause.reason) == ("volume", 1, volume.reason)
+    [verdict] = rollout_step()
+    assert verdict.outcome is Outcome.PROMOTED, verdict.reason
+    assert rollout_step() == []
+    told = CliRunner().invoke(main, ["why", "agents"]).output
+    assert "it retrained (1 begun, 1 ended)" in told
+    assert "started (request 1): 2,8" in told
+    assert "covered (by request 1 of volume)" in told
+    read = LakeHistory(open_lake())
+    assert read.added_rows(read_state(open_lake().ledger, "agents").completed) == 0
+
+
+def look(rule: VolumeRule, kickoff: datetime) -> list[Decision]:
+    decisions: list[Decision] = look_at_volume.task_function(
+        rule=rule,
+        spec=ModelSpec(),
+        patience=Patience(),
+        kickoff=kickoff,
+        every_minutes=60,
+        schedule="retrain_on_volume",
+    )
+    return decisions
+
+
+def test_a_storm_of_500_late_fires_looks_once(landed: Lake) -> None:
+    end = now().replace(minute=10, second=0, microsecond=0) - timedelta(hours=1)
+    kickoffs = [end - timedelta(hours=back) for back in range(500)]
+    random.Random(1).shuffle(kickoffs)
+    decisions = [decision for kickoff in kickoffs for decision in look(VolumeRule(), kickoff)]
+    entries = open_lake().ledger.entries("triggers/agents/volume")
+    assert len(entries) <= 2  # an hour may end while they run
+    assert {decision.key for decision in decisions} == {entry.key for entry in entries}
+    assert entries[0].payload["reason"].endswith("new interactions ever (threshold 10,000).")
+
+
+def test_a_trigger_that_fires_while_a_training_runs_is_covered_by_it(landed: Lake) -> None:
+    claim(open_lake(), "agents", "somebody's run")
+    [decision] = on_schedule(kickoff=now(), rule=ScheduleRule(days=1), profile=SMALL)
+    assert decision.outcome == "covered"
+    assert "by the training under way, run somebody's run" in decision.reason
+    assert open_lake().ledger.entries("models/agents") == []
+    assert list((settings().folder / "runs").glob("*")) == []
+
+
+def test_why_says_what_was_decided_and_suggests_a_model(landed: Lake) -> None:
+    look(VolumeRule(), now())
+    told = CliRunner().invoke(main, ["why", "agents", "--json"])
+    explained = json.loads(told.output)
+    assert explained["events"] == []
+    [trigger] = explained["triggers"]
+    assert (trigger["trigger"], trigger["looks"], trigger["last"]["outcome"]) == ("volume", 1, "quiet")
+    assert trigger["last"]["rule"] == {"new_interactions": 10_000}
+    assert trigger["last"]["versions"]
+    wrong = CliRunner().invoke(main, ["why", "agnets"])
+    assert (wrong.exit_code, "did you mean 'agents'?" in wrong.output) == (1, True)
+    assert "did not retrain" in CliRunner().invoke(main, ["why", "agents"]).output
