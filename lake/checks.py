@@ -1,12 +1,13 @@
 """The contract's bounds as one vectorised verdict a row: the first broken rule names the reason.
 
-What a row's types are is settled in ``parsing.py``; whether it is new, in ``uniqueness.py``.
+What a row's types are is settled in ``parsing.py``; whether it is new, in ``uniqueness.py``. A null breaks no bound.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 
-import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.contracts.base import Column, Contract
 from lake.contracts.registries import REGISTRIES
@@ -23,48 +24,38 @@ def out_of_bounds(contract: Contract, rows: pa.Table, landed_at: datetime) -> pa
     Returns:
         ``reason`` and ``column``, both null for a good row.
     """
-    none = pa.nulls(rows.num_rows, pa.string())
-    rules = [rule for column in contract.columns for rule in _rules(contract, column, landed_at)]
-    if not rules or not rows.num_rows:
-        return pa.table({"reason": none, "column": none})
-    with duckdb.connect() as db:
-        db.execute("SET TimeZone = 'UTC'")
-        db.register("rows", rows)
-        broken = " OR ".join(f"({condition})" for condition, _ in rules)
-        if not db.execute(f"SELECT count(*) FROM rows WHERE {broken}").fetchall()[0][0]:
-            return pa.table({"reason": none, "column": none})
-        whens = " ".join(f"WHEN {condition} THEN '{verdict}'" for condition, verdict in rules)
-        split = "split_part(verdict, ':', 1) AS reason, split_part(verdict, ':', 2) AS \"column\""
-        return db.sql(f"SELECT {split} FROM (SELECT CASE {whens} END AS verdict FROM rows)").to_arrow_table()
+    reason = column = pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
+    for checked in reversed(contract.columns):
+        for broken, why in _broken(checked, rows, landed_at):
+            if pc.any(broken).as_py():
+                broken = pc.fill_null(broken, False)
+                reason, column = pc.if_else(broken, why, reason), pc.if_else(broken, checked.name, column)
+    return pa.table({"reason": reason, "column": column})
 
 
-def _rules(contract: Contract, column: Column, landed_at: datetime) -> list[tuple[str, str]]:
-    """Pairs of SQL condition (true where broken) and ``reason:column``."""
-    name = f'"{column.name}"'
-    at = f":{column.name}"
-    rules = []
-    if pa.types.is_timestamp(column.type):
-        rules.append((f"{name} > TIMESTAMPTZ '{landed_at.isoformat()}'", "future_timestamp" + at))
-    if column.registry:
-        known = ", ".join(f"'{value}'" for value in sorted(REGISTRIES[column.registry]))
-        rules.append((f"{name} NOT IN ({known})", f"unknown_{column.registry.removesuffix('s')}{at}"))
-    if column.max_length:
-        rules.append((f"length({name}) > {column.max_length}", "oversized_text" + at))
-    if range_rule := _range(contract, column):
-        rules.append((range_rule, f"{column.name.split('_')[0]}_out_of_range{at}"))
-    return rules
-
-
-def _range(contract: Contract, column: Column) -> str:
-    name = f'"{column.name}"'
-    broken = []
-    if column.low is not None:
-        low = f"{column.low:g}"
-        if column.low_if_failed is not None:
-            low = f"CASE WHEN error THEN {column.low_if_failed:g} ELSE {column.low:g} END"
-        broken.append(f"{name} < {low}")
-    if column.high is not None:
-        broken.append(f"{name} > {column.high:g}")
+def _broken(column: Column, rows: pa.Table, landed_at: datetime) -> Iterator[tuple[pa.ChunkedArray, str]]:
+    """For each rule of a column, the last one first, where it is broken and the reason that gives."""
+    values = rows[column.name]
+    out_of_range = f"{column.name.split('_')[0]}_out_of_range"
     if column.allowed:
-        broken.append(f"{name} NOT IN ({', '.join(f'{value:g}' for value in column.allowed)})")
-    return " OR ".join(broken)
+        yield _not_in(values, column.allowed), out_of_range
+    if column.high is not None:
+        yield pc.greater(values, column.high), out_of_range
+    if column.low is not None:
+        yield pc.less(values, _lowest(column, rows)), out_of_range
+    if column.max_length:
+        yield pc.greater(pc.utf8_length(values), column.max_length), "oversized_text"
+    if column.registry:
+        yield _not_in(values, REGISTRIES[column.registry]), f"unknown_{column.registry.removesuffix('s')}"
+    if pa.types.is_timestamp(column.type):
+        yield pc.greater(values, pa.scalar(landed_at, column.type)), "future_timestamp"
+
+
+def _not_in(values: pa.ChunkedArray, known: tuple[float, ...] | frozenset[str]) -> pa.ChunkedArray:
+    return pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, pa.array(list(known), values.type))))
+
+
+def _lowest(column: Column, rows: pa.Table) -> pa.ChunkedArray | float | None:
+    if column.low_if_failed is None:
+        return column.low
+    return pc.if_else(pc.fill_null(rows["error"], False), column.low_if_failed, column.low)
