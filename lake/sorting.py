@@ -1,14 +1,15 @@
 """Sort the rows of one landed object: into new rows, duplicates, and rejects with their reasons.
 
-Slab by slab, so that memory is bounded whatever the object's size: new rows go to data files as they pass, rejects to a
-local file.
+What can be told of a block by itself is told in threads, in parallel; whether a row is new, slab by slab and in order.
+So memory is bounded whatever the object's size: new rows go to data files as they pass, rejects to a local file.
 """
 
 import tempfile
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -21,17 +22,30 @@ from lake.checks import out_of_bounds
 from lake.contracts.base import Contract
 from lake.contracts.quarantine import quarantine_of
 from lake.contracts.registries import REGISTRIES
-from lake.parsing import REJECTS, Parsed, parse, readable
+from lake.parsing import REJECTS, parse, readable
 from lake.sources.block import Block, Fault
 from lake.sources.files import read_blocks
 from lake.uniqueness import DUPLICATE
 from lake.writer import Writer
 
 SLAB_BYTES = 64 << 20
-"""Raw bytes between two looks at bounds and uniqueness."""
-BLOCKS_AHEAD = 4
+"""Raw bytes between two looks at uniqueness."""
+THREADS, AHEAD = 2, 8
+"""Blocks are read and checked by so many threads, and at most so many ahead: as many as fill a slab, so that no core
+is idle while one is written."""
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sifted:
+    """A block's rows within bounds (the contract's columns and ``line``) and its rejects (``REJECTS``)."""
+
+    block: Block | None
+    """None of a fault: it has neither lines nor rows."""
+    rows: pa.Table
+    rejects: pa.Table
 
 
 class Sorting:
@@ -64,64 +78,49 @@ class Sorting:
 
     def read(self, path: Path) -> None:
         """Take every row of the file."""
-        slab: list[tuple[Block, pa.Table]] = []
+        slab: list[Sifted] = []
         size = 0
-        for piece, parsed in _ahead(self._parsed(path)):
-            self._reject(parsed.rejects)
-            if isinstance(piece, Fault):
-                continue
-            slab.append((piece, parsed.rows))
-            size += len(piece.data)
-            if size >= SLAB_BYTES:
-                self._add(slab)
-                slab, size = [], 0
+        with ThreadPoolExecutor(THREADS) as pool:
+            for sifted in _in_order(pool, self._sift, read_blocks(path, self.contract)):
+                slab.append(sifted)
+                size += len(sifted.block.data) if sifted.block else 0
+                if size >= SLAB_BYTES:
+                    self._add(slab)
+                    slab, size = [], 0
         if slab:
             self._add(slab)
-
-    def _parsed(self, path: Path) -> Iterator[tuple[Block | Fault, Parsed]]:
-        for piece in read_blocks(path, self.contract):
-            if isinstance(piece, Fault):
-                told = pa.Table.from_pylist([{"line": piece.line, "reason": piece.reason}], schema=REJECTS)
-                yield piece, Parsed(rows=told.slice(0, 0), rejects=told)
-            else:
-                yield piece, parse(self.contract, piece)
 
     def rejects(self) -> Path:
         """The file of the rejects, in the quarantine's form. No more rows can be read after this."""
         self._rejects.close()
         return self._path
 
-    def _add(self, slab: Sequence[tuple[Block, pa.Table]]) -> None:
-        blocks = [block for block, _ in slab]
-        rows = pa.concat_tables([table for _, table in slab])
-        verdicts = out_of_bounds(self.contract, rows, self.landed_at)
-        rows = self._without(blocks, rows, verdicts["reason"], verdicts["column"])
+    def _sift(self, piece: Block | Fault) -> Sifted:
+        """What can be told of a piece by itself. Runs in several threads at once."""
+        if isinstance(piece, Fault):
+            told = pa.Table.from_pylist([{"line": piece.line, "reason": piece.reason}], REJECTS)
+            return Sifted(block=None, rows=self.contract.arrow_schema.empty_table(), rejects=told)
+        parsed = parse(self.contract, piece)
+        verdicts = out_of_bounds(self.contract, parsed.rows, self.landed_at)
+        rows, beyond = _split([piece], parsed.rows, verdicts["reason"], verdicts["column"])
+        return Sifted(block=piece, rows=rows, rejects=pa.concat_tables([parsed.rejects, beyond]))
+
+    def _add(self, slab: Sequence[Sifted]) -> None:
+        """Write the rows that are new, and all that is rejected."""
+        rows = pa.concat_tables([one.rows for one in slab if one.block] or [slab[0].rows])
         reasons = self.writer.classify(rows.select(self.contract.arrow_schema.names))
-        if reasons.null_count < len(reasons):
-            repeats = pc.fill_null(pc.equal(reasons, DUPLICATE), False)
-            self.duplicates += pc.sum(repeats).as_py()
+        repeats = pc.fill_null(pc.equal(reasons, DUPLICATE), False)
+        if duplicates := pc.sum(repeats).as_py():
+            self.duplicates += duplicates
             rows, reasons = rows.filter(pc.invert(repeats)), reasons.filter(pc.invert(repeats))
-            rows = self._without(blocks, rows, reasons, pa.nulls(len(reasons), pa.string()))
+        blocks = [one.block for one in slab if one.block]
+        rows, conflicts = _split(blocks, rows, reasons, pa.nulls(len(reasons), pa.string()))
+        self._reject(pa.concat_tables([*(one.rejects for one in slab), conflicts]))
         self.writer.add(rows)
         self.rows += rows.num_rows
         if rows.num_rows and (column := self.contract.day_column):
             newest = pc.max(rows[column]).as_py()
             self.newest = max(self.newest or newest, newest)
-
-    def _without(
-        self, blocks: Sequence[Block], rows: pa.Table, reasons: pa.ChunkedArray, columns: pa.ChunkedArray
-    ) -> pa.Table:
-        """The rows that have no reason; the others are rejected."""
-        if reasons.null_count == len(reasons):
-            return rows
-        bad = rows.append_column("reason", reasons).append_column("column", columns).filter(pc.is_valid(reasons))
-        raw = pa.array(_texts(blocks, bad["line"].to_pylist()), pa.string())
-        told = {field.name: bad[field.name] if field.name in bad.column_names else pa.nulls(bad.num_rows, field.type)
-                for field in REJECTS if field.name != "raw"}  # fmt: skip
-        known = pc.is_in(told["agent_name"], pa.array(sorted(REGISTRIES["agents"])))
-        told |= {"raw": raw, "agent_name": pc.if_else(known, told["agent_name"], None)}
-        self._reject(pa.table({name: told[name] for name in REJECTS.names}, REJECTS))
-        return rows.filter(pc.is_null(reasons))
 
     def _reject(self, rejects: pa.Table) -> None:
         if not rejects.num_rows:
@@ -132,24 +131,34 @@ class Sorting:
         self.reasons.update(rejects["reason"].to_pylist())
 
 
-def _ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, made by a thread of their own a few ahead of their use: one core reads while the other writes."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        made = deque(pool.submit(next, items, None) for _ in range(BLOCKS_AHEAD))
-        while (item := made.popleft().result()) is not None:
-            made.append(pool.submit(next, items, None))
-            yield item
+def _in_order(pool: ThreadPoolExecutor, make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """What the pool makes of each item, in their order, a few ahead of their use."""
+    pending: deque[Future[Made]] = deque()
+    for item in items:
+        pending.append(pool.submit(make, item))
+        if len(pending) > AHEAD:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
-def _texts(blocks: Sequence[Block], lines: Sequence[int]) -> list[str]:
-    """The first characters of these lines, each of which stands in one of the blocks."""
-    firsts = [block.first for block in blocks]
-    split: dict[int, list[bytes]] = {}
-    texts = []
-    for line in lines:
-        at = bisect_right(firsts, line) - 1
-        block = split.setdefault(at, []) or split[at]
-        if not block:
-            block.extend(blocks[at].data.split(b"\n"))
-        texts.append(readable(block[line - firsts[at]]))
-    return texts
+def _split(
+    blocks: Sequence[Block], rows: pa.Table, reasons: pa.ChunkedArray, columns: pa.ChunkedArray
+) -> tuple[pa.Table, pa.Table]:
+    """The rows that have no reason, and the others as ``REJECTS``. The blocks hold their lines."""
+    if reasons.null_count == len(reasons):
+        return rows, REJECTS.empty_table()
+    bad = rows.append_column("reason", reasons).append_column("column", columns).filter(pc.is_valid(reasons))
+    told = {field.name: bad[field.name] if field.name in bad.column_names else pa.nulls(bad.num_rows, field.type)
+            for field in REJECTS if field.name != "raw"}  # fmt: skip
+    known = pc.is_in(told["agent_name"], pa.array(sorted(REGISTRIES["agents"])))
+    raw = pa.array(_texts(blocks, bad["line"].to_pylist()), pa.string())
+    told |= {"raw": raw, "agent_name": pc.if_else(known, told["agent_name"], None)}
+    return rows.filter(pc.is_null(reasons)), pa.table({name: told[name] for name in REJECTS.names}, REJECTS)
+
+
+def _texts(blocks: Sequence[Block], lines: Sequence[int]) -> Iterator[str]:
+    """The first characters of these lines, in order, each of which stands in one of the blocks."""
+    for block in blocks:
+        if within := lines[bisect_left(lines, block.first) : bisect_right(lines, block.last)]:
+            yield from map(readable, block.texts(within))

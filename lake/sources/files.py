@@ -115,26 +115,22 @@ class _Gunzip(io.RawIOBase):
 
 
 def _line_blocks(stream: BinaryIO | io.BufferedReader) -> Iterator[Block | Fault]:
-    """Cut a stream at newlines. A line that outgrows the limit is skipped up to its end, wherever the reads fall."""
-    carry, line, skipping = b"", 1, False
-    while chunk := stream.read(BLOCK_BYTES):
-        if skipping:
-            _, newline, chunk = chunk.partition(b"\n")
-            if not newline:
-                continue
-            skipping, line = False, line + 1
-        first_line = chunk.find(b"\n")
-        if len(carry) + (len(chunk) if first_line < 0 else first_line) > LINE_BYTES_MAX:
+    """Cut a stream at newlines: some bytes and the rest of the line in which they end. A line that outgrows the limit
+    is skipped up to its end, wherever the reads fall.
+    """
+    line = 1
+    while data := stream.read(BLOCK_BYTES):
+        if not data.endswith(b"\n"):
+            data += stream.readline(LINE_BYTES_MAX)
+        if line == 1:
+            data = data.removeprefix(BOM)
+        begins = data.rfind(b"\n", 0, -1) + 1
+        oversized = len(data) - begins - data.endswith(b"\n") > LINE_BYTES_MAX
+        if block := data[:begins] if oversized else data:
+            yield Block(first=line, data=block)
+            line += block.count(b"\n")
+        if oversized:
+            while data and not data.endswith(b"\n"):
+                data = stream.readline(LINE_BYTES_MAX)
             yield Fault(line=line, reason="oversized_line")
-            carry, skipping, chunk = b"", first_line < 0, chunk[first_line + 1 :]
-            if skipping:
-                continue
             line += 1
-        data = (carry + chunk).removeprefix(BOM) if line == 1 else carry + chunk
-        end = data.rfind(b"\n") + 1
-        if end:
-            yield Block(first=line, data=data[:end])
-            line += data.count(b"\n", 0, end)
-        carry = data[end:]
-    if carry:
-        yield Block(first=line, data=carry)

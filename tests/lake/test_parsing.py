@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from lake import parsing
 from lake.checks import out_of_bounds
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
+from lake.contracts.base import Contract
 from lake.parsing import PARSER_VERSION, parse
 from lake.sources.block import Block
 from tests.lake.rows import START, interaction, lines
@@ -22,7 +25,7 @@ GOLDEN = {1: "ac1a62f308ee33b6106cfa0ebae86b5cc0094141a1096d94c6bd89c89715c27f"}
 
 def by_lines(data: bytes) -> Any:
     """What the line-by-line parser gives."""
-    parsed = parsing._parse_lines(CONTRACT, Block(first=1, data=data))
+    parsed = parsing._parse_lines(CONTRACT, [Block(first=1, data=data)])
     return parsed.rows.to_pylist(), parsed.rejects.to_pylist()
 
 
@@ -111,11 +114,16 @@ TWISTS = st.sampled_from(
 
 
 @hypothesis_settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(objects(), st.sampled_from([0, 0, 0, 1]), TWISTS), min_size=1, max_size=6), st.booleans())
-def test_both_ways_of_reading_give_the_same(twisted: list[tuple[bytes, int, Any]], ends: bool) -> None:
+@given(
+    st.lists(st.tuples(objects(), st.sampled_from([0, 0, 0, 1]), TWISTS), min_size=1, max_size=6),
+    st.booleans(),
+    st.sampled_from([1, 2, parsing.LINES_ALIKE]),
+)
+def test_both_ways_of_reading_give_the_same(twisted: list[tuple[bytes, int, Any]], ends: bool, alike: int) -> None:
     made = [twist(line) if spoil else line for line, spoil, twist in twisted]
     data = b"\n".join(made) + b"\n" * ends
-    rows, rejects = by_either(data)
+    with mock.patch.object(parsing, "LINES_ALIKE", alike), mock.patch.object(parsing, "PIECES", 2):
+        rows, rejects = by_either(data)
     assert (rows, rejects) == by_lines(data)
     blank = sum(not line.strip() for line in data.split(b"\n"))
     assert len(rows) + len(rejects) == len(data.split(b"\n")) - blank
@@ -128,6 +136,35 @@ def test_clean_lines_are_read_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(parsing, "_parse_lines", None)
     rows = parse(CONTRACT, Block(first=7, data=lines(interaction(n) for n in range(50)))).rows
     assert rows["line"].to_pylist() == list(range(7, 57))
+
+
+def test_a_bad_line_takes_only_its_neighbours_out_of_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = parsing._parse_lines
+    closely: list[Block] = []
+
+    def watched(contract: Contract, blocks: Sequence[Block]) -> parsing.Parsed:
+        closely.extend(blocks)
+        return slow(contract, blocks)
+
+    monkeypatch.setattr(parsing, "_parse_lines", watched)
+    good = lines(interaction(n) for n in range(5_000)).splitlines(keepends=True)
+    good[1_234:1_234], good[4_000:4_000] = [b"{\n"], [lines([interaction(9_999, timestamp="soon")])]
+    parsed = parse(CONTRACT, Block(first=1, data=b"".join(good)))
+    assert parsed.rejects["line"].to_pylist() == [1_235, 4_001]
+    assert parsed.rejects["raw"].to_pylist()[0] == "{"
+    assert parsed.rows["line"].to_pylist() == [n for n in range(1, 5_003) if n not in (1_235, 4_001)]
+    assert sum(block.lines for block in closely) <= 2 * parsing.LINES_ALIKE
+
+
+@given(st.lists(st.sampled_from([b"", b"a", b"bcd"]), min_size=1), st.integers(2, 5))
+def test_the_pieces_of_a_block_have_its_lines_and_their_numbers(texts: list[bytes], number: int) -> None:
+    block = Block(first=7, data=b"\n".join(texts) + b"\n")
+    pieces = list(block.pieces(number))
+    assert b"".join(piece.data for piece in pieces) == block.data
+    assert len(pieces) <= number
+    assert block.texts(range(7, 7 + len(texts))) == texts
+    told = [text for piece in pieces for text in piece.texts(range(piece.first, piece.last + 1))]
+    assert told == texts
 
 
 CORPUS = [
