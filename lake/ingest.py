@@ -15,6 +15,7 @@ import logging
 import secrets
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -29,11 +30,11 @@ from lake.lake import Lake
 from lake.parsing import PARSER_VERSION
 from lake.sorting import Sorting
 from lake.sources.files import extension, find_files
-from lake.store import COPY_BYTES
 from lake.tables import TRIES
 
 log = logging.getLogger("fuelline.ingest")
 
+COPY_BYTES = 8 << 20
 INGESTED, REJECTS = "fuelline.ingested", "fuelline.rejects"
 
 
@@ -138,13 +139,15 @@ def _digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def _snapshot(path: Path) -> Iterator[tuple[Path, str]]:
-    """A copy and its sha256, because an agent may append to its log while it is read."""
+    """A copy and its sha256, because an agent may append to its log while it is read. One core copies, one digests."""
     digest = hashlib.sha256()
     with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
         still = Path(folder, f"log{extension(path)}")
-        with path.open("rb") as source, still.open("wb") as copy:
+        with path.open("rb") as source, still.open("wb") as copy, ThreadPoolExecutor(1) as other:
+            digested = other.submit(digest.update, b"")
             while chunk := source.read(COPY_BYTES):
-                digest.update(chunk)
+                digested.result()  # no more than two chunks in memory
+                digested = other.submit(digest.update, chunk)
                 copy.write(chunk)
         yield still, digest.hexdigest()
 

@@ -20,7 +20,6 @@ from typing import Protocol
 from errors import ObjectChanged, ObjectExists, ObjectMissing, SettingsError
 from settings import Settings
 
-COPY_BYTES = 8 << 20
 SCRATCH = ".scratch"
 
 
@@ -62,7 +61,7 @@ class ObjectStore(Protocol):
         ...
 
     def upload(self, key: str, path: Path) -> None:
-        """Put a local file, in bounded memory."""
+        """Put a local file that nobody writes to any more, in bounded memory."""
         ...
 
     def download(self, key: str, path: Path) -> None:
@@ -139,7 +138,7 @@ class FolderStore:
                 os.link(staged, target)
             except FileExistsError:
                 raise ObjectExists(f"{key!r} is taken in {self.address}") from None
-            _sync_folder(target.parent)
+            _sync(target.parent)
         return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
     def replace(self, key: str, data: bytes, etag: str) -> str:
@@ -162,8 +161,17 @@ class FolderStore:
         (self.root / checked(key)).unlink(missing_ok=True)
 
     def upload(self, key: str, path: Path) -> None:
-        """See ``ObjectStore``."""
-        with self._staged(path) as staged:
+        """See ``ObjectStore``. Within one file system the file itself takes the key as a further name."""
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            staged = Path(folder, "object")
+            try:
+                os.link(path, staged)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                shutil.copyfile(path, staged)
+            staged.chmod(0o600)  # as all objects are
+            _sync(staged)
             self._place(staged, key)
 
     def download(self, key: str, path: Path) -> None:
@@ -180,20 +188,16 @@ class FolderStore:
     def _place(self, staged: Path, key: str) -> None:
         target = self._target(key)
         staged.replace(target)
-        _sync_folder(target.parent)
+        _sync(target.parent)
 
     @contextlib.contextmanager
-    def _staged(self, source: bytes | Path) -> Iterator[Path]:
+    def _staged(self, data: bytes) -> Iterator[Path]:
         """A synced temporary file with these contents, gone afterwards unless it was moved into place."""
         handle, name = tempfile.mkstemp(dir=self._scratch)
         staged = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                if isinstance(source, Path):
-                    with source.open("rb") as original:
-                        shutil.copyfileobj(original, file, COPY_BYTES)
-                else:
-                    file.write(source)
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             yield staged
@@ -207,9 +211,9 @@ class FolderStore:
             yield
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder survive a power cut, where the file system knows how."""
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut, where the file system knows how."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:

@@ -1,5 +1,6 @@
 """The object store, over a folder and over S3: every verb, and the conditional ones under contention."""
 
+import errno
 import itertools
 import os
 import signal
@@ -81,8 +82,22 @@ def test_files_go_up_and_come_down_whole(store: ObjectStore, tmp_path: Path) -> 
     data = os.urandom(9 << 20)
     (tmp_path / "up").write_bytes(data)
     store.upload("big", tmp_path / "up")
+    (tmp_path / "up").unlink()
     store.download("big", tmp_path / "down")
     assert (tmp_path / "down").read_bytes() == data
+
+
+def test_a_file_of_another_file_system_goes_up_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderStore(tmp_path / "store")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    (tmp_path / "up").write_bytes(b"data")
+    monkeypatch.setattr(os, "link", refuse)
+    store.upload("up", tmp_path / "up")
+    assert store.read("up") == b"data"
+    assert not list((tmp_path / "store" / SCRATCH).iterdir())
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", ".", f"{SCRATCH}/x"])
