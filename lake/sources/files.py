@@ -122,13 +122,12 @@ def _line_blocks(stream: BinaryIO | io.BufferedReader) -> Iterator[Block | Fault
     while data := stream.read(BLOCK_BYTES):
         if not data.endswith(b"\n"):
             data += stream.readline(LINE_BYTES_MAX)
-        if line == 1:
-            data = data.removeprefix(BOM)
         begins = data.rfind(b"\n", 0, -1) + 1
         oversized = len(data) - begins - data.endswith(b"\n") > LINE_BYTES_MAX
-        if block := data[:begins] if oversized else data:
-            yield Block(first=line, data=block)
-            line += block.count(b"\n")
+        if good := data[:begins] if oversized else data:
+            block = Block(first=line, data=good.removeprefix(BOM) if line == 1 else good)
+            yield block
+            line += block.lines
         if oversized:
             while data and not data.endswith(b"\n"):
                 data = stream.readline(LINE_BYTES_MAX)
