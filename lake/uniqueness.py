@@ -43,11 +43,13 @@ class Uniqueness:
         self._loaded: set[date | str] = set()
         self._rules = (contract.key, *contract.unique)
         self._db = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch / "spill")})
+        self._db.execute("SET threads = 1")  # the other cores parse what comes next
         self._db.execute("SET TimeZone = 'UTC'")
         self._keys = _quoted(dict.fromkeys(column for rule in self._rules for column in rule))
-        self._hash = f"hash({_quoted(contract.arrow_schema.names)})"
+        hashes = ", ".join(f"hash({_quoted(rule)}) AS h{n}" for n, rule in enumerate(self._rules))
+        self._columns = f"{self._keys}, hash({_quoted(contract.arrow_schema.names)}) AS h, {hashes}"
         self._db.register("slab", contract.arrow_schema.empty_table())
-        self._db.execute(f"CREATE TABLE seen AS SELECT {self._keys}, {self._hash} AS h FROM slab")
+        self._db.execute(f"CREATE TABLE seen AS SELECT {self._columns} FROM slab")
 
     def classify(self, rows: pa.Table) -> pa.Array:
         """For each row: null where it is new, ``duplicate`` for an identical row, or the name of the conflict.
@@ -57,26 +59,40 @@ class Uniqueness:
         """
         self._load_neighbours(rows)
         self._db.register("slab", rows.append_column("_n", pa.array(np.arange(rows.num_rows))))
-        self._db.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS SELECT _n, {self._keys}, {self._hash} AS h FROM slab")
+        self._db.execute(f"CREATE OR REPLACE TEMP TABLE arrived AS SELECT _n, {self._columns} FROM slab")
         self._db.execute("CREATE OR REPLACE TEMP TABLE refused (_n BIGINT, reason VARCHAR)")
+        self._suspect()
         self._refuse(f"SELECT * FROM ({self._standing(self._rules[0])})")
         tangled = self._untangle()
         for rule in self._rules[1:]:
             self._refuse(f"SELECT * FROM ({self._standing(rule)}) WHERE _n NOT IN (SELECT _n FROM tangled)")
         self._refuse("SELECT _n, reason FROM verdicts WHERE reason IS NOT NULL", verdicts=tangled)
-        self._db.execute("INSERT INTO seen SELECT * EXCLUDE (_n) FROM fresh")
+        self._db.execute("INSERT INTO seen SELECT * EXCLUDE (_n) FROM arrived ANTI JOIN refused USING (_n)")
         return self._verdicts(rows.num_rows)
 
     def close(self) -> None:
         """Let go of memory and spill."""
         self._db.close()
 
+    def _suspect(self) -> None:
+        """Set apart what needs a comparison: as ``fresh`` the rows whose hash for a rule stands elsewhere, and as
+        ``near`` the rows seen that share one. All other rows are new, and these tables nearly empty.
+        """
+        hashes = [f"h{n}" for n, _ in enumerate(self._rules)]
+        near = " OR ".join(f"{h} IN (SELECT {h} FROM arrived)" for h in hashes)
+        self._db.execute(f"CREATE OR REPLACE TEMP TABLE near AS FROM seen WHERE {near}")
+        shared = " OR ".join(
+            f"{h} IN (SELECT {h} FROM near UNION ALL SELECT {h} FROM arrived GROUP BY {h} HAVING count(*) > 1)"
+            for h in hashes
+        )
+        self._db.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS FROM arrived WHERE {shared}")
+
     def _standing(self, rule: tuple[str, ...], among: str = "fresh") -> str:
-        """SQL: rows of ``fresh`` whose rule columns stand in ``seen``, and the reason that gives."""
+        """SQL: rows of ``fresh`` whose rule columns stand in ``near``, and the reason that gives."""
         same = " AND ".join(f's."{column}" = f."{column}"' for column in rule)
         reason = f"IF(bool_or(s.h = f.h), '{DUPLICATE}', '{conflict_reason(rule)}')"
         rows = f"(FROM fresh SEMI JOIN {among} USING (_n)) f" if among != "fresh" else "fresh f"
-        return f"SELECT f._n, {reason} AS reason FROM {rows} JOIN seen s ON {same} GROUP BY f._n"
+        return f"SELECT f._n, {reason} AS reason FROM {rows} JOIN near s ON {same} GROUP BY f._n"
 
     def _refuse(self, verdicts_sql: str, **tables: pa.Table) -> None:
         """Move rows of ``fresh`` to ``refused``."""
@@ -113,7 +129,7 @@ class Uniqueness:
         self._loaded.update(wanted)
         for batch in self._existing(wanted):
             self._db.register("slab", pa.Table.from_batches([batch]).select(self.contract.arrow_schema.names))
-            self._db.execute(f"INSERT INTO seen SELECT {self._keys}, {self._hash} FROM slab")
+            self._db.execute(f"INSERT INTO seen SELECT {self._columns} FROM slab")
 
 
 def _one_by_one(
