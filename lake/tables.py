@@ -147,15 +147,14 @@ class Tables:
             UnknownName: the snapshot has expired, or the table's history does not lead back to it.
         """
         table = self._load(contract)
-        snapshot = table and table.current_snapshot()
-        added = 0
-        while table and snapshot and (since is None or snapshot.snapshot_id != since.snapshot_id):
+        known = {one.snapshot_id: one for one in table.snapshots()} if table else {}
+        at = table.metadata.current_snapshot_id if table else None
+        stop, added = since and since.snapshot_id, 0
+        while at is not None and at != stop and (snapshot := known.get(at)):
             added += _added(snapshot)
-            parent = snapshot.parent_snapshot_id
-            snapshot = table.snapshot_by_id(parent) if parent is not None else None
-        if since is not None and snapshot is None:
-            kept = (f"{contract.table}@{one.snapshot_id}" for one in (table.snapshots() if table else ()))
-            raise UnknownName("snapshot", str(since), kept)
+            at = snapshot.parent_snapshot_id
+        if at != stop and since is not None:
+            raise UnknownName("snapshot", str(since), (f"{contract.table}@{one}" for one in known))
         return added
 
     def tag(self, version: TableVersion, name: str, *, move: bool = False) -> None:
