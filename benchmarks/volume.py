@@ -1,4 +1,4 @@
-"""The volume trigger's count of new rows, on a table of 1,000,000,000 rows and hourly commits of 90 days, beside a scan's count.
+"""The volume trigger's count of new rows, on a table of a billion rows and 90 days of hourly commits, beside a scan's.
 
 The table is real but for its length: three commits, whose metadata is then grown by snapshots that say they brought
 rows. The trigger reads nothing else. Its peer counts the rows after the training's cut by a scan with pyiceberg, which
