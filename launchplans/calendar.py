@@ -33,6 +33,8 @@ OWNER, COMPONENT, CADENCE = "owner", "component", "cadence"
 """Labels of every plan, and of the pods that it starts."""
 ZONE, WORDS = "fuelline/time-zone", "fuelline/schedule"
 """Annotations: what the cron expression means, where the console has no room for it."""
+PREFIX = "CRON_TZ="
+"""What the scheduler's parser takes for the zone of the expression after it."""
 NO_HAPPY_END = (
     WorkflowExecutionPhase.FAILED,
     WorkflowExecutionPhase.TIMED_OUT,
@@ -157,7 +159,7 @@ def _each(unit: str, count: int, whole: int, cron: str, at: str) -> Cadence:
 
 def _schedule(cron: str, time_zone: str, kickoff: str | None) -> Schedule:
     """The message for the scheduler; flytekit's own class would refuse the prefix."""
-    expression = f"CRON_TZ={ZoneInfo(time_zone).key} {cron}"
+    expression = f"{PREFIX}{ZoneInfo(time_zone).key} {cron}"
     return Schedule(kickoff, cron_schedule=Schedule.CronSchedule(expression, None))
 
 

@@ -19,8 +19,9 @@ def quality_check(
     gate: QualityGate = QualityGate(),
     rule: WatchRule = WatchRule(),
 ) -> list[Finding]:
-    """Judge what landed since the last check against its contract: score, completeness, freshness. A source that stands
-    still, or is too poor to train on, fails the run.
+    """Judge what landed since the last check against its contract: score, completeness, freshness.
+
+    A broken promise is a warning. A source that stands still, or is too poor to train on, fails the run.
 
     Args:
         kickoff: the scheduled time.

@@ -12,8 +12,10 @@ from tasks.reporting import report_weeks
 def weekly_report(
     kickoff: datetime, every_minutes: int = 7 * 1440, schedule: str = "report_weekly"
 ) -> list[WeeklyReport]:
-    """Write one page about the week that ended, `reports/weekly/<ISO week>.html` in the object store: what the agents
-    did beside the week before, how good the data were, what happened to each model.
+    """Write one page about the week that ended, for people.
+
+    What the agents did beside the week before, how good the data were, what happened to each model. It stands in the
+    object store as `reports/weekly/<ISO week>.html`, and is written once.
 
     Args:
         kickoff: the scheduled time.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfoNotFoundError
 
@@ -10,6 +11,7 @@ from flytekit import task, workflow
 from flytekit.core.launch_plan import LaunchPlan
 
 from launchplans.calendar import cadence, on_demand, scheduled
+from launchplans.overview import page, plans
 from settings import settings
 from tests.flyte.conftest import serialized
 
@@ -116,3 +118,16 @@ def test_a_cron_expression_without_one_interval_is_refused(cron: str) -> None:
 def test_a_time_zone_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ZoneInfoNotFoundError):
         scheduled("nowhere", _look, "15 * * * *", owner="platform", time_zone="America/Homelab")
+
+
+def test_the_page_of_launch_plans_is_up_to_date() -> None:
+    committed = Path(__file__).parents[2] / "docs" / "launchplans.md"
+    assert committed.read_text() == page(), "run: python -m launchplans.overview > docs/launchplans.md"
+
+
+def test_every_launch_plan_is_on_the_page_with_its_inputs() -> None:
+    told = page()
+    for plan in plans():
+        section = told.partition(f"\n## {plan.name}\n")[2].partition("\n## ")[0]
+        for name in plan.workflow.python_interface.inputs:
+            assert f"| `{name}` |" in section, plan.name
