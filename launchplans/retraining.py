@@ -5,14 +5,18 @@ The sensors look every hour and wait for nothing: each look is one decision in t
 one training.
 """
 
+from typing import Any
+
 from launchplans.calendar import on_demand, scheduled
-from models.spec import forge
-from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, ScheduleRule, VolumeRule
+from models.spec import ModelSpec, forge
+from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, ScheduleRule, VolumeRule
 from workflows.retraining import retraining as retraining_graph
 from workflows.rollout import rollout_step as rollout_step_graph
 from workflows.triggers import by_hand, on_drift, on_error_rate, on_feedback, on_schedule, on_volume
 
 OWNER = "ml-platform"
+SAME: dict[str, Any] = {"spec": ModelSpec(), "profile": forge(), "patience": Patience()}
+"""What every sensor fixes beside its rule."""
 
 retraining = on_demand(
     "retraining", retraining_graph, owner=OWNER, default_inputs={"profile": forge()}, one_at_a_time=True
@@ -24,7 +28,7 @@ retrain_on_schedule = scheduled(
     on_schedule,
     "5 * * * *",
     owner=OWNER,
-    fixed_inputs={"rule": ScheduleRule(days=7.0), "profile": forge()},
+    fixed_inputs={"rule": ScheduleRule(days=7.0), **SAME},
 )
 """Seven days after the data cut of the last training."""
 
@@ -33,7 +37,7 @@ retrain_on_volume = scheduled(
     on_volume,
     "10 * * * *",
     owner=OWNER,
-    fixed_inputs={"rule": VolumeRule(new_interactions=10_000), "profile": forge()},
+    fixed_inputs={"rule": VolumeRule(new_interactions=10_000), **SAME},
 )
 """More than 10,000 new interactions."""
 
@@ -42,7 +46,7 @@ retrain_on_error_rate = scheduled(
     on_error_rate,
     "15 * * * *",
     owner=OWNER,
-    fixed_inputs={"rule": ErrorRateRule(rise=0.10), "profile": forge()},
+    fixed_inputs={"rule": ErrorRateRule(rise=0.10), **SAME},
 )
 """The error rate up by more than ten percent against the last training, and not by chance."""
 
@@ -51,7 +55,7 @@ retrain_on_drift = scheduled(
     on_drift,
     "25 * * * *",
     owner=OWNER,
-    fixed_inputs={"rule": DriftRule(sigma=2.0), "profile": forge()},
+    fixed_inputs={"rule": DriftRule(sigma=2.0), **SAME},
 )
 """A feature moved by more than two sigma, a quarter past the hour when the agents' features are there."""
 
@@ -60,7 +64,7 @@ retrain_on_feedback = scheduled(
     on_feedback,
     "35 * * * *",
     owner=OWNER,
-    fixed_inputs={"rule": FeedbackRule(floor=3.5), "profile": forge()},
+    fixed_inputs={"rule": FeedbackRule(floor=3.5), **SAME},
 )
 """The weekly mean rating under 3.5 of 5, and worse than at the last training."""
 
