@@ -45,13 +45,14 @@ def measure(options: Options) -> list[Line]:
 
 def ours(scratch: str, snapshots: int) -> Figures:
     """The trigger's way, the table loaded anew each time as each look does."""
+    from lake.care import added_rows
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
     from lake.versions import TableVersion
 
     tables, pinned = _grown(Path(scratch), snapshots)
     since = TableVersion(table=AGENT_INTERACTIONS.table, snapshot_id=pinned, rows=0)
-    assert tables.added_rows(AGENT_INTERACTIONS, since) == (snapshots // 2) * (ROWS // snapshots)
-    return {"count_s": _median(lambda: tables.added_rows(AGENT_INTERACTIONS, since))}
+    assert added_rows(tables, AGENT_INTERACTIONS, since) == (snapshots // 2) * (ROWS // snapshots)
+    return {"count_s": _median(lambda: added_rows(tables, AGENT_INTERACTIONS, since))}
 
 
 def counted(scratch: str, snapshots: int) -> Figures:

@@ -138,25 +138,6 @@ class Tables:
         table = self._load(contract)
         return list(table.snapshots()) if table else []
 
-    def added_rows(self, contract: Contract, since: TableVersion | None) -> int:
-        """Rows that appends brought since a version, ever where it is None; from the snapshots' summaries alone.
-
-        What maintenance writes (compaction, erasure) counts for nothing, in either direction.
-
-        Raises:
-            UnknownName: the snapshot has expired, or the table's history does not lead back to it.
-        """
-        table = self._load(contract)
-        known = {one.snapshot_id: one for one in table.snapshots()} if table else {}
-        at = table.metadata.current_snapshot_id if table else None
-        stop, added = since and since.snapshot_id, 0
-        while at is not None and at != stop and (snapshot := known.get(at)):
-            added += _added(snapshot)
-            at = snapshot.parent_snapshot_id
-        if at != stop and since is not None:
-            raise UnknownName("snapshot", str(since), (f"{contract.table}@{one}" for one in known))
-        return added
-
     def tag(self, version: TableVersion, name: str, *, move: bool = False) -> None:
         """Protect a snapshot from expiry under a name; no change if it has that name already.
 
@@ -249,15 +230,6 @@ class Tables:
 
 def _marker(contract: Contract, key: str) -> str:
     return f"markers/{contract.table}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-
-
-def _added(snapshot: "Snapshot") -> int:
-    from pyiceberg.table.snapshots import Operation
-
-    summary = snapshot.summary
-    if not summary or summary.operation is not Operation.APPEND or MAINTENANCE in summary.additional_properties:
-        return 0
-    return int(summary["added-records"] or 0)
 
 
 def _version(table: str, snapshot: "Snapshot") -> TableVersion:

@@ -20,6 +20,7 @@ from features import asof
 from features.drift import MISSING, Profile, profile
 from features.engine import connect
 from features.views import AGENT_FEATURES, VIEWS, View
+from lake.care import added_rows
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.quarantine import quarantine_of
@@ -98,7 +99,7 @@ class LakeHistory:
     def added_rows(self, since: Training | None) -> int:
         """See ``History``."""
         pinned = since and version_of(since, AGENT_INTERACTIONS.table)
-        return self.lake.tables.added_rows(AGENT_INTERACTIONS, pinned or None)
+        return added_rows(self.lake.tables, AGENT_INTERACTIONS, pinned or None)
 
     def calls(self, start: datetime, end: datetime) -> pa.Table:
         """See ``History``."""

@@ -12,12 +12,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 
 from errors import CommitContended, ContractError, PeerError, UnknownName
-from lake.care import COUNTED_FROM, expire
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.contracts.base import Contract, Field
 from lake.lake import Lake, open_lake
-from lake.tables import MAINTENANCE
-from lake.versions import TableVersion
 from settings import Settings
 from tests.lake.processes import at_once
 from tests.lake.rows import interaction, table
@@ -279,49 +276,3 @@ def test_a_table_that_is_not_there_is_named(lake: Lake, tmp_path: Path) -> None:
     lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
     with pytest.raises(UnknownName, match=r"did you mean 'processed.agent_interactions'"):
         lake.tables.load("processed.agent_interaction")
-
-
-def start_of(lake: Lake) -> TableVersion:
-    """Three appends of 2, 3 and 4 rows; the version after the first."""
-    first = lake.tables.append(CONTRACT, table(interaction(n) for n in range(2)), key="a")
-    lake.tables.append(CONTRACT, table(interaction(n) for n in range(2, 5)), key="b")
-    lake.tables.append(CONTRACT, table(interaction(n) for n in range(5, 9)), key="c")
-    return first
-
-
-def test_new_rows_are_counted_from_the_summaries_since_a_version(lake: Lake) -> None:
-    first = start_of(lake)
-    assert lake.tables.added_rows(CONTRACT, None) == 9
-    assert lake.tables.added_rows(CONTRACT, first) == 7
-    assert lake.tables.added_rows(CONTRACT, lake.tables.current(CONTRACT)) == 0
-    again = lake.tables.append(CONTRACT, table(interaction(n) for n in range(9)), key="the same rows, another key")
-    assert again.rows == 9
-    assert lake.tables.added_rows(CONTRACT, first) == 7
-
-
-def test_maintenance_neither_adds_nor_takes_away_what_is_new(lake: Lake) -> None:
-    first = start_of(lake)
-    iceberg = lake.tables.load(CONTRACT.table)
-    iceberg.delete("interaction_id == 'i000001'", snapshot_properties={MAINTENANCE: "erasure"})
-    everything = iceberg.refresh().scan().to_arrow()
-    iceberg.overwrite(everything, snapshot_properties={MAINTENANCE: "compaction"})
-    assert lake.tables.added_rows(CONTRACT, first) == 7
-    lake.tables.append(CONTRACT, table([interaction(20)]), key="d")
-    assert lake.tables.added_rows(CONTRACT, first) == 8
-
-
-def test_expiry_never_passes_the_oldest_snapshot_that_a_model_counts_from(lake: Lake) -> None:
-    versions = [lake.tables.append(CONTRACT, table([interaction(n)]), key=str(n)) for n in range(6)]
-    lake.tables.tag(versions[2], f"{COUNTED_FROM}agents")
-    lake.tables.tag(versions[4], f"{COUNTED_FROM}bruno")
-    later = datetime.now(UTC) + timedelta(days=1)
-    expected = [version.snapshot_id for version in versions[:2]]
-    assert expire(lake.tables, CONTRACT, later, dry_run=True) == expected
-    assert len(lake.tables.snapshots(CONTRACT)) == 6
-    assert expire(lake.tables, CONTRACT, later) == expected
-    assert lake.tables.added_rows(CONTRACT, versions[2]) == 3
-    lake.tables.tag(versions[4], f"{COUNTED_FROM}agents", move=True)
-    assert len(expire(lake.tables, CONTRACT, later)) == 2
-    assert lake.tables.added_rows(CONTRACT, versions[4]) == 1
-    with pytest.raises(UnknownName, match="no snapshot named"):
-        lake.tables.added_rows(CONTRACT, versions[2])
