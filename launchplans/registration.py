@@ -58,8 +58,11 @@ def main() -> None:
 )
 @click.option("--endpoint", metavar="HOST:PORT", help="FlyteAdmin; overrides the configuration's.")
 @click.option("--insecure", is_flag=True, help="Speak to --endpoint without TLS.")
+@click.option("--inactive", multiple=True, metavar="NAME", help="A scheduled launch plan that is not to run here.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be registered and activated.")
-def register(config: str | None, endpoint: str | None, insecure: bool, dry_run: bool, **options: Any) -> None:
+def register(
+    config: str | None, endpoint: str | None, insecure: bool, inactive: tuple[str, ...], dry_run: bool, **options: Any
+) -> None:
     """Register a version, and let its schedules take over.
 
     What is there with the same content is left alone; a version that is there with other content is refused.
@@ -72,7 +75,7 @@ def register(config: str | None, endpoint: str | None, insecure: bool, dry_run: 
         found = entities(version)
         with speaking(platform):
             server = Server(client=RawSynchronousFlyteClient(platform))
-            plan = server.plan(version, found)
+            plan = server.plan(version, found, inactive)
             if dry_run:
                 _list(plan.missing, [i.name for i in plan.activate], [f"{i.name} of {i.version}" for i in plan.retire])
             else:

@@ -6,7 +6,7 @@ switched last: until every entity is there, the version before goes on.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ class Plan:
     """Identifiers of scheduled launch plans of this version that are not active. Activating one deactivates the other
     version's."""
     retire: Sequence[Any]
-    """Identifiers of active scheduled launch plans, of an earlier version, that this one has no more."""
+    """Identifiers of active scheduled launch plans that are no schedule of this version, or are not wanted here."""
 
     @property
     def nothing(self) -> bool:
@@ -46,11 +46,11 @@ class Server:
 
     client: RawSynchronousFlyteClient
 
-    def plan(self, version: Version, entities: Sequence[Entity]) -> Plan:
-        """Compare the version with what the server has. Writes nothing.
+    def plan(self, version: Version, entities: Sequence[Entity], inactive: Collection[str] = ()) -> Plan:
+        """Compare the version with what the server has; ``inactive`` names schedules not wanted here. Writes nothing.
 
         Raises:
-            UnknownName: there is no such project or domain.
+            UnknownName: there is no such project, domain or schedule.
             UserError: entities are there under this version with other content.
         """
         self._check_place(version)
@@ -58,12 +58,12 @@ class Server:
         _refuse_other_content(version, entities, found)
         missing = [entity for entity in entities if found[entity.kind, entity.name] is None]
         active = {plan.id.name: plan for plan in self._active(version)}
-        scheduled = [entity for entity in entities if entity.scheduled]
+        wanted = _wanted(entities, inactive)
         return Plan(
             missing=missing,
             there=[entity for entity in entities if entity not in missing],
-            activate=[e.id for e in scheduled if e.name not in active or active[e.name].id.version != version.version],
-            retire=[plan.id for plan in _ours(active.values()) if plan.id.name not in {e.name for e in scheduled}],
+            activate=[e.id for e in wanted if e.name not in active or active[e.name].id.version != version.version],
+            retire=[plan.id for plan in _ours(active.values()) if plan.id.name not in {e.name for e in wanted}],
         )
 
     def carry_out(self, plan: Plan, tell: Callable[[str], None]) -> None:
@@ -76,7 +76,7 @@ class Server:
             tell(f"activated    {identifier.name}")
         for identifier in plan.retire:
             self._switch(identifier, launch_plan_pb2.INACTIVE)
-            tell(f"deactivated  {identifier.name} of {identifier.version}: this version has no such schedule")
+            tell(f"deactivated  {identifier.name} of {identifier.version}")
 
     def _check_place(self, version: Version) -> None:
         domains = {project.id: [domain.id for domain in project.domains] for project in self._projects()}
@@ -135,6 +135,14 @@ def _pages(call: Callable[[Any], Any], request: Any) -> Iterator[Any]:
         if not page.token:
             return
         request.token = page.token
+
+
+def _wanted(entities: Sequence[Entity], inactive: Collection[str]) -> list[Entity]:
+    scheduled = {entity.name: entity for entity in entities if entity.scheduled}
+    for name in inactive:
+        if name not in scheduled:
+            raise UnknownName("scheduled launch plan", name, scheduled)
+    return [entity for name, entity in scheduled.items() if name not in inactive]
 
 
 def _ours(active: Any) -> list[Any]:

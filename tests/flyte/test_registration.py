@@ -119,7 +119,7 @@ def test_images_resources_accelerator_and_variables_arrive_as_intended(
     assert not MessageToDict(tasks["pin_inputs"]).get("extendedResources", {}).get("gpuAccelerator")
     for task in tasks.values():
         assert [(one.key, one.value) for one in task.container.env] == [tuple(STORE.split("=", 1))]
-        assert task.container.args[0] == "pyflyte-execute"  # the code is in the image: nothing is fetched at start
+        assert "fast" not in task.container.args[0]  # the code is in the image: nothing is fetched at start
 
 
 def test_schedules_fixed_inputs_and_the_concurrency_policy_arrive_as_intended(
@@ -239,8 +239,17 @@ def test_a_schedule_that_the_new_version_has_no_more_ends_and_those_of_others_go
         admin.launch_plans["agents", "production", name, "v1"] = gone
         admin.active.add(("agents", "production", name, "v1"))
     done = register("v2")
-    assert "deactivated  retrain_daily of v1: this version has no such schedule" in done.output
+    assert "deactivated  retrain_daily of v1" in done.output
     assert {key[2:] for key in admin.active} == {(name, "v2") for name in SCHEDULED} | {("somebody_elses", "v1")}
+
+
+def test_a_schedule_that_a_place_has_no_use_for_is_left_inactive(admin: Admin, register: Callable[..., Result]) -> None:
+    register("v1", "--inactive", "audit_daily")
+    assert {key[2] for key in admin.active} == SCHEDULED - {"audit_daily"}
+    assert "nothing to do" in register("v1", "--inactive", "audit_daily").output
+    assert "activated    audit_daily" in register("v1").output
+    assert "deactivated  audit_daily of v1" in register("v1", "--inactive", "audit_daily").output
+    assert "did you mean 'audit_daily'" in register("v1", "--inactive", "audit_dayly").output
 
 
 def test_a_dry_run_lists_what_it_would_do_and_writes_nothing(admin: Admin, register: Callable[..., Result]) -> None:
