@@ -1,0 +1,85 @@
+"""What the guide to a cluster says, held to what the code asks for."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from flytekit.configuration import Image
+
+from launchplans.catalogue import launch_plans
+from launchplans.versions import Kind, Version, entities
+from settings import Settings
+from tasks.environments import CREDENTIALS, SECRETS
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "flyte.md").read_text()
+SIZES = {"": 1, "Gi": 2**30}
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[Any]:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+    return [document for block in blocks for document in yaml.safe_load_all(block)]
+
+
+def of(documents: list[Any], kind: str) -> list[Any]:
+    return [document for document in documents if document.get("kind") == kind]
+
+
+def _size(quantity: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)(\w*)", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * SIZES[unit]
+
+
+def test_the_secret_that_it_creates_has_the_keys_that_the_tasks_ask_for() -> None:
+    [created] = re.findall(rf"create secret generic {CREDENTIALS} \\\n(.*?)\n```", GUIDE, re.DOTALL)
+    keys = set(re.findall(r"--from-literal=(\w+)=", created))
+    asked = {secret.key for secret in SECRETS}
+    assert keys == asked - {"FUELLINE_TRACKING"}  # it tells of that one
+
+
+def test_every_setting_that_it_names_is_one() -> None:
+    known = {f"FUELLINE_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"FUELLINE_[A-Z0-9_]+", GUIDE)) <= known
+
+
+def test_flyte_allows_what_the_tasks_ask_for_at_most(documents: list[Any]) -> None:
+    [values] = [document for document in documents if "configuration" in document]
+    allowed = values["configuration"]["inline"]["task_resources"]["limits"]
+    names = {"CPU": "cpu", "MEMORY": "memory", "GPU": "gpu", "EPHEMERAL_STORAGE": "ephemeralStorage"}
+    images = {f"{name}_image": Image(name, f"registry.example/{name}", "v1") for name in ("cpu", "gpu")}
+    for entity in entities(Version(project="agents", domain="production", version="v1", **images)):
+        if entity.kind is Kind.TASK:
+            container = entity.message.template.container
+            for limit in container.resources.limits:
+                name = names[type(limit).DESCRIPTOR.fields_by_name["name"].enum_type.values_by_number[limit.name].name]
+                assert _size(limit.value) <= _size(allowed[name]), (entity.name, name)
+
+
+def test_the_pod_template_is_the_one_that_flyte_is_told_of_and_merges_into_every_container(
+    documents: list[Any],
+) -> None:
+    [values] = [document for document in documents if "configuration" in document]
+    [template] = of(documents, "PodTemplate")
+    plugin = values["configuration"]["inline"]["plugins"]["k8s"]
+    assert plugin["default-pod-template-name"] == template["metadata"]["name"]
+    spec = template["template"]["spec"]
+    assert [container["name"] for container in spec["containers"]] == ["default"]
+    mounted = {mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in spec["volumes"]}
+
+
+def test_each_store_has_the_service_that_the_addresses_name(documents: list[Any]) -> None:
+    services = {
+        service["metadata"]["name"]: service["spec"]["ports"][0]["port"] for service in of(documents, "Service")
+    }
+    named = set(re.findall(r"(?:http://|@)(\w+)\.flyte\.svc\.cluster\.local:(\d+)", GUIDE))
+    assert {(name, str(port)) for name, port in services.items()} == named
+    assert {one["spec"]["serviceName"] for one in of(documents, "StatefulSet")} == set(services)
+
+
+def test_every_launch_plan_that_it_names_is_there() -> None:
+    named = set(re.findall(r"`((?:ingest|compute|retrain|retraining)_?\w*)`", GUIDE))
+    assert named <= set(launch_plans())
+    assert {"retraining", "retrain_on_schedule"} <= named
