@@ -32,7 +32,7 @@ def lake() -> Lake:
     if on_cluster() and not settings().store:
         raise SettingsError(
             "FUELLINE_STORE is not set, so every pod would have a lake of its own. Register with "
-            "--env FUELLINE_STORE=s3://bucket/prefix, and FUELLINE_CATALOG beside it"
+            "SETTINGS=FUELLINE_STORE=s3://bucket/prefix; FUELLINE_CATALOG comes from the secret"
         )
     return open_lake()
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -90,10 +91,11 @@ def test_one_that_was_killed_is_found_aborted_and_not_begun_again() -> None:
 
 def test_a_start_that_was_lost_before_it_began_is_made_good() -> None:
     assert phase("lost") is Phase.UNKNOWN
-    start("audit_daily", {}, name="lost")
+    due = {"kickoff": datetime(2026, 11, 1, 4, 30, tzinfo=UTC)}
+    start("audit_daily", due, name="lost")
     os.killpg(detached._children[-1].pid, signal.SIGKILL)  # it has not even imported Flyte yet
     assert _wait("lost") is Phase.UNKNOWN
-    assert not start("audit_daily", {}, name="lost").already
+    assert not start("audit_daily", due, name="lost").already
     assert _wait("lost") is Phase.SUCCEEDED, _log("lost")
 
 
