@@ -91,7 +91,7 @@ class TuningPlan:
     """A trial goes on if its best loss so far is among so many percent of the complete trials' at this rung."""
     validation_share: float = 0.15
     """Share of the train split, its last part in time, that trials are judged on and never trained on."""
-    validation_rows: int = 0
+    validation_rows: int = 400
     """Validation rows judged, spread evenly over their time; 0: all."""
     confidence: float = 0.95
     """Level that all trials' intervals against the profile's own loss have together."""

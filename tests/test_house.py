@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("lake", "features", "models", "serving", "tasks", "workflows", "launchplans")
 FLYTE_SIDE = ("tasks", "workflows", "launchplans")
-HEAVY = ("torch", "feast", "mlflow", "transformers", "peft")
+HEAVY = ("torch", "feast", "mlflow", "optuna", "transformers", "peft")
 IMPORT_TIMEOUT_S = 120
 
 

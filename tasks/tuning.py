@@ -1,0 +1,129 @@
+"""A search over hyperparameters: pin the training set, propose trials, run them side by side, see which wins."""
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from models.spec import ModelSpec, TrainingProfile
+from models.tuning import SearchSpace, Study, Trial, Tuned, TuningPlan
+from models.types import Cause, TrainingSet
+from tasks.environments import cpu, single_gpu
+from tasks.runtime import lake, publish
+
+
+class Examples(NamedTuple):
+    """The training set of a whole search, and the model with its base named."""
+
+    training_set: TrainingSet
+    spec: ModelSpec
+
+
+class Best(NamedTuple):
+    """The profile to retrain with, and why this one."""
+
+    profile: TrainingProfile
+    cause: Cause
+
+
+@cpu(enable_deck=False)
+def pin_examples(spec: ModelSpec) -> Examples:
+    """Make a training set of what is in the lake now; every trial sees this one, whatever lands meanwhile."""
+    from models.pinning import pin_base, pin_training_set
+
+    here = lake()
+    based = pin_base(here, spec)
+    return Examples(pin_training_set(here, based), based)
+
+
+@cpu(enable_deck=False)
+def open_study(
+    training_set: TrainingSet, spec: ModelSpec, profile: TrainingProfile, space: SearchSpace, plan: TuningPlan
+) -> Study:
+    """Name the search of these inputs; one that was begun before goes on."""
+    from models.study import open_study as opened
+    from models.tracking import mirror_study
+
+    here = lake()
+    study = opened(here, training_set, spec, profile, space, plan)
+    mirror_study(here.settings, study)
+    return study
+
+
+@cpu(enable_deck=False)
+def propose_trials(study: Study, batch: int, ended: list[Trial]) -> list[Trial]:
+    """Propose a batch. ``ended`` are the trials of the batch before: they are why it can be proposed now."""
+    from models.proposals import propose
+
+    return propose(lake(), study, batch)
+
+
+@single_gpu(enable_deck=False, timeout=timedelta(hours=24))
+def try_parameters(trial: Trial, study: Study) -> Trial:
+    """Train a trial, or go on with it, until it is complete or not worth going on with."""
+    from models.tracking import mirror_trial
+    from models.trials import run_trial
+
+    here = lake()
+    ended = run_trial(here, study, trial)
+    mirror_trial(here.settings, study, ended)
+    return ended
+
+
+@cpu
+def choose_best(study: Study, ended: list[Trial], by: str) -> Best:
+    """Compare every complete trial with the profile itself; the best of those shown better wins, or else the profile.
+
+    ``ended`` are the trials of the last batch: they are why it can be decided now.
+    """
+    from models.tracking import mirror_tuned
+    from models.winner import close_study
+
+    here = lake()
+    tuned = close_study(here, study)
+    mirror_tuned(here.settings, tuned)
+    _show(tuned)
+    return Best(tuned.profile, Cause(reason=tuned.reason, by=by))
+
+
+def _show(tuned: Tuned) -> None:
+    from lake.charts import facts, forest, note, table
+    from lake.trial_charts import Course, courses, parameters
+
+    base = tuned.study.profile
+    roles = {trial.number: trial.state.value for trial in tuned.trials} | {0: "start"} | {tuned.winner.number: "winner"}
+    drawn = [
+        Course(
+            name=trial.name,
+            role=roles[trial.number],
+            steps=[rung.step for rung in trial.rungs],
+            losses=[rung.loss for rung in trial.rungs],
+            values={
+                "learning rate": trial.parameters.learning_rate,
+                "LoRA rank": trial.parameters.lora_rank,
+                "length": trial.parameters.length,
+            },
+        )
+        for trial in tuned.trials
+    ]
+    rows = [
+        {"trial": trial.number, **one.values, "steps": trial.steps, "loss": one.losses[-1] if one.losses else None}
+        | {"became": one.role}
+        for trial, one in zip(tuned.trials, drawn, strict=True)
+    ]
+    ended = [trial.state.value for trial in tuned.trials]
+    publish(
+        45,
+        "Tuning",
+        facts(
+            {
+                "trials": len(tuned.trials),
+                **{state: ended.count(state) for state in ("complete", "pruned", "diverged")},
+                f"loss of {base.name}": tuned.start.loss,
+                f"loss of {tuned.winner.name}": tuned.winner.loss,
+            }
+        ),
+        note(f"{tuned.reason[:1].upper()}{tuned.reason[1:]}."),
+        courses(drawn),
+        parameters(drawn, logs=("learning rate",)),
+        forest(tuned.differences, title=f"Validation loss, trial minus profile {base.name}"),
+        table(rows),
+    )
