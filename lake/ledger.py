@@ -64,6 +64,37 @@ class Entry:
 
 
 @dataclass
+class _Chain:
+    """The entries of a chain in order, and by what they are looked up: a long chain costs no more than a short one."""
+
+    name: str
+    entries: list[Entry] = field(default_factory=list)
+    by_key: dict[str, Entry] = field(default_factory=dict)
+    by_kind: dict[str, list[Entry]] = field(default_factory=dict)
+    lines: list[bytes] = field(default_factory=list)
+    """Each entry's canonical form."""
+    latest_fence: int = 0
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def head(self) -> str:
+        """Digest of the last entry."""
+        return hashlib.sha256(self.lines[-1]).hexdigest() if self.lines else GENESIS
+
+    def follow(self, entry: Entry) -> None:
+        """Put an entry at the end. Raises ``LedgerBroken`` if it does not belong there."""
+        if entry.seq != len(self) or entry.previous != self.head:
+            raise LedgerBroken(f"{entry.chain}: entry {entry.seq} does not follow entry {len(self) - 1} as it stands")
+        self.entries.append(entry)
+        self.by_key.setdefault(entry.key, entry)
+        self.by_kind.setdefault(entry.kind, []).append(entry)
+        self.lines.append(entry.encode())
+        self.latest_fence = max(self.latest_fence, entry.fence or 0)
+
+
+@dataclass
 class Ledger:
     """All chains of one store. Not to be shared between threads; cheap to make."""
 
@@ -71,7 +102,7 @@ class Ledger:
     clock: Callable[[], datetime] = utc_now
     fences: Mapping[str, int] = field(default_factory=dict)
     """Numbers of the leases that the writer holds, by chain."""
-    _read: dict[str, list[Entry]] = field(default_factory=dict)
+    _read: dict[str, _Chain] = field(default_factory=dict)
 
     def append(self, chain: str, kind: str, key: str, payload: Mapping[str, Any]) -> Entry:
         """Append an entry, or return the one that carries this key already (and write nothing).
@@ -86,20 +117,20 @@ class Ledger:
         """
         nonce, fence = secrets.token_hex(16), self.fences.get(chain)
         while True:
-            entries = self._catch_up(chain)
-            if known := _with_key(entries, key):
-                return known
-            if fence is not None and (latest := _latest_fence(entries)) > fence:
+            known = self._catch_up(chain)
+            if found := known.by_key.get(key):
+                return found
+            if fence is not None and known.latest_fence > fence:
                 raise LeaseLost(
-                    f"{chain}: {kind} was to be written under lease {fence}, but {latest} has written since"
+                    f"{chain}: {kind} was to be written under lease {fence}, but {known.latest_fence} has written since"
                 )
             entry = _plain(
                 Entry(
                     chain=chain,
-                    seq=len(entries),
-                    previous=entries[-1].digest if entries else GENESIS,
+                    seq=len(known),
+                    previous=known.head,
                     nonce=nonce,
-                    time=max([self.clock(), *(entry.time for entry in entries[-1:])]),
+                    time=max([self.clock(), *(entry.time for entry in known.entries[-1:])]),
                     kind=kind,
                     key=key,
                     payload=dict(payload),
@@ -107,21 +138,19 @@ class Ledger:
                 )
             )
             if self._put(entry):
-                _follow(entries, entry)
-                self._checkpoint(entries)
+                known.follow(entry)
+                self._checkpoint(known)
                 return entry
 
     def find(self, chain: str, key: str) -> Entry | None:
         """The entry with this key, if there is one."""
-        return _with_key(self._catch_up(chain), key)
+        return self._catch_up(chain).by_key.get(key)
 
     def entries(self, chain: str, *, until: datetime | None = None, kind: str | None = None) -> list[Entry]:
         """Entries in order: those at or before ``until``, of one ``kind`` if given."""
-        return [
-            entry
-            for entry in self._catch_up(chain)
-            if (until is None or entry.time <= until) and (kind is None or entry.kind == kind)
-        ]
+        known = self._catch_up(chain)
+        found = known.entries if kind is None else known.by_kind.get(kind, [])
+        return [entry for entry in found if until is None or entry.time <= until]
 
     def chains(self, prefix: str = "") -> list[str]:
         """Names of all chains that start with ``prefix``."""
@@ -137,33 +166,32 @@ class Ledger:
         Raises:
             LedgerBroken: an entry is missing, altered or out of order, or a checkpoint says otherwise.
         """
-        checkpoints = {key: kept for key in self._checkpoints(chain) if (kept := self._from_checkpoint(key))}
-        entries: list[Entry] = []
+        checkpoints = {key: kept for key in self._checkpoints(chain) if (kept := self._from_checkpoint(chain, key))}
+        walked = _Chain(chain)
         names = [key for key in self.store.list(f"ledger/{chain}/e") if key.rpartition("/")[0] == f"ledger/{chain}"]
         for key in names:
-            if key != _key(chain, len(entries)):
-                raise LedgerBroken(f"{chain}: entry {len(entries)} is missing, the next one there is {key}")
-            _follow(entries, self._entry(key))
+            if key != _key(chain, len(walked)):
+                raise LedgerBroken(f"{chain}: entry {len(walked)} is missing, the next one there is {key}")
+            walked.follow(self._entry(key))
         for key, kept in checkpoints.items():
-            if kept != entries[: len(kept)]:
+            if kept.entries != walked.entries[: len(kept)]:
                 raise LedgerBroken(f"{chain}: {key} differs from the entries it stands for")
-        return len(entries)
+        return len(walked)
 
-    def _catch_up(self, chain: str) -> list[Entry]:
+    def _catch_up(self, chain: str) -> _Chain:
         """All entries known so far, after reading those that were appended since the last look."""
-        entries = self._read.setdefault(chain, [])
-        if not entries:
+        known = self._read.setdefault(chain, _Chain(chain))
+        if not known:
             for key in self._checkpoints(chain)[::-1]:
-                if kept := self._from_checkpoint(key):
-                    entries.extend(kept)
+                if kept := self._from_checkpoint(chain, key):
+                    known = self._read[chain] = kept
                     break
         while True:
-            key = _key(chain, len(entries))
             try:
-                entry = self._entry(key)
+                entry = self._entry(_key(chain, len(known)))
             except ObjectMissing:
-                return entries
-            _follow(entries, entry)
+                return known
+            known.follow(entry)
 
     def _put(self, entry: Entry) -> bool:
         """Create the entry's object; False if another writer has its number."""
@@ -180,34 +208,26 @@ class Ledger:
             raise LedgerBroken(f"{key} holds entry {entry.seq} of {entry.chain}")
         return entry
 
-    def _checkpoint(self, entries: list[Entry]) -> None:
+    def _checkpoint(self, known: _Chain) -> None:
         """Keep all entries up to here in one object. Two writers of one number write the same bytes."""
-        if len(entries) % CHECKPOINT_EVERY == 0:
-            lines = b"\n".join(entry.encode() for entry in entries)
-            self.store.write(f"ledger/{entries[0].chain}/checkpoints/{len(entries):012d}.jsonl", lines)
-            for key in self._checkpoints(entries[0].chain)[:-2]:
+        if len(known) % CHECKPOINT_EVERY == 0:
+            self.store.write(f"ledger/{known.name}/checkpoints/{len(known):012d}.jsonl", b"\n".join(known.lines))
+            for key in self._checkpoints(known.name)[:-2]:
                 self.store.delete(key)
 
     def _checkpoints(self, chain: str) -> list[str]:
         return list(self.store.list(f"ledger/{chain}/checkpoints/"))
 
-    def _from_checkpoint(self, key: str) -> list[Entry]:
+    def _from_checkpoint(self, chain: str, key: str) -> _Chain:
         """The entries it holds, in their order; none if a newer one has replaced it since it was listed."""
-        entries: list[Entry] = []
+        kept = _Chain(chain)
         try:
             lines = self.store.read(key).split(b"\n")
         except ObjectMissing:
-            return entries
+            return kept
         for line in lines:
-            _follow(entries, _decode(key, line))
-        return entries
-
-
-def _follow(entries: list[Entry], entry: Entry) -> None:
-    """Put an entry at the end of its chain. Raises ``LedgerBroken`` if it does not belong there."""
-    if entry.seq != len(entries) or entry.previous != (entries[-1].digest if entries else GENESIS):
-        raise LedgerBroken(f"{entry.chain}: entry {entry.seq} does not follow entry {len(entries) - 1} as it stands")
-    entries.append(entry)
+            kept.follow(_decode(key, line))
+        return kept
 
 
 def _key(chain: str, seq: int) -> str:
@@ -224,11 +244,3 @@ def _decode(key: str, data: bytes) -> Entry:
         return Entry.decode(data)
     except (ValueError, TypeError, KeyError) as error:
         raise LedgerBroken(f"{key} is not a ledger entry: {type(error).__name__}") from error
-
-
-def _with_key(entries: list[Entry], key: str) -> Entry | None:
-    return next((entry for entry in entries if entry.key == key), None)
-
-
-def _latest_fence(entries: list[Entry]) -> int:
-    return max((entry.fence for entry in entries if entry.fence is not None), default=0)

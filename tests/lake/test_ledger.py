@@ -164,7 +164,6 @@ def test_a_truncated_end_is_noticed_by_the_checkpoint(store: FolderStore) -> Non
 
 
 def test_a_year_of_hourly_entries_folds_in_a_few_reads(store: FolderStore) -> None:
-    year = hourly(store)
     template = Entry(
         chain=CHAIN, seq=0, previous="", nonce="n", time=START, kind="stepped", key="", payload={"share": 0.5}
     )
@@ -178,7 +177,8 @@ def test_a_year_of_hourly_entries_folds_in_a_few_reads(store: FolderStore) -> No
         path = store.root / f"ledger/{CHAIN}/e{entry.seq:012d}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(entry.encode())
-    year._checkpoint(entries[:8_704])
+    lines = b"\n".join(entry.encode() for entry in entries[:8_704])
+    store.write(f"ledger/{CHAIN}/checkpoints/{8_704:012d}.jsonl", lines)
     counted = Counted(store)
     ledger = Ledger(counted)
     known = ledger.entries(CHAIN, until=START + timedelta(hours=8_000))
