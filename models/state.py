@@ -102,12 +102,22 @@ def chain(model: str) -> str:
 
 def read_state(ledger: Ledger, model: str, at: datetime | None = None) -> ModelState:
     """The model's state as of ``at`` (inclusive; default: now)."""
-    return fold(model, ledger.entries(chain(model), until=at))
+    entries = ledger.entries(chain(model), until=at)
+    known = _FOLDED.get(model)
+    goes_on = known and known[0].seq < len(entries) and entries[known[0].seq] == known[0]
+    state = fold(model, entries[known[0].seq + 1 :], known[1]) if known and goes_on else fold(model, entries)
+    if entries and at is None:
+        _FOLDED[model] = entries[-1], state
+    return state
 
 
-def fold(model: str, entries: Iterable[Entry]) -> ModelState:
-    """The state that these entries, in order, lead to."""
-    state = ModelState(model=model)
+_FOLDED: dict[str, tuple[Entry, ModelState]] = {}
+"""The last entry that was folded, and the state: an entry holds the digest of the one before, so it stands for all."""
+
+
+def fold(model: str, entries: Iterable[Entry], state: ModelState | None = None) -> ModelState:
+    """The state that these entries, in order, lead to, from ``state`` or the beginning."""
+    state = state or ModelState(model=model)
     for entry in entries:
         state = replace(_step(state, entry), last_entry=entry.time)
     return state
