@@ -2,8 +2,10 @@
 reference, with the chance of such a shift where nothing moved.
 
 Values of one user, or of one agent's hour, are not independent, so the standard error of a mean is taken over clusters
-(Liang and Zeger 1986, Biometrika 73(1)) and a categorical feature counts its clusters, not its rows. The reference is a
-small profile that is kept, so that a look reads the recent rows only.
+(Liang and Zeger 1986, Biometrika 73(1)) and a categorical feature counts its clusters, not its rows. Of clusters that
+differ in size the effective number counts, (sum n)^2 / sum n^2 (Kish 1965, Survey Sampling, section 8.2; as degrees of
+freedom: Carter, Schnepel and Steigerwald 2017, Rev. Econ. Stat. 99(4)): a user with half of the rows is half of the
+evidence. The reference is a small profile that is kept, so that a look reads the recent rows only.
 """
 
 import math
@@ -19,6 +21,8 @@ POINTS = 200
 SMOOTHING = 0.5
 """Rows added to each share, so that a new category and an empty bin have a logarithm."""
 MISSING = "(missing)"
+RESTLESS = 0.01
+"""Chance under which one of the reference's own days counts as moved."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,9 +31,15 @@ class Profile:
 
     name: str
     rows: int
-    clusters: int
+    clusters: float
+    """Effective number, of the rows with a value."""
     missing: int
     """Rows without a value."""
+    days: int = 0
+    """On which there were rows; 0 where that is not known."""
+    unrest: dict[str, float] = field(default_factory=dict)
+    """By kind of shift the largest one that a day of the reference's own shows against all of it: weekends, holidays.
+    Only more than that is news."""
     mean: float = 0.0
     sd: float = 0.0
     """0: constant, or not numeric."""
@@ -55,8 +65,10 @@ class Shift:
     psi: float
     ks: float = 0.0
     """Largest distance between the two distribution functions (0..1); numeric features only."""
+    unrest: float = 0.0
+    """As in the profile, for this kind."""
     rows: int
-    clusters: int
+    clusters: float
     was: float = 0.0
     """Mean in the reference; share of the moved category or of missing values."""
     now: float = 0.0
@@ -64,19 +76,32 @@ class Shift:
     """The category whose share changed most."""
 
 
-def profile(name: str, values: np.ndarray, clusters: np.ndarray) -> Profile:
+def profile(name: str, values: np.ndarray, clusters: np.ndarray, days: np.ndarray | None = None) -> Profile:
     """The reference's side of one feature.
 
     Args:
         name: the feature.
         values: float [rows] with NaN where it is missing, or str [rows] with ``MISSING``.
-        clusters: whose values they are, any integer codes [rows].
+        clusters: whose values they are, as codes: integers that are not much more than the rows [rows].
+        days: the day of each, any integers [rows]; without them nothing is known of how days differ.
     """
+    whole = _profile(name, values, clusters)
+    if days is None:
+        return whole
+    moved: dict[str, float] = {}
+    for day in np.unique(days):
+        for shift in shifts(whole, values[days == day], clusters[days == day]):
+            if shift.chance < RESTLESS:
+                moved[shift.kind] = max(abs(shift.size), moved.get(shift.kind, 0.0))
+    return replace(whole, days=len(np.unique(days)), unrest=moved)
+
+
+def _profile(name: str, values: np.ndarray, clusters: np.ndarray) -> Profile:
     present = _present(values)
     known, own = values[present], clusters[present]
-    bare = Profile(name=name, rows=len(values), clusters=len(np.unique(own)), missing=int((~present).sum()))
+    bare = Profile(name=name, rows=len(values), clusters=effective(own), missing=int((~present).sum()))
     if values.dtype.kind != "f":
-        return replace(bare, shares=dict(Counter(known.tolist())))
+        return replace(bare, shares=_counted(known))
     if not len(known):
         return bare
     sd = float(known.std())
@@ -105,31 +130,36 @@ def shifts(reference: Profile, values: np.ndarray, clusters: np.ndarray) -> list
     known, own = values[present], clusters[present]
     found = []
     if len(values) and reference.rows:
-        found.append(_missing_shift(reference, int((~present).sum()), len(values), len(np.unique(clusters))))
-    if not len(known) or reference.rows == reference.missing:
-        return found
-    if reference.sd:
-        return [_mean_shift(reference, known, own), *found]
-    words = known if known.dtype.kind != "f" else np.array([_word(value) for value in known])
-    return [_share_shift(reference, words, own), *found]
+        found.append(_missing_shift(reference, int((~present).sum()), len(values), effective(clusters)))
+    if len(known) and reference.rows > reference.missing:
+        found.insert(0, _mean_shift(reference, known, own) if reference.sd else _share_shift(reference, known, own))
+    return [replace(shift, unrest=reference.unrest.get(shift.kind, 0.0)) for shift in found]
+
+
+def effective(clusters: np.ndarray) -> float:
+    """Effective number of clusters; 0 of no rows."""
+    sizes = _sizes(clusters)
+    return float(len(clusters) ** 2 / (sizes**2).sum()) if len(clusters) else 0.0
 
 
 def _mean_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift:
-    from scipy.stats import t
+    from scipy.special import stdtr
 
-    mean, clusters = float(known.mean()), len(np.unique(own))
+    mean, clusters = float(known.mean()), effective(own)
     error = math.hypot(reference.error, _clustered_error(known, own))
     freedom = min(clusters, reference.clusters) - 1
     chance = 1.0
     if freedom > 0:
-        chance = float(2 * t.sf(abs(mean - reference.mean) / error, freedom)) if error else 0.0
+        chance = float(2 * stdtr(freedom, -abs(mean - reference.mean) / error)) if error else 0.0
+    points = np.array(reference.quantiles)
+    below = np.searchsorted(np.sort(known), points, side="right")
     return Shift(
         name=reference.name,
         kind="mean",
         size=(mean - reference.mean) / reference.sd,
         chance=chance,
-        psi=_psi(_even_bins(reference), _binned(reference, known)),
-        ks=_distance(reference, known),
+        psi=_psi(*_binned(reference, points, below, len(known))),
+        ks=_distance(points, below / len(known)),
         rows=len(known),
         clusters=clusters,
         was=reference.mean,
@@ -137,11 +167,11 @@ def _mean_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift
     )
 
 
-def _share_shift(reference: Profile, words: np.ndarray, own: np.ndarray) -> Shift:
-    now = Counter(words.tolist())
+def _share_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift:
+    now = _counted(known)
     names = sorted({*reference.shares, *now})
     before, after = (np.array([side.get(name, 0) for name in names], float) for side in (reference.shares, now))
-    clusters = len(np.unique(own))
+    clusters = effective(own)
     psi = _psi(before, after)
     changes = after / after.sum() - before / before.sum()
     moved = int(np.argmax(np.abs(changes)))
@@ -151,7 +181,7 @@ def _share_shift(reference: Profile, words: np.ndarray, own: np.ndarray) -> Shif
         size=psi,
         chance=_chi_square(before, after, reference.clusters, clusters),
         psi=psi,
-        rows=len(words),
+        rows=len(known),
         clusters=clusters,
         was=float(before[moved] / before.sum()),
         now=float(after[moved] / after.sum()),
@@ -159,7 +189,7 @@ def _share_shift(reference: Profile, words: np.ndarray, own: np.ndarray) -> Shif
     )
 
 
-def _missing_shift(reference: Profile, missing: int, rows: int, clusters: int) -> Shift:
+def _missing_shift(reference: Profile, missing: int, rows: int, clusters: float) -> Shift:
     before = np.array([reference.missing, reference.rows - reference.missing], float)
     after = np.array([missing, rows - missing], float)
     psi = _psi(before, after)
@@ -182,9 +212,9 @@ def _psi(before: np.ndarray, after: np.ndarray) -> float:
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def _chi_square(before: np.ndarray, after: np.ndarray, clusters_before: int, clusters_after: int) -> float:
+def _chi_square(before: np.ndarray, after: np.ndarray, clusters_before: float, clusters_after: float) -> float:
     """Pearson's test of equal shares, as if each cluster were one row: never too sure, however alike its rows are."""
-    from scipy.stats import chi2
+    from scipy.special import chdtrc
 
     p, q = before / before.sum(), after / after.sum()
     weight = clusters_before + clusters_after
@@ -194,38 +224,49 @@ def _chi_square(before: np.ndarray, after: np.ndarray, clusters_before: int, clu
         return 1.0
     effective = clusters_before * clusters_after / weight
     statistic = effective * float(((p - q)[there] ** 2 / pooled[there]).sum())
-    return float(chi2.sf(statistic, there.sum() - 1))
+    return float(chdtrc(there.sum() - 1, statistic))
 
 
-def _even_bins(reference: Profile) -> np.ndarray:
-    return np.histogram(reference.quantiles, _edges(reference))[0].astype(float) * reference.rows / (POINTS + 1)
+def _binned(reference: Profile, points: np.ndarray, below: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows by bins of the reference's quantiles, before and now; of equal edges one counts."""
+    edges = np.arange(POINTS // BINS, POINTS, POINTS // BINS)
+    edges = edges[np.append(np.diff(points[edges]) > 0, True)]
+    known = reference.rows - reference.missing
+    own = np.searchsorted(points, points[edges], side="right") * known / len(points)
+    return np.diff(own, prepend=0, append=known), np.diff(below[edges].astype(float), prepend=0, append=rows)
 
 
-def _binned(reference: Profile, known: np.ndarray) -> np.ndarray:
-    return np.histogram(known, _edges(reference))[0].astype(float)
-
-
-def _edges(reference: Profile) -> np.ndarray:
-    inner = np.unique(np.array(reference.quantiles)[:: POINTS // BINS][1:-1])
-    return np.concatenate(([-np.inf], inner, [np.inf]))
-
-
-def _distance(reference: Profile, known: np.ndarray) -> float:
+def _distance(points: np.ndarray, after: np.ndarray) -> float:
     """Kolmogorov-Smirnov distance at the reference's quantiles (Smirnov 1948)."""
-    points = np.array(reference.quantiles)
     before = np.searchsorted(points, points, side="right") / len(points)
-    after = np.searchsorted(np.sort(known), points, side="right") / len(known)
     return float(np.abs(before - after).max())
 
 
 def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:
     """Standard error of the mean where the clusters, not the rows, are independent."""
-    _, code = np.unique(clusters, return_inverse=True)
-    count = code.max() + 1
+    code = clusters - clusters.min()
+    count = int((np.bincount(code) > 0).sum())
     if count < 2:
         return math.inf
     residuals = np.bincount(code, weights=values - values.mean())
     return float(np.sqrt((residuals**2).sum() * count / (count - 1)) / len(values))
+
+
+def _sizes(clusters: np.ndarray) -> np.ndarray:
+    if not len(clusters):
+        return np.zeros(0)
+    return np.bincount(clusters - clusters.min()).astype(float)
+
+
+def _counted(known: np.ndarray) -> dict[str, int]:
+    """Rows by value, as words."""
+    if known.dtype.kind == "f":
+        values, counts = np.unique(known, return_counts=True)
+        total: Counter[str] = Counter()
+        for value, count in zip(values, counts, strict=True):
+            total[_word(value)] += int(count)
+        return dict(total)
+    return dict(Counter(known.tolist()))
 
 
 def _present(values: np.ndarray) -> np.ndarray:

@@ -21,6 +21,9 @@ from models.triggers.requests import Answer, Asked, ask
 from models.triggers.rules import TRIGGERS, HandRule, Patience, Rule, Trigger
 from models.types import Cause
 
+MEASURED = (Trigger.ERROR_RATE, Trigger.DRIFT, Trigger.FEEDBACK)
+"""Triggers that compare with what was before."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
@@ -84,7 +87,7 @@ def decide(
     if known := lake.ledger.find(chain, key):
         return _decision(model, trigger, known)
     since = read_state(lake.ledger, model).completed
-    look = Look(end=end, every=every, since=since, onset=_onset(lake, chain, since.cut if since else None))
+    look = Look(end=end, every=every, since=since, onset=_onset(lake, model, since.cut) if since else None)
     finding = find(rule, history, look)
     by = rule.by if isinstance(rule, HandRule) else ""
     fired = finding.found is Found.FIRED
@@ -93,12 +96,15 @@ def decide(
     return _decision(model, trigger, entry)
 
 
-def _onset(lake: Lake, chain: str, cut: datetime | None) -> datetime | None:
-    """Start of the newest cause that fired here and is part of the training with this cut."""
-    if cut is None:
-        return None
-    starts = [entry.payload["window"]["start"] for entry in lake.ledger.entries(chain) if entry.payload["fired"]]
-    return max((start for one in starts if one and (start := datetime.fromisoformat(one)) < cut), default=None)
+def _onset(lake: Lake, model: str, cut: datetime) -> datetime | None:
+    """Where the newest cause began that is part of the training with this cut: seen before that training was complete,
+    and begun before its cut. Whichever trigger saw it: what makes calls fail moves features and displeases users, too,
+    and is one cause.
+    """
+    chains = [decision_chain(model, trigger) for trigger in MEASURED]
+    fired = [e.payload for chain in chains for kind in Answer for e in lake.ledger.entries(chain, kind=kind.value)]
+    seen = [one for one in fired if one["onset"] and datetime.fromisoformat(one["since"]) < cut]
+    return max((onset for one in seen if (onset := datetime.fromisoformat(one["onset"])) < cut), default=None)
 
 
 def _outcome(finding: Finding, asked: Asked | None) -> str:
@@ -116,6 +122,7 @@ def _payload(
         "by": by,
         "rule": to_plain(rule),
         "window": {"start": finding.start.isoformat() if finding.start else None, "end": look.end.isoformat()},
+        "onset": finding.onset.isoformat() if finding.onset else None,
         "since": look.since.cut.isoformat() if look.since else None,
         "versions": history.versions(),
         "evidence": finding.evidence,

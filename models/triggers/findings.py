@@ -1,21 +1,26 @@
 """What a rule makes of the history: fired, quiet, or not enough to tell, with the numbers. Pure but for its reading.
 
-Everything is measured from the last completed training: current windows never reach before its data cut, and references
-end there. A cause that fired is part of the training that it started, so the reference begins where that cause began:
-what was new then is the norm now, and nothing fires twice for it.
+The reference ends at the data cut of the last completed training, or where the window begins if that is earlier: a
+scheduled training in between hides nothing. A cause that fired is part of the training that it started, so from then on
+the reference begins where that cause began (an hour that is looked for: the window has time before it in it): what was
+new then is the norm now, and nothing fires twice for it. Where the cause is over, the reference begins there instead.
+A reference that begins so late grows until it is as long as it should be.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from features.drift import Shift, shifts
+import pyarrow as pa
+
+from features.drift import Profile, Shift, shifts
 from models.state import Training
+from models.triggers.counts import ALL, DAY, HOUR, Counts, total
 from models.triggers.history import History
-from models.triggers.rates import ALL, Compared, compare, sees_doubled, sight
+from models.triggers.rates import Budget, Compared, Reference, Sight, compare, sees_doubled, sight
 from models.triggers.rules import (
     DriftRule,
     ErrorRateRule,
@@ -27,7 +32,7 @@ from models.triggers.rules import (
     looks,
 )
 
-DAY = timedelta(days=1)
+WEEK = timedelta(days=7)
 
 
 class Found(Enum):
@@ -47,6 +52,8 @@ class Finding:
     """One sentence with the numbers."""
     start: datetime | None = None
     """Start of the window that was judged, of the one that fired where one did."""
+    onset: datetime | None = None
+    """Where one fired: the hour in which the cause began."""
     evidence: dict[str, Any]
     """The numbers, as plain JSON."""
 
@@ -63,11 +70,6 @@ class Look:
     """The last completed training."""
     onset: datetime | None = None
     """Start of the newest cause of this rule that a training has taken in: its reference begins no earlier."""
-
-    def reference_start(self, days: int) -> datetime:
-        """Where the reference begins."""
-        assert self.since is not None
-        return max(self.since.cut - timedelta(days=days), self.onset or self.since.cut - timedelta(days=days))
 
 
 def find(rule: Rule, history: History, look: Look) -> Finding:
@@ -113,59 +115,100 @@ def _volume(rule: VolumeRule, history: History, look: Look) -> Finding:
 
 
 def _error_rate(rule: ErrorRateRule, history: History, look: Look, since: Training) -> Finding:
-    every = [timedelta(days=days) for days in rule.windows_days]
-    windows = [window for window in every if look.end - window >= since.cut]
-    if not windows:
-        return _too_young(look, since, every[0])
-    reference = history.calls_before(since, look.reference_start(rule.reference_days))
-    current = history.calls(look.end - windows[-1], look.end)
-    level = rule.false_alarms_a_year / looks(look.every)
-    compared = compare(reference, current, look.end, windows, level)
+    windows = tuple(timedelta(days=days) for days in rule.windows_days)
+    counts = _counts(look, since, rule.reference_days, windows[-1], history.calls_before, history.calls)
+    references = _references(counts, look, since, rule.reference_days, windows)
+    if windows[0] not in references:
+        return _too_young(look, since)
+    budget = Budget(false_alarms=rule.false_alarms_a_year, every=look.every, windows=windows)
+    compared = compare(counts, look.end, references, budget)
     fired = [one for one in compared if one.fires(rule.rise)]
-    longest = [one for one in compared if one.slice == ALL][-1]
-    seen = sight(compared, longest.current.calls / longest.days, every)
+    whole = [one for one in compared if one.slice == ALL]
+    longest = whole[-1]
+    seen = sight(compared, longest.current.calls / longest.days, budget)
     evidence = {"compared": _told(compared), "sight": _finite(asdict(seen)), "test": CONDITIONAL}
     if fired:
-        first = min(fired, key=lambda one: (one.days, one.chance))
+        first = min(fired, key=lambda one: (one.days, one.chance / one.level))
         return Finding(
             found=Found.FIRED,
             reason=f"Error rate {_rise(first)}; chance of that {first.chance:.1g}, level {first.level:.1g}.",
-            start=look.end - timedelta(days=first.days),
+            start=look.end - first.days * DAY,
+            onset=counts.began(first.slice, look.end - first.days * DAY, look.end, first.reference.value),
             evidence=evidence,
         )
-    enough = any(sees_doubled(one) for one in compared if one.slice == ALL)
+    enough = sees_doubled(whole)
     reason = (
         f"Error rate {_rise(longest)}: {'not shown to have risen' if enough else 'too few to tell'}. {_sight(seen)}"
     )
     found = Found.QUIET if enough else Found.NOT_ENOUGH
-    return Finding(found=found, reason=reason, start=look.end - windows[-1], evidence=evidence)
+    return Finding(found=found, reason=reason, start=look.end - longest.days * DAY, evidence=evidence)
 
 
 def _feedback(rule: FeedbackRule, history: History, look: Look, since: Training) -> Finding:
-    start = max(look.end - timedelta(days=rule.window_days), _next_hour(since.cut))
-    if look.end - start < DAY:
-        return _too_young(look, since, DAY)
-    reference = history.ratings_before(since, look.reference_start(rule.reference_days))
-    level = rule.false_alarms_a_year / looks(look.every)
-    compared = compare(reference, history.ratings(start, look.end), look.end, [look.end - start], level)
+    window = timedelta(days=rule.window_days)
+    start = look.end - window
+    counts = _counts(look, since, rule.reference_days, window, history.ratings_before, history.ratings)
+    references = _references(counts, look, since, rule.reference_days, (window,))
+    if not references:
+        return _too_young(look, since)
+    budget = Budget(false_alarms=rule.false_alarms_a_year, every=look.every, windows=(window,))
+    compared = compare(counts, look.end, references, budget, sliced=False)
     one = compared[0]
     if not one.current.calls or not one.reference.calls:
         return _too_little(f"{one.current.calls:,.0f} ratings now and {one.reference.calls:,.0f} before the training.")
     now, before = (5 - 4 * rate.value for rate in (one.current, one.reference))
-    told = f"Mean rating {now:.2f} of 5 in {one.current.calls:,.0f} ratings of {one.days:.1f} days, {before:.2f} before"
+    told = f"Mean rating {now:.2f} of 5 in {one.current.calls:,.0f} ratings of {one.days:g} days, {before:.2f} before"
     evidence = {"mean": now, "mean_before": before, "compared": _told(compared), "test": CONDITIONAL}
     if now >= rule.floor:
         return Finding(found=Found.QUIET, reason=f"{told}: not under {rule.floor}.", start=start, evidence=evidence)
     worse = one.chance < one.level
+    onset = counts.began(ALL, start, look.end, one.reference.value) if worse else None
     told += f": under {rule.floor}; chance of that many thumbs down {one.chance:.1g}, level {one.level:.1g}"
-    return Finding(found=_found(worse), reason=f"{told}.", start=start, evidence=evidence)
+    return Finding(found=_found(worse), reason=f"{told}.", start=start, onset=onset, evidence=evidence)
+
+
+def _counts(
+    look: Look,
+    since: Training,
+    reference_days: int,
+    longest: timedelta,
+    before: Callable[[Training, datetime], pa.Table],
+    after: Callable[[datetime, datetime], pa.Table],
+) -> Counts:
+    """What the windows and their references need. How far back it begins is the same for all looks between two
+    trainings, so that the past is read once.
+    """
+    start = since.cut - longest - reference_days * DAY
+    return Counts.of([before(since, start), after(min(since.cut, look.end), look.end)], start, look.end)
+
+
+def _references(
+    counts: Counts, look: Look, since: Training, days: int, windows: Sequence[timedelta]
+) -> dict[timedelta, Reference]:
+    """The windows that fit, and what each is compared with: at least a day."""
+    begun = counts.start if look.onset is None else max(counts.start, look.onset)
+    if look.onset and look.onset >= counts.start:
+        before = total(counts.rates(counts.start, look.onset)).value
+        begun = counts.ended(look.onset, look.end - windows[0], before) or look.onset
+    found = {}
+    for window in windows:
+        opens = look.end - window
+        anchor = min(since.cut, opens)
+        start = max(anchor - days * DAY, begun)
+        end = min(max(anchor, start + days * DAY), opens)
+        if end - start >= DAY:
+            found[window] = Reference(start=start, end=end, spread_start=begun)
+    return found
 
 
 def _drift(rule: DriftRule, history: History, look: Look, since: Training) -> Finding:
-    start = look.end - timedelta(days=rule.window_days)
-    if start < since.cut:
-        return _too_young(look, since, timedelta(days=rule.window_days))
-    profiles = history.features_before(since, look.reference_start(rule.reference_days))
+    start = look.end - rule.window_days * DAY
+    begins = _drift_reference(look, since, rule.reference_days)
+    if begins is None:
+        return _too_little(f"Less than a week from the last cause to the data cut of the last training: {NO_NORM}.")
+    profiles = history.features_before(since, begins)
+    if 0 < (days := max((one.days for one in profiles), default=0)) < WEEK.days:
+        return _too_little(f"{days} days of data before the data cut of the last training: {NO_NORM}.")
     sample = history.features(start, look.end)
     told = [
         (one, shift)
@@ -175,22 +218,54 @@ def _drift(rule: DriftRule, history: History, look: Look, since: Training) -> Fi
     ]
     solid = [shift for one, shift in told if min(one.clusters, shift.clusters) >= rule.min_clusters]
     level = rule.false_alarms_a_year / looks(look.every) / max(len(solid), 1)
-    evidence = {"shifts": [_finite(asdict(shift)) for _, shift in told], "level": level, "judged": len(solid)}
+    moved = [shift for shift in solid if shift.chance < level and _size(shift) > _limit(shift, rule)]
+    ranked = sorted(moved or solid, key=lambda shift: -_size(shift) / _limit(shift, rule))
+    evidence = {"shifts": [_finite(asdict(shift)) for shift in ranked[:TOLD]], "level": level, "judged": len(solid)}
     if not solid:
         few = f"No feature has values of {rule.min_clusters} users, or agents' hours, in both windows."
         return Finding(found=Found.NOT_ENOUGH, reason=few, start=start, evidence=evidence)
-    moved = [shift for shift in solid if shift.chance < level and _size(shift) > _limit(shift, rule)]
-    largest = max(moved or solid, key=lambda shift: _size(shift) / _limit(shift, rule))
+    largest = ranked[0]
+    if not moved:
+        reason = f"{len(solid)} features watched; the largest move: {_shift(largest)}."
+        return Finding(found=Found.QUIET, reason=reason, start=start, evidence=evidence)
     others = f" and {len(moved) - 1} more features" if len(moved) > 1 else ""
-    told_ = (
-        f"{_shift(largest)}{others}" if moved else f"{len(solid)} features watched; the largest move: {_shift(largest)}"
-    )
-    return Finding(found=_found(bool(moved)), reason=f"{told_}.", start=start, evidence=evidence)
+    onset = _drift_began(history, next(one for one, shift in told if shift is largest), largest, start, look.end)
+    reason = f"{_shift(largest)}{others}."
+    return Finding(found=Found.FIRED, reason=reason, start=start, onset=onset, evidence=evidence)
 
 
-CONDITIONAL = (
-    "conditional binomial test of two rates (Przyborowski and Wilenski 1940), one-sided, counts over dispersion"
-)
+def _drift_reference(look: Look, since: Training, days: int) -> datetime | None:
+    """Where the reference begins: after a shift, whole weeks before the cut, because a night or a Sunday is no norm;
+    None where less than a week is known.
+    """
+    start = since.cut - days * DAY
+    if look.onset is None or look.onset <= start:
+        return start
+    weeks = (since.cut - look.onset) // WEEK
+    return since.cut - weeks * WEEK if weeks else None
+
+
+def _drift_began(history: History, before: Profile, moved: Shift, start: datetime, end: datetime) -> datetime:
+    """Hour since which the feature has most likely been shifted: where size squared, or PSI, times rows is largest."""
+    gain, onset = 0.0, start
+    for part in PARTS:
+        begins = end - math.ceil(part * (end - start) / HOUR) * HOUR
+        sample = history.features(begins, end)
+        for shift in shifts(before, sample.values[before.name], sample.clusters[before.name]):
+            own = shift.rows * (shift.size**2 if shift.kind == "mean" else shift.size)
+            if shift.kind == moved.kind and own > gain:
+                gain, onset = own, begins
+    return onset
+
+
+NO_NORM = "a week is needed to know what is normal"
+TOLD = 5
+"""Shifts that the evidence of a look keeps, the largest first: a year of hourly looks is one chain."""
+PARTS = (1, 3 / 4, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 24)
+"""Of a window that fired, where its cause may have begun."""
+NOTABLE = 0.01
+"""Chance under which an agent's comparison is kept as evidence."""
+CONDITIONAL = "conditional test of two rates (Przyborowski and Wilenski 1940), one-sided, averaged over the dispersion"
 
 
 def _found(fired: bool) -> Found:
@@ -201,9 +276,11 @@ def _too_little(reason: str) -> Finding:
     return Finding(found=Found.NOT_ENOUGH, reason=reason, evidence={})
 
 
-def _too_young(look: Look, since: Training, needed: timedelta) -> Finding:
-    hours = (look.end - since.cut) / timedelta(hours=1)
-    return _too_little(f"{hours:.1f} hours since the data cut of the last training; {needed / DAY:g} days are needed.")
+def _too_young(look: Look, since: Training) -> Finding:
+    begun = since.cut if look.onset is None else look.onset
+    hours = (look.end - begun) / HOUR
+    what = "the data cut of the last training" if look.onset is None else "the cause that it was last trained for"
+    return _too_little(f"{hours:.1f} hours since {what}: there is no day to compare, and none to compare it with.")
 
 
 def _rise(one: Compared) -> str:
@@ -213,7 +290,7 @@ def _rise(one: Compared) -> str:
     return f"{now:.2%}{where} over {one.days:g} days, {before:.2%} at the last training ({change})"
 
 
-def _sight(seen: Any) -> str:
+def _sight(seen: Sight) -> str:
     rise = f"{seen.smallest_rise:+.0%}" if math.isfinite(seen.smallest_rise) else "none"
     days = f"{seen.days_to_doubled:g} days" if math.isfinite(seen.days_to_doubled) else "longer than any window"
     return f"Smallest rise that a day can show at this traffic: {rise}; a doubled rate takes {days}."
@@ -224,7 +301,7 @@ def _size(shift: Shift) -> float:
 
 
 def _limit(shift: Shift, rule: DriftRule) -> float:
-    return rule.sigma if shift.kind == "mean" else rule.psi
+    return shift.unrest + (rule.sigma if shift.kind == "mean" else rule.psi)
 
 
 def _shift(shift: Shift) -> str:
@@ -247,18 +324,14 @@ def _told(compared: Sequence[Compared]) -> list[dict[str, Any]]:
                 "rise": one.rise,
                 "chance": one.chance,
                 "level": one.level,
-                "dispersion": one.dispersion,
+                "dispersion": one.spread.dispersion,
             }
         )
         for one in compared
+        if one.slice == ALL or one.chance < NOTABLE
     ]
 
 
 def _finite(fields: dict[str, Any]) -> dict[str, Any]:
     """JSON has no infinity: what has no bound is null."""
     return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}
-
-
-def _next_hour(instant: datetime) -> datetime:
-    floor = instant.replace(minute=0, second=0, microsecond=0)
-    return floor if floor == instant else floor + timedelta(hours=1)

@@ -29,13 +29,14 @@ from lake.lake import Lake
 from lake.versions import TableVersion
 from models.records import from_plain, to_plain
 from models.state import Training
-from models.triggers.rates import HOURLY
+from models.triggers.counts import HOURLY
 
 SLOW = quarantine_of(AGENT_INTERACTIONS)
 TOO_SLOW = "latency_out_of_range"
 """Calls quarantined for being slow happened all the same: without them an outage would look like fewer errors."""
-CUMULATIVE = frozenset({"total_queries"})
-"""Features that grow with time by what they are: they always move, and it means nothing."""
+CUMULATIVE = frozenset({"total_queries", "avg_query_length", "most_used_agent", "error_rate", "avg_latency_ms"})
+"""Users' features over all their time. The count grows by what it is; the averages follow slowly, for months, what the
+requests themselves and the agents' hours show on the same day: they would raise a second alarm for the same cause."""
 LENGTHS = {"user_query": "query_characters", "response": "response_characters"}
 
 
@@ -47,6 +48,8 @@ class Sample:
     """Float with NaN, or str with ``MISSING``."""
     clusters: dict[str, np.ndarray]
     """For each feature the user, or the agent's hour, as integer codes."""
+    days: np.ndarray
+    """The day of each request, as an integer."""
 
 
 class History(Protocol):
@@ -139,7 +142,7 @@ class LakeHistory:
         rows = self._read(AGENT_INTERACTIONS.table, columns, _between(start, end))
         users, agents = (self._now[view.contract.table] for view in VIEWS)
         if not rows.num_rows or users is None or agents is None:
-            return Sample(values={}, clusters={})
+            return Sample(values={}, clusters={}, days=np.zeros(0, int))
         return _sample(asof.join_pinned(self.lake, rows, users, agents))
 
     def features_before(self, training: Training, start: datetime) -> list[Profile]:
@@ -159,7 +162,7 @@ class LakeHistory:
         columns = ["timestamp", "agent_name", "user_id", *LENGTHS, *joined]
         where = f"training_set_id == '{training.training_set_id}' and {_between(start, training.cut)}"
         sample = _sample(self._read(TRAINING_SETS.table, columns, where))
-        return [profile(name, values, sample.clusters[name]) for name, values in sample.values.items()]
+        return [profile(name, values, sample.clusters[name], sample.days) for name, values in sample.values.items()]
 
     def _kept_counts(self, kind: str, training: Training, start: datetime, count: Callable[[], pa.Table]) -> pa.Table:
         """Hourly counts of the past: counted at the first look, kept for the others."""
@@ -199,13 +202,14 @@ def _sample(rows: pa.Table) -> Sample:
     for name, numeric, view in _watched():
         values[name] = _numbers(rows[name]) if numeric else _words(rows[name])
         clusters[name] = hours if view is AGENT_FEATURES else users
-    return Sample(values=values, clusters=clusters)
+    days = rows["timestamp"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy() // 86_400_000_000
+    return Sample(values=values, clusters=clusters, days=days)
 
 
 def _watched() -> Iterator[tuple[str, bool, View]]:
     for view in VIEWS:
         for column in view.columns:
-            if column.name not in CUMULATIVE:
+            if view.prefix + column.name not in CUMULATIVE:
                 yield view.prefix + column.name, not pa.types.is_string(column.type), view
 
 

@@ -1,18 +1,25 @@
-"""Has a rate of bad events risen? Exact for small counts, honest about what it cannot see.
+"""Has a rate of bad events risen? Exact for small counts, honest about what it cannot see and does not know.
 
-Two counts are compared given their sum: if both windows have one rate, the bad events of the current one are binomial
-with its share of the calls (Przyborowski and Wilenski 1940, Biometrika 31(3/4)). Bad events come in bunches (an outage,
-a user who tries again), so counts are first divided by the dispersion of the reference's daily counts, as in
-quasi-likelihood (McCullagh and Nelder 1989, section 4.5). The incomplete beta function takes such fractions.
+Two counts are compared given the reference's: if both times have one rate, the current count is negative binomial,
+which is the conditional binomial test of two Poisson rates (Przyborowski and Wilenski 1940, Biometrika 31(3/4)) seen
+from the other side, and takes a dispersion without a change of form (McCullagh and Nelder 1989, section 6.2.3). The
+dispersion is not known but estimated, from few days after an incident, so the chance is averaged over what it may be:
+a test that takes the estimate for the truth raises ten times the alarms that it says.
+
+Looks at windows that overlap are nearly one look, and their alarms come in clumps: the first starts a training, the
+others are its echo. What is bounded is the number of clumps.
 """
 
+import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
+
+from models.triggers.counts import ALL, DAY, Counts, Rate, Spread, total
 
 POWER = 0.95
 """With which a rise is called detectable, and by when a delay is predicted."""
@@ -20,23 +27,11 @@ DOUBLED, EVEN = 2.0, 0.5
 SLICE_SHARE, WINDOW_SHARE = 0.8, 0.8
 """Of the false alarms, the share of the slice over all agents, and that of the shortest window; the rest is parted
 evenly. Most incidents hit all and at once, and these are to be seen soonest."""
-ALL = "all"
-
-HOURLY = pa.schema({"hour": pa.timestamp("us", tz="UTC"), "slice": pa.string(), "calls": pa.int64(), "bad": pa.int64()})
-"""What is counted: calls (or ratings) and bad ones by full hour and agent."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rate:
-    """Bad events among calls; fractions where it is put together from slices."""
-
-    calls: float
-    bad: float
-
-    @property
-    def value(self) -> float:
-        """The rate, 0 where there were no calls."""
-        return self.bad / self.calls if self.calls else 0.0
+YEAR = timedelta(days=365)
+DISPERSIONS = np.geomspace(1, 64, 20)
+"""What the dispersion may be. Beforehand the chance that it lies above x is 1/x."""
+RISES = np.concatenate([np.arange(0.02, 1, 0.02), np.geomspace(1, 1000, 80)])
+"""Among which the smallest that can be seen is searched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +42,7 @@ class Compared:
     days: float
     reference: Rate
     current: Rate
-    dispersion: float
+    spread: Spread
     level: float
     chance: float
     """Of a count this high if the rate were unchanged."""
@@ -64,6 +59,33 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """The time that a window is compared with."""
+
+    start: datetime
+    end: datetime
+    spread_start: datetime
+    """The days from here on tell the dispersion."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """How many false alarms a year there may be, and who may raise them."""
+
+    false_alarms: float
+    every: timedelta
+    """From look to look."""
+    windows: tuple[timedelta, ...]
+    """All that the rule has, also those that do not fit yet."""
+
+    def level(self, window: timedelta, share: float = 1.0) -> float:
+        """Chance from which on a window raises an alarm, where it has this share of its window's."""
+        first, count = window == self.windows[0], len(self.windows)
+        part = 1.0 if count == 1 else WINDOW_SHARE if first else (1 - WINDOW_SHARE) / (count - 1)
+        return level(self.false_alarms * part * share, window, self.every)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sight:
     """What the test can see at the present traffic."""
 
@@ -73,63 +95,75 @@ class Sight:
     """Days until a doubled rate is shown, with power 0.95; infinite where no window shows it."""
 
 
-def chance_of_more(reference: Rate, current: Rate, dispersion: float = 1.0) -> float:
-    """Chance of at least the current count, given both, if the two windows had one rate (one-sided)."""
-    from scipy.special import betainc
+@functools.cache
+def level(alarms: float, window: timedelta, every: timedelta) -> float:
+    """Chance for each look at which windows that slide raise so many clumps of alarms a year, never under that of
+    looks that have nothing in common.
 
+    A sum over a sliding window is nearly Gaussian, with a correlation that falls linearly to 0 over the window's
+    length; at z standard deviations it has z phi(z) v(z sqrt(2 every / window)) clumps a window, and v(x) is about
+    exp(-0.583 x) (Siegmund 1985, Sequential Analysis, sections 4.2 and 10.2).
+    """
+    from scipy.special import ndtr
+
+    per_window = min(alarms * (window / YEAR), 0.05)  # the tail alone has this form
+    step = 0.583 * math.sqrt(2 * min(every / window, 1.0))
+    z = 3.5
+    for _ in range(20):  # Newton, in logarithms
+        excess = math.log(z) - z * z / 2 - math.log(2 * math.pi) / 2 - step * z - math.log(per_window)
+        z = max(1.0, z + excess / (z + step - 1 / z / 2))
+    return max(alarms * (every / YEAR), float(ndtr(-z)))
+
+
+def chance_of_more(reference: Rate, current: Rate, spread: Spread | None = None) -> float:
+    """Chance of at least the current count, given the reference's, if both have one rate (one-sided).
+
+    Without a spread the counts are Poisson, and the test is exact.
+    """
     if not current.bad or not current.calls or not reference.calls:
         return 1.0
-    scale = _scale(reference, current, dispersion)
-    share = current.calls / (current.calls + reference.calls)
-    return float(betainc(current.bad / scale, reference.bad / scale + 1, share))
-
-
-def dispersion_of(hourly: pa.Table) -> float:
-    """Pearson's statistic of the daily counts over its degrees of freedom, at least 1; over all slices together."""
-    days = hourly.append_column("day", pc.floor_temporal(hourly["hour"], unit="day")).group_by("day")
-    summed = days.aggregate([("calls", "sum"), ("bad", "sum")])
-    calls, bad = (summed[name].to_numpy().astype(float) for name in ("calls_sum", "bad_sum"))
-    calls, bad = calls[calls > 0], bad[calls > 0]
-    rate = bad.sum() / calls.sum() if len(calls) else 0.0
-    if len(calls) < 3 or not 0 < rate < 1:
-        return 1.0
-    statistic = float(((bad - calls * rate) ** 2 / (calls * rate * (1 - rate))).sum())
-    return max(1.0, statistic / (len(calls) - 1))
+    phi, weight = (np.ones(1), np.ones(1)) if spread is None else _likely([spread])
+    return float(_chances(phi, weight, *(np.array([x]) for x in (_flat(reference), _flat(current)))).item())
 
 
 def compare(
-    reference: pa.Table, current: pa.Table, end: datetime, windows: Sequence[timedelta], level: float
+    counts: Counts, end: datetime, references: Mapping[timedelta, Reference], budget: Budget, *, sliced: bool = True
 ) -> list[Compared]:
     """Every slice in every window that ends at ``end``, the shortest window and the overall slice first.
 
     Args:
-        reference: ``HOURLY`` rows of the time before the cut.
-        current: ``HOURLY`` rows since. An agent that the reference does not know has no rate to rise from.
+        counts: of the windows and their references. An agent that the reference does not know has no rate to rise from.
         end: end of the windows (UTC).
-        windows: their lengths, in rising order.
-        level: chance of any false alarm in this look, parted over slices and windows.
+        references: the windows that fit, in rising order, and what each is compared with.
+        budget: the false alarms that all together may raise.
+        sliced: compare agents too, not only all together.
     """
-    before, spread = _by_slice(reference), dispersion_of(reference)
-    found = []
-    for window in windows:
-        recent = _by_slice(_since(current, end - window))
-        now = {name: rate for name, rate in recent.items() if name in before}
-        pairs = {ALL: (standardized(before, now), _total(now))}
-        pairs |= {name: (before[name], now.get(name, _total({}))) for name in sorted(before)}
-        share = level * _part(WINDOW_SHARE, window == windows[0], len(windows))
-        for name, (then, own) in pairs.items():
-            found.append(
-                Compared(
-                    slice=name,
-                    days=window / timedelta(days=1),
-                    reference=then,
-                    current=own,
-                    dispersion=spread,
-                    level=share * _part(SLICE_SHARE, name == ALL, len(pairs)),
-                    chance=chance_of_more(then, own, spread),
-                )
-            )
-    return found
+    found: list[tuple[str, timedelta, Rate, Rate, Spread, float]] = []
+    spreads: dict[tuple[datetime, datetime], dict[str, Spread]] = {}
+    for window, against in references.items():
+        before = counts.rates(against.start, against.end)
+        now = {name: rate for name, rate in counts.rates(end - window, end).items() if name in before}
+        days = (against.spread_start, against.end)
+        told = spreads.setdefault(days, counts.spreads(*days))
+        agents = sorted(before) if sliced else []
+        share = SLICE_SHARE if agents else 1.0
+        pair = (standardized(before, now), total(now))
+        found.append((ALL, window, *pair, told.get(ALL, Spread()), budget.level(window, share)))
+        for name in agents:
+            own = (1 - SLICE_SHARE) / len(agents)
+            pair = (before[name], now.get(name, Rate(calls=0, bad=0)))
+            found.append((name, window, *pair, told.get(name, Spread()), budget.level(window, own)))
+    if not found:
+        return []
+    phi, weight = _likely([one[4] for one in found])
+    sides = (np.array([_flat(one[place]) for one in found]) for place in (2, 3))  # type: ignore[arg-type]
+    chances = _chances(phi, weight, *sides)
+    return [
+        Compared(
+            slice=name, days=window / DAY, reference=then, current=own, spread=told, level=limit, chance=float(chance)
+        )
+        for (name, window, then, own, told, limit), chance in zip(found, chances, strict=True)
+    ]
 
 
 def standardized(reference: dict[str, Rate], current: dict[str, Rate]) -> Rate:
@@ -137,97 +171,110 @@ def standardized(reference: dict[str, Rate], current: dict[str, Rate]) -> Rate:
 
     When an agent that fails more often gets more of the traffic, the overall rate rises and nothing has got worse.
     """
-    total = sum(rate.calls for rate in current.values())
-    weights = {name: rate.calls / total for name, rate in current.items() if name in reference} if total else {}
+    calls = total(current).calls
+    weights = {name: rate.calls / calls for name, rate in current.items() if name in reference} if calls else {}
     known = sum(weights.values())
     if not known:
-        return _total(reference)
+        return total(reference)
     rate = sum(weight / known * reference[name].value for name, weight in weights.items())
     variance = sum((w / known) ** 2 * reference[name].bad / reference[name].calls ** 2 for name, w in weights.items())
-    calls = rate / variance if variance else _total(reference).calls
-    return Rate(calls=calls, bad=rate * calls)
+    known_by = rate / variance if variance else total(reference).calls
+    return Rate(calls=known_by, bad=rate * known_by)
 
 
-def sees_doubled(one: Compared) -> bool:
-    """Whether this window would rather show a doubled rate than not, with the calls that it has."""
-    return _power(one, one.current.calls, DOUBLED) >= EVEN
+def sees_doubled(compared: Sequence[Compared]) -> bool:
+    """Whether one of these windows would rather show a doubled rate than not, with the calls that it has."""
+    power = _powers(compared, [one.current.calls for one in compared], [one.level for one in compared])
+    return bool((power(DOUBLED) >= EVEN).any())
 
 
-def sight(compared: Sequence[Compared], daily_calls: float, windows: Sequence[timedelta]) -> Sight:
+def sight(compared: Sequence[Compared], daily_calls: float, budget: Budget) -> Sight:
     """What the overall slice's test can see: the smallest rise in its first window, and how long a doubled rate takes.
 
     Args:
         compared: as ``compare`` returned it.
         daily_calls: the present traffic.
-        windows: all that the rule has, also those that do not fit yet.
+        budget: of the rule.
     """
     first = next(one for one in compared if one.slice == ALL)
-    later = [
-        replace(first, days=window / timedelta(days=1), level=_later(first, window, windows)) for window in windows
-    ]
-    days = next((one.days for one in later if _power(one, daily_calls * one.days, DOUBLED) >= POWER), math.inf)
-    return Sight(smallest_rise=_smallest_rise(first, daily_calls * first.days), days_to_doubled=days)
+    share = 1.0 if all(one.slice == ALL for one in compared) else SLICE_SHARE
+    days = [window / DAY for window in budget.windows]
+    levels = [budget.level(window, share) for window in budget.windows]
+    power = _powers([first] * len(days), [daily_calls * count for count in days], levels)
+    place = bisect_left(RISES, POWER, key=lambda rise: power(1 + rise)[0])
+    smallest = float(RISES[place]) if place < len(RISES) else math.inf
+    return Sight(
+        smallest_rise=smallest if (1 + smallest) * first.reference.value <= 1 else math.inf,
+        days_to_doubled=next((n for n, own in zip(days, power(DOUBLED), strict=True) if own >= POWER), math.inf),
+    )
 
 
-def _later(first: Compared, window: timedelta, windows: Sequence[timedelta]) -> float:
-    """The level of another window, from the first one's."""
-    count = len(windows)
-    return first.level / _part(WINDOW_SHARE, True, count) * _part(WINDOW_SHARE, window == windows[0], count)
+def _powers(
+    compared: Sequence[Compared], calls: Sequence[float], levels: Sequence[float]
+) -> Callable[[float], np.ndarray]:
+    """For each comparison, the chance that so many calls at a multiple of the reference's rate are shown to have risen.
+
+    How well the reference knows its own rate, and its dispersion, is part of the chance.
+    """
+    from scipy.special import betainc
+
+    phi, weight = _likely([one.spread for one in compared])
+    reference, current = np.array([_flat(one.reference) for one in compared]), np.array(calls, float)
+    critical = _critical(phi, weight, reference, current, np.array(levels))
+    known, expected = reference[:, 1], current * reference[:, 1] / np.maximum(reference[:, 0], 1)
+
+    def power(factor: float) -> np.ndarray:
+        size = np.maximum(known[:, None], 1e-9) / phi
+        mean = factor * expected[:, None] / phi
+        found: np.ndarray = (weight * betainc(critical[:, None] / phi, size, mean / (mean + size))).sum(axis=1)
+        return np.where((known > 0) & (critical < current), found, 0.0)
+
+    return power
 
 
-def _smallest_rise(one: Compared, calls: float) -> float:
-    low, high = 1.0, 1.0
-    while _power(one, calls, high) < POWER:
-        low, high = high, high * 2
-        if high > 1024 or high * one.reference.value > 1:
-            return math.inf
-    for _ in range(20):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _power(one, calls, middle) >= POWER else (middle, high)
-    return high - 1
-
-
-def _power(one: Compared, calls: float, factor: float) -> float:
-    """Chance that this window, with so many calls at ``factor`` times the reference's rate, is shown to have risen."""
-    from scipy.stats import poisson
-
-    expected = factor * one.reference.value * calls
-    if not expected:
-        return 0.0
-    critical = _critical(one, calls)
-    return float(poisson.sf(math.ceil(critical / one.dispersion) - 1, expected / one.dispersion))
-
-
-def _critical(one: Compared, calls: float) -> float:
-    """Smallest count that is significant at the level."""
-    low, high = 0.0, max(calls, 1.0)
-    for _ in range(40):
-        middle = (low + high) / 2
-        chance = chance_of_more(one.reference, Rate(calls=calls, bad=middle), one.dispersion)
-        low, high = (low, middle) if chance < one.level else (middle, high)
+def _critical(
+    phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, calls: np.ndarray, levels: np.ndarray
+) -> np.ndarray:
+    """For each comparison the smallest count that is significant at its level."""
+    expected = calls * reference[:, 1] / np.maximum(reference[:, 0], 1)
+    low, high = np.maximum(expected, 0.5), np.maximum(calls, 1.0)
+    for _ in range(14):
+        middle = np.sqrt(low * high)
+        chances = _chances(phi, weight, reference, np.stack([calls, middle], axis=1))
+        low, high = np.where(chances < levels, low, middle), np.where(chances < levels, middle, high)
     return high
 
 
-def _scale(reference: Rate, current: Rate, dispersion: float) -> float:
-    """Variance over mean of a count: the dispersion, less what a share cannot vary because it ends at 1."""
-    pooled = (reference.bad + current.bad) / (reference.calls + current.calls)
-    return dispersion * max(1 - pooled, 1e-3)
+def _likely(spreads: Sequence[Spread]) -> tuple[np.ndarray, np.ndarray]:
+    """What each dispersion may be and how likely that is after the days that were seen, [1, values], [spreads, values]:
+    Pearson's statistic over the dispersion is chi-square.
+    """
+    statistic, freedom = (
+        np.array([getattr(one, name) for one in spreads], float)[:, None] for name in ("statistic", "freedom")
+    )
+    top = float(np.max(statistic / np.maximum(freedom, 1)))
+    phi = DISPERSIONS if top < 16 else np.geomspace(1, 4 * top, len(DISPERSIONS))
+    logs = -(1 + freedom / 2) * np.log(phi) - statistic / 2 / phi
+    weight = np.exp(logs - logs.max(axis=1, keepdims=True))
+    weight[:, [0, -1]] /= 2
+    return phi[None, :], weight / weight.sum(axis=1, keepdims=True)
 
 
-def _since(hourly: pa.Table, start: datetime) -> pa.Table:
-    return hourly.filter(pc.greater_equal(hourly["hour"], pa.scalar(start, HOURLY.field("hour").type)))
+def _chances(phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """``chance_of_more`` of each row of (calls, bad), averaged over the dispersions.
+
+    A share cannot vary as a count does because it ends at 1; counts are divided by what it varies less.
+    """
+    from scipy.special import betainc
+
+    (calls_before, bad_before), (calls, bad) = reference.T, current.T
+    scale = np.maximum(1 - (bad_before + bad) / np.maximum(calls_before + calls, 1), 1e-3)
+    ratio = (calls / np.maximum(calls_before, 1e-9))[:, None]
+    varies = phi * (1 + ratio)
+    size = (bad_before / scale + 1)[:, None] * ratio / np.maximum(varies - 1, 1e-12)
+    found: np.ndarray = (weight * betainc(np.maximum(bad / scale, 1e-9)[:, None], size, 1 - 1 / varies)).sum(axis=1)
+    return np.where((bad > 0) & (calls > 0) & (calls_before > 0), found, 1.0)
 
 
-def _by_slice(hourly: pa.Table) -> dict[str, Rate]:
-    summed = hourly.group_by("slice").aggregate([("calls", "sum"), ("bad", "sum")]).to_pylist()
-    return {row["slice"]: Rate(calls=row["calls_sum"], bad=row["bad_sum"]) for row in summed if row["calls_sum"]}
-
-
-def _total(rates: dict[str, Rate]) -> Rate:
-    return Rate(calls=sum(rate.calls for rate in rates.values()), bad=sum(rate.bad for rate in rates.values()))
-
-
-def _part(share: float, first: bool, count: int) -> float:
-    if count == 1:
-        return 1.0
-    return share if first else (1 - share) / (count - 1)
+def _flat(rate: Rate) -> tuple[float, float]:
+    return rate.calls, rate.bad

@@ -1,8 +1,8 @@
 """When to retrain: thresholds and windows, each a launch-plan input, so that changing one is a version one can see.
 
-A rule that tests says how many false alarms a year it may raise while nothing changes. Every look, slice and window
-gets its share of that (Bonferroni), so the number is a bound whatever the looks have in common, and looking more often
-only makes each look more careful.
+A rule that tests says how many false alarms a year it may raise while nothing changes. Every slice and window gets its
+share of that (Bonferroni), and each look a level at which that many distinct alarms come up (``rates.level``), so that
+looking more often only makes each look more careful.
 """
 
 from dataclasses import dataclass, field
