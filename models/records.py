@@ -4,9 +4,7 @@ The types validate what comes back, so a record of another shape is an error and
 for infinity, which an interval over one user does have: it is written as a string.
 """
 
-import functools
 import math
-from collections.abc import Hashable
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -25,14 +23,17 @@ def from_plain(kind: type[T], plain: Any) -> T:
     Raises:
         pydantic.ValidationError: it is of another shape; a ``ValueError``.
     """
-    found: T = _adapter(kind).validate_python(plain)
-    return found
+    return _adapter(kind).validate_python(plain)
 
 
-@functools.cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
     """Made once: to make one costs a millisecond."""
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
 
 
 def _finite(value: Any) -> Any:
