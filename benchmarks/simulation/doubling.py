@@ -1,0 +1,102 @@
+"""How soon is a doubled error rate seen? Many repetitions a baseline, each judged by what was predicted before it.
+
+Only the error rule looks, through ``models.triggers.findings.find``: the decision around it adds nothing to the answer.
+Meanwhile the model is trained every week, on a day that is drawn. At low baselines not every hourly look is played,
+which can only make a delay longer.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from benchmarks.simulation.history import SimulatedHistory
+from benchmarks.simulation.world import Recipe, failing, instant, seconds, steady
+from models.state import Training
+from models.triggers.findings import Finding, Found, Look, find
+from models.triggers.rules import ErrorRateRule
+
+BASELINES = (5, 10, 20, 50, 100, 200)
+"""Errors a day before the change."""
+BEFORE_DAYS, AFTER_DAYS = 70, 34
+ERROR_RATE = 0.05
+RULE = ErrorRateRule()
+EVERY = timedelta(hours=1)
+PLAYED = 100
+"""Looks after a change that are played at most, beside the hourly ones of the first day."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubled:
+    """One repetition."""
+
+    predicted_days: float
+    """As the last look before the change said; infinite where no window shows it."""
+    delay_hours: float
+    """From the change to the look that fired; infinite where none did."""
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the prediction held."""
+        return self.delay_hours <= self.predicted_days * 24
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baseline:
+    """All repetitions of one baseline."""
+
+    errors_a_day: float
+    spread: float
+    repeated: Sequence[Doubled]
+
+    @property
+    def within_a_day(self) -> float:
+        """Share that was seen within 24 hours."""
+        return float(np.mean([one.delay_hours <= 24 for one in self.repeated]))
+
+    @property
+    def as_predicted(self) -> float:
+        """Share that was seen within the delay that was predicted before, of those with a prediction."""
+        promised = [one.in_time for one in self.repeated if math.isfinite(one.predicted_days)]
+        return float(np.mean(promised)) if promised else math.nan
+
+
+def doubled(errors_a_day: float, repetitions: int, *, spread: float = 0.0) -> Baseline:
+    """Double the error rate, over and over."""
+    found = [_once(errors_a_day, spread, seed) for seed in range(repetitions)]
+    return Baseline(errors_a_day=errors_a_day, spread=spread, repeated=found)
+
+
+def _once(errors_a_day: float, spread: float, seed: int) -> Doubled:
+    rng = np.random.default_rng([seed, int(errors_a_day)])
+    recipe = Recipe(
+        days=BEFORE_DAYS + AFTER_DAYS,
+        seed=int(rng.integers(1 << 31)),
+        daily_calls=errors_a_day / ERROR_RATE,
+        error_rate=ERROR_RATE,
+        error_spread=spread,
+    )
+    change = BEFORE_DAYS * 24 - int(rng.integers(0, 7 * 24))
+    trained = change - int(rng.integers(1, 7 * 24))
+    traffic = failing(steady(recipe), 2.0, change / 24, seed=seed)
+    now = [instant(0)]
+    history = SimulatedHistory(traffic, lambda: now[0])
+
+    def look(hour: int) -> Finding:
+        cut = trained + max(0, hour - 1 - trained) // (7 * 24) * 7 * 24
+        end = now[0] = instant(hour * 3600)
+        return find(RULE, history, Look(end=end, every=EVERY, since=_training(instant(cut * 3600))))
+
+    before = look(change)
+    predicted = before.evidence["sight"]["days_to_doubled"] or math.inf
+    step = max(1, round(min(predicted, AFTER_DAYS - 1) * 24 / PLAYED))
+    hours = [*range(1, 25), *range(24 + step, int(min(predicted, AFTER_DAYS - 1) * 24) + 1, step)]
+    seen = (hour for hour in hours if look(change + hour).found is Found.FIRED)
+    return Doubled(predicted_days=predicted, delay_hours=next(seen, math.inf))
+
+
+def _training(cut: datetime) -> Training:
+    pinned = f"processed.agent_interactions@{int(seconds(cut))}"
+    return Training(cut=cut, training_set_id=cut.isoformat(), inputs=(pinned,))

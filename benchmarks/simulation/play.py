@@ -1,0 +1,147 @@
+"""Play a world to the triggers, look by look, on a clock that is set: what was decided, what was trained.
+
+The rules decide through ``models.triggers.decisions.decide``, over the real ledger and the real leases. A training
+takes some hours, holds the model's lease, and writes what a retraining writes; some fail.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from benchmarks.simulation.history import SimulatedHistory
+from benchmarks.simulation.store import MemoryStore
+from benchmarks.simulation.world import Traffic, instant, seconds
+from lake.lake import Lake, open_lake
+from lake.leases import Leases
+from lake.ledger import Ledger
+from lake.versions import TableVersion
+from models.claims import Claim, claim, under
+from models.pinning import Pinned, close, record_failure
+from models.records import to_plain
+from models.state import chain
+from models.triggers.decisions import Decision, decide
+from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, Rule, ScheduleRule, VolumeRule
+from models.types import Outcome, Verdict
+from settings import read_settings
+
+MODEL, TABLE = "agents", "processed.agent_interactions"
+HOUR = timedelta(hours=1)
+LAG = timedelta(minutes=10)
+"""From the end of a window to the look."""
+LEASE_S = 7200.0
+ALL_RULES: tuple[Rule, ...] = (ScheduleRule(), VolumeRule(), ErrorRateRule(), DriftRule(), FeedbackRule())
+NEVER = ScheduleRule(days=10_000)
+"""Trains once, to begin with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """One look and what it came to."""
+
+    day: float
+    decision: Decision
+    since_day: float | None
+    """Data cut of the training that it measured from."""
+    delay_days: float | None
+    """Of an error look: when a doubled rate would be seen, as it was predicted then."""
+
+
+@dataclass
+class Play:
+    """One world being played."""
+
+    traffic: Traffic
+    rules: Sequence[Rule] = ALL_RULES
+    training_hours: int = 5
+    fails: Callable[[int], bool] = lambda number: False
+    """Whether the training for this request fails."""
+    patience: Patience = field(default_factory=Patience)
+    looks: list[Look] = field(default_factory=list)
+    now: datetime = field(default_factory=lambda: instant(0))
+    lake: Lake = field(init=False)
+    _running: tuple[Claim, Pinned, Decision, datetime] | None = None
+
+    def __post_init__(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            bare = open_lake(read_settings(home=Path(folder), lake="simulated", cache=Path(folder)))
+        store, clock = MemoryStore(), lambda: self.now
+        self.lake = replace(bare, store=store, ledger=Ledger(store, clock), leases=Leases(store, clock))
+        self.history = SimulatedHistory(self.traffic, clock)
+
+    def run(self, first_day: float, last_day: float, *, tell: Callable[[float], None] = lambda day: None) -> "Play":
+        """Look every hour from one day to another; the triggers' looks of an hour share their second."""
+        end = instant(round(first_day * 24) * 3600)
+        while end <= instant(last_day * 86_400):
+            self.now = end + LAG
+            self._go_on()
+            for decision in [self._look(rule, end) for rule in self.rules]:
+                if decision.outcome == "started":
+                    self._start(decision)
+            if end.hour == 0:
+                tell(seconds(end) / 86_400)
+            end += HOUR
+        return self
+
+    def _look(self, rule: Rule, end: datetime) -> Decision:
+        decision = decide(self.lake, self.history, MODEL, rule, end=end, every=HOUR, patience=self.patience)
+        entry = self.lake.ledger.find(f"triggers/{MODEL}/{decision.trigger}", decision.key)
+        assert entry is not None
+        since = entry.payload["since"]
+        sight = entry.payload["evidence"].get("sight")
+        self.looks.append(
+            Look(
+                day=seconds(end) / 86_400,
+                decision=decision,
+                since_day=seconds(datetime.fromisoformat(since)) / 86_400 if since else None,
+                delay_days=sight["days_to_doubled"] if sight else None,
+            )
+        )
+        return decision
+
+    def _start(self, decision: Decision) -> None:
+        """Claim the model, pin, and be at it; a request that another run's lease covers ends."""
+        held = claim(self.lake, MODEL, decision.execution, patience_s=LEASE_S)
+        if not held.granted or self._running:
+            payload = {"request": decision.request, "outcome": Outcome.COVERED.value, "reason": "another run"}
+            self.lake.ledger.append(chain(MODEL), "request_ended", f"request-ended:{decision.request}", payload)
+            return
+        known = seconds(self.now)
+        there = self.traffic.landed <= known
+        version = TableVersion(table=TABLE, snapshot_id=int(known), rows=int(there.sum()))
+        pinned = Pinned(
+            model=MODEL,
+            retraining=f"{decision.request:032x}",
+            interactions=version,
+            user_features=replace(version, table="ml.user_features"),
+            agent_features=replace(version, table="ml.agent_features"),
+            feedback=[],
+            cut=instant(int(self.traffic.at[there].max()) + 1),
+            baseline="base",
+            cause=decision.cause,
+        )
+        key = f"retraining:{pinned.retraining}"
+        under(self.lake, held).ledger.append(chain(MODEL), "retraining_opened", key, to_plain(pinned))
+        self._running = held, pinned, decision, self.now + self.training_hours * HOUR
+
+    def _go_on(self) -> None:
+        """Renew the lease of the training under way, or end it."""
+        if self._running is None:
+            return
+        held, pinned, decision, ends = self._running
+        if self.now < ends:
+            claim(self.lake, MODEL, held.holder, patience_s=LEASE_S)
+            return
+        self._running = None
+        lake = under(self.lake, held)
+        if self.fails(decision.request):
+            record_failure(lake, MODEL, pinned.cause, stage="train", execution=held.holder)
+            return
+        told: dict[str, object] = {"training_key": pinned.retraining, "training_set_id": pinned.retraining}
+        told |= {"cut": pinned.cut.isoformat(), "inputs": [str(pinned.interactions)]}
+        told |= {"retraining": pinned.retraining, "cause": to_plain(pinned.cause)}
+        lake.ledger.append(chain(MODEL), "trained", f"trained:{pinned.retraining}", told)
+        reason = "Simulated: nothing is judged."
+        verdict = Verdict(model=MODEL, outcome=Outcome.NOT_REGISTERED, version=0, reason=reason, entry="")
+        close(lake, pinned, verdict, held)

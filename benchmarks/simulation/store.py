@@ -1,0 +1,74 @@
+"""An object store in memory: years of hourly ledger entries leave no file."""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+
+from errors import ObjectChanged, ObjectExists, ObjectMissing
+
+
+class MemoryStore:
+    """See ``ObjectStore``; for one thread."""
+
+    address = "memory"
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+
+    def read(self, key: str) -> bytes:
+        """See ``ObjectStore``."""
+        if key not in self._objects:
+            raise ObjectMissing(key)
+        return self._objects[key]
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        """See ``ObjectStore``."""
+        data = self.read(key)
+        return data, _etag(data)
+
+    def exists(self, key: str) -> bool:
+        """See ``ObjectStore``."""
+        return key in self._objects
+
+    def write(self, key: str, data: bytes) -> None:
+        """See ``ObjectStore``."""
+        self._objects[key] = data
+
+    def create(self, key: str, data: bytes) -> str:
+        """See ``ObjectStore``."""
+        if key in self._objects:
+            raise ObjectExists(key)
+        self._objects[key] = data
+        return _etag(data)
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        """See ``ObjectStore``."""
+        if key not in self._objects or _etag(self._objects[key]) != etag:
+            raise ObjectChanged(key)
+        self._objects[key] = data
+        return _etag(data)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """See ``ObjectStore``."""
+        keys = sorted(self._objects)
+        for key in keys[bisect_left(keys, prefix) :]:
+            if not key.startswith(prefix):
+                return
+            yield key
+
+    def delete(self, key: str) -> None:
+        """See ``ObjectStore``."""
+        self._objects.pop(key, None)
+
+    def upload(self, key: str, path: Path) -> None:
+        """See ``ObjectStore``."""
+        self._objects[key] = path.read_bytes()
+
+    def download(self, key: str, path: Path) -> None:
+        """See ``ObjectStore``."""
+        path.write_bytes(self.read(key))
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
