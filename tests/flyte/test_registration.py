@@ -118,7 +118,9 @@ def test_images_resources_accelerator_and_variables_arrive_as_intended(
     assert tasks["pin_inputs"].container.image == "registry.example/fuelline-cpu:v1"
     assert not MessageToDict(tasks["pin_inputs"]).get("extendedResources", {}).get("gpuAccelerator")
     for task in tasks.values():
-        assert [(one.key, one.value) for one in task.container.env] == [tuple(STORE.split("=", 1))]
+        variables = {one.key: one.value for one in task.container.env}
+        variables.pop("_F_SS_C", None)  # flytekit's own: by what settings a dynamic task serializes its tasks
+        assert variables == dict([STORE.split("=", 1)])
         assert "fast" not in task.container.args[0]  # the code is in the image: nothing is fetched at start
 
 
