@@ -15,6 +15,7 @@ from errors import DataError
 from features.schedule import newest
 from lake.care import COUNTED_FROM
 from lake.contracts import contract
+from lake.events import CLOSING
 from lake.lake import Lake
 from lake.ledger import Entry
 from lake.quality import QualityGate, QualityReport, quality_report
@@ -195,9 +196,19 @@ def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
     if ended is None:
         raise DataError(f"retraining {pinned.retraining} of {pinned.model} has not ended yet")
     before = from_plain(Verdict, ended.payload)
-    reason = f"Nothing new since {pinned.cut.isoformat()}; the last time: {before.outcome.value}. {before.reason}"
+    became, why = _became(lake, before)
+    reason = f"Nothing new since {pinned.cut.isoformat()}; the last time: {became.replace('_', ' ')}. {why}"
     _end_request(lake, pinned.model, cause, Outcome.NOTHING_NEW, reason)
     return replace(before, outcome=Outcome.NOTHING_NEW, reason=reason, entry=ended.digest)
+
+
+def _became(lake: Lake, verdict: Verdict) -> tuple[str, str]:
+    """How a retraining ended, its rollout included where that has ended by now; and why."""
+    ends = (entry for entry in reversed(lake.ledger.entries(chain(verdict.model))) if entry.kind in CLOSING)
+    closed = next((entry for entry in ends if entry.payload["version"] == verdict.version), None)
+    if verdict.outcome is Outcome.ROLLING_OUT and closed:
+        return closed.kind, str(closed.payload["reason"])
+    return verdict.outcome.value, verdict.reason
 
 
 def _covered(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
