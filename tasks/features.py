@@ -20,10 +20,16 @@ class FeatureVersions(NamedTuple):
 def compute_features(interactions: TableVersion, upto: datetime) -> FeatureVersions:
     """Compute the feature rows that were due by ``upto`` and are missing."""
     from features.compute import compute_features as compute
+    from features.views import VIEWS
+    from lake.charts import note
 
     here = lake()
+    before = [here.tables.current(view.contract) for view in VIEWS]
     users, agents = compute(here, interactions, upto)
-    _show(users, agents)
+    if before == [users, agents]:
+        publish(30, "Features", note("No feature row was due that is not there."))
+    else:
+        _show(users, agents)
     return FeatureVersions(users, agents)
 
 

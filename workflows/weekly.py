@@ -5,7 +5,7 @@ from datetime import datetime
 from flytekit import workflow
 
 from lake.weekly import WeeklyReport
-from tasks.reporting import report_weeks
+from tasks.weekly import report_weeks
 
 
 @workflow
