@@ -38,8 +38,8 @@ class Profile:
     days: int = 0
     """On which there were rows; 0 where that is not known."""
     unrest: dict[str, float] = field(default_factory=dict)
-    """By kind of shift the largest one that a day of the reference's own shows against all of it: weekends, holidays.
-    Only more than that is news."""
+    """By kind of shift the largest one that a day of the reference's own, but for the newest two, shows against all of
+    it: weekends, holidays. Only more than that is news."""
     mean: float = 0.0
     sd: float = 0.0
     """0: constant, or not numeric."""
@@ -89,7 +89,7 @@ def profile(name: str, values: np.ndarray, clusters: np.ndarray, days: np.ndarra
     if days is None:
         return whole
     moved: dict[str, float] = {}
-    for day in np.unique(days):
+    for day in np.unique(days)[:-2]:  # what the newest show may be the news itself, a day before this was trained on
         for shift in shifts(whole, values[days == day], clusters[days == day]):
             if shift.chance < RESTLESS:
                 moved[shift.kind] = max(abs(shift.size), moved.get(shift.kind, 0.0))

@@ -132,13 +132,15 @@ def during(traffic: Traffic, start_day: float, end_day: float = np.inf) -> np.nd
     return (traffic.at >= start_day * DAY_S) & (traffic.at < end_day * DAY_S)
 
 
-def failing(traffic: Traffic, factor: float, start_day: float, end_day: float = np.inf, seed: int = 0) -> Traffic:
-    """Calls fail ``factor`` times as often: some of those that did not fail do, or the other way around."""
+def failing(
+    traffic: Traffic, factor: float, start_day: float, end_day: float = np.inf, ramp_days: float = 0, seed: int = 0
+) -> Traffic:
+    """Calls fail ``factor`` times as often, at once or more and more over some days."""
     rng, here = np.random.default_rng(seed), during(traffic, start_day, end_day)
+    part = np.clip((traffic.at / DAY_S - start_day) / ramp_days, 0, 1) if ramp_days else 1.0
     rate = traffic.error[here].mean()
-    extra = np.clip(rate * (factor - 1) / (1 - rate), 0, 1)
-    more = here & (rng.random(len(traffic)) < extra)
-    return replace(traffic, error=traffic.error | more)
+    extra = np.clip(rate * (factor - 1) / (1 - rate), 0, 1) * part
+    return replace(traffic, error=traffic.error | (here & (rng.random(len(traffic)) < extra)))
 
 
 def displeased(traffic: Traffic, share: float, start_day: float, end_day: float = np.inf, seed: int = 0) -> Traffic:

@@ -1,0 +1,179 @@
+"""From many decisions to one training, with real processes over one store."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lake.lake import Lake, open_lake
+from models.claims import claim, give_back
+from models.pinning import record_failure
+from models.state import read_state
+from models.triggers.decisions import Decision, decide, decision_chain
+from models.triggers.requests import Answer, Asked, ask
+from models.triggers.rules import DriftRule, HandRule, Patience, Rule, ScheduleRule, Trigger, VolumeRule
+from models.types import Cause
+from settings import Settings
+from tests.lake.processes import at_once
+from tests.models.triggers.still import Still
+
+START = datetime(2026, 11, 2, tzinfo=UTC)
+MODEL = "agents"
+PATIENCE = Patience(first_hours=1.0, longest_hours=8.0, start_hours=2.0)
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class Clock:
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def go(self, hours: float) -> None:
+        self.now += timedelta(hours=hours)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lake(settings: Settings, clock: Clock) -> Lake:
+    return open_lake(settings, clock=clock)
+
+
+def asked(lake: Lake, decision: str, trigger: Trigger = Trigger.ERROR_RATE) -> Asked:
+    return ask(lake, MODEL, trigger, decision, "because", PATIENCE, by="ada" if trigger is Trigger.HAND else "")
+
+
+def fail(lake: Lake, request: int) -> None:
+    record_failure(lake, MODEL, Cause(request=request), stage="train", execution=f"run-{request}")
+
+
+def ask_at_once(settings: Settings, who: int) -> Asked:
+    triggers = (Trigger.ERROR_RATE, Trigger.DRIFT, Trigger.FEEDBACK, Trigger.VOLUME, Trigger.SCHEDULE, Trigger.HAND)
+    return asked(open_lake(settings), f"decision-{who}", triggers[who])
+
+
+def test_all_triggers_in_one_second_start_one_training(settings: Settings) -> None:
+    answers = at_once(ask_at_once, [(settings, who) for who in range(6)])
+    assert sorted(one.answer.value for one in answers) == ["covered"] * 5 + ["started"]
+    started = next(one for one in answers if one.answer is Answer.STARTED)
+    assert all(f"request {started.request} " in one.detail for one in answers if one is not started)
+    state = read_state(open_lake(settings).ledger, MODEL)
+    assert (state.requests, state.request and state.request.number) == (1, 1)
+
+
+def test_the_same_decision_asked_again_is_its_own_request(lake: Lake) -> None:
+    assert asked(lake, "one") == asked(lake, "one")
+    assert read_state(lake.ledger, MODEL).requests == 1
+
+
+def test_a_training_under_way_covers_what_is_asked_meanwhile(lake: Lake) -> None:
+    assert claim(lake, MODEL, "run-1").granted
+    found = asked(lake, "one")
+    assert found.answer is Answer.COVERED
+    assert "run-1" in found.detail
+    give_back(lake, MODEL, "run-1")
+    assert asked(lake, "two").answer is Answer.STARTED
+
+
+def test_failures_make_the_wait_grow_up_to_a_cap(lake: Lake, clock: Clock) -> None:
+    waits = []
+    request = asked(lake, "first").request
+    for turn in range(6):
+        fail(lake, request)
+        failed = clock.now
+        while (found := asked(lake, f"{turn} at {clock.now}")).answer is Answer.BACKING_OFF:
+            clock.go(0.5)
+        waits.append((clock.now - failed) / HOUR)
+        request = found.request
+    assert waits == [1, 2, 4, 8, 8, 8]
+
+
+def test_waits_double_and_are_capped() -> None:
+    assert [PATIENCE.wait(failures) / HOUR for failures in range(7)] == [0, 1, 2, 4, 8, 8, 8]
+
+
+def test_a_person_does_not_wait(lake: Lake) -> None:
+    fail(lake, asked(lake, "one").request)
+    told = asked(lake, "two")
+    assert told.answer is Answer.BACKING_OFF
+    assert told.detail == "until 2026-11-02 01:00 UTC, after 1 failed training in a row"
+    assert asked(lake, "three", Trigger.HAND).answer is Answer.STARTED
+
+
+def test_a_request_whose_run_never_came_is_given_up_and_counts_as_a_failure(lake: Lake, clock: Clock) -> None:
+    assert asked(lake, "one").request == 1
+    clock.go(1.9)
+    assert asked(lake, "two").answer is Answer.COVERED
+    clock.go(0.2)
+    assert asked(lake, "three").answer is Answer.BACKING_OFF
+    state = read_state(lake.ledger, MODEL)
+    assert (state.request, state.failures) == (None, 1)
+    clock.go(1.0)
+    assert asked(lake, "four").request == 2
+
+
+def test_the_same_look_twice_is_one_entry_and_one_request(lake: Lake) -> None:
+    first, second = (look(lake, ScheduleRule(), START) for _ in range(2))
+    assert first == second
+    assert first.outcome == "started"
+    assert len(lake.ledger.entries(decision_chain(MODEL, Trigger.SCHEDULE))) == 1
+    assert read_state(lake.ledger, MODEL).requests == 1
+
+
+def test_a_look_that_died_before_its_entry_goes_on_with_its_own_request(lake: Lake) -> None:
+    first = look(lake, ScheduleRule(), START)
+    store = lake.store
+    for key in list(store.list(f"ledger/{decision_chain(MODEL, Trigger.SCHEDULE)}/")):
+        store.delete(key)
+    again = open_lake(lake.settings, clock=lake.ledger.clock)
+    assert look(again, ScheduleRule(), START) == first
+
+
+def test_another_rule_is_another_decision(lake: Lake) -> None:
+    look(lake, VolumeRule(), START)
+    look(lake, VolumeRule(new_interactions=5), START)
+    assert len(lake.ledger.entries(decision_chain(MODEL, Trigger.VOLUME))) == 2
+
+
+def test_five_hundred_late_fires_of_one_look_are_one_decision(lake: Lake) -> None:
+    found = {look(lake, HandRule(reason="new prompt", by="ada"), START).key for _ in range(500)}
+    assert len(found) == 1
+    assert len(lake.ledger.entries(decision_chain(MODEL, Trigger.HAND))) == 1
+
+
+def look_at_once(settings: Settings, rule: Rule) -> Decision:
+    return look(open_lake(settings), rule, START)
+
+
+def test_looks_of_two_schedulers_at_once_agree(settings: Settings) -> None:
+    rules: list[Rule] = [
+        ScheduleRule(),
+        ScheduleRule(),
+        HandRule(reason="now", by="ada"),
+        HandRule(reason="now", by="ada"),
+    ]
+    found = at_once(look_at_once, [(settings, rule) for rule in rules])
+    lake = open_lake(settings)
+    assert read_state(lake.ledger, MODEL).requests == 1
+    for trigger in (Trigger.SCHEDULE, Trigger.HAND):
+        assert len(lake.ledger.entries(decision_chain(MODEL, trigger))) == 1
+    assert {one.outcome for one in found} <= {"started", "covered"}
+
+
+def test_a_quiet_decision_says_what_it_was_decided_by(lake: Lake) -> None:
+    decision = look(lake, DriftRule(), START)
+    entry = lake.ledger.find(decision_chain(MODEL, Trigger.DRIFT), decision.key)
+    assert entry is not None
+    assert entry.kind == decision.outcome == "not_enough"
+    assert entry.payload["rule"]["sigma"] == 2.0
+    assert entry.payload["versions"] == ["processed.agent_interactions@1"]
+    assert not decision.fired
+
+
+def look(lake: Lake, rule: Rule, end: datetime) -> Decision:
+    return decide(lake, Still(), MODEL, rule, end=end, every=HOUR, patience=PATIENCE)
