@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks.simulation.history import SimulatedHistory
 from benchmarks.simulation.world import Recipe, failing, instant, seconds, steady
 from models.state import Training
-from models.triggers.findings import Finding, Found, Look, find
+from models.triggers.findings import find
+from models.triggers.look import Finding, Found, Look
 from models.triggers.rules import ErrorRateRule
 
 BASELINES = (5, 10, 20, 50, 100, 200)

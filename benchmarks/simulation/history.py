@@ -176,4 +176,6 @@ def _agent_features(told: Traffic) -> tuple[dict[str, np.ndarray], np.ndarray]:
         "agent_error_rate": failed,
         "agent_token_usage_rate": tokens,
     }
-    return {name: np.where(missing, np.nan, own[where]) for name, own in features.items()}, where
+    return {name: np.where(missing, np.nan, own[where]) for name, own in features.items()}, np.where(
+        missing, -1 - told.agent, where
+    )

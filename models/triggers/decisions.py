@@ -15,8 +15,9 @@ from lake.lake import Lake
 from lake.ledger import Entry
 from models.records import to_plain
 from models.state import read_state
-from models.triggers.findings import Finding, Found, Look, find
+from models.triggers.findings import find
 from models.triggers.history import History
+from models.triggers.look import Finding, Found, Look
 from models.triggers.requests import Answer, Asked, ask
 from models.triggers.rules import TRIGGERS, HandRule, Patience, Rule, Trigger
 from models.types import Cause

@@ -9,17 +9,17 @@ A reference that begins so late grows until it is as long as it should be.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from enum import Enum
 from typing import Any
 
 import pyarrow as pa
 
-from features.drift import Profile, Shift, shifts
 from models.state import Training
 from models.triggers.counts import ALL, DAY, HOUR, Counts, total
+from models.triggers.drifted import find_drift
 from models.triggers.history import History
+from models.triggers.look import Finding, Found, Look, finite, found_if, too_little
 from models.triggers.rates import Budget, Compared, Reference, Sight, compare, sees_doubled, sight
 from models.triggers.rules import (
     DriftRule,
@@ -29,47 +29,7 @@ from models.triggers.rules import (
     Rule,
     ScheduleRule,
     VolumeRule,
-    looks,
 )
-
-WEEK = timedelta(days=7)
-
-
-class Found(Enum):
-    """What a look came to."""
-
-    FIRED = "fired"
-    QUIET = "quiet"
-    NOT_ENOUGH = "not_enough"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """What a rule found in its window."""
-
-    found: Found
-    reason: str
-    """One sentence with the numbers."""
-    start: datetime | None = None
-    """Start of the window that was judged, of the one that fired where one did."""
-    onset: datetime | None = None
-    """Where one fired: the hour in which the cause began."""
-    evidence: dict[str, Any]
-    """The numbers, as plain JSON."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """When and from where a rule looks."""
-
-    end: datetime
-    """End of the windows (UTC)."""
-    every: timedelta
-    """Until the next look."""
-    since: Training | None = None
-    """The last completed training."""
-    onset: datetime | None = None
-    """Start of the newest cause of this rule that a training has taken in: its reference begins no earlier."""
 
 
 def find(rule: Rule, history: History, look: Look) -> Finding:
@@ -82,11 +42,11 @@ def find(rule: Rule, history: History, look: Look) -> Finding:
         case VolumeRule():
             return _volume(rule, history, look)
         case _ if look.since is None:
-            return _too_little("Nothing was trained yet, so there is nothing to compare with.")
+            return too_little("Nothing was trained yet, so there is nothing to compare with.")
         case ErrorRateRule():
             return _error_rate(rule, history, look, look.since)
         case DriftRule():
-            return _drift(rule, history, look, look.since)
+            return find_drift(rule, history, look, look.since)
         case FeedbackRule():
             return _feedback(rule, history, look, look.since)
 
@@ -100,14 +60,14 @@ def _schedule(rule: ScheduleRule, history: History, look: Look) -> Finding:
     told = f"{age:.1f} days since the data cut of the last training (limit {rule.days:g}), {new:,} interactions new"
     fired = age >= rule.days and new > 0
     evidence = {"age_days": age, "new": new}
-    return Finding(found=_found(fired), reason=f"{told}.", start=look.since.cut, evidence=evidence)
+    return Finding(found=found_if(fired), reason=f"{told}.", start=look.since.cut, evidence=evidence)
 
 
 def _volume(rule: VolumeRule, history: History, look: Look) -> Finding:
     new = history.added_rows(look.since)
     since = "ever" if look.since is None else f"since the cut at {look.since.cut:%Y-%m-%d %H:%M}"
     return Finding(
-        found=_found(new > rule.new_interactions),
+        found=found_if(new > rule.new_interactions),
         reason=f"{new:,} new interactions {since} (threshold {rule.new_interactions:,}).",
         start=look.since.cut if look.since else None,
         evidence={"new": new},
@@ -126,7 +86,7 @@ def _error_rate(rule: ErrorRateRule, history: History, look: Look, since: Traini
     whole = [one for one in compared if one.slice == ALL]
     longest = whole[-1]
     seen = sight(compared, longest.current.calls / longest.days, budget)
-    evidence = {"compared": _told(compared), "sight": _finite(asdict(seen)), "test": CONDITIONAL}
+    evidence = {"compared": _told(compared), "sight": finite(asdict(seen)), "test": CONDITIONAL}
     if fired:
         first = min(fired, key=lambda one: (one.days, one.chance / one.level))
         return Finding(
@@ -155,7 +115,7 @@ def _feedback(rule: FeedbackRule, history: History, look: Look, since: Training)
     compared = compare(counts, look.end, references, budget, sliced=False)
     one = compared[0]
     if not one.current.calls or not one.reference.calls:
-        return _too_little(f"{one.current.calls:,.0f} ratings now and {one.reference.calls:,.0f} before the training.")
+        return too_little(f"{one.current.calls:,.0f} ratings now and {one.reference.calls:,.0f} before the training.")
     now, before = (5 - 4 * rate.value for rate in (one.current, one.reference))
     told = f"Mean rating {now:.2f} of 5 in {one.current.calls:,.0f} ratings of {one.days:g} days, {before:.2f} before"
     evidence = {"mean": now, "mean_before": before, "compared": _told(compared), "test": CONDITIONAL}
@@ -164,7 +124,7 @@ def _feedback(rule: FeedbackRule, history: History, look: Look, since: Training)
     worse = one.chance < one.level
     onset = counts.began(ALL, start, look.end, one.reference.value) if worse else None
     told += f": under {rule.floor}; chance of that many thumbs down {one.chance:.1g}, level {one.level:.1g}"
-    return Finding(found=_found(worse), reason=f"{told}.", start=start, onset=onset, evidence=evidence)
+    return Finding(found=found_if(worse), reason=f"{told}.", start=start, onset=onset, evidence=evidence)
 
 
 def _counts(
@@ -201,86 +161,16 @@ def _references(
     return found
 
 
-def _drift(rule: DriftRule, history: History, look: Look, since: Training) -> Finding:
-    start = look.end - rule.window_days * DAY
-    begins = _drift_reference(look, since, rule.reference_days)
-    if begins is None:
-        return _too_little(f"Less than a week from the last cause to the data cut of the last training: {NO_NORM}.")
-    profiles = history.features_before(since, begins)
-    if 0 < (days := max((one.days for one in profiles), default=0)) < WEEK.days:
-        return _too_little(f"{days} days of data before the data cut of the last training: {NO_NORM}.")
-    sample = history.features(start, look.end)
-    told = [
-        (one, shift)
-        for one in profiles
-        if one.name in sample.values
-        for shift in shifts(one, sample.values[one.name], sample.clusters[one.name])
-    ]
-    solid = [shift for one, shift in told if min(one.clusters, shift.clusters) >= rule.min_clusters]
-    level = rule.false_alarms_a_year / looks(look.every) / max(len(solid), 1)
-    moved = [shift for shift in solid if shift.chance < level and _size(shift) > _limit(shift, rule)]
-    ranked = sorted(moved or solid, key=lambda shift: -_size(shift) / _limit(shift, rule))
-    evidence = {"shifts": [_finite(asdict(shift)) for shift in ranked[:TOLD]], "level": level, "judged": len(solid)}
-    if not solid:
-        few = f"No feature has values of {rule.min_clusters} users, or agents' hours, in both windows."
-        return Finding(found=Found.NOT_ENOUGH, reason=few, start=start, evidence=evidence)
-    largest = ranked[0]
-    if not moved:
-        reason = f"{len(solid)} features watched; the largest move: {_shift(largest)}."
-        return Finding(found=Found.QUIET, reason=reason, start=start, evidence=evidence)
-    others = f" and {len(moved) - 1} more features" if len(moved) > 1 else ""
-    onset = _drift_began(history, next(one for one, shift in told if shift is largest), largest, start, look.end)
-    reason = f"{_shift(largest)}{others}."
-    return Finding(found=Found.FIRED, reason=reason, start=start, onset=onset, evidence=evidence)
-
-
-def _drift_reference(look: Look, since: Training, days: int) -> datetime | None:
-    """Where the reference begins: after a shift, whole weeks before the cut, because a night or a Sunday is no norm;
-    None where less than a week is known.
-    """
-    start = since.cut - days * DAY
-    if look.onset is None or look.onset <= start:
-        return start
-    weeks = (since.cut - look.onset) // WEEK
-    return since.cut - weeks * WEEK if weeks else None
-
-
-def _drift_began(history: History, before: Profile, moved: Shift, start: datetime, end: datetime) -> datetime:
-    """Hour since which the feature has most likely been shifted: where size squared, or PSI, times rows is largest."""
-    gain, onset = 0.0, start
-    for part in PARTS:
-        begins = end - math.ceil(part * (end - start) / HOUR) * HOUR
-        sample = history.features(begins, end)
-        for shift in shifts(before, sample.values[before.name], sample.clusters[before.name]):
-            own = shift.rows * (shift.size**2 if shift.kind == "mean" else shift.size)
-            if shift.kind == moved.kind and own > gain:
-                gain, onset = own, begins
-    return onset
-
-
-NO_NORM = "a week is needed to know what is normal"
-TOLD = 5
-"""Shifts that the evidence of a look keeps, the largest first: a year of hourly looks is one chain."""
-PARTS = (1, 3 / 4, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 24)
-"""Of a window that fired, where its cause may have begun."""
 NOTABLE = 0.01
 """Chance under which an agent's comparison is kept as evidence."""
 CONDITIONAL = "conditional test of two rates (Przyborowski and Wilenski 1940), one-sided, averaged over the dispersion"
-
-
-def _found(fired: bool) -> Found:
-    return Found.FIRED if fired else Found.QUIET
-
-
-def _too_little(reason: str) -> Finding:
-    return Finding(found=Found.NOT_ENOUGH, reason=reason, evidence={})
 
 
 def _too_young(look: Look, since: Training) -> Finding:
     begun = since.cut if look.onset is None else look.onset
     hours = (look.end - begun) / HOUR
     what = "the data cut of the last training" if look.onset is None else "the cause that it was last trained for"
-    return _too_little(f"{hours:.1f} hours since {what}: there is no day to compare, and none to compare it with.")
+    return too_little(f"{hours:.1f} hours since {what}: there is no day to compare, and none to compare it with.")
 
 
 def _rise(one: Compared) -> str:
@@ -296,24 +186,9 @@ def _sight(seen: Sight) -> str:
     return f"Smallest rise that a day can show at this traffic: {rise}; a doubled rate takes {days}."
 
 
-def _size(shift: Shift) -> float:
-    return abs(shift.size)
-
-
-def _limit(shift: Shift, rule: DriftRule) -> float:
-    return shift.unrest + (rule.sigma if shift.kind == "mean" else rule.psi)
-
-
-def _shift(shift: Shift) -> str:
-    if shift.kind == "mean":
-        return f"{shift.name} {shift.size:+.2f} sigma, from {shift.was:.4g} to {shift.now:.4g}"
-    what = f"{shift.name} = {shift.moved}" if shift.kind == "shares" else f"{shift.name} missing"
-    return f"{what} from {shift.was:.1%} to {shift.now:.1%} (PSI {shift.size:.2f})"
-
-
 def _told(compared: Sequence[Compared]) -> list[dict[str, Any]]:
     return [
-        _finite(
+        finite(
             {
                 "slice": one.slice,
                 "days": one.days,
@@ -330,8 +205,3 @@ def _told(compared: Sequence[Compared]) -> list[dict[str, Any]]:
         for one in compared
         if one.slice == ALL or one.chance < NOTABLE
     ]
-
-
-def _finite(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: what has no bound is null."""
-    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}

@@ -20,7 +20,8 @@ from benchmarks.simulation.world import (
 )
 from models.state import Training
 from models.triggers.counts import HOUR
-from models.triggers.findings import Finding, Found, Look, find
+from models.triggers.findings import find
+from models.triggers.look import Finding, Found, Look
 from models.triggers.rules import (
     DriftRule,
     ErrorRateRule,
@@ -186,6 +187,12 @@ def test_a_week_of_data_comes_before_any_drift(busy: Traffic) -> None:
     found = look(DriftRule(), longer(young, 5.0, LOOK - 1))
     assert found.found is Found.NOT_ENOUGH
     assert "4 days of data before" in found.reason
+
+
+def test_the_first_hours_after_an_outage_are_no_drift(busy: Traffic) -> None:
+    resumed = busy.take((busy.at < 41 * DAY_S) | (busy.at > 43.3 * DAY_S))
+    found = looks(DriftRule(), resumed, [43.4 + third / 12 for third in range(20)])
+    assert Found.FIRED not in {one.found for one in found}
 
 
 def test_strict_weekends_are_no_drift() -> None:
