@@ -38,13 +38,13 @@ export FLYTE_LOCAL_CACHE_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint format bench register package setup clean
+.PHONY: help run test lint format bench simulate register package setup clean
 
 help: ## List the commands
 	@echo 'Fuelline. Commands:'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14>'
-	@echo 'Options of test: ARGS="<pytest arguments>"; of bench: ARGS="--help"'
+	@echo 'Options of test: ARGS="<pytest arguments>"; of bench and simulate: ARGS="--help"'
 	@echo 'Options of register and package: REGISTRY=<registry> VERSION=<git sha or tag> PROJECT= DOMAIN= SETTINGS="NAME=value ..."'
 
 run: $(RUN_READY) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
@@ -72,6 +72,9 @@ format: $(DEV_READY) ## Format the code and mend what can be mended
 
 bench: $(DEV_READY) ## Measure against peers, each in an environment of its own
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+simulate: $(DEV_READY) ## Play months of traffic to the triggers: what fired, falsely or not, and what was missed
+	@$(BIN)/python -m benchmarks.simulation $(ARGS)
 
 REGISTRATION = @test -n '$(REGISTRY)' || { echo 'REGISTRY= is missing: where the images fuelline-cpu and fuelline-gpu are.' >&2; exit 2; }; \
 	$(BIN)/python -m launchplans.registration $@ --project '$(PROJECT)' --domain '$(DOMAIN)' --version '$(VERSION)' \

@@ -1,0 +1,85 @@
+"""What a lake shows to a look, against the rows themselves."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lake.contracts.training_sets import TRAINING_SETS
+from lake.lake import Lake
+from models.state import Training, chain, read_state
+from models.triggers.history import CUMULATIVE, LakeHistory
+from settings import Settings
+from tests.operated import AGENTS, START, empty_lake, ingest, train_and_judge, write_logs
+
+DAYS, ROWS = 20, 60
+
+
+@pytest.fixture(scope="module")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Training]:
+    folder: Path = tmp_path_factory.mktemp("history")
+    settings = Settings(home=folder / "home", lake="test", cache=folder / "cache")
+    lake = empty_lake(settings)
+    interactions = ingest(lake, write_logs(folder / "logs", 0, DAYS, ROWS))
+    train_and_judge(lake, interactions, 1)
+    lake.ledger.append(chain("agents"), "retraining_closed", "closed:1", {"request": 0})
+    state = read_state(lake.ledger, "agents")
+    assert state.completed is not None
+    version = lake.tables.current(TRAINING_SETS)
+    assert version is not None
+    (own,) = set(lake.tables.read(version, columns=["training_set_id"])["training_set_id"].to_pylist())
+    return lake, replace(state.completed, training_set_id=own)
+
+
+def test_calls_are_counted_by_hour_and_agent_with_the_slow_ones_in_quarantine(
+    operated: tuple[Lake, Training],
+) -> None:
+    told = LakeHistory(operated[0]).calls(START, START + timedelta(days=2)).to_pylist()
+    assert sum(row["calls"] for row in told) == 2 * ROWS
+    assert sum(row["bad"] for row in told) == 0
+    assert {row["slice"] for row in told} == set(AGENTS)
+    assert all(row["hour"].minute == 0 for row in told)
+
+
+def test_ratings_are_counted_and_the_unrated_are_not(operated: tuple[Lake, Training]) -> None:
+    told = LakeHistory(operated[0]).ratings(START, START + timedelta(days=1)).to_pylist()
+    rated = [number for number in range(ROWS) if number % 3 != 2 and number != 3]
+    assert sum(row["calls"] for row in told) == len(rated)
+    assert sum(row["bad"] for row in told) == sum(number % 3 == 1 for number in rated)
+
+
+def test_what_is_before_the_cut_is_counted_once_and_kept(operated: tuple[Lake, Training]) -> None:
+    lake, training = operated
+    history, start = LakeHistory(lake), training.cut - timedelta(days=5)
+    before = history.calls_before(training, start)
+    assert before.equals(history.calls(start, training.cut))
+    kept = list(lake.store.list(f"references/{training.training_set_id}/calls"))
+    assert len(kept) == 1
+    assert history.calls_before(training, start).equals(before)
+
+
+def test_each_request_has_its_day_its_user_and_every_watched_feature(operated: tuple[Lake, Training]) -> None:
+    start = START + timedelta(days=10)
+    sample = LakeHistory(operated[0]).features(start, start + timedelta(days=2))
+    rows = len(sample.days)
+    assert rows == 2 * (ROWS - 1)
+    assert sorted(np.unique(sample.days)) == [(start.timestamp() // 86_400) + day for day in (0, 1)]
+    assert {len(own) for own in (*sample.values.values(), *sample.clusters.values())} == {rows}
+    assert not CUMULATIVE & set(sample.values)
+    assert {"agent_name", "query_characters", "queries_last_7d", "agent_error_rate"} <= set(sample.values)
+
+
+def test_the_references_profiles_are_of_the_training_set_and_come_back_as_they_were_kept(
+    operated: tuple[Lake, Training],
+) -> None:
+    lake, training = operated
+    history = LakeHistory(lake)
+    first = history.features_before(training, training.cut - timedelta(days=28))
+    assert first == LakeHistory(lake).features_before(training, training.cut - timedelta(days=28))
+    by_name = {one.name: one for one in first}
+    lengths = by_name["query_characters"]
+    assert lengths.days == 19
+    assert 1 < lengths.clusters < 20
+    assert sum(by_name["agent_name"].shares.values()) == lengths.rows
