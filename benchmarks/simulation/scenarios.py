@@ -96,8 +96,8 @@ def _made(recipe: Recipe, *then: Callable[[Traffic], Traffic]) -> Callable[[], T
     return world
 
 
-STEADY = Recipe(days=WARM_DAYS + 60, seed=11, error_rate=0.08)
-"""600 calls, 48 errors and 180 ratings a day."""
+STEADY = Recipe(days=WARM_DAYS + 60, seed=11, error_rate=0.10)
+"""600 calls, 60 errors and 180 ratings a day."""
 AT = WARM_DAYS + 3.5
 ERRORS = ("error_rate", "drift", "feedback")
 

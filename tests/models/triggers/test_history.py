@@ -11,7 +11,7 @@ from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
 from models.state import Training, chain, read_state
 from models.triggers.history import CUMULATIVE, LakeHistory
-from settings import Settings
+from settings import read_settings
 from tests.operated import AGENTS, START, empty_lake, ingest, train_and_judge, write_logs
 
 DAYS, ROWS = 20, 60
@@ -20,7 +20,7 @@ DAYS, ROWS = 20, 60
 @pytest.fixture(scope="module")
 def operated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Training]:
     folder: Path = tmp_path_factory.mktemp("history")
-    settings = Settings(home=folder / "home", lake="test", cache=folder / "cache")
+    settings = read_settings(home=folder / "home", lake="test", cache=folder / "cache")
     lake = empty_lake(settings)
     interactions = ingest(lake, write_logs(folder / "logs", 0, DAYS, ROWS))
     train_and_judge(lake, interactions, 1)

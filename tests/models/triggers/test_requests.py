@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lake.lake import Lake, open_lake
+from lake.windows import catch_up
 from models.claims import claim, give_back
 from models.pinning import record_failure
 from models.state import read_state
@@ -140,10 +141,16 @@ def test_another_rule_is_another_decision(lake: Lake) -> None:
     assert len(lake.ledger.entries(decision_chain(MODEL, Trigger.VOLUME))) == 2
 
 
-def test_five_hundred_late_fires_of_one_look_are_one_decision(lake: Lake) -> None:
-    found = {look(lake, HandRule(reason="new prompt", by="ada"), START).key for _ in range(500)}
-    assert len(found) == 1
-    assert len(lake.ledger.entries(decision_chain(MODEL, Trigger.HAND))) == 1
+def test_five_hundred_late_fires_at_once_are_one_look_and_one_request(lake: Lake) -> None:
+    done = []
+    for late in range(500, 0, -1):
+        kickoff, run = START - late * HOUR, f"run-{late}"
+        done += catch_up(
+            lake, "sensor", lambda due: look(lake, ScheduleRule(), due.end), kickoff=kickoff, period=HOUR, run=run
+        )
+    assert [one.outcome for one in done] == ["started"]
+    assert len(lake.ledger.entries(decision_chain(MODEL, Trigger.SCHEDULE))) == 1
+    assert read_state(lake.ledger, MODEL).requests == 1
 
 
 def look_at_once(settings: Settings, rule: Rule) -> Decision:
