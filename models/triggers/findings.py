@@ -82,6 +82,8 @@ def _error_rate(rule: ErrorRateRule, history: History, look: Look, since: Traini
         return _too_young(look, since)
     budget = Budget(false_alarms=rule.false_alarms_a_year, every=look.every, windows=windows)
     compared = compare(counts, look.end, references, budget)
+    if not compared:
+        return too_little(f"No calls before {min(one.end for one in references.values()):%Y-%m-%d} to compare with.")
     fired = [one for one in compared if one.fires(rule.rise)]
     whole = [one for one in compared if one.slice == ALL]
     longest = whole[-1]
@@ -113,9 +115,9 @@ def _feedback(rule: FeedbackRule, history: History, look: Look, since: Training)
         return _too_young(look, since)
     budget = Budget(false_alarms=rule.false_alarms_a_year, every=look.every, windows=(window,))
     compared = compare(counts, look.end, references, budget, sliced=False)
+    if not compared or not compared[0].current.calls:
+        return too_little(f"No ratings in {rule.window_days} days, or none before them to compare with.")
     one = compared[0]
-    if not one.current.calls or not one.reference.calls:
-        return too_little(f"{one.current.calls:,.0f} ratings now and {one.reference.calls:,.0f} before the training.")
     now, before = (5 - 4 * rate.value for rate in (one.current, one.reference))
     told = f"Mean rating {now:.2f} of 5 in {one.current.calls:,.0f} ratings of {one.days:g} days, {before:.2f} before"
     evidence = {"mean": now, "mean_before": before, "compared": _told(compared), "test": CONDITIONAL}

@@ -129,7 +129,8 @@ def chance_of_more(reference: Rate, current: Rate, spread: Spread | None = None)
 def compare(
     counts: Counts, end: datetime, references: Mapping[timedelta, Reference], budget: Budget, *, sliced: bool = True
 ) -> list[Compared]:
-    """Every slice in every window that ends at ``end``, the shortest window and the overall slice first.
+    """Every slice in every window that ends at ``end``, the shortest window and the overall slice first; none where
+    the reference has no calls.
 
     Args:
         counts: of the windows and their references. An agent that the reference does not know has no rate to rise from.
@@ -141,7 +142,8 @@ def compare(
     found: list[tuple[str, timedelta, Rate, Rate, Spread, float]] = []
     spreads: dict[tuple[datetime, datetime], dict[str, Spread]] = {}
     for window, against in references.items():
-        before = counts.rates(against.start, against.end)
+        if not (before := counts.rates(against.start, against.end)):
+            continue
         now = {name: rate for name, rate in counts.rates(end - window, end).items() if name in before}
         days = (against.spread_start, against.end)
         told = spreads.setdefault(days, counts.spreads(*days))

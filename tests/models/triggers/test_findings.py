@@ -95,7 +95,7 @@ def test_volume_counts_what_landed_since_the_pin(busy: Traffic) -> None:
 
 
 def test_a_person_needs_no_evidence(busy: Traffic) -> None:
-    assert look(HandRule(reason="new prompt", by="ada"), busy).reason == "ada: new prompt"
+    assert look(HandRule(reason="new prompt", by="ada"), busy).reason == "new prompt"
 
 
 @pytest.mark.parametrize("rule", [ErrorRateRule(), DriftRule(), FeedbackRule()])
