@@ -31,7 +31,8 @@ define LAKE_OF_SOURCE
 name=$$(basename "$$PWD" | tr '[:upper:]' '[:lower:]' | LC_ALL=C tr -cs 'a-z0-9\n' - | sed 's/^-*//; s/-*$$//'); \
 printf '%.40s-%s' "$${name:-logs}" "$$(printf %s "$$PWD" | cksum | cut -d ' ' -f 1)"
 endef
-LOOP = $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --folder "$$SOURCE" --profile "$$PROFILE" && $(BIN)/fuelline report
+LOOP = $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --folder "$$SOURCE" --profile "$$PROFILE" \
+	--reason 'make run' && $(BIN)/fuelline report
 export SOURCE PROFILE
 # The ledger knows what is done; a cache of flytekit beside it would only keep decks out of the report.
 export FLYTE_LOCAL_CACHE_ENABLED := false

@@ -13,7 +13,7 @@ class Cause:
 
     trigger: str = "hand"
     """``schedule``, ``volume``, ``error_rate``, ``drift``, ``feedback`` or ``hand``."""
-    reason: str = "by hand"
+    reason: str = "no reason given"
     """One sentence with the numbers; never a user's text."""
     by: str = ""
     """The person, where it was one."""

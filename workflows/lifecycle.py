@@ -14,7 +14,7 @@ from workflows.rollout import rollout_step
 
 @workflow
 def lifecycle(
-    folder: str, profile: str = "laptop", source: str = "agents", reason: str = "by hand", by: str = ""
+    folder: str, profile: str = "laptop", source: str = "agents", reason: str = "no reason given", by: str = ""
 ) -> Verdict:
     """Ingest logs, compute features, retrain, step the rollout, and write the report.
 
