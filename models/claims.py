@@ -96,7 +96,8 @@ def holder_of(lake: Lake, model: str) -> Lease | None:
 
 @contextlib.contextmanager
 def holding(lake: Lake, claim: Claim) -> Iterator[Heartbeat]:
-    """Do a stage's work under the run's lease.
+    """Do a stage's work under the run's lease. A person who interrupts it gives the lease back; a stage that fails may
+    be tried again, and keeps it.
 
     Raises:
         LeaseLost: another run has the lease, at the start or by the end.
@@ -104,6 +105,9 @@ def holding(lake: Lake, claim: Claim) -> Iterator[Heartbeat]:
     heartbeat = Heartbeat(lake, lake.leases.resume(_name(claim.model), claim.holder, claim.fence, LEASE_S))
     try:
         yield heartbeat
+    except KeyboardInterrupt:
+        lake.leases.release(heartbeat.stop())
+        raise
     finally:
         lease = heartbeat.stop()
     heartbeat.check()

@@ -66,6 +66,17 @@ def test_a_run_that_came_too_late_loses_the_lease_and_cannot_write_any_more(lake
     assert kinds == [("retraining_opened", 1), ("trained_late", 1), ("retraining_opened", 2)]
 
 
+def test_a_stage_that_fails_keeps_the_lease_for_its_retry_and_an_interrupted_one_gives_it_back(lake: Lake) -> None:
+    mine = claim(lake, "agents", "run-1")
+    with pytest.raises(ValueError, match="bad row"), holding(lake, mine):
+        raise ValueError("bad row")
+    with holding(lake, mine):
+        assert not claim(lake, "agents", "run-2").granted
+    with pytest.raises(KeyboardInterrupt), holding(lake, mine):
+        raise KeyboardInterrupt
+    assert claim(lake, "agents", "run-2").fence == 2
+
+
 def test_a_running_stage_renews_the_lease_and_notices_that_it_is_gone(
     lake: Lake, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
