@@ -18,7 +18,7 @@ import click
 from flytekit.clients.raw import RawSynchronousFlyteClient
 from flytekit.configuration import Config, Image
 
-from errors import FuellineError, UserError
+from errors import FuellineError, PeerError, UserError
 from launchplans.server import Server, count
 from launchplans.versions import ROOT, Entity, Kind, Version, entities
 from tasks.environments import SECRETS
@@ -105,6 +105,9 @@ def package(output: Path, **options: Any) -> None:
 def _errors_told() -> Iterator[None]:
     try:
         yield
+    except PeerError as error:
+        elsewhere = "Name another server with ARGS='--endpoint HOST:PORT', or in FLYTECTL_CONFIG"
+        raise click.ClickException(f"{error}. {elsewhere}") from error
     except FuellineError as error:
         raise click.ClickException(str(error)) from error
 
