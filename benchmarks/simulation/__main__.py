@@ -21,9 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = asked.only or PARTS
     chosen: list[Scenario] = []
     if "stationary" in parts:
-        chosen += stationary(asked.months, asked.seeds)
+        chosen += [one for one in stationary(asked.months, asked.seeds) if asked.name in one.name]
     if "changes" in parts:
-        chosen += [one for one in changes(asked.data) if not asked.name or asked.name in one.name]
+        chosen += [one for one in changes(asked.data) if asked.name in one.name]
     seen, silent_days = _play(_with_data(chosen, asked.data))
     baselines = _double(asked.repetitions) if "doubled" in parts else []
     if seen:
@@ -103,7 +103,7 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, help="play this alone; may be given several times")
-    parser.add_argument("--name", default="", help="of the changes, those whose name has this in it")
+    parser.add_argument("--name", default="", help="of the scenarios, those whose name has this in it")
     parser.add_argument("--months", type=float, default=12, help="of stationary traffic a seed (default: 12)")
     parser.add_argument("--seeds", type=int, default=1, help="of stationary traffic, each of 3 kinds (default: 1)")
     parser.add_argument("--repetitions", type=int, default=20, help="of each doubled error rate (default: 20)")

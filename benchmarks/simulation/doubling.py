@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from benchmarks.simulation.history import SimulatedHistory
+from benchmarks.simulation.play import LAG
 from benchmarks.simulation.world import Recipe, failing, instant, seconds, steady
 from models.state import Training
 from models.triggers.findings import find
@@ -21,7 +22,7 @@ from models.triggers.rules import ErrorRateRule
 
 BASELINES = (5, 10, 20, 50, 100, 200)
 """Errors a day before the change."""
-BEFORE_DAYS, AFTER_DAYS = 70, 34
+BEFORE_DAYS, AFTER_DAYS = 105, 34
 ERROR_RATE = 0.05
 RULE = ErrorRateRule()
 EVERY = timedelta(hours=1)
@@ -87,7 +88,8 @@ def _once(errors_a_day: float, spread: float, seed: int) -> Doubled:
 
     def look(hour: int) -> Finding:
         cut = trained + max(0, hour - 1 - trained) // (7 * 24) * 7 * 24
-        end = now[0] = instant(hour * 3600)
+        end = instant(hour * 3600)
+        now[0] = end + LAG
         return find(RULE, history, Look(end=end, every=EVERY, since=_training(instant(cut * 3600))))
 
     before = look(change)

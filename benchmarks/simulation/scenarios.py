@@ -24,7 +24,7 @@ from benchmarks.simulation.world import (
 )
 from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Rule
 
-WARM_DAYS = 65
+WARM_DAYS = 95
 """Of history before a change, so that references are as long as the rules want them."""
 MEASURED: tuple[Rule, ...] = (ErrorRateRule(), DriftRule(), FeedbackRule())
 

@@ -137,10 +137,10 @@ def _counts(
     before: Callable[[Training, datetime], pa.Table],
     after: Callable[[datetime, datetime], pa.Table],
 ) -> Counts:
-    """What the windows and their references need. How far back it begins is the same for all looks between two
-    trainings, so that the past is read once.
+    """What the windows and their references need, and as much again to know the dispersion by. How far back it begins
+    is the same for all looks between two trainings, so that the past is read once.
     """
-    start = since.cut - longest - reference_days * DAY
+    start = since.cut - 2 * longest - reference_days * DAY
     return Counts.of([before(since, start), after(min(since.cut, look.end), look.end)], start, look.end)
 
 

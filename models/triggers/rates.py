@@ -24,7 +24,7 @@ from models.triggers.counts import ALL, DAY, Counts, Rate, Spread, total
 POWER = 0.95
 """With which a rise is called detectable, and by when a delay is predicted."""
 DOUBLED, EVEN = 2.0, 0.5
-SLICE_SHARE, WINDOW_SHARE = 0.8, 0.8
+SLICE_SHARE, WINDOW_SHARE = 0.9, 0.9
 """Of the false alarms, the share of the slice over all agents, and that of the shortest window; the rest is parted
 evenly. Most incidents hit all and at once, and these are to be seen soonest."""
 YEAR = timedelta(days=365)

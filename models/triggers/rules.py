@@ -57,7 +57,7 @@ class ErrorRateRule:
     """Days before the cut that the rate at the last training is taken from."""
     windows_days: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 32])
     """Windows up to now that are compared with it; short ones see a sharp rise soon, long ones a small one at last."""
-    false_alarms_a_year: float = 0.6
+    false_alarms_a_year: float = 0.5
     """Bound on the expected number."""
 
     def __post_init__(self) -> None:

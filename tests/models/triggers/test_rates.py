@@ -134,8 +134,8 @@ def test_more_traffic_to_an_agent_that_fails_more_is_no_rise() -> None:
 def test_the_share_of_false_alarms_is_parted_and_nothing_of_it_is_lost() -> None:
     found = compare(counts(np.ones((40 * 24, 3), int)), END, references(40), budget())
     assert [one.slice for one in found[:4]] == [ALL, "auditor", "bruno", "jamie"]
-    assert found[0].level == pytest.approx(level(0.6 * 0.8 * 0.8, DAY, HOUR))
-    assert found[1].level == pytest.approx(level(0.6 * 0.8 * (1 - 0.8) / 3, DAY, HOUR))
+    assert found[0].level == pytest.approx(level(0.6 * 0.9 * 0.9, DAY, HOUR))
+    assert found[1].level == pytest.approx(level(0.6 * 0.9 * (1 - 0.9) / 3, DAY, HOUR))
 
 
 def test_without_calls_or_without_a_reference_nothing_is_claimed() -> None:
