@@ -15,7 +15,7 @@ from workflows.rollout import rollout_step as rollout_step_graph
 from workflows.triggers import by_hand, on_drift, on_error_rate, on_feedback, on_schedule, on_volume
 
 OWNER = "ml-platform"
-SAME: dict[str, Any] = {"spec": ModelSpec(), "profile": forge(), "patience": Patience()}
+SAME: dict[str, Any] = {"spec": ModelSpec(), "profile": forge(), "source": "agents", "patience": Patience()}
 """What every sensor fixes beside its rule."""
 
 retraining = on_demand(

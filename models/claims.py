@@ -108,9 +108,17 @@ def holding(lake: Lake, claim: Claim) -> Iterator[Heartbeat]:
     except KeyboardInterrupt:
         lake.leases.release(heartbeat.stop())
         raise
-    finally:
-        lease = heartbeat.stop()
+    except Exception:
+        with contextlib.suppress(LeaseLost):  # what went wrong first is what is told
+            _leave(lake, heartbeat, claim)
+        raise
     heartbeat.check()
+    _leave(lake, heartbeat, claim)
+
+
+def _leave(lake: Lake, heartbeat: Heartbeat, claim: Claim) -> None:
+    """Let the lease last until the run's next stage, or this one's next try, has a pod. Raises ``LeaseLost``."""
+    lease = heartbeat.stop()
     lake.leases.resume(lease.name, claim.holder, claim.fence, claim.patience_s)
 
 

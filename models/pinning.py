@@ -156,9 +156,8 @@ def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: Qualit
 
 
 def record_trained(lake: Lake, adapter: TrainedAdapter, pinned: Pinned) -> Entry:
-    """Write down that a training is complete: from its cut on, data are new, and its snapshots are not to expire."""
+    """Write down that a training is complete: from its cut on, data are new."""
     data = adapter.training_set
-    lake.tables.tag(pinned.interactions, f"{COUNTED_FROM}{adapter.model}", move=True)
     return lake.ledger.append(
         chain(adapter.model),
         "trained",
@@ -181,10 +180,21 @@ def record_trained(lake: Lake, adapter: TrainedAdapter, pinned: Pinned) -> Entry
 
 def close(lake: Lake, pinned: Pinned, verdict: Verdict, claim: Claim) -> Verdict:
     """Write down how the retraining ended: the same inputs will not be trained on again. Gives the lease back."""
-    payload = to_plain(verdict) | {"request": pinned.cause.request}
+    payload = to_plain(verdict) | {"request": pinned.cause.request, "also": _resumed_by(lake, pinned)}
     lake.ledger.append(chain(pinned.model), "retraining_closed", _closing(pinned.retraining), payload)
     give_back(lake, claim.model, claim.holder)
     return verdict
+
+
+def count_from(lake: Lake, pinned: Pinned) -> None:
+    """Keep from expiry what the triggers count new rows from, once this retraining has ended."""
+    lake.tables.tag(pinned.interactions, f"{COUNTED_FROM}{pinned.model}", move=True)
+
+
+def _resumed_by(lake: Lake, pinned: Pinned) -> list[int]:
+    """Requests whose runs went on with a retraining that another had begun."""
+    resumed = lake.ledger.entries(chain(pinned.model), kind="retraining_resumed")
+    return [int(e.payload["request"]) for e in resumed if e.payload["retraining"] == pinned.retraining]
 
 
 def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
@@ -229,11 +239,14 @@ def _end_request(lake: Lake, model: str, cause: Cause, outcome: Outcome, reason:
 
 def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, execution: str) -> Entry:
     """Write down that a retraining failed, and give its lease back. The error's text stays out of the ledger, because
-    it may quote data.
+    it may quote data. A run that neither holds the model nor was asked for counts for nothing.
     """
-    baseline = read_state(lake.ledger, model).baseline
-    payload = {"stage": stage, "execution": execution, "baseline": baseline, "request": cause.request}
-    entry = lake.ledger.append(chain(model), "retraining_failed", f"failed:{execution}", payload)
+    state, held = read_state(lake.ledger, model), holder_of(lake, model)
+    mine = held is not None and held.holder == execution
+    asked = state.request is not None and state.request.number == cause.request
+    payload = {"stage": stage, "execution": execution, "baseline": state.baseline, "request": cause.request}
+    key = f"failed:{execution}:{held.fence if held and mine else 0}:{cause.request}"
+    entry = lake.ledger.append(chain(model), "retraining_failed", key, payload | {"counts": mine or asked})
     give_back(lake, model, execution)
     return entry
 

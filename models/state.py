@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lake.ledger import Entry, Ledger
-from models.types import ModelVersion
+from models.types import Cause, ModelVersion
 
 BASE = "base"
 """The baseline's name where nothing was promoted yet."""
@@ -37,7 +37,16 @@ class Request:
     decision: str
     """Key of the decision in the trigger's chain."""
     reason: str
+    by: str
+    """The person, where it was one."""
     requested: datetime
+    run: str
+    """Name of the run that it is given: its own in every lake, so that starting it twice starts it once."""
+
+    @property
+    def cause(self) -> Cause:
+        """What its retraining is told."""
+        return Cause(trigger=self.trigger, reason=self.reason, by=self.by, decision=self.decision, request=self.number)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +77,6 @@ class ModelState:
     """The newest training; its retraining may be under way still, or have failed after it."""
     completed: Training | None = None
     """The newest training whose retraining has ended, whatever the verdict."""
-    retraining: str = ""
-    """Key of the retraining that was opened last and has not ended; it may be dead."""
     request: Request | None = None
     """The open request; a model has one at most."""
     requests: int = 0
@@ -146,13 +153,10 @@ def _asked(state: ModelState, entry: Entry) -> ModelState:
     match entry.kind:
         case "retraining_requested":
             return _requested(state, entry)
-        case "retraining_opened" | "retraining_resumed":
-            return replace(state, retraining=str(entry.payload["retraining"]))
         case "retraining_closed":
-            return replace(_answered(state, entry), completed=state.trained, retraining="", failures=0, failed_at=None)
-        case "retraining_failed":
-            failed = replace(state, retraining="", failures=state.failures + 1, failed_at=entry.time)
-            return _answered(failed, entry)
+            return replace(_answered(state, entry), completed=state.trained, failures=0, failed_at=None)
+        case "retraining_failed" if entry.payload.get("counts", True):
+            return _answered(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
         case "request_abandoned":
             return _answered(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
         case "request_ended":
@@ -167,14 +171,16 @@ def _requested(state: ModelState, entry: Entry) -> ModelState:
         trigger=fields["trigger"],
         decision=fields["decision"],
         reason=fields["reason"],
+        by=fields["by"],
         requested=entry.time,
+        run=f"retrain-{state.model}-{fields['request']}-{entry.nonce[:8]}",
     )
     return replace(state, request=request, requests=state.requests + 1)
 
 
 def _answered(state: ModelState, entry: Entry) -> ModelState:
     """The request that led to this entry is done; one that came after it is not."""
-    answered = state.request and state.request.number == entry.payload.get("request")
+    answered = state.request and state.request.number in (entry.payload.get("request"), *entry.payload.get("also", ()))
     return replace(state, request=None) if answered else state
 
 

@@ -45,13 +45,14 @@ def decline_candidate(pinned: Pinned, evaluations: list[Evaluation], claim: Clai
     from lake.lineage import candidate_lineage
     from lake.lineage_views import as_svg
     from models.claims import under
-    from models.pinning import close
+    from models.pinning import close, count_from
     from models.registry import decline
 
     here, evaluation = under(lake(), claim), evaluations[0]
-    verdict = close(here, pinned, decline(here, evaluation), claim)
+    verdict = decline(here, evaluation)
     show_lineage(as_svg(candidate_lineage(here, pinned.model, evaluation.adapter.training_key)))
-    return verdict
+    count_from(here, pinned)
+    return close(here, pinned, verdict, claim)
 
 
 @cpu

@@ -15,11 +15,12 @@ def begin_rollout(
 ) -> Verdict:
     """Open the rollout of a registered version; with that the retraining ends."""
     from models.claims import under
-    from models.pinning import baseline_of, close
+    from models.pinning import baseline_of, close, count_from
     from serving.rollout import open_rollout
 
     here = under(lake(), claim)
     verdict = open_rollout(here, version, baseline_of(here, pinned), profile, rule)
+    count_from(here, pinned)
     return close(here, pinned, verdict, claim)
 
 

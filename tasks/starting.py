@@ -24,7 +24,7 @@ from flytekit.models.launch_plan import LaunchPlan
 from flytekit.models.literals import Literal, LiteralMap
 from flytekit.remote import FlyteRemote
 
-from errors import UserError
+from errors import PeerError, UserError
 from tasks import detached
 from tasks.remote import connect, speaking
 from tasks.runtime import on_cluster
@@ -41,6 +41,10 @@ class Phase(Enum):
     FAILED = "failed"
     ABORTED = "aborted"
     UNKNOWN = "unknown"
+
+
+class TurnedAway(PeerError):
+    """As many runs of the launch plan are on as its concurrency policy allows: ask again later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +65,7 @@ def start(launch_plan: str, inputs: Mapping[str, Any], *, name: str) -> Started:
     Raises:
         UserError: there is no such launch plan, or it does not take these inputs. On a laptop the execution fails
             instead, and its log says why.
+        TurnedAway: the launch plan's concurrency policy allows no further run now.
         PeerError: FlyteAdmin is away.
     """
     execution = execution_name(name)
@@ -98,9 +103,20 @@ def _start_on_cluster(launch_plan: str, inputs: Mapping[str, Any], execution: st
         literals = _literals(launch_plan, inputs, plan.closure.expected_inputs.parameters)
         try:
             remote.client.create_execution(named.project, named.domain, named.name, spec, literals)
-        except FlyteEntityAlreadyExistsException:
+        except FlyteEntityAlreadyExistsException as error:
+            _check_it_is_there(remote, named, launch_plan, error)
             return remote.generate_console_url(named), True
     return remote.generate_console_url(named), False
+
+
+def _check_it_is_there(
+    remote: FlyteRemote, named: WorkflowExecutionIdentifier, launch_plan: str, error: Exception
+) -> None:
+    """FlyteAdmin says ALREADY_EXISTS of a name that is taken, and of one run too many of a launch plan."""
+    try:
+        remote.client.get_execution(named)
+    except FlyteEntityNotExistException:
+        raise TurnedAway(f"{launch_plan!r} has as many runs as its concurrency policy allows; ask later") from error
 
 
 def _phase_on_cluster(execution: str) -> Phase:

@@ -58,25 +58,27 @@ def pin_inputs(
     return Pin(pinned, based, claimed, work)
 
 
-@cpu(cache=cached(*SELECTING_CODE))
-def build_training_set(pinned: Pinned, spec: ModelSpec) -> TrainingSet:
+@cpu(cache=cached(*SELECTING_CODE, ignored=("claim",)))
+def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> TrainingSet:
     """Join the features as of each interaction, weigh by feedback, split by time."""
     from lake.charts import bars, facts
+    from models.claims import holding
     from models.training_set import build_training_set as build
     from models.training_set import read_training_set
 
     here = lake()
-    result = build(
-        here,
-        model=pinned.model,
-        interactions=pinned.interactions,
-        feedback=pinned.feedback[0] if pinned.feedback else None,
-        user_features=pinned.user_features,
-        agent_features=pinned.agent_features,
-        cut=pinned.cut,
-        agents=spec.agents,
-        feature_service=spec.features,
-    )
+    with holding(here, claim):
+        result = build(
+            here,
+            model=pinned.model,
+            interactions=pinned.interactions,
+            feedback=pinned.feedback[0] if pinned.feedback else None,
+            user_features=pinned.user_features,
+            agent_features=pinned.agent_features,
+            cut=pinned.cut,
+            agents=spec.agents,
+            feature_service=spec.features,
+        )
     rows = read_training_set(here, result, "train", ["agent_name"])
     by_agent = rows.group_by("agent_name").aggregate([("agent_name", "count")]).sort_by("agent_name").to_pylist()
     publish(

@@ -15,7 +15,7 @@ from models.triggers.rules import (
     VolumeRule,
 )
 from tasks.environments import cpu
-from tasks.runtime import due, lake, log, publish
+from tasks.runtime import due, execution, lake, log, publish
 
 RETRAINING = "retraining"
 """The launch plan that every trigger starts."""
@@ -26,7 +26,7 @@ def look_at_schedule(
     rule: ScheduleRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Is the last training old, and anything new?"""
-    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
+    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
@@ -34,7 +34,7 @@ def look_at_volume(
     rule: VolumeRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Have many interactions landed since the last training? Reads snapshots' summaries alone."""
-    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
+    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
@@ -42,15 +42,21 @@ def look_at_error_rate(
     rule: ErrorRateRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Do calls fail more often than at the last training, and not by chance?"""
-    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
+    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
 def look_at_drift(
     rule: DriftRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
-    """Has a feature's distribution moved away from the training set's?"""
-    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
+    """Has a feature's distribution moved away from the training set's? What features are due is computed first."""
+    from features.schedule import compute_due
+    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+
+    here = lake()
+    if here.tables.current(AGENT_INTERACTIONS):
+        compute_due(here)
+    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
@@ -58,39 +64,59 @@ def look_at_feedback(
     rule: FeedbackRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Are users less content than at the last training, and not by chance?"""
-    return _looked(rule, spec.name, patience, kickoff, every_minutes, schedule)
+    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
-def decide_by_hand(reason: str, by: str, spec: ModelSpec) -> list[Decision]:
+def decide_by_hand(reason: str, by: str, spec: ModelSpec, patience: Patience) -> list[Decision]:
     """A person's decision, written down like any other; covered where a training is under way."""
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
 
     here = lake()
-    rule, now = HandRule(reason=reason, by=by), here.ledger.clock()
-    decision = decide(here, LakeHistory(here), spec.name, rule, end=now, every=timedelta(hours=1), patience=Patience())
+    rule, now, hour = HandRule(reason=reason, by=by), here.ledger.clock(), timedelta(hours=1)
+    decision = decide(
+        here,
+        LakeHistory(here),
+        spec.name,
+        rule,
+        end=now,
+        every=hour,
+        patience=patience,
+        key=f"run:{execution()}",  # this task may be tried again, at another time
+    )
     _show([decision], spec.name)
     return [decision]
 
 
 @cpu(enable_deck=False)
-def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: TrainingProfile) -> list[str]:
-    """Start the retraining of each decision that asked for one, once, and return at once; where they can be seen."""
-    from tasks.starting import start
+def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: TrainingProfile, source: str) -> list[str]:
+    """Start the run of the model's open request, whoever made it, and return at once; where it can be seen.
 
-    places = []
-    for decision in decisions:
-        if decision.request:
-            inputs = {"spec": spec, "profile": profile, "cause": decision.cause}
-            started = start(RETRAINING, inputs, name=decision.execution)
-            log.info("%s %s: %s", "was started before" if started.already else "started", started.name, started.place)
-            places.append(started.place)
-    return places
+    A start that failed is so made good by the next look, and a request whose run has ended without a word is given up.
+    """
+    from models.triggers.requests import give_up, to_start
+    from tasks.starting import Phase, TurnedAway, phase, start
+
+    here = lake()
+    request = to_start(here, spec.name)
+    if request is None or (now := phase(request.run)) is Phase.RUNNING:
+        return []
+    if now is not Phase.UNKNOWN:
+        give_up(here, spec.name, request, f"Its run {request.run} has {now.value} and left no word of it.")
+        return []
+    inputs = {"spec": spec, "profile": profile, "source": source, "cause": request.cause}
+    try:
+        started = start(RETRAINING, inputs, name=request.run)
+    except TurnedAway as error:
+        log.warning("%s: %s. The next look tries again.", request.run, error)
+        return []
+    log.info("%s %s: %s", "was started before" if started.already else "started", started.name, started.place)
+    return [started.place]
 
 
 def _looked(
-    rule: Rule, model: str, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
+    rule: Rule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Look once for all fires that are due: a late or doubled one finds the look taken."""
     from lake.windows import Window
@@ -101,10 +127,10 @@ def _looked(
 
     def look(window: Window) -> Decision:
         end = window.end.replace(minute=0, second=0, microsecond=0)
-        return decide(here, LakeHistory(here), model, rule, end=end, every=every, patience=patience)
+        return decide(here, LakeHistory(here, spec.agents), spec.name, rule, end=end, every=every, patience=patience)
 
-    decisions = due(here, f"{schedule}-{model}", look, kickoff=kickoff, every_minutes=every_minutes)
-    _show(decisions, model)
+    decisions = due(here, f"{schedule}-{spec.name}", look, kickoff=kickoff, every_minutes=every_minutes)
+    _show(decisions, spec.name)
     return decisions
 
 

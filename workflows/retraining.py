@@ -35,7 +35,7 @@ def train_and_judge(
 ) -> Judged:
     """From pinned inputs to a judgement."""
     quality, _ = check_quality(pinned=pinned, source=source, gate=gate)
-    training_set = build_training_set(pinned=pinned, spec=spec)
+    training_set = build_training_set(pinned=pinned, spec=spec, claim=claim)
     quality >> training_set
     adapter = train_adapter(training_set=training_set, spec=spec, profile=profile, pinned=pinned, claim=claim)
     evaluations, judgement = evaluate_candidate(

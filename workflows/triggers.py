@@ -10,7 +10,6 @@ from flytekit import workflow
 from models.spec import ModelSpec, TrainingProfile, laptop
 from models.triggers.decisions import Decision
 from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, ScheduleRule, VolumeRule
-from tasks.features import refresh_features
 from tasks.triggers import (
     decide_by_hand,
     look_at_drift,
@@ -28,6 +27,7 @@ def on_schedule(
     rule: ScheduleRule = ScheduleRule(),
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
+    source: str = "agents",
     patience: Patience = Patience(),
     every_minutes: int = 60,
     schedule: str = "retrain_on_schedule",
@@ -39,6 +39,7 @@ def on_schedule(
         rule: how old.
         spec: which model.
         profile: sizes and hyperparameters of the retraining.
+        source: whose quality the retraining checks.
         patience: how failed trainings are borne with.
         every_minutes: time to the next look.
         schedule: names the chain of its windows.
@@ -46,7 +47,7 @@ def on_schedule(
     decisions = look_at_schedule(
         rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
     )
-    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
 
 
@@ -56,6 +57,7 @@ def on_volume(
     rule: VolumeRule = VolumeRule(),
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
+    source: str = "agents",
     patience: Patience = Patience(),
     every_minutes: int = 60,
     schedule: str = "retrain_on_volume",
@@ -67,7 +69,7 @@ def on_volume(
     decisions = look_at_volume(
         rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
     )
-    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
 
 
@@ -77,6 +79,7 @@ def on_error_rate(
     rule: ErrorRateRule = ErrorRateRule(),
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
+    source: str = "agents",
     patience: Patience = Patience(),
     every_minutes: int = 60,
     schedule: str = "retrain_on_error_rate",
@@ -88,7 +91,7 @@ def on_error_rate(
     decisions = look_at_error_rate(
         rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
     )
-    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
 
 
@@ -98,6 +101,7 @@ def on_drift(
     rule: DriftRule = DriftRule(),
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
+    source: str = "agents",
     patience: Patience = Patience(),
     every_minutes: int = 60,
     schedule: str = "retrain_on_drift",
@@ -106,12 +110,10 @@ def on_drift(
 
     Inputs as in ``on_schedule``; ``rule`` says how far, and how sure to be.
     """
-    computed = refresh_features()
     decisions = look_at_drift(
         rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
     )
-    computed >> decisions
-    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
 
 
@@ -121,6 +123,7 @@ def on_feedback(
     rule: FeedbackRule = FeedbackRule(),
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
+    source: str = "agents",
     patience: Patience = Patience(),
     every_minutes: int = 60,
     schedule: str = "retrain_on_feedback",
@@ -132,20 +135,29 @@ def on_feedback(
     decisions = look_at_feedback(
         rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
     )
-    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
 
 
 @workflow
-def by_hand(reason: str, by: str, spec: ModelSpec = ModelSpec(), profile: TrainingProfile = laptop()) -> list[Decision]:
+def by_hand(
+    reason: str,
+    by: str,
+    spec: ModelSpec = ModelSpec(),
+    profile: TrainingProfile = laptop(),
+    source: str = "agents",
+    patience: Patience = Patience(),
+) -> list[Decision]:
     """Retrain because a person says so; what is under way already covers it.
 
     Args:
-        reason: why; goes into the model's history, so keep people's data out of it.
-        by: who.
+        reason: why; it stays in the model's history for ever, so keep people's data out of it.
+        by: who; a role or a handle will do, for the same reason.
         spec: which model.
         profile: sizes and hyperparameters.
+        source: whose quality the retraining checks.
+        patience: how failed trainings are borne with.
     """
-    decisions = decide_by_hand(reason=reason, by=by, spec=spec)
-    start_retraining(decisions=decisions, spec=spec, profile=profile)
+    decisions = decide_by_hand(reason=reason, by=by, spec=spec, patience=patience)
+    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions

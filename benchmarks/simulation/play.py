@@ -20,7 +20,7 @@ from lake.versions import TableVersion
 from models.claims import Claim, claim, under
 from models.pinning import Pinned, close, record_failure
 from models.records import to_plain
-from models.state import chain
+from models.state import chain, read_state
 from models.triggers.decisions import Decision, decide
 from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, Rule, ScheduleRule, VolumeRule
 from models.types import Outcome, Verdict
@@ -102,7 +102,9 @@ class Play:
 
     def _start(self, decision: Decision) -> None:
         """Claim the model, pin, and be at it; a request that another run's lease covers ends."""
-        held = claim(self.lake, MODEL, decision.execution, patience_s=LEASE_S)
+        request = read_state(self.lake.ledger, MODEL).request
+        assert request is not None, "the decision has just made it"
+        held = claim(self.lake, MODEL, request.run, patience_s=LEASE_S)
         if not held.granted or self._running:
             payload = {"request": decision.request, "outcome": Outcome.COVERED.value, "reason": "another run"}
             self.lake.ledger.append(chain(MODEL), "request_ended", f"request-ended:{decision.request}", payload)
@@ -119,7 +121,7 @@ class Play:
             feedback=[],
             cut=instant(int(self.traffic.at[there].max()) + 1),
             baseline="base",
-            cause=decision.cause,
+            cause=request.cause,
         )
         key = f"retraining:{pinned.retraining}"
         under(self.lake, held).ledger.append(chain(MODEL), "retraining_opened", key, to_plain(pinned))

@@ -20,7 +20,6 @@ from models.triggers.history import History
 from models.triggers.look import Finding, Found, Look
 from models.triggers.requests import Answer, Asked, ask
 from models.triggers.rules import TRIGGERS, HandRule, Patience, Rule, Trigger
-from models.types import Cause
 
 MEASURED = (Trigger.ERROR_RATE, Trigger.DRIFT, Trigger.FEEDBACK)
 """Triggers that compare with what was before."""
@@ -38,23 +37,13 @@ class Decision:
     key: str
     """In the chain ``triggers/<model>/<trigger>``."""
     request: int = 0
-    """Number of the request in the model's chain that is to be started; 0: none."""
+    """Number of the request that it made in the model's chain; 0: none."""
     by: str = ""
 
     @property
     def fired(self) -> bool:
         """Whether there was cause, whatever came of it."""
         return self.outcome in {answer.value for answer in Answer}
-
-    @property
-    def cause(self) -> Cause:
-        """What a retraining is told."""
-        return Cause(trigger=self.trigger, reason=self.reason, by=self.by, decision=self.key, request=self.request)
-
-    @property
-    def execution(self) -> str:
-        """Name of the run that it starts: one a request, however often it is started."""
-        return f"retrain-{self.model}-{self.request}"
 
 
 def decision_chain(model: str, trigger: Trigger) -> str:
@@ -71,6 +60,7 @@ def decide(
     end: datetime,
     every: timedelta,
     patience: Patience,
+    key: str = "",
 ) -> Decision:
     """Look once, ask for a training where there is cause, and write the decision down. The same look again reads it.
 
@@ -82,9 +72,10 @@ def decide(
         end: end of the window (UTC); data of later hours are for the next look.
         every: time to the next look.
         patience: how to bear with failed trainings.
+        key: names the look where ``end`` is no scheduled time, as a person's has none: the run's name will do.
     """
     trigger = TRIGGERS[type(rule)]
-    chain, key = decision_chain(model, trigger), _key(rule, end)
+    chain, key = decision_chain(model, trigger), _key(rule, key or f"until:{end.isoformat()}")
     if known := lake.ledger.find(chain, key):
         return _decision(model, trigger, known)
     since = read_state(lake.ledger, model).completed
@@ -145,6 +136,6 @@ def _decision(model: str, trigger: Trigger, entry: Entry) -> Decision:
     )
 
 
-def _key(rule: Rule, end: datetime) -> str:
+def _key(rule: Rule, look: str) -> str:
     digest = hashlib.sha256(json.dumps(asdict(rule), sort_keys=True).encode()).hexdigest()[:12]
-    return f"until:{end.isoformat()}:{digest}"
+    return f"{look}:{digest}"

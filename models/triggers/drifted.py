@@ -76,6 +76,8 @@ def _began(history: History, before: Profile, moved: Shift, start: datetime, end
     for part in PARTS:
         begins = end - math.ceil(part * (end - start) / HOUR) * HOUR
         sample = history.features(begins, end)
+        if before.name not in sample.values:  # no request in it
+            continue
         for shift in shifts(before, sample.values[before.name], sample.clusters[before.name]):
             own = shift.rows * (shift.size**2 if shift.kind == "mean" else shift.size)
             if shift.kind == moved.kind and own > gain:

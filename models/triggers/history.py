@@ -7,7 +7,7 @@ time before a training's cut, is worked out once and kept.
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -93,6 +93,8 @@ class LakeHistory:
     """The history of one lake, at the versions that are current when it is made."""
 
     lake: Lake
+    agents: Sequence[str] = ()
+    """Whose calls are looked at; empty: every agent's. New rows are counted whoever's they are, from summaries."""
 
     def __post_init__(self) -> None:
         forms = [AGENT_INTERACTIONS, SLOW, AGENT_FEEDBACK, TRAINING_SETS, *(view.contract for view in VIEWS)]
@@ -180,6 +182,8 @@ class LakeHistory:
         if version is None:
             empty = self._forms[table].arrow_schema.empty_table()
             return empty.select(columns) if columns else empty
+        if self.agents and "agent_name" in self._forms[table].arrow_schema.names:
+            where += f" and agent_name in ({', '.join(map(repr, self.agents))})"
         return self.lake.tables.read(version, columns=columns, where=where)
 
 

@@ -2,6 +2,7 @@
 
 The conditional put of the ledger decides between triggers that fire in one second: the request's number is its key, so
 one of them makes it and the others are covered by it. Failed trainings make the next request wait, longer each time.
+Whoever looks next starts the run of a request that is still open: a start that failed is made good within the hour.
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def ask(
         return Asked(answer=Answer.STARTED, detail=f"request {number}", request=number)
     if held := holder_of(lake, model):
         return Asked(answer=Answer.COVERED, detail=f"by the training under way, run {held.holder}")
-    state = _without_lost_request(lake, read_state(lake.ledger, model), patience)
+    state = read_state(lake.ledger, model)
     if state.request:
         return _covered(state.request.number, state.request.trigger)
     if (rest := _rest(lake, state, patience)) > timedelta(0) and trigger is not Trigger.HAND:
@@ -65,6 +66,20 @@ def ask(
     return Asked(answer=Answer.STARTED, detail=f"request {number}", request=number)
 
 
+def to_start(lake: Lake, model: str) -> Request | None:
+    """The open request, where no run holds the model: its run has still to be started, or was lost."""
+    request = read_state(lake.ledger, model).request
+    return None if holder_of(lake, model) else request
+
+
+def give_up(lake: Lake, model: str, request: Request, reason: str) -> None:
+    """End a request whose run is over and has said nothing; it counts as a failure. No change if it has ended."""
+    state = read_state(lake.ledger, model)
+    if state.request == request:
+        payload = {"request": request.number, "reason": reason}
+        lake.ledger.append(chain(model), "request_abandoned", f"request-abandoned:{request.number}", payload)
+
+
 def _own(lake: Lake, model: str, decision: str) -> int:
     requested = lake.ledger.entries(chain(model), kind="retraining_requested")
     return next((int(e.payload["request"]) for e in requested if e.payload["decision"] == decision), 0)
@@ -72,21 +87,6 @@ def _own(lake: Lake, model: str, decision: str) -> int:
 
 def _covered(number: int, trigger: str) -> Asked:
     return Asked(answer=Answer.COVERED, detail=f"by request {number} of {trigger.replace('_', ' ')}")
-
-
-def _without_lost_request(lake: Lake, state: ModelState, patience: Patience) -> ModelState:
-    """A request whose run is not there any more, or never came, is given up and counts as a failure."""
-    if state.request is None or not _lost(lake, state.request, patience):
-        return state
-    number = state.request.number
-    reason = f"No run has held the model's lease for it, {patience.start_hours:g} hours after it was made."
-    payload = {"request": number, "reason": reason}
-    lake.ledger.append(chain(state.model), "request_abandoned", f"request-abandoned:{number}", payload)
-    return read_state(lake.ledger, state.model)
-
-
-def _lost(lake: Lake, request: Request, patience: Patience) -> bool:
-    return lake.ledger.clock() - request.requested > timedelta(hours=patience.start_hours)
 
 
 def _rest(lake: Lake, state: ModelState, patience: Patience) -> timedelta:

@@ -139,12 +139,10 @@ class Patience:
     first_hours: float = 1.0
     """Wait after the first failure; it doubles with each further one."""
     longest_hours: float = 24.0
-    start_hours: float = 2.0
-    """A request whose training has not claimed the model by then counts as failed."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.first_hours <= self.longest_hours or self.start_hours <= 0:
-            raise ValueError(f"0 < first_hours <= longest_hours and start_hours > 0 do not hold for {self}")
+        if not 0 < self.first_hours <= self.longest_hours:
+            raise ValueError(f"0 < first_hours <= longest_hours does not hold for {self}")
 
     def wait(self, failures: int) -> timedelta:
         """How long to wait after so many failures in a row."""

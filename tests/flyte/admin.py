@@ -32,6 +32,8 @@ class Admin(AdminServiceServicer):
     executions: dict[Key, Any] = field(default_factory=dict)
     phases: dict[Key, int] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
+    limits: bool = False
+    """Turn a run away where as many are on as the launch plan allows: with ALREADY_EXISTS, as FlyteAdmin does."""
     fail_at: int = -1
     """The write from which on it is away, as in an outage; -1: none."""
     endpoint: str = ""
@@ -97,9 +99,18 @@ class Admin(AdminServiceServicer):
         with self.lock:
             if named in self.executions:
                 context.abort(grpc.StatusCode.ALREADY_EXISTS, f"execution {request.name} already exists")
+            if self.limits and self._full(request.spec.launch_plan):
+                context.abort(grpc.StatusCode.ALREADY_EXISTS, "concurrency limit reached, skipping execution")
             self.executions[named] = request
         self.phases[named] = phases.WorkflowExecution.QUEUED
         return execution_pb2.ExecutionCreateResponse(id=_execution(named))
+
+    def _full(self, plan: Any) -> bool:
+        """Whether as many executions of the plan are on as its policy allows."""
+        most = self.launch_plans[key(plan)].spec.concurrency_policy.max
+        ended = (phases.WorkflowExecution.SUCCEEDED, phases.WorkflowExecution.FAILED, phases.WorkflowExecution.ABORTED)
+        on = [n for n, one in self.executions.items() if one.spec.launch_plan.name == plan.name]
+        return bool(most) and sum(self.phases[named] not in ended for named in on) >= most
 
     def GetExecution(self, request: Any, context: grpc.ServicerContext) -> Any:
         named = (request.id.project, request.id.domain, request.id.name)

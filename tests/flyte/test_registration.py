@@ -377,7 +377,8 @@ def test_make_register_and_make_package_run_the_command(admin: Admin, tmp_path: 
     (commands / "python").chmod(0o755)
 
     def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"FLYTE_PLATFORM_URL": admin.endpoint, "FLYTE_PLATFORM_INSECURE": "true"}
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "ARGS"))}
+        environment = ours | {"FLYTE_PLATFORM_URL": admin.endpoint, "FLYTE_PLATFORM_INSECURE": "true"}
         words = ["make", *arguments, f"VENV={commands.parent}"]
         return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
 

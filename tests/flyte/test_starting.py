@@ -15,7 +15,7 @@ from flytekit.models.core.identifier import Identifier, ResourceType, WorkflowEx
 from errors import PeerError, UserError
 from launchplans.catalogue import launch_plans
 from launchplans.registration import main
-from tasks.starting import Phase, phase, start
+from tasks.starting import Phase, TurnedAway, phase, start
 from tests.flyte.admin import Admin, serving, unused_endpoint
 from tests.models.world import PROFILE
 
@@ -84,6 +84,18 @@ def test_inputs_arrive_as_the_launch_plan_takes_them(admin: Admin) -> None:
     assert literals["source"].scalar.primitive.string_value == "agents"
     sent = msgpack.unpackb(literals["profile"].scalar.binary.value)
     assert (sent["name"], sent["learning_rate"]) == (PROFILE.name, PROFILE.learning_rate)
+
+
+def test_one_that_the_concurrency_policy_turns_away_is_not_taken_for_started(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "limits", True)
+    start(RETRAINING, {}, name="agents-1")
+    with pytest.raises(TurnedAway, match="'retraining' has as many runs as its concurrency policy allows"):
+        start(RETRAINING, {}, name="agents-2")
+    assert start(RETRAINING, {}, name="agents-1").already
+    admin.phases["agents", "production", "agents-1"] = WorkflowExecution.SUCCEEDED
+    assert not start(RETRAINING, {}, name="agents-2").already
 
 
 def test_an_input_that_the_launch_plan_does_not_take_is_refused(admin: Admin) -> None:

@@ -14,13 +14,15 @@ from click.testing import CliRunner
 from fuelline import main
 from lake.lake import Lake, open_lake
 from lake.sample import write_sample
+from models import claims
 from models.claims import claim
 from models.registry import load_version
 from models.spec import ModelSpec
 from models.state import read_state
 from models.triggers.decisions import Decision
 from models.triggers.history import LakeHistory
-from models.triggers.rules import Patience, ScheduleRule, VolumeRule
+from models.triggers.requests import ask
+from models.triggers.rules import Patience, ScheduleRule, Trigger, VolumeRule
 from models.types import Outcome
 from settings import settings
 from tasks import detached
@@ -66,7 +68,8 @@ def test_of_all_triggers_one_starts_a_training_whose_manifest_says_why(landed: L
     assert quiet.outcome == "not_enough"
     assert on_drift(kickoff=now(), profile=SMALL)[0].outcome == "not_enough"
     assert on_feedback(kickoff=now(), profile=SMALL)[0].outcome == "not_enough"
-    assert wait_for("retrain-agents-1") is Phase.SUCCEEDED, detached.run_of("retrain-agents-1").path("log").read_text()
+    run = run_of_first_request()
+    assert wait_for(run) is Phase.SUCCEEDED, detached.run_of(run).path("log").read_text()
 
     kinds = [entry.kind for entry in open_lake().ledger.entries("models/agents")]
     assert kinds.count("retraining_requested") == kinds.count("retraining_opened") == kinds.count("trained") == 1
@@ -83,6 +86,29 @@ def test_of_all_triggers_one_starts_a_training_whose_manifest_says_why(landed: L
     assert "covered (by request 1 of volume)" in told
     read = LakeHistory(open_lake())
     assert read.added_rows(read_state(open_lake().ledger, "agents").completed) == 0
+
+
+def run_of_first_request() -> str:
+    [asked] = open_lake().ledger.entries("models/agents", kind="retraining_requested")
+    return f"retrain-agents-1-{asked.nonce[:8]}"
+
+
+def test_a_start_that_was_lost_is_made_good_by_the_next_look_and_a_lost_run_is_given_up(landed: Lake) -> None:
+    ask(open_lake(), "agents", Trigger.VOLUME, "a look that died", "12,000 new interactions.", Patience())
+    [covered] = on_schedule(kickoff=now(), profile=SMALL)
+    assert covered.outcome == "covered"
+    run = run_of_first_request()
+    assert phase(run) is Phase.RUNNING
+    for child in detached._children:
+        child.kill()
+        child.wait()
+    assert phase(run) is Phase.ABORTED
+    on_volume(kickoff=now(), profile=SMALL)
+    if claims.holder_of(open_lake(), "agents"):  # it had begun: the lease has to run out first
+        open_lake().leases.release(claims.holder_of(open_lake(), "agents"))  # type: ignore[arg-type]
+        on_feedback(kickoff=now(), profile=SMALL)
+    [given_up] = open_lake().ledger.entries("models/agents", kind="request_abandoned")
+    assert given_up.payload["reason"] == f"Its run {run} has aborted and left no word of it."
 
 
 def look(rule: VolumeRule, kickoff: datetime) -> list[Decision]:

@@ -21,6 +21,7 @@ from benchmarks.simulation.world import (
 from models.state import Training
 from models.triggers.counts import HOUR
 from models.triggers.findings import find
+from models.triggers.history import Sample
 from models.triggers.look import Finding, Found, Look
 from models.triggers.rules import (
     DriftRule,
@@ -213,3 +214,21 @@ def test_the_evidence_is_small_and_plain(busy: Traffic) -> None:
 
     for rule in (ErrorRateRule(), DriftRule(), FeedbackRule()):
         assert len(json.dumps(look(rule, busy).evidence, allow_nan=False)) < 4_000
+
+
+class Silent(SimulatedHistory):
+    """Nobody asked anything in the last hours of the look, as a lake shows it: without a single column."""
+
+    def features(self, start: datetime, end: datetime) -> Sample:
+        last = instant(LOOK * DAY_S) - 3 * HOUR
+        if start >= last:
+            return Sample(values={}, clusters={}, days=np.zeros(0, int))
+        return super().features(start, min(end, last))
+
+
+def test_a_shift_is_seen_although_the_last_hours_were_silent(busy: Traffic) -> None:
+    now = instant(LOOK * DAY_S)
+    history = Silent(longer(busy, 5.0, LOOK - 1), lambda: now)
+    found = find(DriftRule(), history, Look(end=now, every=HOUR, since=training()))
+    assert found.found is Found.FIRED
+    assert found.onset is not None

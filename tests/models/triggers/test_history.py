@@ -43,6 +43,14 @@ def test_calls_are_counted_by_hour_and_agent_with_the_slow_ones_in_quarantine(
     assert all(row["hour"].minute == 0 for row in told)
 
 
+def test_a_model_of_some_agents_sees_their_calls_alone(operated: tuple[Lake, Training]) -> None:
+    own = LakeHistory(operated[0], AGENTS[:2])
+    span = START, START + timedelta(days=2)
+    assert {row["slice"] for row in own.calls(*span).to_pylist()} == set(AGENTS[:2])
+    assert {row["slice"] for row in own.ratings(*span).to_pylist()} == set(AGENTS[:2])
+    assert set(own.features(*span).values["agent_name"].tolist()) == set(AGENTS[:2])
+
+
 def test_ratings_are_counted_and_the_unrated_are_not(operated: tuple[Lake, Training]) -> None:
     told = LakeHistory(operated[0]).ratings(START, START + timedelta(days=1)).to_pylist()
     rated = [number for number in range(ROWS) if number % 3 != 2 and number != 3]

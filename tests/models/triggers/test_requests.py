@@ -2,25 +2,27 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from lake.lake import Lake, open_lake
+from lake.versions import TableVersion
 from lake.windows import catch_up
 from models.claims import claim, give_back
-from models.pinning import record_failure
-from models.state import read_state
+from models.pinning import Pinned, close, record_failure
+from models.state import chain, read_state
 from models.triggers.decisions import Decision, decide, decision_chain
-from models.triggers.requests import Answer, Asked, ask
+from models.triggers.requests import Answer, Asked, ask, give_up, to_start
 from models.triggers.rules import DriftRule, HandRule, Patience, Rule, ScheduleRule, Trigger, VolumeRule
-from models.types import Cause
-from settings import Settings
+from models.types import Cause, Outcome, Verdict
+from settings import Settings, read_settings
 from tests.lake.processes import at_once
 from tests.models.triggers.still import Still
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 MODEL = "agents"
-PATIENCE = Patience(first_hours=1.0, longest_hours=8.0, start_hours=2.0)
+PATIENCE = Patience(first_hours=1.0, longest_hours=8.0)
 HOUR = timedelta(hours=1)
 
 
@@ -106,16 +108,86 @@ def test_a_person_does_not_wait(lake: Lake) -> None:
     assert asked(lake, "three", Trigger.HAND).answer is Answer.STARTED
 
 
-def test_a_request_whose_run_never_came_is_given_up_and_counts_as_a_failure(lake: Lake, clock: Clock) -> None:
+def test_a_request_is_to_be_started_until_a_run_holds_the_model(lake: Lake, clock: Clock) -> None:
+    assert to_start(lake, MODEL) is None
     assert asked(lake, "one").request == 1
-    clock.go(1.9)
+    request = to_start(lake, MODEL)
+    assert request is not None
+    assert (request.cause.trigger, request.cause.request) == ("error_rate", 1)
+    clock.go(48)
     assert asked(lake, "two").answer is Answer.COVERED
-    clock.go(0.2)
-    assert asked(lake, "three").answer is Answer.BACKING_OFF
+    assert to_start(lake, MODEL) == request
+    claim(lake, MODEL, request.run)
+    assert to_start(lake, MODEL) is None
+
+
+def test_requests_of_two_lakes_have_runs_of_different_names(lake: Lake, tmp_path: Path) -> None:
+    other = open_lake(read_settings(home=tmp_path / "other", lake="test"))
+    assert asked(lake, "one").request == asked(other, "one").request == 1
+    first, second = to_start(lake, MODEL), to_start(other, MODEL)
+    assert first is not None
+    assert second is not None
+    assert first.run != second.run
+
+
+def test_a_request_that_is_given_up_counts_as_a_failure_and_one_that_ended_does_not(lake: Lake, clock: Clock) -> None:
+    asked(lake, "one")
+    request = to_start(lake, MODEL)
+    assert request is not None
+    for _ in range(2):
+        give_up(lake, MODEL, request, "its run was aborted")
     state = read_state(lake.ledger, MODEL)
     assert (state.request, state.failures) == (None, 1)
+    assert asked(lake, "two").answer is Answer.BACKING_OFF
     clock.go(1.0)
-    assert asked(lake, "four").request == 2
+    assert asked(lake, "three").request == 2
+
+
+def test_a_run_that_neither_holds_the_model_nor_was_asked_for_fails_without_consequence(lake: Lake) -> None:
+    asked(lake, "one")
+    record_failure(lake, MODEL, Cause(), stage="features", execution="somebody's")
+    state = read_state(lake.ledger, MODEL)
+    assert (state.failures, state.request is not None) == (0, True)
+    claim(lake, MODEL, "mine")
+    record_failure(lake, MODEL, Cause(), stage="train", execution="mine")
+    assert read_state(lake.ledger, MODEL).failures == 1
+
+
+def test_the_end_of_a_retraining_answers_the_request_that_resumed_it_too(lake: Lake) -> None:
+    asked(lake, "one")
+    request = to_start(lake, MODEL)
+    assert request is not None
+    version = TableVersion(table="processed.agent_interactions", snapshot_id=1, rows=1)
+    pinned = Pinned(
+        model=MODEL,
+        retraining="the same",
+        interactions=version,
+        user_features=version,
+        agent_features=version,
+        feedback=[],
+        cut=START,
+        baseline="base",
+        cause=request.cause,
+    )
+    give_up(lake, MODEL, request, "its run was aborted")
+    assert asked(lake, "two", Trigger.HAND).request == 2
+    resumed = {"retraining": "the same", "request": 2}
+    lake.ledger.append(chain(MODEL), "retraining_resumed", "resumed:the same:1", resumed)
+    verdict = Verdict(model=MODEL, outcome=Outcome.NOT_REGISTERED, version=0, reason="no better", entry="")
+    close(lake, pinned, verdict, claim(lake, MODEL, "run-2"))
+    state = read_state(lake.ledger, MODEL)
+    assert (state.request, state.failures) == (None, 0)
+
+
+def test_a_persons_decision_that_is_tried_again_is_the_same_decision(lake: Lake, clock: Clock) -> None:
+    def once() -> Decision:
+        rule = HandRule(reason="new prompt", by="ada")
+        return decide(lake, Still(), MODEL, rule, end=clock.now, every=HOUR, patience=PATIENCE, key="run:x1")
+
+    first = once()
+    clock.go(0.1)
+    assert once() == first
+    assert first.outcome == "started"
 
 
 def test_the_same_look_twice_is_one_entry_and_one_request(lake: Lake) -> None:
