@@ -104,9 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, help="play this alone; may be given several times")
     parser.add_argument("--name", default="", help="of the scenarios, those whose name has this in it")
-    parser.add_argument("--months", type=float, default=12, help="of stationary traffic a seed (default: 12)")
+    parser.add_argument("--months", type=float, default=2, help="of stationary traffic a seed (default: 2)")
     parser.add_argument("--seeds", type=int, default=1, help="of stationary traffic, each of 3 kinds (default: 1)")
-    parser.add_argument("--repetitions", type=int, default=20, help="of each doubled error rate (default: 20)")
+    parser.add_argument("--repetitions", type=int, default=10, help="of each doubled error rate (default: 10)")
     parser.add_argument("--data", type=Path, default=real.FOLDER, help=f"public data sets (default: {real.FOLDER})")
     return parser
 

@@ -54,7 +54,7 @@ class Scenario:
     days: float
     causes: Sequence[Cause] = ()
     rules: tuple[Rule, ...] = ALL_RULES
-    first_day: float = WARM_DAYS - 15
+    first_day: float = WARM_DAYS - 8
     """Of the looks; the first training comes then."""
     training_hours: int = 5
     fails: Callable[[int], bool] = field(default=lambda number: False)
@@ -96,14 +96,14 @@ def _made(recipe: Recipe, *then: Callable[[Traffic], Traffic]) -> Callable[[], T
     return world
 
 
-STEADY = Recipe(days=WARM_DAYS + 60, seed=11, error_rate=0.10)
+STEADY = Recipe(days=WARM_DAYS + 50, seed=11, error_rate=0.10)
 """600 calls, 60 errors and 180 ratings a day."""
 AT = WARM_DAYS + 3.5
 ERRORS = ("error_rate", "drift", "feedback")
 
 
 def _errors(folder: Path) -> list[Scenario]:
-    short = replace(STEADY, days=WARM_DAYS + 35)
+    short = replace(STEADY, days=WARM_DAYS + 24)
     return [
         Scenario(
             name="errors doubled for good",
@@ -152,7 +152,7 @@ def _errors(folder: Path) -> list[Scenario]:
 
 
 def _drifts(folder: Path) -> list[Scenario]:
-    short = replace(STEADY, days=WARM_DAYS + 35)
+    short = replace(STEADY, days=WARM_DAYS + 24)
     drift = ("drift",)
     found = [
         Scenario(
@@ -223,7 +223,7 @@ NAB = (
 
 
 def _data(folder: Path) -> list[Scenario]:
-    short = replace(STEADY, days=WARM_DAYS + 35)
+    short = replace(STEADY, days=WARM_DAYS + 24)
     return [
         Scenario(
             name="outages: ServeGen's ten clients",

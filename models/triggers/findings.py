@@ -80,7 +80,7 @@ def _error_rate(rule: ErrorRateRule, history: History, look: Look, since: Traini
     references = _references(counts, look, since, rule.reference_days, windows)
     if windows[0] not in references:
         return _too_young(look, since)
-    budget = Budget(false_alarms=rule.false_alarms_a_year, every=look.every, windows=windows)
+    budget = _budget(rule, look, windows)
     compared = compare(counts, look.end, references, budget)
     if not compared:
         return too_little(f"No calls before {min(one.end for one in references.values()):%Y-%m-%d} to compare with.")
@@ -113,7 +113,7 @@ def _feedback(rule: FeedbackRule, history: History, look: Look, since: Training)
     references = _references(counts, look, since, rule.reference_days, (window,))
     if not references:
         return _too_young(look, since)
-    budget = Budget(false_alarms=rule.false_alarms_a_year, every=look.every, windows=(window,))
+    budget = _budget(rule, look, (window,))
     compared = compare(counts, look.end, references, budget, sliced=False)
     if not compared or not compared[0].current.calls:
         return too_little(f"No ratings in {rule.window_days} days, or none before them to compare with.")
@@ -127,6 +127,11 @@ def _feedback(rule: FeedbackRule, history: History, look: Look, since: Training)
     onset = counts.began(ALL, start, look.end, one.reference.value) if worse else None
     told += f": under {rule.floor}; chance of that many thumbs down {one.chance:.1g}, level {one.level:.1g}"
     return Finding(found=found_if(worse), reason=f"{told}.", start=start, onset=onset, evidence=evidence)
+
+
+def _budget(rule: ErrorRateRule | FeedbackRule, look: Look, windows: tuple[timedelta, ...]) -> Budget:
+    reference = rule.reference_days * DAY
+    return Budget(false_alarms=rule.false_alarms_a_year, every=look.every, windows=windows, reference=reference)
 
 
 def _counts(

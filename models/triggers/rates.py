@@ -77,12 +77,14 @@ class Budget:
     """From look to look."""
     windows: tuple[timedelta, ...]
     """All that the rule has, also those that do not fit yet."""
+    reference: timedelta
+    """What they are compared with is as long as this."""
 
     def level(self, window: timedelta, share: float = 1.0) -> float:
         """Chance from which on a window raises an alarm, where it has this share of its window's."""
         first, count = window == self.windows[0], len(self.windows)
         part = 1.0 if count == 1 else WINDOW_SHARE if first else (1 - WINDOW_SHARE) / (count - 1)
-        return level(self.false_alarms * part * share, window, self.every)
+        return level(self.false_alarms * part * share, window, self.every, self.reference)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,17 +98,20 @@ class Sight:
 
 
 @functools.cache
-def level(alarms: float, window: timedelta, every: timedelta) -> float:
+def level(alarms: float, window: timedelta, every: timedelta, reference: timedelta) -> float:
     """Chance for each look at which windows that slide raise so many clumps of alarms a year, never under that of
     looks that have nothing in common.
 
     A sum over a sliding window is nearly Gaussian, with a correlation that falls linearly to 0 over the window's
     length; at z standard deviations it has z phi(z) v(z sqrt(2 every / window)) clumps a window, and v(x) is about
-    exp(-0.583 x) (Siegmund 1985, Sequential Analysis, sections 4.2 and 10.2).
+    exp(-0.583 x) (Siegmund 1985, Sequential Analysis, sections 4.2 and 10.2). Where a reference right before the window
+    slides along, the difference of the two forgets itself sooner, by (1 + r + r^2) / (1 + r) for a ratio r of lengths.
     """
     from scipy.special import ndtr
 
-    per_window = min(alarms * (window / YEAR), 0.05)  # the tail alone has this form
+    ratio = window / reference
+    sooner = (1 + ratio + ratio**2) / (1 + ratio)
+    per_window = min(alarms * (window / YEAR) / sooner, 0.05)  # the tail alone has this form
     step = 0.583 * math.sqrt(2 * min(every / window, 1.0))
     z = 3.5
     for _ in range(20):  # Newton, in logarithms

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, fisher_exact
+from scipy.stats import binomtest, fisher_exact, norm
 
 from models.triggers.counts import ALL, DAY, HOUR, HOURLY, Counts, Rate, Spread
 from models.triggers.rates import Budget, Reference, chance_of_more, compare, level, sight
 
 END = datetime(2026, 11, 2, tzinfo=UTC)
-WINDOWS = (DAY, 4 * DAY)
+WINDOWS, MONTH = (DAY, 4 * DAY), 28 * DAY
 
 
 def table(calls: np.ndarray, bad: np.ndarray, agents: tuple[str, ...] = ("bruno",)) -> pa.Table:
@@ -36,7 +36,7 @@ def references(days: int, windows: tuple[timedelta, ...] = WINDOWS) -> dict[time
 
 
 def budget(false_alarms: float = 0.6) -> Budget:
-    return Budget(false_alarms=false_alarms, every=HOUR, windows=WINDOWS)
+    return Budget(false_alarms=false_alarms, every=HOUR, windows=WINDOWS, reference=MONTH)
 
 
 @given(
@@ -97,18 +97,26 @@ def test_the_level_lets_sliding_windows_raise_as_many_clumps_of_alarms_as_it_say
     rng, years, alarms = np.random.default_rng(3), 300, 2.0
     hourly = rng.normal(size=years * 365 * 24)
     summed = np.convolve(hourly, np.ones(24), "valid") / np.sqrt(24)
-    from scipy.stats import norm
-
-    over = np.flatnonzero(summed > norm.isf(level(alarms, DAY, HOUR)))
+    over = np.flatnonzero(summed > norm.isf(level(alarms, DAY, HOUR, MONTH)))
     clumps = 1 + int((np.diff(over) > 24).sum())
+    assert 0.6 * alarms < clumps / years < 1.2 * alarms
+
+
+def test_a_reference_that_slides_along_raises_no_more_clumps_either() -> None:
+    rng, years, alarms, window = np.random.default_rng(4), 400, 2.0, 8 * 24
+    total = np.concatenate([[0.0], rng.normal(size=years * 365 * 24).cumsum()])
+    ends = np.arange(2 * window, len(total))
+    now, before = total[ends] - total[ends - window], total[ends - window] - total[ends - 2 * window]
+    over = np.flatnonzero((now - before) / np.sqrt(2 * window) > norm.isf(level(alarms, 8 * DAY, HOUR, 8 * DAY)))
+    clumps = 1 + int((np.diff(over) > window).sum())
     assert 0.6 * alarms < clumps / years < 1.2 * alarms
 
 
 def test_the_level_is_never_under_that_of_looks_that_have_nothing_in_common() -> None:
     for window in (DAY, 8 * DAY, 32 * DAY):
-        assert level(0.6, window, HOUR) >= 0.6 / 8_760
-    assert level(0.6, DAY, DAY) == pytest.approx(0.6 / 365, rel=0.5)
-    assert level(0.6, 32 * DAY, HOUR) > level(0.6, DAY, HOUR)
+        assert level(0.6, window, HOUR, MONTH) >= 0.6 / 8_760
+    assert level(0.6, DAY, DAY, MONTH) == pytest.approx(0.6 / 365, rel=0.5)
+    assert level(0.6, 32 * DAY, HOUR, MONTH) > level(0.6, DAY, HOUR, MONTH)
 
 
 def test_a_doubled_rate_is_shown_and_the_same_rate_is_not() -> None:
@@ -134,8 +142,8 @@ def test_more_traffic_to_an_agent_that_fails_more_is_no_rise() -> None:
 def test_the_share_of_false_alarms_is_parted_and_nothing_of_it_is_lost() -> None:
     found = compare(counts(np.ones((40 * 24, 3), int)), END, references(40), budget())
     assert [one.slice for one in found[:4]] == [ALL, "auditor", "bruno", "jamie"]
-    assert found[0].level == pytest.approx(level(0.6 * 0.9 * 0.9, DAY, HOUR))
-    assert found[1].level == pytest.approx(level(0.6 * 0.9 * (1 - 0.9) / 3, DAY, HOUR))
+    assert found[0].level == pytest.approx(level(0.6 * 0.9 * 0.9, DAY, HOUR, MONTH))
+    assert found[1].level == pytest.approx(level(0.6 * 0.9 * (1 - 0.9) / 3, DAY, HOUR, MONTH))
 
 
 def test_without_calls_or_without_a_reference_nothing_is_claimed() -> None:
