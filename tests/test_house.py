@@ -146,7 +146,7 @@ def test_each_source_has_a_lake_of_its_own_and_the_sample_another(tmp_path: Path
 
 def test_run_hands_source_and_profile_to_the_workflow(tmp_path: Path, pretended: Path) -> None:
     said = make("run", f"VENV={pretended}", f"SOURCE={tmp_path}", "PROFILE=smoke").stdout.splitlines()
-    assert said[-4:] == ["--folder", str(tmp_path), "--profile", "smoke"]
+    assert said[-6:] == ["--folder", str(tmp_path), "--profile", "smoke", "--reason", "make run"]
 
 
 def test_an_old_python_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,17 +98,26 @@ def test_a_start_that_was_lost_is_made_good_by_the_next_look_and_a_lost_run_is_g
     [covered] = on_schedule(kickoff=now(), profile=SMALL)
     assert covered.outcome == "covered"
     run = run_of_first_request()
-    assert phase(run) is Phase.RUNNING
+    wait_until(lambda: bool(open_lake().ledger.entries("models/agents", kind="retraining_opened")))
     for child in detached._children:
         child.kill()
         child.wait()
     assert phase(run) is Phase.ABORTED
-    on_volume(kickoff=now(), profile=SMALL)
-    if claims.holder_of(open_lake(), "agents"):  # it had begun: the lease has to run out first
-        open_lake().leases.release(claims.holder_of(open_lake(), "agents"))  # type: ignore[arg-type]
-        on_feedback(kickoff=now(), profile=SMALL)
+    held = claims.holder_of(open_lake(), "agents")
+    assert held is not None
+    assert on_volume(kickoff=now(), profile=SMALL)[0].outcome == "quiet"
+    assert open_lake().ledger.entries("models/agents", kind="request_abandoned") == []  # its lease has yet to run out
+    open_lake().leases.release(held)
+    on_feedback(kickoff=now(), profile=SMALL)
     [given_up] = open_lake().ledger.entries("models/agents", kind="request_abandoned")
     assert given_up.payload["reason"] == f"Its run {run} has aborted and left no word of it."
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 200
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert happened()
 
 
 def look(rule: VolumeRule, kickoff: datetime) -> list[Decision]:
