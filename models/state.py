@@ -7,7 +7,7 @@ none is open. A promotion that came too late stays in the history and only close
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lake.ledger import Entry, Ledger
 from models.types import Cause, ModelVersion
@@ -26,6 +26,27 @@ class Rollout:
     opened: datetime
     key: str
     """Of the entry that opened it."""
+    share: float = 0.0
+    """Share of the users whom the candidate answers (0..1); 0 while the shadow is all there is."""
+    widened: datetime | None = None
+    """When the share was last widened."""
+    approved: bool = False
+    """Whether a person has agreed to the promotion."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Soak:
+    """A promoted version that is still watched: a few users stay with the former version, for comparison."""
+
+    key: str
+    """Of the rollout that promoted it."""
+    version: int
+    former: ModelVersion | None
+    """What it replaced; None: the base model."""
+    share: float
+    """Share of the users whom the promoted version answers."""
+    since: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +92,8 @@ class ModelState:
     """Registered versions, oldest first."""
     rollout: Rollout | None = None
     """The open rollout; a model has one at most."""
+    soak: Soak | None = None
+    """The watch over the version in production after its promotion, while it lasts."""
     waiting: tuple[ModelVersion, ...] = ()
     """Registered versions for which no rollout has been opened yet."""
     trained: Training | None = None
@@ -139,6 +162,10 @@ def _step(state: ModelState, entry: Entry) -> ModelState:
             return replace(state, versions=(*state.versions, version), waiting=(*state.waiting, version))
         case "rollout_opened":
             return _opened(state, entry)
+        case "canary_widened" | "promotion_approved":
+            return _moved(state, entry)
+        case "soak_ended":
+            return _soaked(state, entry)
         case "promoted":
             return _promoted(state, entry)
         case "rejected" | "inconclusive":
@@ -212,13 +239,53 @@ def _opened(state: ModelState, entry: Entry) -> ModelState:
 def _promoted(state: ModelState, entry: Entry) -> ModelState:
     number = entry.payload["version"]
     closed = _closed(state, number)
-    return replace(closed, production=state.version(number)) if entry.payload["baseline"] == state.baseline else closed
+    if entry.payload["baseline"] != state.baseline:
+        return closed
+    return replace(closed, production=state.version(number), soak=_soak(state, entry))
+
+
+def _soak(state: ModelState, entry: Entry) -> Soak | None:
+    """The watch that begins with this promotion; None where nobody is held back to compare with."""
+    watch = entry.payload.get("soak")
+    if not watch:
+        return None
+    return Soak(
+        key=watch["rollout"],
+        version=entry.payload["version"],
+        former=state.production,
+        share=watch["share"],
+        since=entry.time,
+        until=entry.time + timedelta(hours=watch["hours"]),
+    )
+
+
+def _moved(state: ModelState, entry: Entry) -> ModelState:
+    """The open rollout reaches more users, or may; a share never shrinks but by a roll-back."""
+    rollout = state.rollout
+    if rollout is None or entry.payload["rollout"] != rollout.key:
+        return state
+    if entry.kind == "promotion_approved":
+        return replace(state, rollout=replace(rollout, approved=True))
+    share = max(rollout.share, entry.payload["share"])
+    return replace(state, rollout=replace(rollout, share=share, widened=entry.time))
+
+
+def _soaked(state: ModelState, entry: Entry) -> ModelState:
+    return replace(state, soak=None) if state.soak and state.soak.key == entry.payload["rollout"] else state
 
 
 def _rolled_back(state: ModelState, entry: Entry) -> ModelState:
-    """``version`` is left and ``baseline`` answers again, whether the rollout was open or done."""
+    """``version`` is left and ``baseline`` answers again, whether the rollout was open or done.
+
+    One that meets neither the open rollout nor the version in production came too late and changes nothing.
+    """
+    number = entry.payload["version"]
+    if state.rollout and state.rollout.version == number:
+        return replace(state, rollout=None)
+    if state.production is None or state.production.version != number:
+        return state
     back = next((version for version in state.versions if version.name == entry.payload["baseline"]), None)
-    return replace(_closed(state, entry.payload["version"]), production=back)
+    return replace(state, production=back, soak=None)
 
 
 def _closed(state: ModelState, number: int) -> ModelState:

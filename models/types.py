@@ -128,6 +128,8 @@ class Outcome(Enum):
     PROMOTED = "promoted"
     REJECTED = "rejected"
     INCONCLUSIVE = "inconclusive"
+    ROLLED_BACK = "rolled_back"
+    """Shown worse by its users, or taken back by a person."""
     NOT_REGISTERED = "not_registered"
     NOTHING_NEW = "nothing_new"
     COVERED = "covered"

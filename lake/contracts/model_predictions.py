@@ -18,11 +18,20 @@ class ModelPredictions(JoinedFeatures):  # type: ignore[misc, valid-type]
     time_to_first_token_ms: OptionalInt = Field(
         doc="From the request to the first token; null where the call failed before it.", unit="ms", ge=0, nullable=True
     )
+    latency_ms: int = Field(doc="From the request to the last token, or to the failure.", unit="ms", ge=0)
+    failed: bool = Field(doc="Whether the call failed, or came back with neither words nor a tool call.")
+    rollout: str = Field(doc="The rollout under way; null where there was none.", max_length=512, nullable=True)
+    arm: str = Field(doc="stable or candidate; null where there was no rollout.", max_length=16, nullable=True)
+    unit: str = Field(
+        doc="Pseudonym, of this rollout alone, of whom the split keeps on one side; null where there was no rollout.",
+        max_length=64,
+        nullable=True,
+    )
 
 
 MODEL_PREDICTIONS = Contract(
     name="processed.model_predictions",
-    version="1.0",
+    version="2.0",
     model=ModelPredictions,
     owner="serving",
     classification=Classification.CONFIDENTIAL,

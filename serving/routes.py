@@ -1,0 +1,126 @@
+"""Routes: what the ledger says about who answers, as of now. A pure fold, so a decision is in force once it is written.
+
+A gateway reads it about once a second and keeps the last one it has seen; no server has to be told of a roll-back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from errors import UnknownName
+from lake.lake import Lake
+from models.spec import ModelSpec
+from models.state import BASE, ModelState, read_state
+from models.types import ModelVersion
+from serving.split import Arm, arm_of, unit_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """Who answers for one model."""
+
+    model: str
+    agents: tuple[str, ...] = ()
+    """The agents it answers for; empty: every agent that no other model names."""
+    stable: ModelVersion | None = None
+    """None: the base model."""
+    candidate: ModelVersion | None = None
+    share: float = 0.0
+    """Share of the units that the candidate answers (0..1)."""
+    rollout: str = ""
+    """Key of the rollout under way or of the one still watched; empty without one."""
+    features: str = "agents_v1"
+    prompt_version: str = ""
+
+    def choose(self, who: str) -> "Choice":
+        """Which version answers whom; see ``serving.split``."""
+        if not self.rollout:
+            return Choice(adapter=adapter_of(self.stable))
+        unit = unit_of(self.rollout, who)
+        arm = arm_of(unit, self.share)
+        chosen = self.candidate if arm == "candidate" else self.stable
+        return Choice(adapter=adapter_of(chosen), rollout=self.rollout, arm=arm, unit=unit)
+
+    @property
+    def adapters(self) -> tuple[ModelVersion, ...]:
+        """Every adapter that may be asked for now."""
+        return tuple(version for version in (self.stable, self.candidate) if version)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """The version that answers one request, and where it stands in a rollout."""
+
+    adapter: str
+    """``agents@3f9c2a71``, or ``base``."""
+    rollout: str | None = None
+    arm: Arm | None = None
+    unit: str | None = None
+
+
+def adapter_of(version: ModelVersion | None) -> str:
+    """The name by which serving knows a version; None is the base model."""
+    return version.adapter_name if version else BASE
+
+
+def read_routes(lake: Lake) -> dict[str, Route]:
+    """The route of every model that the ledger knows, by name."""
+    names = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
+    return {name: route_of(lake, read_state(lake.ledger, name)) for name in names}
+
+
+def route_of(lake: Lake, state: ModelState) -> Route:
+    """One model's route."""
+    spec = _spec(lake, state)
+    common = {
+        "model": state.model,
+        "agents": tuple(spec.agents),
+        "features": spec.features,
+        "prompt_version": spec.prompt_version,
+    }
+    if state.rollout and state.rollout.share > 0:
+        candidate = state.version(state.rollout.version)
+        return Route(
+            **common,  # type: ignore[arg-type]
+            stable=state.production,
+            candidate=candidate,
+            share=state.rollout.share,
+            rollout=state.rollout.key,
+        )
+    if state.soak:
+        return Route(
+            **common,  # type: ignore[arg-type]
+            stable=state.soak.former,
+            candidate=state.production,
+            share=state.soak.share,
+            rollout=state.soak.key,
+        )
+    return Route(**common, stable=state.production)  # type: ignore[arg-type]
+
+
+def for_agent(routes: Mapping[str, Route], agent: str) -> Route:
+    """The route of an agent: the model that names it, else the one that answers for every agent.
+
+    Raises:
+        UnknownName: no model of the ledger answers for it.
+    """
+    named = next((route for route in routes.values() if agent in route.agents), None)
+    found = named or next((route for route in routes.values() if not route.agents), None)
+    if found is None:
+        raise UnknownName("agent with a model", agent, {name for route in routes.values() for name in route.agents})
+    return found
+
+
+_SPECS: dict[tuple[str, str], ModelSpec] = {}
+"""What a manifest says its model is; a manifest never changes."""
+
+
+def _spec(lake: Lake, state: ModelState) -> ModelSpec:
+    from models.registry import load_manifest
+
+    newest = state.production or (state.versions[-1] if state.versions else None)
+    if newest is None:
+        return ModelSpec(name=state.model)
+    key = (newest.path, newest.digest)
+    if key not in _SPECS:
+        _SPECS[key] = load_manifest(lake, newest.name).spec
+    return _SPECS[key]
