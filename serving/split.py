@@ -1,4 +1,4 @@
-"""The sticky split: which arm of a rollout answers whom. A hash decides, so every gateway decides alike, without memory.
+"""The sticky split: which arm of a rollout answers whom. A hash decides, so every gateway decides alike, from nothing.
 
 A unit's place on the line from 0 to 1 is fixed for a rollout, and the candidate answers whoever stands below the share:
 while the share grows, people move in one direction only. Another rollout draws other places, so nobody is always the
