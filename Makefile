@@ -39,7 +39,7 @@ export FLYTE_LOCAL_CACHE_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint format bench simulate register package setup clean
+.PHONY: help run gateway test lint format bench simulate register package setup clean
 
 help: ## List the commands
 	@echo 'Fuelline. Commands:'
@@ -56,6 +56,9 @@ else
 	@test -d "$$SOURCE" || { echo "SOURCE=$$SOURCE is not a folder. Give the folder that holds your logs." >&2; exit 2; }
 	@export FUELLINE_LAKE="$${FUELLINE_LAKE:-$$(cd "$$SOURCE" && $(LAKE_OF_SOURCE))}"; $(LOOP)
 endif
+
+gateway: $(RUN_READY) ## Serve the agents before vLLM: FUELLINE_VLLM=http://host:8000, ARGS="--host --port"
+	@$(BIN)/python -m serving.gateway $(ARGS)
 
 test: $(DEV_READY) ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)

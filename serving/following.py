@@ -1,0 +1,99 @@
+"""Following the ledger: a thread that reads the routes and the keys every second, and keeps the last ones it has seen.
+
+A gateway that cannot reach the store goes on as it was told last; that it was not told anything new is counted.
+"""
+
+import logging
+import threading
+from pathlib import Path
+
+from errors import FuellineError
+from lake.lake import Lake, open_lake
+from models.prompt import PROMPT_VERSION
+from serving.keys import Keys, read_keys
+from serving.metrics import Metrics
+from serving.routes import Route, read_routes
+from settings import Settings
+
+log = logging.getLogger("fuelline.gateway")
+
+EVERY_S = 1.0
+
+
+class Following:
+    """The routes and keys as of about now."""
+
+    routes: dict[str, Route]
+    """By model; empty until the ledger was read once."""
+    keys: Keys | None
+    """None: no key is asked for."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Read the keys; the ledger is read by the thread.
+
+        Raises:
+            SettingsError: the file of the keys cannot be read.
+        """
+        self.routes, self.known = {}, False
+        self._settings, self._metrics = settings, metrics
+        self._key_file = Path(settings.keys) if settings.keys else None
+        self._key_state: tuple[int, int] | None = None
+        self.keys = None
+        if self._key_file:
+            self._key_state = _state(self._key_file)
+            self.keys = read_keys(self._key_file)
+        self._lake: Lake | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="routes", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """Read routes and keys once; keep the last ones where that fails."""
+        try:
+            self._lake = self._lake or open_lake(self._settings)
+            self._take(read_routes(self._lake))
+            self._read_keys()
+        except (FuellineError, OSError) as error:
+            self._metrics.route_reads.labels("failed").inc()
+            log.warning("the last routes stay in force: %s", error)
+        else:
+            self._metrics.route_reads.labels("read").inc()
+
+    def _run(self) -> None:
+        self.look()
+        while not self._stop.wait(EVERY_S):
+            self.look()
+
+    def _take(self, routes: dict[str, Route]) -> None:
+        if self.known and routes == self.routes:
+            return
+        for name, route in routes.items():
+            self._metrics.share.labels(name).set(route.share)
+            log.info("%s: %s", name, ", ".join(version.adapter_name for version in route.adapters) or "base")
+            if route.prompt_version not in ("", PROMPT_VERSION):
+                log.warning("%s: trained on prompt %s, rendered with %s", name, route.prompt_version, PROMPT_VERSION)
+        self.routes, self.known = routes, True
+        self._metrics.route_changes.inc()
+
+    def _read_keys(self) -> None:
+        """Take a file of keys that has changed: a key that was taken out is refused a second later."""
+        if self._key_file and (state := _state(self._key_file)) != self._key_state:
+            self.keys = read_keys(self._key_file)
+            self._key_state = state
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What changes when a file does; None where it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino

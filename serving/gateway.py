@@ -1,0 +1,296 @@
+"""The agents' gateway: an OpenAI-compatible endpoint before vLLM, by which every answer knows its version and its user.
+
+It reads the online features, renders the prompt by the function that training uses, lets the ledger's route and a
+sticky split choose the version, passes the answer through, and hands what happened to the lake.
+
+    python -m serving.gateway --port 8080
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as Endpoint
+from starlette.types import Receive, Scope, Send
+
+from errors import FuellineError, SettingsError
+from serving.asking import INTERACTION, Headers, Refused, authorize, parse, read_request
+from serving.draining import Drain
+from serving.exchange import Exchange, Parts
+from serving.following import Following
+from serving.known import Known
+from serving.metrics import Metrics
+from serving.recording import Clock, thumb
+from serving.reply import Reply, error_body, read_body
+from serving.routes import for_agent
+from serving.spool import Spool
+from serving.upstream import Upstream
+from settings import Settings, read_settings
+
+log = logging.getLogger("fuelline.gateway")
+
+CONCURRENCY = 256
+"""Requests under way at most; one more is told to come again."""
+THUMBS = {"up": 1, "down": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """All parts of a running gateway."""
+
+    settings: Settings
+    metrics: Metrics
+    spool: Spool
+    following: Following
+    known: Known
+    clock: Clock
+    concurrency: int = CONCURRENCY
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it knows who answers, has tried the features, and can record what happens."""
+        return self.following.known and self.known.settled and not self.spool.fault
+
+
+def build(settings: Settings, spool: Path | None = None, concurrency: int = CONCURRENCY) -> Starlette:
+    """The gateway as an ASGI application; its threads run from start-up to shutdown.
+
+    Args:
+        settings: where vLLM, the lake, the online features and the keys are.
+        spool: the spool's file; the lake's folder has one for a single gateway.
+        concurrency: requests under way at most.
+
+    Raises:
+        SettingsError: no replica is named, the keys cannot be read, or the spool cannot be used.
+    """
+    if not settings.vllm_replicas:
+        raise SettingsError("FUELLINE_VLLM is not set. It names the vLLM replicas, for example http://vllm-0.vllm:8000")
+    metrics = Metrics()
+    following = Following(settings, metrics)
+    rows = Spool(spool or settings.folder / "gateway" / "spool.db")
+    gateway = Gateway(
+        settings=settings,
+        metrics=metrics,
+        spool=rows,
+        following=following,
+        known=Known(settings, metrics),
+        clock=Clock(rows.gateway),
+        concurrency=concurrency,
+    )
+    metrics.spool_rows.set_function(lambda: rows.depth)
+    completions, looks = Completions(gateway), Looks(gateway)
+    return Starlette(
+        routes=[
+            Endpoint("/v1/chat/completions", completions, methods=["POST"]),
+            Endpoint("/v1/feedback", looks.feedback, methods=["POST"]),
+            Endpoint("/v1/models", looks.models),
+            Endpoint("/health", looks.health),
+            Endpoint("/ready", looks.ready),
+            Endpoint("/metrics", looks.metrics),
+        ],
+        exception_handlers={Refused: _refused},
+        lifespan=lambda _: _running(gateway, completions),
+    )
+
+
+@contextlib.asynccontextmanager
+async def _running(gateway: Gateway, completions: "Completions") -> AsyncIterator[None]:
+    """Threads and connections, for as long as the application lives."""
+    drain = Drain(gateway.spool, gateway.settings, gateway.metrics)
+    upstream = Upstream(gateway.settings.vllm_replicas, gateway.metrics)
+    completions.parts = Parts(
+        spool=gateway.spool, upstream=upstream, metrics=gateway.metrics, cluster=gateway.settings.cluster
+    )
+    gateway.following.start()
+    drain.start()
+    opening = asyncio.create_task(gateway.known.open())
+    if gateway.following.keys is None:
+        log.warning("FUELLINE_KEYS is not set: whoever reaches this port may ask as any agent")
+    try:
+        yield
+    finally:
+        opening.cancel()
+        await upstream.close()
+        gateway.known.close()
+        await asyncio.to_thread(gateway.following.stop)
+        await asyncio.to_thread(drain.stop)
+        await asyncio.to_thread(gateway.spool.close)
+
+
+class Completions:
+    """``POST /v1/chat/completions``, straight on ASGI: nothing stands between vLLM's bytes and the client."""
+
+    parts: Parts
+    """Set once the event loop runs."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        began = time.monotonic()
+        interaction = f"chatcmpl-{secrets.token_hex(16)}"
+        reply = Reply(send, {"x-interaction-id": interaction})
+        try:
+            with self._room():
+                exchange = await self._prepare(scope, receive, interaction, began)
+                await _unless_gone(receive, exchange.run(reply))
+        except Refused as refused:
+            self._gateway.metrics.refused.labels(refused.code).inc()
+            headers = {"retry-after": "1"} if refused.status in (429, 503) else {}
+            told = Reply(send, headers)
+            told.prepare(refused.status, "application/json")
+            await told.end(error_body(refused.status, refused.code, str(refused)))
+
+    async def _prepare(self, scope: Scope, receive: Receive, interaction: str, began: float) -> Exchange:
+        headers = _headers(scope)
+        authorize(headers, self._gateway.following)  # before the body: a stranger's is not read
+        asked = read_request(await read_body(receive, headers), headers, self._gateway.following, interaction)
+        at = self._gateway.clock.now()
+        features = await self._gateway.known.read(asked.user_id, asked.agent, at)
+        return Exchange(self.parts, asked, interaction=interaction, at=at, began=began, features=features)
+
+    @contextlib.contextmanager
+    def _room(self):  # type: ignore[no-untyped-def]
+        """A place among those under way. Raises ``Refused``."""
+        if self._under_way >= self._gateway.concurrency:
+            raise Refused(429, "too_many_requests", "Too many requests are under way; try again in a second.")
+        self._under_way += 1
+        self._gateway.metrics.in_flight.set(self._under_way)
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._gateway.metrics.in_flight.set(self._under_way)
+
+
+class Looks:
+    """Everything that is no chat completion."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def feedback(self, request: Request) -> Response:
+        """``POST /v1/feedback``: ``{"interaction_id": "chatcmpl-...", "rating": "up"}``."""
+        headers = _headers(request.scope)
+        authorize(headers, self._gateway.following)
+        body = parse(await read_body(request.receive, headers))
+        interaction, rating = body.get("interaction_id"), body.get("rating")
+        if not isinstance(interaction, str) or not INTERACTION.fullmatch(interaction):
+            raise Refused(400, "invalid_interaction_id", "'interaction_id' is the id of an answer, chatcmpl-...")
+        if not isinstance(rating, str) or rating not in THUMBS:
+            raise Refused(400, "invalid_rating", "'rating' is 'up' or 'down'.")
+        await self._gateway.spool.put([thumb(interaction, THUMBS[rating], self._gateway.clock.now())])
+        self._gateway.metrics.feedback.labels(rating).inc()
+        return JSONResponse({"interaction_id": interaction, "rating": rating})
+
+    async def models(self, request: Request) -> Response:
+        """``GET /v1/models``: what may stand in ``model``."""
+        from lake.contracts.registries import AGENTS
+
+        own, routes = authorize(_headers(request.scope), self._gateway.following), self._gateway.following.routes
+        names: dict[str, None] = {}
+        for agent in [own] if own else sorted(AGENTS):
+            with contextlib.suppress(FuellineError):
+                names |= {for_agent(routes, agent).model: None, agent: None}
+        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "fuelline"} for name in sorted(names)]
+        return JSONResponse({"object": "list", "data": listed})
+
+    async def health(self, request: Request) -> Response:
+        """``GET /health``: the process lives."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """``GET /ready``: it can answer, and record that it did."""
+        gateway = self._gateway
+        state = {
+            "routes": gateway.following.known,
+            "features_tried": gateway.known.settled,
+            "spool": gateway.spool.fault or "ok",
+        }
+        return JSONResponse(state, status_code=200 if gateway.is_ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """``GET /metrics``."""
+        return Response(generate_latest(self._gateway.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; give it up as soon as the client has gone."""
+    working, listening = asyncio.ensure_future(work), asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+    finally:
+        listening.cancel()
+        working.cancel()
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return Response(error_body(error.status, error.code, str(error)), error.status, media_type="application/json")
+
+
+def _headers(scope: Scope) -> Headers:
+    return {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in scope["headers"]}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until told to stop."""
+    import uvicorn
+
+    asked = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(levelname)s  %(message)s", datefmt="%H:%M:%S")
+    try:
+        application = build(read_settings(), asked.spool, asked.concurrency)
+    except FuellineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    uvicorn.run(
+        application,
+        host=asked.host,
+        port=asked.port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,  # a path can hold what a user wrote
+        log_config=None,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=35,
+        server_header=False,
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.gateway",
+        description="Serve the agents: an OpenAI-compatible endpoint before vLLM.",
+        epilog="FUELLINE_VLLM names the replicas and FUELLINE_KEYS the file of keys; settings.py lists all settings.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen at (default: %(default)s)")
+    parser.add_argument("--spool", type=Path, help="this gateway's own spool (default: in the lake's folder)")
+    parser.add_argument(
+        "--concurrency", type=int, default=CONCURRENCY, help="requests under way at most (default: %(default)s)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""What is kept of a request: an interaction, a prediction, later a thumb, as lines that the lake's contracts admit."""
+
+import json
+import time
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+
+from features.online import OnlineFeatures
+from lake.contracts.agent_interactions import NAME_CHARACTERS, TEXT_CHARACTERS
+from models.prompt import PROMPT_VERSION
+from serving.answering import Answer
+from serving.asking import Asked
+from serving.routes import Choice
+from serving.spool import Row
+
+LATENCY_MS = 30_000
+"""The longest latency that the contracts admit; no request lives longer."""
+SLOTS = 64
+"""Microseconds from one timestamp to the next at least, and how many gateways have a place of their own in them."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_FEATURES = tuple(field.name for field in fields(OnlineFeatures))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """One request that is over, however it ended."""
+
+    interaction: str
+    at: datetime
+    asked: Asked
+    choice: Choice
+    features: OnlineFeatures
+    answer: Answer
+    failed: bool
+    """Whether the call failed, or came back with neither words nor a tool call."""
+    error: bool
+    """Whether the answer cannot be learnt from: the call failed, or the client left before its end."""
+    latency_ms: int
+    first_token_ms: int | None
+
+    @property
+    def version(self) -> str:
+        """The version that says it answered, else the one that was asked."""
+        return _text(self.answer.model or self.choice.adapter, NAME_CHARACTERS)
+
+
+class Clock:
+    """Timestamps that rise strictly, and of which two gateways seldom give the same: each has a slot of its own."""
+
+    def __init__(self, gateway: str) -> None:
+        self._slot, self._last = int(gateway, 16) % SLOTS, 0
+
+    def now(self) -> datetime:
+        """The time, to the gateway's slot of 64 microseconds."""
+        self._last = max(time.time_ns() // 1_000 // SLOTS, self._last + 1)
+        return EPOCH + timedelta(microseconds=self._last * SLOTS + self._slot)
+
+
+def rows(done: Finished, cluster: str) -> tuple[Row, Row]:
+    """The interaction and the prediction of one request."""
+    return _row("agents", _interaction(done, cluster)), _row("predictions", _prediction(done))
+
+
+def thumb(interaction: str, value: int, at: datetime) -> Row:
+    """A rating of an interaction: 1 up, 0 down."""
+    return _row("feedback", {"interaction_id": interaction, "value": value, "timestamp": at.isoformat()})
+
+
+def _interaction(done: Finished, cluster: str) -> dict[str, object]:
+    return {
+        "interaction_id": done.interaction,
+        "timestamp": done.at.isoformat(),
+        "agent_name": done.asked.agent,
+        "user_id": done.asked.user_id,
+        "user_query": _text(done.asked.query, TEXT_CHARACTERS),
+        "response": _text(done.answer.text, TEXT_CHARACTERS),
+        "latency_ms": done.latency_ms,
+        "tokens_used": done.answer.prompt_tokens + done.answer.completion_tokens,
+        "error": done.error,
+        "model_version": done.version,
+        "cluster": cluster,
+    }
+
+
+def _prediction(done: Finished) -> dict[str, object]:
+    values = ((name, getattr(done.features, name)) for name in _FEATURES)
+    known = {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in values if value is not None
+    }
+    optional = {
+        "time_to_first_token_ms": done.first_token_ms,
+        "rollout": done.choice.rollout,
+        "arm": done.choice.arm,
+        "unit": done.choice.unit,
+    }
+    return (
+        known
+        | {name: value for name, value in optional.items() if value is not None}
+        | {
+            "interaction_id": done.interaction,
+            "timestamp": done.at.isoformat(),
+            "agent_name": done.asked.agent,
+            "model_version": done.version,
+            "prompt_version": PROMPT_VERSION,
+            "latency_ms": done.latency_ms,
+            "failed": done.failed,
+        }
+    )
+
+
+def _row(source: str, values: dict[str, object]) -> Row:
+    return Row(source=source, line=json.dumps(values, separators=(",", ":")).encode() + b"\n")
+
+
+def _text(text: str, characters: int) -> str:
+    """A text as the lake can hold it: not too long, and without what UTF-8 cannot spell."""
+    return text[:characters].encode("utf-8", "replace").decode()

@@ -1,0 +1,66 @@
+"""The way to vLLM: replicas in turn, one that takes no connection passed over, and never a request sent twice."""
+
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+
+import aiohttp
+
+from serving.metrics import Metrics
+
+log = logging.getLogger("fuelline.gateway")
+
+CONNECT_S = 1.0
+REST_S = 2.0
+"""How long a replica that took no connection is asked last."""
+KEEP_ALIVE_S = 3.0
+"""Shorter than the five seconds after which vLLM's server closes an idle connection: neither meets the other's end."""
+
+
+class Unreachable(Exception):
+    """No replica took the connection; nothing was sent."""
+
+
+class Upstream:
+    """All replicas of vLLM, behind one pool of connections. Belongs to one event loop."""
+
+    def __init__(self, replicas: Sequence[str], metrics: Metrics) -> None:
+        self._replicas, self._metrics = replicas, metrics
+        self._turns = itertools.count()
+        self._rests_until = dict.fromkeys(replicas, 0.0)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+
+    async def ask(self, body: bytes, request_id: str) -> aiohttp.ClientResponse:
+        """Send one request; the answer's head. The caller closes it.
+
+        Each replica is tried once, and only where it has not taken the connection: from then on it may be at work.
+
+        Raises:
+            Unreachable: no replica took the connection.
+            aiohttp.ClientError: the connection broke.
+        """
+        headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
+        for replica in self._in_turn():
+            try:
+                return await self._session.post(f"{replica}/v1/chat/completions", data=body, headers=headers)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                self._rests_until[replica] = time.monotonic() + REST_S
+                self._metrics.unreachable.labels(replica).inc()
+                log.warning("%s takes no connection: %s", replica, type(error).__name__)
+        raise Unreachable
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    def _in_turn(self) -> list[str]:
+        """The next one first; those that rest, last."""
+        first, now = next(self._turns), time.monotonic()
+        order = [self._replicas[(first + n) % len(self._replicas)] for n in range(len(self._replicas))]
+        return sorted(order, key=lambda replica: self._rests_until[replica] > now)
