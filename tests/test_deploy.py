@@ -1,0 +1,372 @@
+"""The manifests: valid for stated versions of Kubernetes, whole, locked down, and closed to whom they should be."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from settings import Settings
+from tests.deployed import (
+    DEPLOY,
+    NAMESPACE,
+    Manifest,
+    Pod,
+    all_containers,
+    files,
+    kustomization,
+    manifests,
+    of,
+    pod_of,
+    reaches,
+    selects,
+    settings_env,
+    templates,
+    the,
+    title,
+)
+
+VERSIONS = ("1.34", "1.37")
+"""Oldest and newest version of Kubernetes that the manifests are held to; docs/serving-on-kubernetes.md names them."""
+OPTIONAL = {"inference-extension.yaml"}
+GUIDE = (DEPLOY.parent / "docs" / "serving-on-kubernetes.md").read_text()
+ACCOUNT = "fuelline.internal/account"
+
+GATEWAY, VLLM, STEWARD, REWRITE = (
+    pod_of(name) for name in ("StatefulSet/gateway", "StatefulSet/vllm", "Deployment/steward", "CronJob/rewrite")
+)
+ROLLOUT_STEP = Pod(namespace="agents-production", labels={ACCOUNT: "rollout"})
+OTHER_TASK = Pod(namespace="agents-production")
+AGENT = Pod(namespace="homelab", namespace_labels={"fuelline.internal/agents": "true"})
+STRANGER = Pod(namespace="homelab", labels=GATEWAY.labels)
+UNNAMED = Pod(labels={"app": "debug"})
+PROMETHEUS = Pod(namespace="monitoring")
+INFERENCE_GATEWAY = Pod(namespace="inference-gateway")
+EVERYBODY = {
+    "gateway": GATEWAY,
+    "vllm": VLLM,
+    "steward": STEWARD,
+    "rewrite": REWRITE,
+    "rollout step": ROLLOUT_STEP,
+    "other task": OTHER_TASK,
+    "agent": AGENT,
+    "stranger with the gateway's labels": STRANGER,
+    "pod of the namespace": UNNAMED,
+    "prometheus": PROMETHEUS,
+    "inference gateway": INFERENCE_GATEWAY,
+}
+
+
+def who_reaches(target: Pod, port: int) -> set[str]:
+    return {name for name, pod in EVERYBODY.items() if reaches(pod, target, port)}
+
+
+def references(node: Any, *names: str) -> Iterator[tuple[str, str]]:
+    """Every pair of a name in ``names`` and what stands under it, anywhere in a manifest."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in names:
+                yield key, value["name"] if isinstance(value, dict) else value
+            yield from references(value, *names)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value, *names)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_manifest_passes_the_strict_schema(version: str) -> None:
+    for manifest in manifests():
+        assert kubernetes_validate.validate(manifest, version, strict=True) == version, title(manifest)
+
+
+def test_the_strict_schema_refuses_a_field_that_does_not_exist() -> None:
+    wrong = {**the("ServiceAccount", "gateway"), "automountToken": False}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
+
+
+def test_the_guide_names_the_versions() -> None:
+    assert all(version in GUIDE for version in VERSIONS)
+
+
+def test_every_file_is_applied_or_said_to_be_optional() -> None:
+    assert {path.name for path in files()} == {*kustomization()["resources"], *OPTIONAL}
+    assert all(f"# - {name}" in (DEPLOY / "kustomization.yaml").read_text() for name in OPTIONAL)
+    generated = [
+        name for one in kustomization()["configMapGenerator"] for name in (*one.get("envs", []), *one.get("files", []))
+    ]
+    assert all((DEPLOY / name).is_file() for name in generated)
+
+
+def test_everything_that_can_stand_in_a_namespace_names_it() -> None:
+    clusterwide = {"Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    elsewhere = [title(one) for one in manifests() if one["metadata"].get("namespace") != NAMESPACE]
+    assert {name.split("/")[0] for name in elsewhere} == clusterwide
+
+
+def test_no_two_manifests_have_one_name() -> None:
+    assert len({title(one) for one in manifests()}) == len(manifests())
+
+
+def test_every_selector_matches_the_pods_it_is_for() -> None:
+    for workload in (*of("StatefulSet"), *of("Deployment")):
+        assert selects(workload["spec"]["selector"], workload["spec"]["template"]["metadata"]["labels"]), title(
+            workload
+        )
+    labels = [template["metadata"]["labels"] for template in templates().values()]
+    for budget in of("PodDisruptionBudget"):
+        assert sum(selects(budget["spec"]["selector"], one) for one in labels) == 1, title(budget)
+    for policy in of("NetworkPolicy"):
+        assert any(selects(policy["spec"]["podSelector"], one) for one in labels), title(policy)
+    for template in templates().values():
+        for spread in template["spec"].get("topologySpreadConstraints", []):
+            assert selects(spread["labelSelector"], template["metadata"]["labels"])
+
+
+def test_every_service_leads_to_a_port_of_one_workload() -> None:
+    for service in of("Service"):
+        chosen = [
+            one
+            for one in templates().values()
+            if service["spec"]["selector"].items() <= one["metadata"]["labels"].items()
+        ]
+        assert len(chosen) == 1, title(service)
+        ports = {
+            port["name"]: port["containerPort"]
+            for one in chosen[0]["spec"]["containers"]
+            for port in one.get("ports", [])
+        }
+        for port in service["spec"]["ports"]:
+            assert ports[port["targetPort"]] == port["port"], title(service)
+
+
+def test_every_stateful_set_has_its_headless_service() -> None:
+    for workload in of("StatefulSet"):
+        assert the("Service", workload["spec"]["serviceName"])["spec"]["clusterIP"] == "None"
+
+
+def test_every_container_that_stays_is_probed_or_says_why_not() -> None:
+    for name, template, container in all_containers():
+        if container in template["spec"]["containers"] and not {"livenessProbe", "readinessProbe"} <= container.keys():
+            reason = (
+                template["metadata"].get("annotations", {}).get(f"fuelline.internal/unprobed-{container['name']}", "")
+            )
+            assert len(reason.split()) > 5, name
+
+
+def test_no_probe_over_http_asks_where_only_loopback_listens() -> None:
+    for name, template, container in all_containers():
+        ports = {
+            value
+            for one in template["spec"]["containers"]
+            for port in one.get("ports", [])
+            for value in (port["name"], port["containerPort"])
+        }
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            for how in ("httpGet", "tcpSocket"):
+                assert container.get(probe, {}).get(how, {}).get("port") in {None, *ports}, name
+
+
+def test_every_pod_is_locked_down() -> None:
+    for name, template in templates().items():
+        spec = template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["runAsUser"] > 0, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False, name
+        assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}, name
+        assert not any("hostPath" in volume for volume in spec["volumes"]), name
+
+
+def test_every_container_is_locked_down_and_says_what_it_needs() -> None:
+    for name, _, container in all_containers():
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, name
+        assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
+        assert "memory" in container["resources"]["limits"], name
+
+
+def test_every_image_is_pinned() -> None:
+    ours = {one["name"] for one in kustomization()["images"]}
+    for name, _, container in all_containers():
+        image = container["image"]
+        assert image in ours or re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", image), name
+
+
+def test_every_folder_that_is_written_to_is_a_volume() -> None:
+    """The root file system is read-only, so what FUELLINE_HOME and FUELLINE_CACHE name has to be mounted."""
+    for name, template, container in all_containers():
+        volumes = {one["name"] for one in template["spec"]["volumes"]} | {"spool"}
+        mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+        assert {one["name"] for one in mounts.values()} <= volumes, name
+        if container["image"] == "fuelline-cpu":
+            assert "/tmp" in mounts, name
+        if container.get("command", [])[-1:] and "serving." in str(container["command"]):
+            assert settings_env()["FUELLINE_HOME"] in mounts, name
+
+
+def test_every_reference_is_there_or_in_the_guide() -> None:
+    maps = {one["name"] for one in kustomization()["configMapGenerator"]} | {"kube-root-ca.crt"}
+    accounts = {one["metadata"]["name"] for one in of("ServiceAccount")}
+    for template in templates().values():
+        for kind, name in references(template, "configMapRef", "configMap", "configMapKeyRef"):
+            assert name in maps, (kind, name)
+        for _, name in references(template, "serviceAccountName"):
+            assert name in accounts
+        for _, name in references(template, "secretKeyRef", "secretRef", "secretName"):
+            assert f"create secret generic {name}" in GUIDE, name
+
+
+def test_no_secret_is_in_the_repository() -> None:
+    assert of("Secret") == []
+    for name, _, container in all_containers():
+        secret = {
+            one["name"] for one in container.get("env", []) if re.search("KEY|CATALOG|ONLINE|TRACKING", one["name"])
+        }
+        plain = {one["name"] for one in container.get("env", []) if "value" in one}
+        assert secret & plain <= {"FUELLINE_KEYS"}, (
+            f"{name}: FUELLINE_KEYS is the path of a file, the others are secrets"
+        )
+    assert not {name for name in settings_env() if re.search("KEY|CATALOG|ONLINE|TRACKING", name)}
+
+
+def test_every_setting_is_one_that_fuelline_reads() -> None:
+    known = {f"FUELLINE_{name.upper()}" for name in Settings.model_fields} | {"FUELLINE_KEYS"}
+    named = {one["name"] for _, _, container in all_containers() for one in container.get("env", [])}
+    assert {name for name in {*named, *settings_env()} if name.startswith("FUELLINE_")} <= known
+
+
+def test_a_setting_that_is_wrong_in_the_manifests_is_refused_here_and_not_in_the_cluster() -> None:
+    for _, _, container in all_containers():
+        own = {one["name"]: one["value"] for one in container.get("env", []) if "value" in one}
+        values = {name.removeprefix("FUELLINE_").lower(): value for name, value in (settings_env() | own).items()}
+        Settings(**{name: value for name, value in values.items() if name in Settings.model_fields})
+
+
+def test_vllm_serves_loras_and_listens_on_loopback_only() -> None:
+    vllm = next(one for _, _, one in all_containers() if one["name"] == "vllm")
+    assert {"--host=127.0.0.1", "--port=8000", "--enable-lora", "--served-model-name=base"} <= set(vllm["args"])
+    assert {"name": "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "value": "True"} in vllm["env"]
+    assert "ports" not in vllm
+
+
+def test_every_replica_of_vllm_is_asked_by_name() -> None:
+    replicas = the("StatefulSet", "vllm")["spec"]["replicas"]
+    for workload, port in (("StatefulSet/gateway", 8080), ("Deployment/steward", 8001)):
+        env = {one["name"]: one.get("value") for one in templates()[workload]["spec"]["containers"][0]["env"]}
+        assert env["FUELLINE_VLLM"].split(",") == [f"http://vllm-{i}.vllm:{port}" for i in range(replicas)]
+
+
+def test_the_gateway_has_two_replicas_at_least_and_is_scaled_down_slowly() -> None:
+    scaler = the("HorizontalPodAutoscaler", "gateway")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 6)
+    assert scaler["behavior"]["scaleDown"]["stabilizationWindowSeconds"] >= 600
+    assert "replicas" not in the("StatefulSet", "gateway")["spec"], "an apply would undo what the autoscaler did"
+    assert the("PodDisruptionBudget", "gateway")["spec"]["minAvailable"] == 1
+
+
+def test_a_gateway_keeps_its_spool_over_restarts_and_has_time_to_empty_it() -> None:
+    spec = the("StatefulSet", "gateway")["spec"]
+    pod = spec["template"]["spec"]
+    mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+    assert mounts[spec["volumeClaimTemplates"][0]["metadata"]["name"]] == settings_env()["FUELLINE_HOME"]
+    assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    assert pod["terminationGracePeriodSeconds"] > pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] + 60
+
+
+def test_only_gateways_reach_the_inference_of_vllm() -> None:
+    assert who_reaches(VLLM, 8080) - {"inference gateway"} == {"gateway"}
+
+
+def test_without_the_inference_extension_no_gateway_but_ours_reaches_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    applied = tuple(
+        document for path in files() if path.name not in OPTIONAL for document in yaml.safe_load_all(path.read_text())
+    )
+    monkeypatch.setattr("tests.deployed.manifests", lambda: applied)
+    assert who_reaches(VLLM, 8080) == {"gateway"}
+
+
+def test_only_the_rollout_reaches_the_port_of_the_rollout() -> None:
+    assert who_reaches(VLLM, 8001) == {"steward", "rollout step"}
+
+
+def test_nobody_reaches_the_port_where_adapters_are_loaded() -> None:
+    assert who_reaches(VLLM, 8000) == set()
+
+
+def test_only_prometheus_and_the_inference_extension_read_the_metrics_of_vllm() -> None:
+    assert who_reaches(VLLM, 8002) == {"prometheus", "inference gateway"}
+
+
+def test_agents_reach_the_gateway_and_nothing_else() -> None:
+    assert who_reaches(GATEWAY, 8080) == {"agent", "prometheus"}
+    assert {
+        name
+        for name in ("vllm", "steward", "rewrite")
+        for port in (8000, 8001, 8002, 8080)
+        if reaches(AGENT, EVERYBODY[name], port)
+    } == set()
+
+
+@pytest.mark.parametrize(
+    ("pod", "stores"),
+    [
+        (GATEWAY, {"minio", "redis", "postgres"}),
+        (VLLM, {"minio"}),
+        (STEWARD, {"minio", "postgres"}),
+        (REWRITE, {"minio"}),
+        (UNNAMED, set()),
+    ],
+    ids=["gateway", "vllm", "steward", "rewrite", "another pod"],
+)
+def test_each_part_reaches_the_stores_it_needs(pod: Pod, stores: set[str]) -> None:
+    ports = {"minio": 9000, "redis": 6379, "postgres": 5432}
+    assert {
+        one for one, port in ports.items() if reaches(pod, Pod(namespace="flyte", labels={"app": one}), port)
+    } == stores
+
+
+def test_everybody_may_ask_for_names_and_nobody_for_the_internet() -> None:
+    dns = Pod(namespace="kube-system", labels={"k8s-app": "kube-dns"})
+    for pod in (GATEWAY, VLLM, STEWARD, REWRITE):
+        assert reaches(pod, dns, 53, "UDP")
+        assert not reaches(pod, Pod(namespace="somewhere"), 443)
+
+
+def test_the_label_of_an_account_is_bound_to_it_wherever_a_policy_trusts_it() -> None:
+    for name, template in templates().items():
+        assert template["metadata"]["labels"][ACCOUNT] == template["spec"]["serviceAccountName"], name
+    policy, binding = of("ValidatingAdmissionPolicy")[0]["spec"], of("ValidatingAdmissionPolicyBinding")[0]["spec"]
+    assert binding["policyName"] == of("ValidatingAdmissionPolicy")[0]["metadata"]["name"]
+    assert (policy["failurePolicy"], binding["validationActions"]) == ("Fail", ["Deny"])
+    assert set(policy["matchConstraints"]["resourceRules"][0]["operations"]) == {"CREATE", "UPDATE"}
+    assert (
+        f"object.spec.serviceAccountName == object.metadata.labels['{ACCOUNT}']"
+        in policy["validations"][0]["expression"]
+    )
+    trusted = {NAMESPACE} | {
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for one in of("NetworkPolicy")
+        for rule in one["spec"].get("ingress", [])
+        for peer in rule["from"]
+        if ACCOUNT in peer.get("podSelector", {}).get("matchLabels", {}) and "namespaceSelector" in peer
+    }
+    assert set(binding["matchResources"]["namespaceSelector"]["matchExpressions"][0]["values"]) == trusted
+
+
+def test_the_only_right_in_kubernetes_is_to_apply_the_rewrite() -> None:
+    assert [title(one) for one in manifests() if one["kind"] in ("ClusterRole", "ClusterRoleBinding")] == []
+    rules = [rule for role in of("Role") for rule in role["rules"]]
+    assert {resource for rule in rules for resource in rule["resources"]} == {"inferencemodelrewrites"}
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"create", "get", "patch"}
+    assert [one["name"] for role in of("RoleBinding") for one in role["subjects"]] == ["rewrite"]
+    assert {title(one) for one in of("RoleBinding")} <= {title(one) for one in optional()}
+
+
+def optional() -> list[Manifest]:
+    return [one for name in OPTIONAL for one in yaml.safe_load_all((DEPLOY / name).read_text())]

@@ -1,0 +1,141 @@
+"""The door of a vLLM pod: nginx itself, as it is configured in ``deploy/``, before a server that answers everything."""
+
+import http.client
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import free_port
+from tests.deployed import DEPLOY
+
+INFERENCE, ROLLOUT, METRICS = 8080, 8001, 8002
+ALLOWED = {
+    INFERENCE: {("POST", "/v1/chat/completions"), ("GET", "/v1/models"), ("GET", "/health")},
+    ROLLOUT: {
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("GET", "/v1/models"),
+        ("GET", "/health"),
+    },
+    METRICS: {("GET", "/metrics")},
+}
+PATHS = (
+    *("/v1/chat/completions", "/v1/completions", "/v1/models", "/health", "/metrics"),
+    *("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/responses", "/v1/embeddings", "/tokenize", "/docs"),
+    *("/openapi.json", "/invocations", "/server_info", "/reset_prefix_cache", "/sleep", "/collective_rpc", "/"),
+)
+DISGUISES = (
+    *("//v1/load_lora_adapter", "/v1/models/../load_lora_adapter", "/v1/%6coad_lora_adapter", "/v1/models/"),
+    *("/v1/load_lora_adapter?x=/v1/models", "/v1/load_lora_adapter/../models", "/v1/load_lora_adapter%2f..%2fmodels"),
+    *("/v1/load_lora_adapter;/../models", "/health%00/../v1/load_lora_adapter", "/V1/LOAD_LORA_ADAPTER"),
+)
+
+
+class Vllm(BaseHTTPRequestHandler):
+    """Answers every path and notes what it was asked."""
+
+    asked: list[str]
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Door:
+    """A running door: its ports by those of the pod, and what came through it."""
+
+    def __init__(self, ports: dict[int, int], asked: list[str]) -> None:
+        self.ports, self.asked = ports, asked
+
+    def ask(self, port: int, method: str, path: str, body: bytes = b"{}") -> int:
+        """The status that the door answers with."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=30)
+        try:
+            connection.request(method, path, body if method in ("POST", "PUT") else None)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory, need_binary: Callable[[str, str], str]) -> Iterator[Door]:
+    nginx = need_binary("nginx", "nginx-light")
+    folder = tmp_path_factory.mktemp("door")
+    handler = type("Noted", (Vllm,), {"asked": []})
+    vllm = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=vllm.serve_forever, daemon=True).start()
+    ports = {port: free_port() for port in ALLOWED}
+    configuration = folder / "nginx.conf"
+    configuration.write_text(_placed((DEPLOY / "nginx.conf").read_text(), folder, ports, vllm.server_port))
+    server = subprocess.Popen([nginx, "-c", str(configuration), "-g", "daemon off;"], stderr=subprocess.PIPE)
+    try:
+        _wait_for(ports[INFERENCE], server)
+        yield Door(ports, handler.asked)
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+        vllm.shutdown()
+        vllm.server_close()
+
+
+def _placed(text: str, folder: Path, ports: dict[int, int], vllm: int) -> str:
+    """The deployed configuration with other ports, on loopback, and another folder for what is passing."""
+    for port, free in ports.items():
+        text = text.replace(f"listen {port};", f"listen 127.0.0.1:{free};")
+    return text.replace("server 127.0.0.1:8000 ", f"server 127.0.0.1:{vllm} ").replace("/tmp/", f"{folder}/")
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(300):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+        try:
+            connection.connect()
+        except OSError:
+            assert server.poll() is None, server.communicate()[1].decode()
+            threading.Event().wait(0.1)
+        else:
+            return
+        finally:
+            connection.close()
+    raise AssertionError("nginx did not start in 30 s")
+
+
+@pytest.mark.parametrize("port", ALLOWED)
+def test_each_port_lets_through_what_it_is_for_and_nothing_else(door: Door, port: int) -> None:
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        for path in PATHS:
+            door.asked.clear()
+            status = door.ask(port, method, path)
+            if (method, path) in ALLOWED[port]:
+                assert (status, door.asked) == (200, [f"{method} {path}"])
+            else:
+                assert status in (403, 404), (method, path)
+                assert door.asked == [], (method, path)
+
+
+@pytest.mark.parametrize("port", ALLOWED)
+@pytest.mark.parametrize("path", DISGUISES)
+def test_no_spelling_of_a_path_loads_an_adapter(door: Door, port: int, path: str) -> None:
+    for method in ("GET", "POST"):
+        door.asked.clear()
+        door.ask(port, method, path)
+        assert {line.split("?")[0] for line in door.asked} <= {f"{verb} {known}" for verb, known in ALLOWED[port]}
+
+
+def test_a_request_of_half_a_megabyte_goes_through_and_one_of_five_does_not(door: Door) -> None:
+    assert door.ask(INFERENCE, "POST", "/v1/chat/completions", b" " * 500_000) == 200
+    assert door.ask(INFERENCE, "POST", "/v1/chat/completions", b" " * 5_000_000) == 413
