@@ -1,7 +1,7 @@
 """A model's route as an ``InferenceModelRewrite``, for clusters where the Gateway API inference extension routes.
 
-The plan is the ledger's, as everywhere: the rule rewrites the model's name to the adapters of the route, weighted by the
-candidate's share. The weights are drawn for each request and know no user, so nobody stays on one side, and nothing
+The plan is the ledger's, as everywhere: the rule rewrites the model's name to the adapters of the route, weighted by
+the candidate's share. The weights are drawn for each request and know no user, so nobody stays on one side, and nothing
 says afterwards which side answered. Such a split limits how often a candidate is met; it cannot judge one.
 
 The resource is ``inference.networking.x-k8s.io/v1alpha2``, as its definition stood in release 1.4 of the extension.

@@ -1,7 +1,9 @@
 """The manifests: valid for stated versions of Kubernetes, whole, locked down, and closed to whom they should be."""
 
+import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import kubernetes_validate
@@ -366,6 +368,46 @@ def test_the_only_right_in_kubernetes_is_to_apply_the_rewrite() -> None:
     assert {verb for rule in rules for verb in rule["verbs"]} == {"create", "get", "patch"}
     assert [one["name"] for role in of("RoleBinding") for one in role["subjects"]] == ["rewrite"]
     assert {title(one) for one in of("RoleBinding")} <= {title(one) for one in optional()}
+
+
+def allows(account: str, action: str, key: str) -> bool:
+    statements = json.loads((DEPLOY / "minio" / f"{account}.json").read_text())["Statement"]
+    resource = f"arn:aws:s3:::fuelline/lakes/{settings_env()['FUELLINE_LAKE']}/{key}"
+    return any(
+        f"s3:{action}" in one["Action"] and any(fnmatchcase(resource, pattern) for pattern in one["Resource"])
+        for one in statements
+        if one["Effect"] == "Allow"
+    )
+
+
+ENTRY, WEIGHTS = "ledger/models/agents/e000000000003.json", "ml/models/agents/v3/adapter_model.safetensors"
+MANIFEST, WAITING = "ml/models/agents/v3/manifest.json", "inbox/agents/gateway-0/1-40.jsonl"
+RAW, DATA = "raw/agents/2026-11-09/one.jsonl.gz", "warehouse/processed/agent_interactions/data/one.parquet"
+
+
+@pytest.mark.parametrize(
+    ("account", "reads", "writes", "deletes"),
+    [
+        ("gateway", {ENTRY, MANIFEST}, {WAITING}, set()),
+        ("vllm", {ENTRY, MANIFEST, WEIGHTS}, set(), set()),
+        ("rewrite", {ENTRY, MANIFEST}, set(), set()),
+        ("rollout", {ENTRY, MANIFEST, WEIGHTS, WAITING, RAW, DATA}, {ENTRY, RAW, DATA}, {WAITING}),
+    ],
+)
+def test_each_account_may_do_in_the_store_what_it_has_to(
+    account: str, reads: set[str], writes: set[str], deletes: set[str]
+) -> None:
+    keys = (ENTRY, WEIGHTS, MANIFEST, WAITING, RAW, DATA)
+    may = {
+        action: {key for key in keys if allows(account, action, key)}
+        for action in ("GetObject", "PutObject", "DeleteObject")
+    }
+    assert may == {"GetObject": reads, "PutObject": writes, "DeleteObject": deletes}
+
+
+def test_every_account_with_credentials_has_a_policy_in_the_store() -> None:
+    named = {name for template in templates().values() for _, name in references(template, "secretKeyRef")}
+    assert {f"{path.stem}-credentials" for path in (DEPLOY / "minio").glob("*.json")} == named
 
 
 def optional() -> list[Manifest]:

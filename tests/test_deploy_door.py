@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -38,7 +39,7 @@ DISGUISES = (
 class Vllm(BaseHTTPRequestHandler):
     """Answers every path and notes what it was asked."""
 
-    asked: list[str]
+    asked: ClassVar[list[str]] = []
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
@@ -75,8 +76,7 @@ class Door:
 def door(tmp_path_factory: pytest.TempPathFactory, need_binary: Callable[[str, str], str]) -> Iterator[Door]:
     nginx = need_binary("nginx", "nginx-light")
     folder = tmp_path_factory.mktemp("door")
-    handler = type("Noted", (Vllm,), {"asked": []})
-    vllm = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    vllm = ThreadingHTTPServer(("127.0.0.1", 0), Vllm)
     threading.Thread(target=vllm.serve_forever, daemon=True).start()
     ports = {port: free_port() for port in ALLOWED}
     configuration = folder / "nginx.conf"
@@ -84,7 +84,7 @@ def door(tmp_path_factory: pytest.TempPathFactory, need_binary: Callable[[str, s
     server = subprocess.Popen([nginx, "-c", str(configuration), "-g", "daemon off;"], stderr=subprocess.PIPE)
     try:
         _wait_for(ports[INFERENCE], server)
-        yield Door(ports, handler.asked)
+        yield Door(ports, Vllm.asked)
     finally:
         server.terminate()
         server.communicate(timeout=10)
