@@ -1,0 +1,52 @@
+"""``python -m benchmarks.canary``: play every scenario, print what came of it, and say which bounds hold."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.canary.play import play
+from benchmarks.canary.report import Tally, bars, ends_table, sizes_table
+from benchmarks.canary.scenarios import Scenario, scenarios
+from benchmarks.canary.world import traffic
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 if every bound held, 1 otherwise."""
+    asked = _parser().parse_args(arguments)
+    chosen = [one for one in scenarios() if asked.name in one.name and asked.truth in ("", one.truth)]
+    tallies = [_played(number, len(chosen), one, asked) for number, one in enumerate(chosen, 1)]
+    print(f"\n{ends_table(tallies)}")
+    if any(one.scenario.truth == "worse" for one in tallies):
+        print(f"\n{sizes_table(tallies)}")
+    held = bars(tallies)
+    print("\n" + "\n".join(f"{'held' if good else 'MISSED'}: {what}" for what, good in held))
+    return 0 if all(good for _, good in held) else 1
+
+
+def _played(number: int, of: int, one: Scenario, asked: argparse.Namespace) -> Tally:
+    began = time.monotonic()
+    ended = []
+    for rollout in range(max(1, int(asked.rollouts * one.parts))):
+        generator = np.random.default_rng((asked.seed, number, rollout))
+        ended.append(play(traffic(one.world, generator), one.rule))
+    tally = Tally(scenario=one, ended=ended)
+    took = time.monotonic() - began
+    counts = ", ".join(f"{tally.count(end)} {end}" for end in ("promoted", "rolled_back", "inconclusive"))
+    print(f"{number}/{of} {one.truth}, {one.name}: {counts} ({took:.0f} s)", file=sys.stderr, flush=True)
+    return tally
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.canary", description=__doc__)
+    parser.add_argument("--rollouts", type=int, default=2_000, help="of each scenario (default: 2000)")
+    parser.add_argument("--name", default="", help="of the scenarios, those whose name has this in it")
+    parser.add_argument("--truth", default="", help="of the scenarios, those of this truth: equal, margin, worse, ...")
+    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn (default: 1)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Which rollouts are played, and what must not happen to them."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from benchmarks.canary.world import Also, World
+from serving.canary_rule import CanaryRule
+
+Truth = Literal["equal", "margin", "within", "worse", "better"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scenario:
+    """One kind of rollout."""
+
+    name: str
+    truth: Truth
+    """``equal`` must not be rolled back, ``margin`` (worse by the margin or more) not promoted."""
+    world: World
+    rule: CanaryRule = field(default_factory=CanaryRule)
+    parts: float = 1.0
+    """Of the rollouts asked for, how many this one gets: the dear ones fewer."""
+
+
+LIKE = World(rate=0.05)
+HEAVY = World(rate=0.05, tail=1.2, alike=0.1)
+RESTLESS = World(rate=0.05, effect="added", daily=True, outage=True, trend=2.0)
+WORLDS: list[tuple[str, World, float, CanaryRule]] = [
+    ("2% bad", replace(LIKE, rate=0.02), 0.02, CanaryRule()),
+    ("5% bad", LIKE, 0.03, CanaryRule()),
+    ("10% bad", replace(LIKE, rate=0.10), 0.05, CanaryRule()),
+    ("5% bad, users of one rate", replace(LIKE, users=800, alike=0.0), 0.03, CanaryRule()),
+    ("daily cycle, outage, rising trend", RESTLESS, 0.03, CanaryRule()),
+    ("few users ask most, very unlike", HEAVY, 0.05, CanaryRule()),
+    ("the same, who fail more", replace(HEAVY, heavy_fail_more=True), 0.05, CanaryRule()),
+    ("40 users", replace(LIKE, users=40, requests=6_000), 0.05, CanaryRule(min_users=2)),
+    ("100 users, a few ask most", replace(LIKE, users=100, tail=1.2, requests=6_000), 0.05, CanaryRule(min_users=5)),
+]
+
+
+def scenarios() -> list[Scenario]:
+    """All of them."""
+    return [*_equal(), *_margin(), *_harm(), *_other()]
+
+
+def _equal() -> list[Scenario]:
+    single = [
+        Scenario(name=name, truth="equal", world=world, rule=replace(rule, error_margin=margin))
+        for name, world, margin, rule in WORLDS
+    ]
+    also = (Also(rate=0.05), Also(rate=0.2, outcomes=0.1))
+    three = Scenario(
+        name="three metrics (5% errors, 5% slow, a tenth rated)",
+        truth="equal",
+        world=replace(LIKE, also=also),
+        rule=CanaryRule(error_margin=0.03, slow_margin=0.03, thumbs_down_margin=1.0),
+    )
+    return [*single, three]
+
+
+def _margin() -> list[Scenario]:
+    worst = [
+        Scenario(
+            name=f"{name}, margin {margin:.0%}",
+            truth="margin",
+            world=replace(world, excess=margin),
+            rule=replace(rule, error_margin=margin),
+        )
+        for name, world, margin, rule in WORLDS
+    ]
+    rule = CanaryRule(error_margin=0.03)
+    more = [
+        ("0.5% bad, margin 2%", replace(LIKE, rate=0.005, excess=0.02), CanaryRule()),
+        ("5% bad, margin 3% added to everybody", replace(LIKE, excess=0.03, effect="added"), rule),
+        ("5% bad, a fifth of the users bears the margin", replace(LIKE, excess=0.03, effect="concentrated"), rule),
+        ("5% bad, 1.5 times the margin", replace(LIKE, excess=0.045), rule),
+    ]
+    return [*worst, *(Scenario(name=name, truth="margin", world=world, rule=own) for name, world, own in more)]
+
+
+def _harm() -> list[Scenario]:
+    worlds = [("alike 0.02", 300, 0.02), ("users of one rate", 800, 0.0)]
+    return [
+        Scenario(
+            name=f"{rate:.0%} bad {what}, {like}",
+            truth="worse",
+            world=World(rate=rate, excess=rate * (times - 1), users=users, alike=alike),
+            parts=0.5,
+        )
+        for like, users, alike in worlds
+        for what, times in (("doubled", 2), ("tripled", 3))
+        for rate in (0.02, 0.05, 0.10)
+    ]
+
+
+def _other() -> list[Scenario]:
+    rule = CanaryRule(error_margin=0.03)
+    return [
+        Scenario(name="5% bad, halved", truth="better", world=replace(LIKE, excess=-0.025), rule=rule, parts=0.5),
+        Scenario(
+            name="5% bad, half the margin", truth="within", world=replace(LIKE, excess=0.015), rule=rule, parts=0.25
+        ),
+    ]
