@@ -105,10 +105,8 @@ def ours(rows: str, threads: int, scratch: str) -> Figures:
 
     checkpoints = Checkpoints(store=FolderStore(Path(scratch)), folder="checkpoints", fingerprint={})
     with repeatable(chosen):
-        _, _, progress = fit(
-            table, BaseModel(path=base_path(), digest=""), chosen, checkpoints, group=Group(), on_step=on_step
-        )
-    return speed(clock, progress.losses)
+        fitted = fit(table, BaseModel(path=base_path(), digest=""), chosen, checkpoints, group=Group(), on_step=on_step)
+    return speed(clock, fitted.progress.losses)
 
 
 def speed(clock: list[tuple[float, int]], losses: "tuple[float, ...] | list[float]") -> Figures:

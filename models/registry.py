@@ -21,6 +21,7 @@ from lake.ledger import Entry, Ledger
 from lake.store import ObjectStore
 from models.adapters import CONFIG, WEIGHTS
 from models.card import render_card
+from models.probe import PROBE, Probe
 from models.records import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.state import chain, read_state
@@ -150,6 +151,18 @@ def fetch_adapter(lake: Lake, version: ModelVersion, folder: Path) -> Path:
     return folder
 
 
+def read_probe(lake: Lake, version: ModelVersion) -> Probe | None:
+    """What the adapter said at the end of its training, verified; None of versions registered before there were probes.
+
+    Raises:
+        UnknownName, TamperedArtifact: as ``load_version``.
+    """
+    manifest = load_manifest(lake, version.name)
+    if PROBE not in manifest.files:
+        return None
+    return Probe.decode(_verified(lake.store, version.path, PROBE, manifest.files[PROBE]))
+
+
 def _claim(store: ObjectStore, model: str, training_key: str) -> int:
     """The number of this training: an earlier claim of its own, or the first free one.
 
@@ -193,6 +206,8 @@ def _write_folder(
 ) -> str:
     """Write every file, the manifest last; return the manifest's sha256."""
     files = {name: store.read(f"{evaluation.adapter.path}/{name}") for name in (WEIGHTS, CONFIG, TRAINING)}
+    if store.exists(f"{evaluation.adapter.path}/{PROBE}"):  # an earlier release trained without one
+        files[PROBE] = store.read(f"{evaluation.adapter.path}/{PROBE}")
     if _sha256(files[WEIGHTS]) != version.digest:
         raise TamperedArtifact(f"{evaluation.adapter.path}/{WEIGHTS} is not what was trained and judged")
     machine = {name: str(value) for name, value in json.loads(files[TRAINING])["machine"].items()}

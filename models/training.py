@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import torch
@@ -23,12 +23,17 @@ from models.checkpoints import Checkpoints, Progress
 from models.code import TRAINING_CODE, code_digest
 from models.dataset import Examples, endless_steps, padding_waste, training_examples
 from models.loop import Loop, OnStep, step_rows
+from models.probe import PROBE, take_probe
 from models.prompt import PROMPT_VERSION
 from models.runtime import Group, dtype_of, fingerprint, joined, member, repeatable
 from models.spec import ModelSpec, TrainingProfile
 from models.training_set import read_training_set
 from models.types import TrainedAdapter, TrainingSet
 from settings import Settings
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger("fuelline.training")
 
@@ -141,12 +146,25 @@ def _train(lake: Lake, job: _Job, group: Group, on_step: OnStep | None) -> None:
             folder=f"{job.root}/checkpoints/{job.key}",
             fingerprint=fingerprint(group, dtype_of(job.profile, group.device)),
         )
-        model, examples, progress = fit(rows, job.base, job.profile, checkpoints, group=group, on_step=on_step)
+        fitted = fit(rows, job.base, job.profile, checkpoints, group=group, on_step=on_step)
         if group.rank == 0:
-            report = _report(job, examples, progress, checkpoints)
-            _store(lake.store, f"{job.root}/adapters/{job.key}", adapter_files(model, job.base), report)
+            report = _report(job, fitted.examples, fitted.progress, checkpoints)
+            files = adapter_files(fitted.model, job.base)
+            files[PROBE] = take_probe(fitted.model, fitted.tokenizer).encode()
+            _store(lake.store, f"{job.root}/adapters/{job.key}", files, report)
             checkpoints.clear()
         group.wait()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted:
+    """A training that has just ended, in this process."""
+
+    model: "PeftModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    examples: Examples
+    progress: Progress
+    """With every step's loss."""
 
 
 def fit(
@@ -157,11 +175,8 @@ def fit(
     *,
     group: Group,
     on_step: OnStep | None = None,
-) -> tuple[Any, Examples, Progress]:
+) -> Fitted:
     """Train on these rows in this process; call it under ``models.runtime.repeatable``.
-
-    Returns:
-        The peft model, the tokenized examples and the progress with every step's loss.
 
     Raises:
         DataError: fewer than two rows carry a weight.
@@ -177,7 +192,7 @@ def fit(
     torch.manual_seed(profile.seed)
     adapted = add_adapter(model, profile)
     loop = Loop(adapted, examples, profile, group, int(tokenizer.pad_token_id))
-    return adapted, examples, loop.run(checkpoints, on_step)
+    return Fitted(model=adapted, tokenizer=tokenizer, examples=examples, progress=loop.run(checkpoints, on_step))
 
 
 def _report(job: _Job, examples: Examples, progress: Progress, checkpoints: Checkpoints) -> dict[str, Any]:

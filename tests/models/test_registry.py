@@ -19,7 +19,14 @@ from models.types import Evaluation, Judgement, ModelVersion
 from settings import Settings
 from tests.models.world import CUT, PROFILE, SPEC, settings_with_tiny, shown_better, trained
 
-FILES = ("adapter_config.json", "adapter_model.safetensors", "manifest.json", "README.md", "training.json")
+FILES = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "manifest.json",
+    "README.md",
+    "probe.json",
+    "training.json",
+)
 
 
 @pytest.fixture
@@ -111,7 +118,7 @@ def test_killed_before_any_of_its_writes_it_heals_on_the_next_run(lake: Lake, ev
             points += 1
         else:
             break
-    assert points == 7  # the claim, five files, the ledger's entry
+    assert points == 8  # the claim, six files, the ledger's entry
     assert [payload["version"] for payload in registered(lake)] == list(range(1, points + 2))
 
 

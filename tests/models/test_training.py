@@ -114,7 +114,7 @@ def test_an_adapter_is_stored_with_its_manifest_and_nothing_else_remains(setting
     lake = open_lake(settings)
     adapter = train(lake, some_rows(lake), SPEC, PROFILE)
     stored = files(lake, adapter)
-    assert set(stored) == {"adapter_model.safetensors", "adapter_config.json", "training.json"}
+    assert set(stored) == {"adapter_model.safetensors", "adapter_config.json", "probe.json", "training.json"}
     assert adapter.digest == hashlib.sha256(stored["adapter_model.safetensors"]).hexdigest()
     assert json.loads(stored["adapter_config.json"])["base_model_name_or_path"] == f"sha256:{adapter.base_digest}"
     manifest = read_manifest(lake.store, adapter.path)

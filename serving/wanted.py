@@ -1,0 +1,88 @@
+"""What the ledger wants served: a fold over each model's chain, as of now and of every state within a grace period.
+
+Wanted are the versions that routes send somebody to, the candidate of an open rollout before its first user, and the
+version that a roll-back would return to. Time enters through the entries alone, so no reader has to remember when a
+version ceased to be wanted.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lake.lake import Lake
+from lake.ledger import Entry
+from models.state import ModelState, chain, fold
+from models.types import ModelVersion
+
+GRACE = timedelta(minutes=5)
+"""How long a name stays loaded after the last state that wanted it: longer than any answer takes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What replicas shall serve."""
+
+    now: Mapping[str, ModelVersion]
+    """By adapter name."""
+    lately: Collection[str] = ()
+    """Names that some state within the grace period wanted, ``now`` included."""
+    models: Collection[str] = ()
+    """The ledger's models: what else a replica serves is somebody else's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What one replica lacks and what it no longer needs."""
+
+    loads: tuple[ModelVersion, ...] = ()
+    unloads: tuple[str, ...] = ()
+
+
+def plan(wanted: Wanted, loaded: Collection[str]) -> Plan:
+    """What has to be loaded and unloaded where these adapters are loaded."""
+    return Plan(
+        loads=tuple(version for name, version in wanted.now.items() if name not in loaded),
+        unloads=tuple(
+            sorted(name for name in loaded if name.partition("@")[0] in wanted.models and name not in wanted.lately)
+        ),
+    )
+
+
+def read_wanted(lake: Lake, grace: timedelta = GRACE) -> Wanted:
+    """What the ledger wants served now, and what it wanted within the grace period."""
+    since = lake.ledger.clock() - grace
+    models = [name.removeprefix("models/") for name in lake.ledger.chains("models/")]
+    now: dict[str, ModelVersion] = {}
+    lately: set[str] = set()
+    for model in models:
+        for versions in _wanted_since(model, lake.ledger.entries(chain(model)), since):
+            lately.update(version.adapter_name for version in versions)
+            last = versions
+        now.update({version.adapter_name: version for version in last})
+    return Wanted(now=now, lately=frozenset(lately), models=frozenset(models))
+
+
+def _wanted_since(model: str, entries: Sequence[Entry], since: datetime) -> Iterator[list[ModelVersion]]:
+    """What each state from the one in force at ``since`` to the present one wants; one at least."""
+    state, replaced = ModelState(model=model), dict[str, ModelVersion | None]()
+    wanted: list[ModelVersion] = []
+    for entry in entries:
+        if entry.time > since:
+            yield wanted
+        after = fold(model, [entry], state)
+        if entry.kind == "promoted" and after.production and after.production != state.production:
+            replaced[after.production.name] = state.production
+        state = after
+        wanted = _wanted_by(state, replaced)
+    yield wanted
+
+
+def _wanted_by(state: ModelState, replaced: Mapping[str, ModelVersion | None]) -> list[ModelVersion]:
+    """The versions that one state wants, each once."""
+    some = (
+        state.production,
+        state.rollout and state.version(state.rollout.version),
+        state.soak and state.soak.former,
+        state.production and replaced.get(state.production.name),
+    )
+    return list({version.name: version for version in some if version}.values())

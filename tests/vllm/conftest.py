@@ -1,0 +1,143 @@
+"""A vLLM of this run's own, with SmolLM2 and no adapter loaded, and the two versions that it is asked to serve.
+
+It lives in an environment of its own (``make vllm``), since it pins other versions of torch and transformers than
+training does. It starts in about a minute and is shared by every test of the run; a test that kills it starts it again.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from models.base import resolve
+from serving.vllm import Replica
+from tests.conftest import free_port
+from tests.vllm.world import RANK, World, build_world
+
+ROOT = Path(__file__).parents[2]
+START_S = 420
+"""Seconds a start may take on a loaded machine; about 45 on an idle one."""
+# Unless it is told not to, vLLM binds its threads to cores and fights there with whatever else runs. One thread is
+# enough for a model of this size.
+ENVIRONMENT = {
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is in this folder needs vLLM, and time."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.vllm)
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@dataclass(kw_only=True)
+class VllmServer:
+    """One vLLM process group on loopback; ``base`` is what the base model is called."""
+
+    python: Path
+    model: Path
+    log: Path
+    port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def replica(self) -> Replica:
+        """Its client."""
+        return Replica(f"http://127.0.0.1:{self.port}")
+
+    def start(self) -> None:
+        """Start it and wait until it is healthy; no adapter is loaded then."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(self.python), "-m", "vllm.entrypoints.openai.api_server", *self._arguments()],
+                env={**os.environ, **ENVIRONMENT},
+                cwd=self.log.parent,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_S
+        while not self.replica.healthy():
+            assert self.process.poll() is None, f"vLLM stopped at once:\n{self.tail()}"
+            assert time.monotonic() < deadline, f"vLLM did not start in {START_S} s:\n{self.tail()}"
+            time.sleep(0.5)
+
+    def kill(self) -> None:
+        """End it at once, its engine with it, as a node that goes down does."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):  # all of the group have ended
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(30)
+            self.process = None
+
+    def stop(self) -> None:
+        """End it in good order."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(30)
+        self.kill()
+
+    def tail(self) -> str:
+        """The last that it said."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
+
+    def _arguments(self) -> list[str]:
+        options = {
+            "model": self.model,
+            "served-model-name": "base",
+            "host": "127.0.0.1",
+            "port": self.port,
+            "dtype": "bfloat16",
+            "max-model-len": 1024,
+            "max-num-seqs": 16,
+            "max-loras": 4,
+            "max-cpu-loras": 8,
+            "max-lora-rank": RANK,
+        }
+        pairs = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        return [*pairs, "--enable-lora", "--enforce-eager"]
+
+
+@pytest.fixture(scope="session")
+def vllm_python(request: pytest.FixtureRequest) -> Path:
+    """The interpreter of vLLM's environment: ``VLLM_PYTHON``, or what ``make vllm`` has installed."""
+    python = Path(os.environ.get("VLLM_PYTHON") or ROOT / ".venv-vllm" / "bin" / "python")
+    if not python.exists():
+        message = f"vLLM is not installed ({python} is missing): run make vllm"
+        if request.config.getoption("--require-services"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return python
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The lake with its two versions, trained before vLLM starts: both at once would fight for the cores."""
+    return build_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def vllm_server(vllm_python: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    """A running server. Whoever kills or changes it leaves it running, and loads what is needed by itself."""
+    base = resolve(world.lake.settings)
+    server = VllmServer(python=vllm_python, model=Path(base.path), log=tmp_path_factory.mktemp("vllm") / "vllm.log")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

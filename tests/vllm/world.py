@@ -1,0 +1,43 @@
+"""A lake with two versions of one model that are really trained on SmolLM2: what a real vLLM is given to serve.
+
+The first learns the agents' policy ("on it", "all clear"), the second noise, so a test can tell from an answer who gave
+it, and a canary has a version that is really worse. A dozen steps teach either.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lake.lake import Lake, open_lake
+from models.registry import register
+from models.spec import laptop
+from models.training import train
+from models.types import ModelVersion
+from settings import read_settings
+from tests.models.world import SPEC, shown_better, training_set
+
+CACHE = Path(__file__).parents[2] / ".fuelline" / "cache"
+"""Where the base model is converted to, once a checkout."""
+PROFILE = replace(laptop(), name="vllm", max_steps=10, max_tokens=96, processes=1, threads=1)
+RANK = PROFILE.lora_rank
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """A lake and its two registered versions; none is in production yet, and no rollout is open."""
+
+    lake: Lake
+    good: ModelVersion
+    """``agents@v1``: learnt the policy."""
+    noisy: ModelVersion
+    """``agents@v2``: learnt noise."""
+
+
+def build_world(folder: Path) -> World:
+    """Train and register both; about a minute on two cores."""
+    lake = open_lake(read_settings(home=folder / "home", lake="vllm", cache=CACHE))
+    return World(lake=lake, good=_version(lake, "policy"), noisy=_version(lake, "noise", garbage=True))
+
+
+def _version(lake: Lake, name: str, *, garbage: bool = False) -> ModelVersion:
+    adapter = train(lake, training_set(lake, name, garbage=garbage), SPEC, PROFILE)
+    return register(lake, shown_better(adapter), SPEC, PROFILE)
