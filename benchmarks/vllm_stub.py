@@ -17,25 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-WORDS = [
-    "The",
-    "front",
-    "desk",
-    "opens",
-    "at",
-    "seven",
-    "and",
-    "closes",
-    "at",
-    "ten",
-    "in",
-    "the",
-    "evening",
-    ",",
-    "every",
-    "day",
-    ".",
-]
+WORDS = tuple("The front desk opens at seven and closes at ten in the evening every day but Sunday .".split())  # noqa: SIM905
 OTHER = "agents@00000000"
 
 
@@ -97,9 +79,9 @@ class Said:
     id: str
 
     @property
-    def words(self) -> list[str]:
+    def words(self) -> tuple[str, ...]:
         """The answer's words."""
-        return [] if self.wish.startswith((":silent", ":tool")) else WORDS
+        return () if self.wish.startswith((":silent", ":tool")) else WORDS
 
     @property
     def calls(self) -> list[dict[str, Any]]:

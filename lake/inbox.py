@@ -5,6 +5,7 @@ object has one name and one content whoever writes it again, and rows that come 
 crash between the commit and the clearing up, or two collectors at once, cost work and never a row.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,10 +41,8 @@ def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, da
         PeerError: the store cannot be reached.
     """
     key = f"{_folder(source)}{gateway}/{first:016d}-{last:016d}.jsonl"
-    try:
+    with contextlib.suppress(ObjectExists):  # an earlier try put it, or this one, whose answer was lost
         store.create(key, data)
-    except ObjectExists:
-        pass  # an earlier try put it, or this one, whose answer was lost
     return key
 
 

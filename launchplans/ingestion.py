@@ -1,4 +1,4 @@
-"""What brings the agents' logs in, early in the hour: its features are computed a quarter past."""
+"""What brings in the agents' logs and what gateways served, early in the hour: features are computed a quarter past."""
 
 from launchplans.calendar import scheduled
 from workflows.ingestion import scheduled_ingestion
@@ -20,3 +20,12 @@ ingest_feedback_hourly = scheduled(
     fixed_inputs={"source": "feedback", "data_set": "processed.agent_feedback"},
 )
 """Thumbs that come later than the answers they rate. Do not activate it where agents log thumbs with their answers."""
+
+ingest_predictions_hourly = scheduled(
+    "ingest_predictions_hourly",
+    scheduled_ingestion,
+    "12 * * * *",
+    owner="serving",
+    fixed_inputs={"source": "predictions", "data_set": "processed.model_predictions"},
+)
+"""What a model was given and which version answered, as the gateways wrote it. Activate it where a gateway serves."""

@@ -21,7 +21,7 @@ from models.prompt import render
 from serving.answering import Answer, Stream
 from serving.asking import Asked
 from serving.metrics import Metrics
-from serving.recording import LATENCY_MS, Finished, rows
+from serving.recording import LATENCY_MS, Finished, feature_values, rows
 from serving.reply import Reply, error_body
 from serving.routes import Choice
 from serving.spool import Spool
@@ -112,7 +112,7 @@ class Exchange:
 
     def _request(self) -> bytes:
         """The client's request with the system's message in front, for the version that was chosen."""
-        system = render(self._asked.agent, self._features, self._asked.query)[0]
+        system = render(self._asked.agent, feature_values(self._features), self._asked.query)[0]
         body: dict[str, Any] = {
             **self._asked.body,
             "model": self._choice.adapter,
@@ -131,7 +131,7 @@ class Exchange:
             case Unreachable():
                 told = NOBODY
             case Failed():
-                told = error.args  # type: ignore[assignment]
+                told = error.args
             case _:
                 told = BROKEN
         status, code, message = told

@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from features.online import OnlineFeatures
 from lake.contracts.agent_interactions import NAME_CHARACTERS, TEXT_CHARACTERS
@@ -67,6 +68,12 @@ def thumb(interaction: str, value: int, at: datetime) -> Row:
     return _row("feedback", {"interaction_id": interaction, "value": value, "timestamp": at.isoformat()})
 
 
+def feature_values(features: OnlineFeatures) -> dict[str, Any]:
+    """The values that are there, by name."""
+    values = ((name, getattr(features, name)) for name in _FEATURES)
+    return {name: value for name, value in values if value is not None}
+
+
 def _interaction(done: Finished, cluster: str) -> dict[str, object]:
     return {
         "interaction_id": done.interaction,
@@ -84,9 +91,9 @@ def _interaction(done: Finished, cluster: str) -> dict[str, object]:
 
 
 def _prediction(done: Finished) -> dict[str, object]:
-    values = ((name, getattr(done.features, name)) for name in _FEATURES)
     known = {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in values if value is not None
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in feature_values(done.features).items()
     }
     optional = {
         "time_to_first_token_ms": done.first_token_ms,

@@ -37,11 +37,14 @@ def ingest_logs(folder: str, source: str, data_set: str) -> Ingestion:
 
 @cpu
 def ingest_due(source: str, data_set: str, kickoff: datetime, every_minutes: int, schedule: str) -> list[Ingestion]:
-    """Ingest the source's folder in ``FUELLINE_LOGS``, once a window; empty where an earlier run has done it."""
+    """Ingest what gateways left in the inbox and the source's folder in ``FUELLINE_LOGS``, once a window.
+
+    Empty where an earlier run has done it.
+    """
     from lake.charts import note
 
     here = lake()
-    folder = here.settings.logs_of(source)
+    folder = _folder(here, source)
     done = due(
         here, schedule, lambda _: _ingest(here, folder, source, data_set), kickoff=kickoff, every_minutes=every_minutes
     )
@@ -52,18 +55,34 @@ def ingest_due(source: str, data_set: str, kickoff: datetime, every_minutes: int
     return done
 
 
-def _ingest(here: Lake, folder: Path, source: str, data_set: str) -> Ingestion:
+def _folder(here: Lake, source: str) -> Path | None:
+    """Where the source's logs are; None where gateways are all that feeds it."""
+    from lake.inbox import is_fed
+
+    fed = is_fed(here, source)
+    if not here.settings.logs and fed:
+        return None
+    folder = here.settings.logs_of(source)
+    return folder if folder.exists() or not fed else None
+
+
+def _ingest(here: Lake, folder: Path | None, source: str, data_set: str) -> Ingestion:
     from collections import Counter
 
     from lake.contracts import contract
+    from lake.inbox import collect_all
     from lake.ingest import ingest_folder
 
     form = contract(data_set)
-    done = [one for one in ingest_folder(here, form, source, folder) if one.new]
+    served = collect_all(here, form, source)
+    logged = ingest_folder(here, form, source, folder) if folder else []
+    done = [one for one in [*served, *logged] if one.new]
     table = here.tables.current(form)
     watermark = here.tables.watermark(form, source)
     if table is None or watermark is None:
-        raise DataError(f"{folder}: no row passed the checks; see quarantine.{data_set.split('.')[1]} for the reasons")
+        raise DataError(
+            f"{folder or source}: no row passed the checks; see quarantine.{data_set.split('.')[1]} for the reasons"
+        )
     return Ingestion(
         table=table,
         newest=watermark + timedelta(microseconds=1),

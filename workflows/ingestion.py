@@ -27,7 +27,7 @@ def scheduled_ingestion(
     source: str = "agents",
     data_set: str = "processed.agent_interactions",
 ) -> list[Ingestion]:
-    """Ingest what is new in a source's folder of logs, `$FUELLINE_LOGS/<source>`.
+    """Ingest what is new of a source: in the gateways' inbox, and in its folder of logs, `$FUELLINE_LOGS/<source>`.
 
     Args:
         kickoff: the scheduled time.
