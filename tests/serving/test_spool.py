@@ -1,0 +1,184 @@
+"""The spool and its drain: rows survive a kill, become each one object exactly, and wait while the store is away."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import serving.spool
+from errors import PeerError, SettingsError
+from lake.lake import Lake
+from lake.store import FolderStore
+from serving.draining import Drain
+from serving.metrics import Metrics
+from serving.spool import Row, Spool
+
+WRITER = """
+import asyncio, itertools, sys
+from pathlib import Path
+from serving.spool import Row, Spool
+async def write():
+    spool = Spool(Path(sys.argv[1]))
+    for n in itertools.count():
+        await spool.put([Row(source="agents", line=b"%d\\n" % n)])
+        print(n, flush=True)
+asyncio.run(write())
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool.db"
+
+
+@pytest.fixture
+def spool(path: Path) -> Iterator[Spool]:
+    opened = Spool(path)
+    yield opened
+    opened.close()
+
+
+def put(spool: Spool, *lines: str, source: str = "agents") -> None:
+    """Put these lines, as many requests at once."""
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(spool.put([Row(source=source, line=f"{line}\n".encode())]) for line in lines))
+
+    asyncio.run(all_of_them())
+
+
+def drain_of(spool: Spool, lake: Lake) -> Drain:
+    return Drain(spool, lake.settings, Metrics())
+
+
+def objects(lake: Lake, source: str = "agents") -> dict[str, bytes]:
+    """What lies in the inbox, by name."""
+    return {key.rpartition("/")[2]: lake.store.read(key) for key in lake.store.list(f"inbox/{source}/")}
+
+
+def test_what_was_put_becomes_one_object_a_source_and_leaves_the_spool(lake: Lake, spool: Spool) -> None:
+    put(spool, "a", "b")
+    put(spool, "up", source="feedback")
+    put(spool, "c")
+    drain_of(spool, lake).drain()
+    assert objects(lake) == {"0000000000000001-0000000000000004.jsonl": b"a\nb\nc\n"}
+    assert objects(lake, "feedback") == {"0000000000000003-0000000000000003.jsonl": b"up\n"}
+    assert spool.depth == 0
+    drain_of(spool, lake).drain()
+    assert len(objects(lake)) == 1
+
+
+def test_many_requests_at_once_are_all_kept(lake: Lake, spool: Spool) -> None:
+    put(spool, *map(str, range(3_000)))
+    assert spool.depth == 3_000
+    drain_of(spool, lake).drain()
+    found = b"".join(objects(lake).values()).split()
+    assert sorted(map(int, found)) == list(range(3_000))
+    assert len(objects(lake)) == 2  # bounded by BATCH_ROWS
+
+
+def test_an_object_is_bounded_in_bytes(lake: Lake, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving.spool, "BATCH_BYTES", 10)
+    put(spool, "1234567", "1234567", "1234567890123")
+    drain_of(spool, lake).drain()
+    assert [len(data) for data in objects(lake).values()] == [16, 14]
+
+
+def test_an_upload_that_is_tried_again_has_the_same_name_and_bytes(
+    lake: Lake, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Spool(path)
+    put(first, "a", "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "settle", lambda *_: (_ for _ in ()).throw(PeerError("killed after the upload")))
+        with pytest.raises(PeerError):
+            drain_of(first, lake).drain()
+    before = objects(lake)
+    put(first, "c")
+    first.close()
+    again = Spool(path)
+    assert again.gateway == first.gateway
+    drain_of(again, lake).drain()
+    again.close()
+    assert before.items() <= objects(lake).items()
+    assert sorted(objects(lake).values()) == [b"a\nb\n", b"c\n"]
+
+
+def test_while_the_store_is_away_the_spool_keeps_its_rows(
+    lake: Lake, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(spool, "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "create", lambda *_: (_ for _ in ()).throw(PeerError("away")))
+        with pytest.raises(PeerError):
+            drain_of(spool, lake).drain()
+        put(spool, "b")
+    assert spool.depth == 2
+    assert spool.oldest_s() > 0
+    drain_of(spool, lake).drain()
+    assert list(objects(lake).values()) == [b"a\n", b"b\n"]
+    assert spool.oldest_s() == 0
+
+
+def test_a_killed_writer_loses_nothing_that_it_was_told_is_safe(path: Path) -> None:
+    writer = subprocess.Popen([sys.executable, "-W", "ignore", "-c", WRITER, str(path)], stdout=subprocess.PIPE)
+    assert writer.stdout
+    with writer.stdout as said:
+        for line in said:
+            if int(line) == 500:
+                writer.send_signal(signal.SIGKILL)
+                break
+        safe = max([500, *(int(line) for line in said.read().split(b"\n") if line)])
+    writer.wait()
+    spool = Spool(path)
+    assert spool.depth >= safe + 1
+    put(spool, "next")
+    kept = []
+    while batch := spool.fix("agents"):
+        kept += spool.lines(batch).split()
+        spool.settle(batch)
+    assert kept == [*(b"%d" % n for n in range(len(kept) - 1)), b"next"]
+    spool.close()
+
+
+def test_a_spool_belongs_to_one_gateway(spool: Spool, path: Path) -> None:
+    with pytest.raises(SettingsError, match="another gateway uses the spool"):
+        Spool(path)
+
+
+def test_numbers_are_never_given_twice(lake: Lake, path: Path) -> None:
+    for _ in range(3):
+        spool = Spool(path)
+        put(spool, "a")
+        drain_of(spool, lake).drain()
+        spool.close()
+    assert [name[:16] for name in objects(lake)] == ["0000000000000001", "0000000000000002", "0000000000000003"]
+
+
+def test_the_log_is_cut_back_once_it_is_long(lake: Lake, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving.spool, "WAL_BYTES", 0)
+    put(spool, *map(str, range(500)))
+    spool.sync()
+    assert spool.path.with_name("spool.db-wal").stat().st_size == 0
+    put(spool, "b")
+    drain_of(spool, lake).drain()
+    assert spool.depth == 0
+
+
+def test_a_commit_that_fails_is_told_and_the_next_one_that_does_not_clears_it(spool: Spool) -> None:
+    broken = [Row(source=None, line=b"x")]  # type: ignore[arg-type]
+
+    async def try_it() -> None:
+        await spool.put(broken)
+
+    with pytest.raises(Exception, match="NOT NULL"):
+        asyncio.run(try_it())
+    assert "NOT NULL" in spool.fault
+    assert spool.depth == 0
+    put(spool, "a")
+    assert spool.fault == ""
+    assert spool.depth == 1
