@@ -16,6 +16,7 @@ FuellineError
 │   ├── LedgerBroken          the hash chain does not hold
 │   └── TamperedArtifact      a file's digest differs from its manifest
 ├── TrainingError             the loss left the real numbers, or a replay gave other bytes
+├── RolloutWentBack           users were taken back to the version before; said once, so that a person hears of it
 └── LeaseLost                 another holder has the lease now
 """
 
@@ -106,3 +107,7 @@ class TrainingError(FuellineError):
 
 class LeaseLost(FuellineError):
     """Another holder has the lease now."""
+
+
+class RolloutWentBack(FuellineError):
+    """Users were taken back to the version before; said once, so that a person hears of it."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from errors import FuellineError, IntegrityError, UnknownName, UserError
+from errors import FuellineError, IntegrityError, UnknownName
 from lake.terminal import print_json, print_status, print_summary, print_table
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def main(context: click.Context, lake_name: str | None, verbose: bool, debug: bo
       fuelline history agents               every event, with its evidence
       fuelline why agents --on 2026-11-03   why it retrained on that day, or did not
       fuelline lineage agents@v1            back to the raw objects
+      fuelline rollback agents ...          back to the version before, at once
       fuelline --lake sample ledger verify  is every entry as it was written?
     """
     context.obj = lake_name
@@ -85,10 +86,11 @@ def status(lake_name: str | None, at: str | None, as_json: bool) -> None:
       fuelline status
       fuelline status --at 2026-11-03   what was in production on 3 November?
     """
+    from lake.naming import open_every
     from models.overview import overview
 
     until = _instant(at) if at else None
-    told = [overview(lake, until) for lake in _open_all(lake_name)]
+    told = [overview(lake, until) for lake in open_every(lake_name)]
     if as_json:
         print_json(told)
         return
@@ -209,6 +211,57 @@ def why(lake_name: str | None, model: str, day: str | None, as_json: bool) -> No
         click.echo(line)
 
 
+@main.command()
+@click.argument("model")
+@click.option("--reason", required=True, help="Why, in a sentence; the ledger keeps it.")
+@click.option("--by", required=True, help="Who you are; the ledger keeps it.")
+@click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@_json_option
+@click.pass_obj
+def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: bool, as_json: bool) -> None:
+    """Take MODEL's users back at once: end its open rollout, or go back to what was in production before.
+
+    One ledger entry, which every gateway follows within seconds; vLLM need not be there.
+
+    \b
+    Examples:
+      fuelline rollback agents --dry-run --reason "tone" --by ana
+      fuelline rollback agents --reason "answers in the wrong language" --by ana
+    """
+    from dataclasses import asdict
+
+    from serving.takeback import plan_take_back, take_back
+
+    lake = _open(lake_name)
+    _known_model(lake, model)
+    planned = plan_take_back(lake, model)
+    if not dry_run:
+        take_back(lake, planned, reason=reason, by=by)
+    if as_json:
+        print_json(asdict(planned) | {"done": not dry_run})
+    else:
+        click.echo(f"{planned.left} {'would be' if dry_run else 'is'} taken back: {planned.back_to} answers.")
+
+
+@main.command()
+@click.argument("model")
+@click.option("--reason", required=True, help="Why, in a sentence; the ledger keeps it.")
+@click.option("--by", required=True, help="Who you are; the ledger keeps it.")
+@click.pass_obj
+def approve(lake_name: str | None, model: str, reason: str, by: str) -> None:
+    """Agree that MODEL's candidate may be promoted, where its rollout asks for a person's word.
+
+    \b
+    Example:
+      fuelline approve agents --reason "read 50 answers" --by ana
+    """
+    from serving import takeback
+
+    lake = _open(lake_name)
+    _known_model(lake, model)
+    click.echo(f"{takeback.approve(lake, model, reason=reason, by=by)} may be promoted once its evidence is there.")
+
+
 @main.group()
 def ledger() -> None:
     """Look after the ledger."""
@@ -263,39 +316,9 @@ def report(lake_name: str | None, run: str, as_json: bool) -> None:
 
 
 def _open(name: str | None) -> "Lake":
-    """The lake of this name, or the one that is meant where none is named. Nothing is made."""
-    from lake.lake import open_lake
-    from settings import read_settings
+    from lake.naming import open_named
 
-    settings = read_settings(**({"lake": name} if name else {}))
-    known = _lakes()
-    if settings.store:
-        return open_lake(settings)
-    if not known:
-        raise UserError(f"there is no lake in {settings.home} yet; `make run` makes one")
-    if name or os.environ.get("FUELLINE_LAKE"):
-        if settings.lake not in known:
-            raise UnknownName("lake", settings.lake, known)
-        return open_lake(settings)
-    if len(known) > 1:
-        raise UserError(f"there are several lakes: {', '.join(known)}; choose one with --lake")
-    return open_lake(read_settings(lake=known[0]))
-
-
-def _open_all(name: str | None) -> "list[Lake]":
-    """The lake that is named, or every one."""
-    if name or os.environ.get("FUELLINE_LAKE") or os.environ.get("FUELLINE_STORE"):
-        return [_open(name)]
-    return [_open(one) for one in _lakes()] or [_open(None)]
-
-
-def _lakes() -> list[str]:
-    """Names of the embedded lakes; a folder with a catalogue or a ledger is one."""
-    from settings import read_settings
-
-    home = read_settings().home
-    folders = sorted(home.iterdir()) if home.is_dir() else []
-    return [folder.name for folder in folders if (folder / "catalog.db").exists() or (folder / "objects").is_dir()]
+    return open_named(name)
 
 
 def _instant(text: str, option: str = "--at") -> datetime:
@@ -311,10 +334,14 @@ def _instant(text: str, option: str = "--at") -> datetime:
     return stated.replace(tzinfo=stated.tzinfo or UTC)
 
 
-def _entries(lake: "Lake", model: str) -> "list[Entry]":
+def _known_model(lake: "Lake", model: str) -> None:
     models = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
     if model not in models:
         raise UnknownName("model", model, models)
+
+
+def _entries(lake: "Lake", model: str) -> "list[Entry]":
+    _known_model(lake, model)
     return lake.ledger.entries(f"models/{model}")
 
 

@@ -12,6 +12,8 @@ from lake.ledger import Entry
 UNIT = "nats a response token"
 CLOSING = ("promoted", "rejected", "inconclusive", "rolled_back")
 """Kinds that end a rollout."""
+ON_THE_WAY = ("rollout_queued", "shadow_passed", "canary_widened", "promotion_approved", "soak_ended")
+"""Kinds between a rollout's opening and its end, and the end of the watch after it."""
 SHORT = 8
 """Hex digits of a digest that a person is shown."""
 
@@ -128,7 +130,7 @@ _TELLERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "judged": _judged,
     "registered": _registered,
     "rollout_opened": _opened,
-    **dict.fromkeys((*CLOSING, "not_registered", "tuned"), _reason),
+    **dict.fromkeys((*CLOSING, *ON_THE_WAY, "not_registered", "tuned"), _reason),
     "retraining_requested": _requested,
     "request_ended": _ended,
     "request_abandoned": _ended,

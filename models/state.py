@@ -28,6 +28,8 @@ class Rollout:
     """Of the entry that opened it."""
     share: float = 0.0
     """Share of the users whom the candidate answers (0..1); 0 while the shadow is all there is."""
+    began: datetime | None = None
+    """When the candidate met its first user."""
     widened: datetime | None = None
     """When the share was last widened."""
     approved: bool = False
@@ -45,7 +47,8 @@ class Soak:
     """What it replaced; None: the base model."""
     share: float
     """Share of the users whom the promoted version answers."""
-    since: datetime
+    began: datetime
+    """When it met its first user, as a candidate."""
     until: datetime
 
 
@@ -88,6 +91,10 @@ class ModelState:
     model: str
     production: ModelVersion | None = None
     """None: the base model answers."""
+    since: datetime | None = None
+    """When that last changed; None: never."""
+    former: tuple[ModelVersion | None, ...] = ()
+    """What was in production before, newest last: where a roll-back leads."""
     versions: tuple[ModelVersion, ...] = ()
     """Registered versions, oldest first."""
     rollout: Rollout | None = None
@@ -241,7 +248,9 @@ def _promoted(state: ModelState, entry: Entry) -> ModelState:
     closed = _closed(state, number)
     if entry.payload["baseline"] != state.baseline:
         return closed
-    return replace(closed, production=state.version(number), soak=_soak(state, entry))
+    former = (*state.former, state.production)
+    promoted = replace(closed, production=state.version(number), since=entry.time, former=former)
+    return replace(promoted, soak=_soak(state, entry))
 
 
 def _soak(state: ModelState, entry: Entry) -> Soak | None:
@@ -254,7 +263,7 @@ def _soak(state: ModelState, entry: Entry) -> Soak | None:
         version=entry.payload["version"],
         former=state.production,
         share=watch["share"],
-        since=entry.time,
+        began=(state.rollout.began if state.rollout else None) or entry.time,
         until=entry.time + timedelta(hours=watch["hours"]),
     )
 
@@ -267,7 +276,8 @@ def _moved(state: ModelState, entry: Entry) -> ModelState:
     if entry.kind == "promotion_approved":
         return replace(state, rollout=replace(rollout, approved=True))
     share = max(rollout.share, entry.payload["share"])
-    return replace(state, rollout=replace(rollout, share=share, widened=entry.time))
+    widened = replace(rollout, share=share, began=rollout.began or entry.time, widened=entry.time)
+    return replace(state, rollout=widened)
 
 
 def _soaked(state: ModelState, entry: Entry) -> ModelState:
@@ -285,7 +295,7 @@ def _rolled_back(state: ModelState, entry: Entry) -> ModelState:
     if state.production is None or state.production.version != number:
         return state
     back = next((version for version in state.versions if version.name == entry.payload["baseline"]), None)
-    return replace(state, production=back, soak=None)
+    return replace(state, production=back, since=entry.time, former=state.former[:-1], soak=None)
 
 
 def _closed(state: ModelState, number: int) -> ModelState:

@@ -188,13 +188,13 @@ def log_e_not_worse(sums: Totals, rule: CanaryRule, metric: Metric, shadow: Shad
     s = margin * weight - float(sums.difference.sum()) - paired.difference
     totals, lengths = -_placed(_residual(sums), rule), _lengths(sums, rule)
     seen, live = _variance(totals, lengths), _null_variance(sums, rule, margin)
-    if not (weight > 0 and seen > 0 and live > 0):
+    if not (weight > 0 and live > 0):
         return 0.0
     v = live + paired.null_variance(margin)
     rho = (v / (margin * weight)) ** 2
     normal = log_normal_mixture(s, v, rho)
-    if normal <= 0:
-        return normal  # the exact one, which takes longer, could only lower it
+    if normal <= 0 or not seen:
+        return normal  # the exact one, which takes longer, could only lower it; without any bad row there is none
     return min(normal, log_assignment_mixture(s, totals * math.sqrt(live / seen), lengths, rho, v - live))
 
 

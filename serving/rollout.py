@@ -2,70 +2,72 @@
 
 Retraining ends when the rollout is opened, so no pod waits for what may take days. Each step reads where the rollout
 stands from the ledger, does the work that is due, and writes what came of it under a key: killed in the middle it does
-its work again, and of two schedulers one is heard. With no live serving the shadow is the only step, and closes it.
+its work again, and of two schedulers one is heard. The shadow comes first. With no live serving it closes the rollout;
+otherwise the canary (``serving.live``) goes on from it.
 """
 
-import hashlib
-import json
-import logging
 from typing import Any
 
 from errors import DataError
 from lake.lake import Lake
 from lake.ledger import Entry
 from models.pair import name_of
-from models.records import from_plain, to_plain
+from models.records import to_plain
 from models.registry import find_version, load_version
 from models.spec import TrainingProfile
-from models.state import BASE, Rollout, chain, fold, read_state
+from models.state import BASE, ModelState, Rollout, chain, read_state
 from models.types import ModelVersion, Outcome, Verdict
+from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule, decide
+from serving.live import canary_step, watch_step
+from serving.plan import Plan, closing, key_of, passing, plan_of
 from serving.shadow import compare
-
-log = logging.getLogger("fuelline.rollout")
+from serving.verdicts import close, last_closed, overtaken, rolling_out, verdict_of
 
 ENDS_HERE = "With no live serving configured the rollout ends here."
+QUEUED = "rollout_queued"
 
 
 def open_rollout(
-    lake: Lake, version: ModelVersion, baseline: ModelVersion | None, profile: TrainingProfile, rule: ShadowRule
+    lake: Lake,
+    version: ModelVersion,
+    baseline: ModelVersion | None,
+    profile: TrainingProfile,
+    rule: ShadowRule,
+    canary: CanaryRule,
 ) -> Verdict:
     """Open the rollout of a registered version, with all that its steps will need.
 
-    A rollout that an earlier candidate left open is superseded. Asked again, it says how the first one stands.
+    A rollout that is still in its shadow is superseded; behind one that has users, this one waits. Asked again, it says
+    how the first one stands.
 
     Args:
         lake: where the ledger is.
         version: the candidate.
         baseline: what it was judged against; None for the base model.
         profile: how many requests the shadow compares.
-        rule: what counts as harm.
+        rule: what the shadow counts as harm.
+        canary: how its users meet it, and what it takes to be promoted.
     """
-    where, key = chain(version.model), _key(version, baseline, profile, rule)
-    if closed := lake.ledger.find(where, _closing(key)):
-        return _verdict(lake, version, closed)
-    if late := _overtaken(lake, version.model, version.name, name_of(baseline)):
-        return _close(lake, version, key, name_of(baseline), Outcome.INCONCLUSIVE, late, {})
-    _supersede(lake, version)
-    payload = {"version": version.version, "baseline": name_of(baseline)}
-    opened = lake.ledger.append(
-        where, "rollout_opened", key, payload | {"rule": to_plain(rule), "profile": to_plain(profile)}
-    )
-    reason = f"{version.name} is registered and its rollout against {name_of(baseline)} is open."
-    return Verdict(
-        model=version.model,
-        outcome=Outcome.ROLLING_OUT,
-        version=version.version,
-        reason=reason,
-        entry=opened.digest,
-    )
+    plan = Plan(version=version.version, baseline=name_of(baseline), rule=rule, canary=canary, profile=profile)
+    key = key_of(version, baseline, plan)
+    if closed := lake.ledger.find(chain(version.model), closing(key)):
+        return verdict_of(lake, version, closed)
+    if late := overtaken(lake, version.model, version.name, plan.baseline):
+        return close(lake, version, key, plan.baseline, Outcome.INCONCLUSIVE, late, {})
+    now = read_state(lake.ledger, version.model).rollout
+    if now and now.version != version.version and now.share > 0:
+        return _queue(lake, version, key, plan, now)
+    return _open(lake, version, key, plan)
 
 
 def open_rollouts(lake: Lake) -> list[str]:
-    """Names of the versions whose rollout is open, such as ``agents@v3``; a model has one at most."""
+    """Names of the versions that a step can advance, such as ``agents@v3``: of each model the one whose rollout is open
+    or whose promotion is still watched, else the one that waits its turn.
+    """
     models = [name.removeprefix("models/") for name in lake.ledger.chains("models/")]
-    states = [read_state(lake.ledger, model) for model in models]
-    return [f"{state.model}@v{state.rollout.version}" for state in states if state.rollout]
+    found = [(model, _current(lake, read_state(lake.ledger, model))) for model in models]
+    return [f"{model}@v{number}" for model, number in found if number]
 
 
 def advance(lake: Lake, name: str) -> Verdict:
@@ -77,40 +79,87 @@ def advance(lake: Lake, name: str) -> Verdict:
         UnknownName: the version is not registered.
         TamperedArtifact: a file of the version is not what was registered.
         DataError: no rollout of it was ever opened.
+        PeerError: a replica of vLLM does not answer.
     """
     version = find_version(lake.ledger, name)
-    rollout = read_state(lake.ledger, version.model).rollout
-    if rollout is None or rollout.version != version.version:
-        if closed := _last_closed(lake, version):
-            return _verdict(lake, version, closed)
-        raise DataError(f"no rollout of {name} is open; a retraining opens one when it registers a version")
-    return _shadow(lake, version, rollout)
+    state = read_state(lake.ledger, version.model)
+    waiting = _waiting(lake, version.model)
+    if state.rollout is None and waiting and waiting.payload["version"] == version.version:
+        state = _next_in_turn(lake, version, waiting)
+    if state.rollout and state.rollout.version == version.version:
+        return _step(lake, version, state.rollout)
+    if state.soak and state.soak.version == version.version:
+        return watch_step(lake, version, state.soak)
+    if closed := last_closed(lake, version):
+        return verdict_of(lake, version, closed)
+    raise DataError(f"no rollout of {name} is open; a retraining opens one when it registers a version")
 
 
-def _shadow(lake: Lake, version: ModelVersion, rollout: Rollout) -> Verdict:
-    """The shadow: compare, decide, close."""
-    if late := _overtaken(lake, version.model, version.name, rollout.baseline):
-        return _close(lake, version, rollout.key, rollout.baseline, Outcome.INCONCLUSIVE, late, {})
-    opened = lake.ledger.find(chain(version.model), rollout.key)
-    assert opened is not None, "the fold took the key from this entry"
-    rule = from_plain(ShadowRule, opened.payload["rule"])
-    profile = from_plain(TrainingProfile, opened.payload["profile"])
+def _step(lake: Lake, version: ModelVersion, rollout: Rollout) -> Verdict:
+    """The shadow, and after it the canary where anything serves live traffic."""
+    if late := overtaken(lake, version.model, version.name, rollout.baseline):
+        return close(lake, version, rollout.key, rollout.baseline, Outcome.INCONCLUSIVE, late, {})
+    plan = plan_of(lake, version.model, rollout.key)
+    passed = lake.ledger.find(chain(version.model), passing(rollout.key))
+    ended = None if passed else _shadow(lake, version, rollout, plan)
+    return ended or canary_step(lake, version, rollout, plan)
+
+
+def _shadow(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> Verdict | None:
+    """Compare and decide; None where the candidate goes on to its users."""
     baseline = None if rollout.baseline == BASE else find_version(lake.ledger, rollout.baseline)
     spec = load_version(lake, version.name).spec
-    evidence = compare(lake, version, spec, profile, baseline, rule)
-    outcome, reason = decide(evidence, rule)
-    if outcome is Outcome.PROMOTED and (late := _overtaken(lake, version.model, version.name, rollout.baseline)):
+    evidence = compare(lake, version, spec, plan.profile, baseline, plan.rule)
+    outcome, reason = decide(evidence, plan.rule)
+    shown: dict[str, Any] = {"evidence": to_plain(evidence), "rule": to_plain(plan.rule)}
+    live = bool(lake.settings.vllm_replicas)
+    if outcome is Outcome.PROMOTED and live:
+        payload = {"version": version.version, "baseline": rollout.baseline, "rollout": rollout.key, "reason": reason}
+        lake.ledger.append(chain(version.model), "shadow_passed", passing(rollout.key), payload | shown)
+        return None
+    if outcome is Outcome.PROMOTED and (late := overtaken(lake, version.model, version.name, rollout.baseline)):
         outcome, reason = Outcome.INCONCLUSIVE, late
-    shown = {"evidence": to_plain(evidence), "rule": to_plain(rule)}
-    return _close(lake, version, rollout.key, rollout.baseline, outcome, f"{reason} {ENDS_HERE}", shown)
+    told = reason if live else f"{reason} {ENDS_HERE}"
+    return close(lake, version, rollout.key, rollout.baseline, outcome, told, shown)
 
 
-def _overtaken(lake: Lake, model: str, name: str, baseline: str) -> str:
-    """Why a promotion would be void; empty while the judged baseline is still in production."""
-    now = read_state(lake.ledger, model).baseline
-    if now == baseline:
-        return ""
-    return f"Void: {name} was judged against {baseline}, but {now} is in production now."
+def _open(lake: Lake, version: ModelVersion, key: str, plan: Plan) -> Verdict:
+    _supersede(lake, version)
+    opened = lake.ledger.append(chain(version.model), "rollout_opened", key, to_plain(plan))
+    reason = f"{version.name} is registered and its rollout against {plan.baseline} is open."
+    return rolling_out(version, reason, opened)
+
+
+def _queue(lake: Lake, version: ModelVersion, key: str, plan: Plan, now: Rollout) -> Verdict:
+    """Let it wait: users who have begun with a candidate are not taken to a third version."""
+    reason = f"{version.name} waits for the canary of {version.model}@v{now.version}."
+    queued = lake.ledger.append(
+        chain(version.model), QUEUED, f"{key}:queued", {**to_plain(plan), "rollout": key, "reason": reason}
+    )
+    return rolling_out(version, reason, queued)
+
+
+def _current(lake: Lake, state: ModelState) -> int:
+    if state.rollout:
+        return state.rollout.version
+    if waiting := _waiting(lake, state.model):
+        return int(waiting.payload["version"])
+    return state.soak.version if state.soak else 0
+
+
+def _waiting(lake: Lake, model: str) -> Entry | None:
+    """The newest rollout in the queue; what stands before it there was overtaken by it."""
+    ledger, where = lake.ledger, chain(model)
+    queued = ledger.entries(where, kind=QUEUED)[-1:]
+    keys = [entry.payload["rollout"] for entry in queued]
+    begun = [ledger.find(where, key) or ledger.find(where, closing(key)) for key in keys]
+    return queued[0] if queued and not begun[0] else None
+
+
+def _next_in_turn(lake: Lake, version: ModelVersion, waiting: Entry) -> ModelState:
+    payload = {name: waiting.payload[name] for name in Plan.__dataclass_fields__}
+    lake.ledger.append(chain(version.model), "rollout_opened", waiting.payload["rollout"], payload)
+    return read_state(lake.ledger, version.model)
 
 
 def _supersede(lake: Lake, version: ModelVersion) -> None:
@@ -119,50 +168,4 @@ def _supersede(lake: Lake, version: ModelVersion) -> None:
     if rollout and rollout.version != version.version:
         reason = f"Superseded by {version.name} before it was decided."
         payload = {"version": rollout.version, "baseline": rollout.baseline, "reason": reason}
-        lake.ledger.append(chain(version.model), Outcome.INCONCLUSIVE.value, _closing(rollout.key), payload)
-
-
-def _close(
-    lake: Lake,
-    version: ModelVersion,
-    key: str,
-    baseline: str,
-    outcome: Outcome,
-    reason: str,
-    shown: dict[str, Any],
-) -> Verdict:
-    payload = {"version": version.version, "baseline": baseline, "reason": reason, **shown}
-    entry = lake.ledger.append(chain(version.model), outcome.value, _closing(key), payload)
-    verdict = _verdict(lake, version, entry)
-    log.info("%s: %s. %s", version.name, verdict.outcome.value, verdict.reason)
-    return verdict
-
-
-def _verdict(lake: Lake, version: ModelVersion, entry: Entry) -> Verdict:
-    """What the closing entry amounts to: a promotion that another one overtook is void, whoever wrote it."""
-    outcome, reason = Outcome(entry.kind), str(entry.payload["reason"])
-    history = [one for one in lake.ledger.entries(entry.chain) if one.seq <= entry.seq]
-    if outcome is Outcome.PROMOTED and fold(version.model, history).production != version:
-        outcome, reason = Outcome.INCONCLUSIVE, f"Void: {entry.payload['baseline']} was replaced in the meantime."
-    return Verdict(model=version.model, outcome=outcome, version=version.version, reason=reason, entry=entry.digest)
-
-
-def _last_closed(lake: Lake, version: ModelVersion) -> Entry | None:
-    """How the newest rollout of a version ended."""
-    ends = [
-        entry
-        for entry in lake.ledger.entries(chain(version.model))
-        if entry.key.startswith(f"rollout:{version.name}:") and entry.key == _closing(entry.key.removesuffix(":closed"))
-    ]
-    return ends[-1] if ends else None
-
-
-def _key(version: ModelVersion, baseline: ModelVersion | None, profile: TrainingProfile, rule: ShadowRule) -> str:
-    """Version, baseline and all that changes the verdict: under another rule it is another rollout."""
-    parts = [to_plain(rule), profile.shadow_requests, profile.shadow_generations, profile.max_new_tokens]
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    return f"rollout:{version.name}:{name_of(baseline)}:{digest}"
-
-
-def _closing(key: str) -> str:
-    return f"{key}:closed"
+        lake.ledger.append(chain(version.model), Outcome.INCONCLUSIVE.value, closing(rollout.key), payload)

@@ -8,6 +8,7 @@ from lake.quality import QualityGate
 from models.evaluation import EvaluationRule
 from models.spec import ModelSpec, TrainingProfile
 from models.types import Cause
+from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule
 from tasks.environments import cpu
 from tasks.runtime import execution, lake
@@ -22,6 +23,7 @@ def record_failed_retraining(
     gate: QualityGate,
     evaluation: EvaluationRule,
     shadow: ShadowRule,
+    canary: CanaryRule,
     err: Optional[FlyteError] = None,  # noqa: UP045 - flytekit reads Optional only
 ) -> None:
     """Write the failure down under this run's name. A handler must take every input of its workflow."""

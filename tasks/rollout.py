@@ -1,9 +1,11 @@
 """The rollout: opened at the end of a retraining, advanced by a schedule, one idempotent step at a time."""
 
+from errors import RolloutWentBack
 from models.claims import Claim
 from models.pinning import Pinned
 from models.spec import TrainingProfile
 from models.types import ModelVersion, Outcome, Verdict
+from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule
 from tasks.environments import cpu, single_gpu
 from tasks.runtime import lake, log, publish, show_lineage
@@ -11,7 +13,12 @@ from tasks.runtime import lake, log, publish, show_lineage
 
 @cpu(enable_deck=False)
 def begin_rollout(
-    pinned: Pinned, version: ModelVersion, profile: TrainingProfile, rule: ShadowRule, claim: Claim
+    pinned: Pinned,
+    version: ModelVersion,
+    profile: TrainingProfile,
+    rule: ShadowRule,
+    canary: CanaryRule,
+    claim: Claim,
 ) -> Verdict:
     """Open the rollout of a registered version; with that the retraining ends."""
     from models.claims import under
@@ -19,14 +26,14 @@ def begin_rollout(
     from serving.rollout import open_rollout
 
     here = under(lake(), claim)
-    verdict = open_rollout(here, version, baseline_of(here, pinned), profile, rule)
+    verdict = open_rollout(here, version, baseline_of(here, pinned), profile, rule, canary)
     count_from(here, pinned)
     return close(here, pinned, verdict, claim)
 
 
 @cpu(enable_deck=False)
 def list_open_rollouts() -> list[str]:
-    """Names of the versions whose rollout is open."""
+    """Names of the versions whose rollout is open, or whose promotion is still watched."""
     from serving.rollout import open_rollouts
 
     found = open_rollouts(lake())
@@ -36,7 +43,7 @@ def list_open_rollouts() -> list[str]:
 
 @single_gpu
 def advance_rollout(version: str) -> Verdict:
-    """Take a rollout one step further: here the shadow, which promotes, rejects, or says that it is inconclusive."""
+    """Take a rollout one step further: its shadow, its canary, the watch after its promotion."""
     from lake.lineage import lineage
     from lake.lineage_views import as_svg
     from models.registry import production
@@ -47,8 +54,20 @@ def advance_rollout(version: str) -> Verdict:
     verdict = advance(here, version)
     mirror_production(here.settings, verdict.model, production(here.ledger, verdict.model))
     _show(verdict)
+    _show_canary(version)
     show_lineage(as_svg(lineage(here, version)))
     return verdict
+
+
+@cpu(enable_deck=False)
+def tell_people(stepped: list[Verdict]) -> list[Verdict]:
+    """Fail, once, where a canary went back: so everybody whom the launch plan notifies hears of it."""
+    from serving.notices import untold
+
+    here = lake()
+    if news := untold(here, {one.model for one in stepped}):
+        raise RolloutWentBack(" ".join(news))
+    return stepped
 
 
 @cpu(enable_deck=False)
@@ -73,4 +92,46 @@ def _show(verdict: Verdict) -> None:
     ]
     numbers = {key: evidence[key] for key in ("requests", "users", "difference", "low", "high") if key in evidence}
     parts = [facts({"outcome": verdict.outcome.value, **numbers}), note(verdict.reason)]
-    publish(80, "Shadow rollout", *parts, *([table(counts)] if counts else []))
+    publish(80, "Rollout", *parts, *([table(counts)] if counts else []))
+
+
+def _show_canary(version: str) -> None:
+    """Both arms over time, the evidence, and what was decided on it; nothing before the first user."""
+    from lake.arm_charts import ArmLines, arms
+    from lake.charts import facts, note, table
+    from serving.story import story_of
+
+    story = story_of(lake(), version)
+    if story is None:
+        return
+    lines = [
+        ArmLines(
+            title=metric.value.replace("_", " "),
+            **{
+                name: [getattr(one, name) for one in told]
+                for name in ("hours", "candidate", "stable", "harm", "safety")
+            },
+        )
+        for metric, told in story.metrics.items()
+    ]
+    figures = [
+        {
+            "bad event": one.metric.value.replace("_", " "),
+            "candidate": f"{one.candidate.bad:,} of {one.candidate.requests:,}",
+            "its users": one.candidate.users,
+            "stable": f"{one.stable.bad:,} of {one.stable.requests:,}",
+            "difference": one.difference,
+            "margin": one.margin,
+            "worse": one.shown_worse,
+            "not worse": one.shown_not_worse,
+        }
+        for one in story.analysis.metrics
+    ]
+    publish(
+        85,
+        "Canary",
+        facts({"candidate": version, "stable": story.baseline, "share now": f"{story.share:.0%}"}),
+        *([note(story.forecast)] if story.forecast else []),
+        arms(lines, story.steps, f"{version} and {story.baseline} among their users"),
+        table(figures),
+    )

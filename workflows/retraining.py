@@ -13,6 +13,7 @@ from models.evaluation import EvaluationRule
 from models.pinning import Pinned
 from models.spec import ModelSpec, TrainingProfile, laptop
 from models.types import Cause, Evaluation, Judgement, Outcome, Verdict
+from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule
 from tasks.evaluation import Judged, evaluate_candidate, judge_nothing
 from tasks.failure import record_failed_retraining
@@ -52,11 +53,12 @@ def roll_out(
     spec: ModelSpec,
     profile: TrainingProfile,
     rule: ShadowRule,
+    canary: CanaryRule,
     claim: Claim,
 ) -> Verdict:
     """Register the candidate and open its rollout, which ``rollout_step`` advances."""
     version = register_version(pinned=pinned, evaluations=evaluations, spec=spec, profile=profile, claim=claim)
-    return begin_rollout(pinned=pinned, version=version, profile=profile, rule=rule, claim=claim)
+    return begin_rollout(pinned=pinned, version=version, profile=profile, rule=rule, canary=canary, claim=claim)
 
 
 @workflow(on_failure=record_failed_retraining)
@@ -68,6 +70,7 @@ def retraining(
     gate: QualityGate = QualityGate(),
     evaluation: EvaluationRule = EvaluationRule(),
     shadow: ShadowRule = ShadowRule(),
+    canary: CanaryRule = CanaryRule(),
 ) -> Verdict:
     """Retrain a model on what is in the lake now, and let the evidence decide what becomes of it.
 
@@ -78,7 +81,8 @@ def retraining(
         cause: what started it; goes into the ledger, the manifest and the lineage.
         gate: quality below which training is warned of or refused.
         evaluation: what it takes to be shown better.
-        shadow: what counts as harm.
+        shadow: what counts as harm before any user meets the candidate.
+        canary: how users meet it where anything serves them, and what promotes it or takes it back.
     """
     computed = refresh_features()
     pinned, based, claim, work = pin_inputs(
@@ -99,7 +103,17 @@ def retraining(
     return (
         conditional("shown better?")
         .if_(judgement == Judgement.BETTER.value)
-        .then(roll_out(pinned=pinned, evaluations=evaluations, spec=based, profile=profile, rule=shadow, claim=claim))
+        .then(
+            roll_out(
+                pinned=pinned,
+                evaluations=evaluations,
+                spec=based,
+                profile=profile,
+                rule=shadow,
+                canary=canary,
+                claim=claim,
+            )
+        )
         .elif_(judgement == Outcome.NOTHING_NEW.value)
         .then(report_no_work(pinned=pinned, cause=cause, claim=claim))
         .else_()

@@ -3,10 +3,13 @@
 from flytekit import map_task, workflow
 
 from models.types import Verdict
-from tasks.rollout import advance_rollout, list_open_rollouts
+from tasks.rollout import advance_rollout, list_open_rollouts, tell_people
 
 
 @workflow
 def rollout_step() -> list[Verdict]:
-    """Advance every open rollout by one idempotent step; with none open it ends at once."""
-    return map_task(advance_rollout)(version=list_open_rollouts())
+    """Advance every open rollout by one idempotent step; with none open it ends at once.
+
+    Where a canary went back to the version before, the run fails once, so that its notifications reach a person.
+    """
+    return tell_people(stepped=map_task(advance_rollout)(version=list_open_rollouts()))

@@ -1,5 +1,6 @@
 """The fold of a model's chain: what is in production, what waits, and which entries came too late to count."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,3 +110,58 @@ def test_production_is_always_a_registered_version_or_the_base(
         append(ledger, kind, version=number, baseline=read_state(ledger, MODEL).baseline)
     state = fold(MODEL, ledger.entries(chain(MODEL)))
     assert state.production is None or state.production in state.versions
+
+
+def opened(ledger: Ledger, number: int, baseline: str = "base") -> str:
+    """Register a version and open its rollout; the rollout's key."""
+    register(ledger, number)
+    key = f"rollout:{number}"
+    ledger.append(chain(MODEL), "rollout_opened", key, {"version": number, "baseline": baseline})
+    return key
+
+
+def test_a_share_grows_by_entries_of_the_open_rollout_and_never_shrinks(ledger: Ledger) -> None:
+    key = opened(ledger, 1)
+    for share in (0.1, 0.5, 0.1):
+        append(ledger, "canary_widened", rollout=key, version=1, share=share)
+    append(ledger, "canary_widened", rollout="another", version=1, share=0.9)
+    rollout = read_state(ledger, MODEL).rollout
+    assert rollout is not None
+    assert rollout.share == 0.5
+    assert rollout.began == START + timedelta(hours=3)
+
+
+def test_a_promotion_that_is_watched_keeps_its_rollout_until_the_watch_ends(ledger: Ledger) -> None:
+    key = opened(ledger, 1)
+    append(ledger, "canary_widened", rollout=key, version=1, share=0.1)
+    append(ledger, "promoted", version=1, baseline="base", soak={"rollout": key, "share": 0.9, "hours": 24.0})
+    soak = read_state(ledger, MODEL).soak
+    assert soak is not None
+    assert (soak.version, soak.former, soak.share, soak.began) == (1, None, 0.9, START + timedelta(hours=3))
+    assert soak.until == START + timedelta(hours=4 + 24)
+    append(ledger, "soak_ended", rollout=key, version=1, baseline="base")
+    state = read_state(ledger, MODEL)
+    assert (state.soak, state.baseline) == (None, "agents@v1")
+
+
+def test_a_roll_back_leads_to_what_was_in_production_before_and_the_next_one_further(ledger: Ledger) -> None:
+    for number, before in ((1, "base"), (2, "agents@v1")):
+        opened(ledger, number, before)
+        append(ledger, "promoted", version=number, baseline=before)
+    assert [one.name if one else "base" for one in read_state(ledger, MODEL).former] == ["base", "agents@v1"]
+    append(ledger, "rolled_back", version=2, baseline="agents@v1")
+    state = read_state(ledger, MODEL)
+    assert (state.baseline, len(state.former)) == ("agents@v1", 1)
+    append(ledger, "rolled_back", version=2, baseline="agents@v1")
+    assert replace(read_state(ledger, MODEL), last_entry=None) == replace(state, last_entry=None)
+    append(ledger, "rolled_back", version=1, baseline="base")
+    assert read_state(ledger, MODEL).production is None
+
+
+def test_a_roll_back_of_an_open_rollout_leaves_production_alone(ledger: Ledger) -> None:
+    opened(ledger, 1)
+    append(ledger, "promoted", version=1, baseline="base")
+    opened(ledger, 2, "agents@v1")
+    append(ledger, "rolled_back", version=2, baseline="agents@v1")
+    state = read_state(ledger, MODEL)
+    assert (state.baseline, state.rollout) == ("agents@v1", None)

@@ -13,6 +13,7 @@ from models.registry import production, register
 from models.spec import TrainingProfile
 from models.state import chain, read_state
 from models.types import ModelVersion, Outcome, Verdict
+from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule
 from serving.rollout import advance, open_rollout, open_rollouts
 from serving.shadow import recent_requests
@@ -46,7 +47,7 @@ def roll_out(
     rule: ShadowRule = RULE,
 ) -> Verdict:
     """Open it, and step it while it is open."""
-    opened = open_rollout(lake, version, baseline, profile, rule)
+    opened = open_rollout(lake, version, baseline, profile, rule, CanaryRule())
     return advance(lake, version.name) if opened.outcome is Outcome.ROLLING_OUT else opened
 
 
@@ -129,7 +130,7 @@ def test_a_promotion_overtaken_at_the_last_moment_is_void(lake: Lake, good: Mode
 
 
 def test_a_rollout_whose_step_died_is_decided_by_the_next_one(lake: Lake, good: ModelVersion) -> None:
-    assert open_rollout(lake, good, None, PROFILE, RULE).outcome is Outcome.ROLLING_OUT
+    assert open_rollout(lake, good, None, PROFILE, RULE, CanaryRule()).outcome is Outcome.ROLLING_OUT
     assert open_rollouts(lake) == [good.name]
     assert roll_out(lake, good).outcome is Outcome.PROMOTED
     assert kinds(lake) == ["registered", "rollout_opened", "promoted"]
@@ -141,7 +142,7 @@ def test_a_rollout_that_is_still_open_is_superseded_by_the_next_and_cannot_promo
     lake: Lake, good: ModelVersion
 ) -> None:
     other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
-    open_rollout(lake, other, None, PROFILE, RULE)
+    open_rollout(lake, other, None, PROFILE, RULE, CanaryRule())
     assert roll_out(lake, good).outcome is Outcome.PROMOTED
     verdict = advance(lake, other.name)
     assert verdict.outcome is Outcome.INCONCLUSIVE

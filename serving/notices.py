@@ -1,0 +1,29 @@
+"""What a person has to hear, once: that users were taken back, or that nothing was shown by the deadline."""
+
+from collections.abc import Collection
+
+from lake.events import version_name
+from lake.lake import Lake
+from lake.ledger import Entry
+from models.state import chain
+
+KINDS = ("inconclusive", "rolled_back", "rejected")
+
+
+def untold(lake: Lake, models: Collection[str]) -> list[str]:
+    """What has happened to these models' canaries and was not told before; from now on it counts as told."""
+    return [_tell(lake, entry) for model in sorted(models) for entry in _unheard(lake, model)]
+
+
+def _unheard(lake: Lake, model: str) -> list[Entry]:
+    entries = lake.ledger.entries(chain(model))
+    heard = {entry.payload["entry"] for entry in entries if entry.kind == "told"}
+    return [
+        entry for entry in entries if entry.kind in KINDS and entry.payload.get("live") and entry.digest not in heard
+    ]
+
+
+def _tell(lake: Lake, entry: Entry) -> str:
+    """The news in a line; first it is written down that it is told."""
+    lake.ledger.append(entry.chain, "told", f"told:{entry.digest}", {"entry": entry.digest})
+    return f"{version_name(entry)} {entry.kind.replace('_', ' ')}: {entry.payload['reason']}"

@@ -1,0 +1,86 @@
+"""What a person decides about a rollout: taking a version back at once, and agreeing to a promotion.
+
+Each is one ledger entry, which the gateways follow within seconds; no server has to be reached. Asked twice, it is done
+once.
+"""
+
+from dataclasses import dataclass
+
+from errors import DataError
+from lake.lake import Lake
+from models.state import BASE, ModelState, chain, read_state
+from models.types import Outcome
+from serving.plan import closing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TakeBack:
+    """A roll-back: what is left, what answers instead, and under which key the ledger has it."""
+
+    model: str
+    left: str
+    back_to: str
+    key: str
+    rollout: str
+    """Key of the rollout that it ends; empty where the version was in production."""
+
+
+def plan_take_back(lake: Lake, model: str) -> TakeBack:
+    """What a roll-back would do now: end the open rollout, or go back to what was in production before.
+
+    Raises:
+        DataError: there is nothing to go back to.
+    """
+    state = read_state(lake.ledger, model)
+    if state.rollout:
+        left = f"{model}@v{state.rollout.version}"
+        return TakeBack(
+            model=model,
+            left=left,
+            back_to=state.baseline,
+            key=closing(state.rollout.key),
+            rollout=state.rollout.key,
+        )
+    return _out_of_production(state)
+
+
+def take_back(lake: Lake, planned: TakeBack, *, reason: str, by: str) -> None:
+    """Do it.
+
+    Raises:
+        DataError: the rollout was closed otherwise in the meantime; look again.
+    """
+    number = int(planned.left.rpartition("@v")[2])
+    payload = {"version": number, "baseline": planned.back_to, "rollout": planned.rollout, "reason": reason, "by": by}
+    entry = lake.ledger.append(chain(planned.model), Outcome.ROLLED_BACK.value, planned.key, payload)
+    if entry.kind != Outcome.ROLLED_BACK.value:
+        raise DataError(
+            f"{planned.left}: its rollout has just ended as {entry.kind}; look at `fuelline status` and ask again"
+        )
+
+
+def approve(lake: Lake, model: str, *, reason: str, by: str) -> str:
+    """Agree to the promotion of the version whose rollout is open; return its name.
+
+    Raises:
+        DataError: no rollout is open.
+    """
+    rollout = read_state(lake.ledger, model).rollout
+    if rollout is None:
+        raise DataError(f"no rollout of {model} is open, so there is nothing to approve")
+    payload = {"version": rollout.version, "rollout": rollout.key, "reason": reason, "by": by}
+    lake.ledger.append(chain(model), "promotion_approved", f"{rollout.key}:approved", payload)
+    return f"{model}@v{rollout.version}"
+
+
+def _out_of_production(state: ModelState) -> TakeBack:
+    if state.production is None or state.since is None:
+        raise DataError(f"nothing to roll back: no rollout of {state.model} is open and {state.baseline} answers")
+    former = state.former[-1] if state.former else None
+    return TakeBack(
+        model=state.model,
+        left=state.baseline,
+        back_to=former.name if former else BASE,
+        key=f"rolled_back:{state.baseline}:{state.since.isoformat()}",
+        rollout="",
+    )

@@ -1,0 +1,244 @@
+"""A rollout among its users, from the shadow to the end of the watch: real rows, real statistics, virtual time.
+
+What a replica proves of an adapter is tested with a real vLLM in tests/vllm; here every replica is taken at its word.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lake.inbox import put
+from lake.lake import Lake, open_lake
+from models.registry import production, register
+from models.state import chain, read_state
+from models.types import ModelVersion, Outcome
+from serving import live
+from serving.canary_rule import CanaryRule
+from serving.harm import ShadowRule
+from serving.notices import untold
+from serving.rollout import advance, open_rollout, open_rollouts
+from serving.routes import Choice, read_routes
+from serving.story import story_of
+from serving.takeback import approve, plan_take_back, take_back
+from tests.models.world import CUT, PROFILE, SPEC, settings_with_tiny, shown_better, trained
+
+SHADOW = ShadowRule(resamples=500)
+CANARY = CanaryRule(
+    steps=[0.2, 0.5],
+    error_margin=0.10,
+    slow_margin=0.10,
+    thumbs_down_margin=1.0,
+    min_requests=100,
+    min_users=10,
+    deadline_hours=48.0,
+    soak_hours=10.0,
+    soak_holdback=0.2,
+)
+USERS = 120
+
+
+@dataclass
+class Clock:
+    now: datetime = CUT
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Street:
+    """Users who ask by the route that the ledger gives, and a spool that brings what happened to the lake."""
+
+    lake: Lake
+    clock: Clock
+    fails: Callable[[Choice, random.Random], bool]
+    chance: random.Random
+    asked: int = 0
+
+    def hours(self, count: int, requests: int = 300) -> None:
+        """Let some hours pass, with so many requests in each."""
+        for _ in range(count):
+            lines = [self._ask(step / requests) for step in range(requests)]
+            put(self.lake.store, "predictions", "gw", self.asked - requests, self.asked - 1, b"\n".join(lines) + b"\n")
+            self.clock.now += timedelta(hours=1)
+
+    def _ask(self, part: float) -> bytes:
+        self.asked += 1
+        choice = read_routes(self.lake)[SPEC.name].choose(f"user:{self.chance.randrange(USERS)}")
+        moment = self.clock.now + timedelta(hours=part)
+        row = {
+            "interaction_id": f"i{self.asked:07d}",
+            "timestamp": moment.isoformat(),
+            "agent_name": "bruno",
+            "model_version": choice.adapter,
+            "prompt_version": "1",
+            "time_to_first_token_ms": 100,
+            "latency_ms": 500,
+            "failed": self.fails(choice, self.chance),
+            "rollout": choice.rollout,
+            "arm": choice.arm,
+            "unit": choice.unit,
+        }
+        return json.dumps(row).encode()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lake(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.setattr(live, "prove_everywhere", lambda lake, version: [])
+    settings = settings_with_tiny(tmp_path)
+    return open_lake(settings.model_copy(update={"vllm": "http://127.0.0.1:9"}), clock=clock)
+
+
+@pytest.fixture
+def good(lake: Lake) -> ModelVersion:
+    return register(lake, shown_better(trained(lake)), SPEC, PROFILE)
+
+
+def street(lake: Lake, clock: Clock, candidate: float, stable: float = 0.05) -> Street:
+    """A street on which the two arms fail at these rates."""
+
+    def fails(choice: Choice, chance: random.Random) -> bool:
+        return chance.random() < (candidate if choice.arm == "candidate" else stable)
+
+    return Street(lake=lake, clock=clock, fails=fails, chance=random.Random(5))
+
+
+def begin(lake: Lake, version: ModelVersion, rule: CanaryRule = CANARY) -> None:
+    open_rollout(lake, version, None, PROFILE, SHADOW, rule)
+    assert advance(lake, version.name).outcome is Outcome.ROLLING_OUT
+
+
+def kinds(lake: Lake) -> list[str]:
+    return [entry.kind for entry in lake.ledger.entries(chain(SPEC.name))]
+
+
+def test_an_equal_candidate_is_widened_promoted_watched_and_left_in_production(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    for _ in range(30):
+        people.hours(1)
+        verdict = advance(lake, good.name)
+        if verdict.outcome is Outcome.PROMOTED:
+            break
+    assert verdict.outcome is Outcome.PROMOTED, verdict.reason
+    assert production(lake.ledger, SPEC.name) == good
+    assert kinds(lake)[1:] == ["rollout_opened", "shadow_passed", "canary_widened", "canary_widened", "promoted"]
+    closing = lake.ledger.entries(chain(SPEC.name))[-1].payload
+    assert closing["read"][0].startswith("processed.model_predictions@")
+    assert {one["metric"] for one in closing["evidence"]["metrics"]} == {"error", "slow", "thumbs_down"}
+    assert open_rollouts(lake) == [good.name]
+    people.hours(9)
+    assert "watched until" in advance(lake, good.name).reason
+    people.hours(2)
+    assert advance(lake, good.name).reason == "Watched for 10 hours, no harm shown."
+    assert (open_rollouts(lake), read_routes(lake)[SPEC.name].rollout) == ([], "")
+    assert untold(lake, [SPEC.name]) == []
+
+
+def test_a_harmful_candidate_is_taken_back_and_a_person_hears_of_it_once(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.5)
+    people.hours(1)
+    verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.ROLLED_BACK, verdict.reason
+    assert verdict.reason.startswith("Shown worse: error ")
+    assert production(lake.ledger, SPEC.name) is None
+    assert {read_routes(lake)[SPEC.name].choose(f"user:{i}").adapter for i in range(50)} == {"base"}
+    assert [news.startswith("agents@v1 rolled back: Shown worse") for news in untold(lake, [SPEC.name])] == [True]
+    assert untold(lake, [SPEC.name]) == []
+
+
+def test_what_turns_bad_after_its_promotion_is_taken_back_within_the_watch(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    while advance(lake, good.name).outcome is not Outcome.PROMOTED:
+        people.hours(1)
+    people.fails = street(lake, clock, candidate=0.6).fails
+    for _ in range(6):
+        people.hours(1)
+        verdict = advance(lake, good.name)
+        if verdict.outcome is Outcome.ROLLED_BACK:
+            break
+    assert verdict.outcome is Outcome.ROLLED_BACK, verdict.reason
+    assert "after its promotion" in verdict.reason
+    assert production(lake.ledger, SPEC.name) is None
+    assert advance(lake, good.name).outcome is not Outcome.ROLLING_OUT
+
+
+def test_without_enough_users_it_is_inconclusive_at_the_deadline(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    begin(lake, good)
+    street(lake, clock, candidate=0.05).hours(1, requests=20)
+    clock.now += timedelta(hours=48)
+    verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "within 48 hours" in verdict.reason
+    assert production(lake.ledger, SPEC.name) is None
+
+
+def test_where_a_person_has_to_agree_nothing_is_promoted_before_that(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good, replace(CANARY, approval=True))
+    people = street(lake, clock, candidate=0.02)
+    for _ in range(20):
+        people.hours(1)
+        verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.ROLLING_OUT
+    assert "a person has to approve" in verdict.reason
+    assert approve(lake, SPEC.name, reason="read fifty answers", by="ana") == good.name
+    assert advance(lake, good.name).outcome is Outcome.PROMOTED
+
+
+def test_a_newcomer_waits_for_the_canary_and_is_opened_when_it_has_ended(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
+    verdict = open_rollout(lake, other, None, PROFILE, SHADOW, CANARY)
+    assert (verdict.outcome, "waits for the canary of agents@v1" in verdict.reason) == (Outcome.ROLLING_OUT, True)
+    assert open_rollouts(lake) == [good.name]
+    take_back(lake, plan_take_back(lake, SPEC.name), reason="tone", by="ana")
+    assert open_rollouts(lake) == [other.name]
+    assert advance(lake, other.name).outcome is Outcome.ROLLING_OUT
+    rollout = read_state(lake.ledger, SPEC.name).rollout
+    assert rollout is not None
+    assert (rollout.version, rollout.share) == (other.version, 0.2)
+
+
+def test_two_schedulers_write_every_step_once(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    again = open_lake(lake.settings, clock=clock)
+    for _ in range(12):
+        people.hours(1)
+        assert advance(lake, good.name).outcome is advance(again, good.name).outcome
+    assert len(set(kinds(lake))) + 1 == len(kinds(lake))  # two widenings, everything else once
+
+
+def test_the_story_tells_both_arms_over_time(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    assert story_of(lake, good.name) is None
+    begin(lake, good)
+    street(lake, clock, candidate=0.5).hours(1)
+    advance(lake, good.name)
+    story = story_of(lake, good.name, points=10)
+    assert story is not None
+    assert (story.share, [name for _, name in story.steps]) == (0.0, ["20%", "rolled back"])
+    errors = next(told for metric, told in story.metrics.items() if metric.value == "error")
+    assert errors[-1].harm == 1.0
+    assert errors[-1].candidate > 5 * errors[-1].stable
