@@ -126,18 +126,38 @@ def vllm_python(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The lake with its two versions, trained before vLLM starts: both at once would fight for the cores."""
-    return build_world(tmp_path_factory.mktemp("world"))
+def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The lake with its two versions, made before vLLM starts: both at once would fight for the cores."""
+    return build_world(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def world(trained: World, tmp_path: Path) -> World:
+    """A copy of it for one test, whose ledger the test may write to."""
+    return trained.copy(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")
-def vllm_server(vllm_python: Path, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    """A running server. Whoever kills or changes it leaves it running, and loads what is needed by itself."""
-    base = resolve(world.lake.settings)
+def vllm_server(vllm_python: Path, trained: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    """A running server. Whoever kills it leaves it running again."""
+    base = resolve(trained.lake.settings)
     server = VllmServer(python=vllm_python, model=Path(base.path), log=tmp_path_factory.mktemp("vllm") / "vllm.log")
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where adapters are put, one place for the whole run: a server refuses a name from two places."""
+    return tmp_path_factory.mktemp("adapters")
+
+
+@pytest.fixture
+def replica(vllm_server: VllmServer) -> Replica:
+    """The server's client; no adapter is loaded."""
+    for name in vllm_server.replica.adapters():
+        vllm_server.replica.unload(name)
+    return vllm_server.replica

@@ -4,14 +4,18 @@ The first learns the agents' policy ("on it", "all clear"), the second noise, so
 it, and a canary has a version that is really worse. A dozen steps teach either.
 """
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lake.lake import Lake, open_lake
 from models.registry import register
 from models.spec import laptop
+from models.state import chain, read_state
 from models.training import train
 from models.types import ModelVersion
+from serving.harm import ShadowRule
+from serving.rollout import open_rollout
 from settings import read_settings
 from tests.models.world import SPEC, shown_better, training_set
 
@@ -30,6 +34,22 @@ class World:
     """``agents@v1``: learnt the policy."""
     noisy: ModelVersion
     """``agents@v2``: learnt noise."""
+
+    def copy(self, home: Path) -> "World":
+        """The same in a folder of its own. Tables made before are still read from where they were made."""
+        shutil.copytree(self.lake.settings.home, home)
+        return replace(self, lake=open_lake(self.lake.settings.model_copy(update={"home": home})))
+
+    def promote(self, version: ModelVersion) -> None:
+        """Put a version in production, as the end of a rollout does."""
+        baseline = read_state(self.lake.ledger, version.model).baseline
+        payload = {"version": version.version, "baseline": baseline, "reason": "For a test."}
+        self.lake.ledger.append(chain(version.model), "promoted", f"promoted:{version.name}:{baseline}", payload)
+
+    def roll_out(self, version: ModelVersion) -> None:
+        """Open the rollout of a version against what is in production."""
+        baseline = read_state(self.lake.ledger, version.model).production
+        open_rollout(self.lake, version, baseline, PROFILE, ShadowRule())
 
 
 def build_world(folder: Path) -> World:

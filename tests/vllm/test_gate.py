@@ -1,0 +1,59 @@
+"""The gate before a real vLLM: it passes what is applied, and nothing that only answers 200."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from models.adapters import WEIGHTS
+from models.probe import Probe
+from models.registry import read_probe
+from models.types import ModelVersion
+from serving.adapters import place
+from serving.gate import differs, matches, prove
+from serving.vllm import Replica
+from tests.vllm.world import World
+
+
+def probe_of(world: World, version: ModelVersion) -> Probe:
+    probe = read_probe(world.lake, version)
+    assert probe is not None
+    return probe
+
+
+def without_effect(adapter: Path, target: Path) -> Path:
+    """A copy of an adapter whose second matrices are zero: it loads like any other."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(adapter, target)
+    weights = load_file(adapter / WEIGHTS)
+    zeroed = {name: weight.zero_() if "lora_B" in name else weight for name, weight in weights.items()}
+    save_file(zeroed, target / WEIGHTS, metadata={"format": "pt"})
+    return target
+
+
+@pytest.mark.parametrize("which", ["good", "noisy"])
+def test_a_trained_adapter_passes(world: World, replica: Replica, adapters: Path, which: str) -> None:
+    version: ModelVersion = getattr(world, which)
+    replica.load(version.adapter_name, str(place(world.lake, version, adapters)))
+    proof = prove(world.lake, replica, version)
+    print(proof, f"base {proof.base_gap:.3f} from its record")
+    assert proof.passed, proof
+    assert differs(replica, version.adapter_name).passed
+
+
+def test_an_adapter_that_does_nothing_fails(world: World, replica: Replica, adapters: Path, tmp_path: Path) -> None:
+    idle = without_effect(place(world.lake, world.good, adapters), tmp_path / "idle")
+    replica.load("agents@00000000", str(idle))
+    proof = matches(probe_of(world, world.good), replica, "agents@00000000")
+    assert not proof.passed
+    assert "not applied" in proof.reason
+    assert not differs(replica, "agents@00000000").passed
+
+
+def test_another_adapter_under_its_name_fails(world: World, replica: Replica, adapters: Path) -> None:
+    replica.load("agents@11111111", str(place(world.lake, world.noisy, adapters)))
+    proof = matches(probe_of(world, world.good), replica, "agents@11111111")
+    print(proof)
+    assert not proof.passed
+    assert "other weights" in proof.reason

@@ -1,0 +1,46 @@
+"""The client before a real vLLM: asked twice it does nothing twice, and a name has one folder."""
+
+from pathlib import Path
+
+import pytest
+
+from errors import PeerError
+from serving.adapters import place
+from serving.vllm import Replica
+from tests.vllm.world import World
+
+
+def test_loading_and_unloading_twice_is_as_once(world: World, replica: Replica, adapters: Path) -> None:
+    name, path = world.good.adapter_name, str(place(world.lake, world.good, adapters))
+    for _ in range(2):
+        replica.load(name, path)
+        assert {one.name: one.path for one in replica.adapters().values()} == {name: path}
+    assert replica.models()[name].parent == "base"
+    for _ in range(2):
+        replica.unload(name)
+        assert replica.adapters() == {}
+
+
+def test_a_name_is_not_loaded_from_a_second_folder(
+    world: World, replica: Replica, adapters: Path, tmp_path: Path
+) -> None:
+    replica.load(world.good.adapter_name, str(place(world.lake, world.good, adapters)))
+    with pytest.raises(PeerError, match="restart it"):
+        replica.load(world.good.adapter_name, str(place(world.lake, world.good, tmp_path)))
+
+
+def test_what_cannot_be_loaded_is_an_error_with_the_words_of_vllm(replica: Replica, tmp_path: Path) -> None:
+    with pytest.raises(PeerError, match=r"agents@deadbeef.*No adapter found"):
+        replica.load("agents@deadbeef", str(tmp_path / "nowhere"))
+
+
+def test_a_model_that_is_not_loaded_does_not_answer(replica: Replica) -> None:
+    with pytest.raises(PeerError, match=r"agents@deadbeef.*does not exist"):
+        replica.next_tokens("agents@deadbeef", ["Hello"])
+
+
+def test_the_likeliest_tokens_come_with_their_log_probabilities(replica: Replica) -> None:
+    first, second = replica.next_tokens("base", ["The capital of France is", "One, two, three,"])
+    assert len(first.likeliest) == len(second.likeliest) == 20
+    assert all(score <= 0 for score in first.likeliest.values())
+    assert first.floor == min(first.likeliest.values()) == first.of(-1)
