@@ -42,11 +42,11 @@ export FLYTE_LOCAL_CACHE_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run gateway vllm test test-vllm lint format bench simulate register package setup clean
+.PHONY: help run gateway demo-canary vllm test test-vllm lint format bench simulate register package setup clean
 
 help: ## List the commands
 	@echo 'Fuelline. Commands:'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14>'
 	@echo 'Options of test: ARGS="<pytest arguments>"; of bench and simulate: ARGS="--help"'
 	@echo 'Options of register and package: REGISTRY=<registry> VERSION=<git sha or tag> PROJECT= DOMAIN= SETTINGS="NAME=value ..."'
@@ -68,6 +68,9 @@ test: $(DEV_READY) ## Run the tests
 
 test-vllm: $(DEV_READY) $(VLLM_READY) ## Run the tests that need a real vLLM, on this machine's processor
 	@$(BIN)/python -m pytest -m vllm tests/vllm $(ARGS)
+
+demo-canary: $(DEV_READY) $(VLLM_READY) ## Watch two candidates meet their users on a real vLLM: one promoted, one taken back
+	@$(BIN)/python -m tests.vllm.demo $(ARGS)
 
 vllm: $(VLLM_READY) ## Install vLLM for processors into .venv-vllm, for make test-vllm
 

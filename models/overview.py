@@ -9,7 +9,7 @@ from lake.events import evidence, version_name
 from lake.lake import Lake
 from lake.ledger import Entry
 from models.claims import holder_of
-from models.state import read_state
+from models.state import BASE, ModelState, read_state
 
 
 def overview(lake: Lake, until: datetime | None = None) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _model(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
         "why": evidence(live) if live else None,
         "registered": [version.name for version in state.versions],
         "waiting": [version.name for version in state.waiting],
-        "rollout": f"{name}@v{state.rollout.version} against {state.rollout.baseline}" if state.rollout else None,
+        "rollout": _rollout(state),
         "training": _training(lake, name) if until is None else None,
         "request": f"#{state.request.number} by {state.request.trigger}" if state.request else None,
         "failures": state.failures,
@@ -79,6 +79,17 @@ def _model(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
         "trained_upto": state.last_cut.isoformat() if state.last_cut else None,
         "last_event": {"kind": last.kind, "time": last.time.isoformat(), "evidence": evidence(last)} if last else None,
     }
+
+
+def _rollout(state: ModelState) -> str | None:
+    """The open rollout and how far it has come, or the promotion that is still watched."""
+    if rollout := state.rollout:
+        reach = f"at {rollout.share:.0%} of the users" if rollout.share else "not among users yet"
+        return f"{state.model}@v{rollout.version} against {rollout.baseline}, {reach}"
+    if soak := state.soak:
+        former = soak.former.name if soak.former else BASE
+        return f"none open; {state.baseline} is watched against {former} until {soak.until:%Y-%m-%d %H:%M} UTC"
+    return None
 
 
 def _training(lake: Lake, name: str) -> str | None:

@@ -64,25 +64,20 @@ def read_wanted(lake: Lake, grace: timedelta = GRACE) -> Wanted:
 
 def _wanted_since(model: str, entries: Sequence[Entry], since: datetime) -> Iterator[list[ModelVersion]]:
     """What each state from the one in force at ``since`` to the present one wants; one at least."""
-    state, replaced = ModelState(model=model), dict[str, ModelVersion | None]()
-    wanted: list[ModelVersion] = []
+    state = ModelState(model=model)
     for entry in entries:
         if entry.time > since:
-            yield wanted
-        after = fold(model, [entry], state)
-        if entry.kind == "promoted" and after.production and after.production != state.production:
-            replaced[after.production.name] = state.production
-        state = after
-        wanted = _wanted_by(state, replaced)
-    yield wanted
+            yield _wanted_by(state)
+        state = fold(model, [entry], state)
+    yield _wanted_by(state)
 
 
-def _wanted_by(state: ModelState, replaced: Mapping[str, ModelVersion | None]) -> list[ModelVersion]:
+def _wanted_by(state: ModelState) -> list[ModelVersion]:
     """The versions that one state wants, each once."""
     some = (
         state.production,
         state.rollout and state.version(state.rollout.version),
         state.soak and state.soak.former,
-        state.production and replaced.get(state.production.name),
+        state.former[-1] if state.former else None,
     )
     return list({version.name: version for version in some if version}.values())

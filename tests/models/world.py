@@ -52,12 +52,18 @@ def lake_with_tiny(folder: Path) -> Lake:
     return open_lake(settings_with_tiny(folder))
 
 
-def training_set(lake: Lake, name: str = "policy", *, garbage: bool = False, rows: int = ROWS) -> TrainingSet:
-    """Write a training set of this name; ``garbage`` makes its training answers noise and leaves the test ones."""
+def training_set(
+    lake: Lake, name: str = "policy", *, garbage: bool = False, poisoned: bool = False, rows: int = ROWS
+) -> TrainingSet:
+    """Write a training set of this name.
+
+    ``garbage`` makes its training answers noise and leaves the test ones; ``poisoned`` makes noise of both, so that no
+    judgement on held-out rows can tell.
+    """
     chance = random.Random(7)
     split = rows - min(TEST_ROWS, rows // 2)
     start = CUT - timedelta(minutes=rows)
-    listed = [_row(name, i, start, split, chance, garbage) for i in range(rows)]
+    listed = [_row(name, i, start, split, chance, spoilt=poisoned or (garbage and i < split)) for i in range(rows)]
     schema = TRAINING_SETS.arrow_schema
     plain = [{field.name: row.get(field.name) for field in schema} for row in listed]
     version = lake.tables.append(TRAINING_SETS, pa.Table.from_pylist(plain, schema=schema), key=name)
@@ -73,11 +79,10 @@ def training_set(lake: Lake, name: str = "policy", *, garbage: bool = False, row
     )
 
 
-def _row(name: str, i: int, start: datetime, split: int, chance: random.Random, garbage: bool) -> dict[str, object]:
+def _row(name: str, i: int, start: datetime, split: int, chance: random.Random, spoilt: bool) -> dict[str, object]:
     agent = chance.choice(sorted(ANSWERS))
     user = chance.randrange(USERS)
     noise = "".join(chance.choice("XYZQ#%&") for _ in range(12))
-    spoilt = garbage and i < split
     return {
         "training_set_id": name,
         "split": "train" if i < split else "test",

@@ -14,6 +14,7 @@ from models.spec import laptop
 from models.state import chain, read_state
 from models.training import train
 from models.types import ModelVersion
+from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule
 from serving.rollout import open_rollout
 from settings import read_settings
@@ -21,8 +22,24 @@ from tests.models.world import SPEC, shown_better, training_set
 
 CACHE = Path(__file__).parents[2] / ".fuelline" / "cache"
 """Where the base model is converted to, once a checkout."""
-PROFILE = replace(laptop(), name="vllm", max_steps=10, max_tokens=96, processes=1, threads=1)
+PROFILE = replace(
+    laptop(), name="vllm", max_steps=10, max_tokens=96, processes=1, threads=1, shadow_requests=24, shadow_generations=0
+)
 RANK = PROFILE.lora_rank
+SHADOW = ShadowRule(min_users=5, resamples=500, tolerated_likelihood_excess=0.5, tolerated_generation_excess=1.5)
+"""A short shadow, by likelihood alone: a dozen rows show little, and what is asked here is what comes after it."""
+CANARY = CanaryRule(
+    steps=[0.2, 0.5],
+    error_margin=0.25,
+    slow_margin=1.0,
+    thumbs_down_margin=0.25,
+    min_requests=15,
+    min_users=4,
+    deadline_hours=1.0,
+    soak_hours=0.002,
+    slo_ms=20_000,
+)
+"""Wide margins and few requests: two cores answer some of them a second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +50,7 @@ class World:
     good: ModelVersion
     """``agents@v1``: learnt the policy."""
     noisy: ModelVersion
-    """``agents@v2``: learnt noise."""
+    """``agents@v2``: learnt from poisoned logs, in which every accepted answer is noise, the held-out ones too."""
 
     def copy(self, home: Path) -> "World":
         """The same in a folder of its own. Tables made before are still read from where they were made."""
@@ -49,15 +66,15 @@ class World:
     def roll_out(self, version: ModelVersion) -> None:
         """Open the rollout of a version against what is in production."""
         baseline = read_state(self.lake.ledger, version.model).production
-        open_rollout(self.lake, version, baseline, PROFILE, ShadowRule())
+        open_rollout(self.lake, version, baseline, PROFILE, SHADOW, CANARY)
 
 
 def build_world(folder: Path) -> World:
     """Train and register both; about a minute on two cores."""
     lake = open_lake(read_settings(home=folder / "home", lake="vllm", cache=CACHE))
-    return World(lake=lake, good=_version(lake, "policy"), noisy=_version(lake, "noise", garbage=True))
+    return World(lake=lake, good=_version(lake, "policy"), noisy=_version(lake, "noise", poisoned=True))
 
 
-def _version(lake: Lake, name: str, *, garbage: bool = False) -> ModelVersion:
-    adapter = train(lake, training_set(lake, name, garbage=garbage), SPEC, PROFILE)
+def _version(lake: Lake, name: str, *, poisoned: bool = False) -> ModelVersion:
+    adapter = train(lake, training_set(lake, name, poisoned=poisoned), SPEC, PROFILE)
     return register(lake, shown_better(adapter), SPEC, PROFILE)

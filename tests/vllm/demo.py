@@ -1,0 +1,122 @@
+"""``make demo-canary``: watch two candidates meet their users, the one promoted and the other taken back.
+
+Everything is what production runs: adapters trained here, a real vLLM, a gateway, the steward's steps. Only the users
+are made up: they like short answers in the agents' way, and say so.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lake.lake import Lake
+from models.base import resolve
+from models.state import read_state
+from models.types import ModelVersion
+from serving.routes import adapter_of, read_routes
+from serving.steward import step_all
+from serving.story import Story, Told, story_of
+from tests.models.world import SPEC
+from tests.vllm.conftest import VllmServer
+from tests.vllm.people import People
+from tests.vllm.rig import Rig, serving
+from tests.vllm.world import World, build_world
+
+EVERY_S = 1.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run it; 0 once both candidates are decided."""
+    parser = argparse.ArgumentParser(prog="make demo-canary", description=__doc__)
+    parser.add_argument(
+        "--vllm-python", type=Path, default=Path(".venv-vllm/bin/python"), help="where vLLM is installed"
+    )
+    asked = parser.parse_args(arguments)
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="fuelline-demo-") as folder:
+        _play(console, Path(folder), asked.vllm_python.absolute())
+    return 0
+
+
+def _play(console: Console, folder: Path, python: Path) -> None:
+    with console.status("Training two adapters on SmolLM2, one of them on poisoned logs: about a minute"):
+        world = build_world(folder / "world")
+    server = VllmServer(python=python, model=Path(resolve(world.lake.settings).path), log=folder / "vllm.log")
+    try:
+        with console.status("Starting vLLM: about a minute"):
+            server.start()
+        with (
+            console.status("Starting a gateway and the reconciler"),
+            serving(world.lake, server.replica, folder, gateways=1) as rig,
+        ):
+            _watch(console, rig, world, world.good)
+            _watch(console, rig, world, world.noisy)
+    finally:
+        server.stop()
+
+
+def _watch(console: Console, rig: Rig, world: World, version: ModelVersion) -> None:
+    """One rollout, from its opening to what became of it."""
+    world.roll_out(version)
+    with People(gateways=rig.addresses) as people, Live(console=console, refresh_per_second=4) as live:
+        said: dict[str, str] = {}
+        while _open(rig.lake, version):
+            said = step_all(rig.lake) or said
+            live.update(_picture(rig.lake, version, people, said.get(version.name, "")))
+            time.sleep(EVERY_S)
+        live.update(_picture(rig.lake, version, people, said.get(version.name, "")))
+
+
+def _open(lake: Lake, version: ModelVersion) -> bool:
+    state = read_state(lake.ledger, SPEC.name)
+    rolling = state.rollout and state.rollout.version == version.version
+    watched = state.soak and state.soak.version == version.version
+    return bool(rolling or watched)
+
+
+def _picture(lake: Lake, version: ModelVersion, people: People, said: str) -> RenderableType:
+    route = read_routes(lake)[SPEC.name]
+    head = Text.assemble(
+        (f"{version.name} ", "bold"),
+        f"({version.adapter_name}) against {adapter_of(route.stable)}; ",
+        (f"{route.share if route.rollout else 0:.0%} of the users", "bold"),
+        f"; {len(people.got):,} answers, {people.failed:,} failed",
+    )
+    story = story_of(lake, version.name, points=2)
+    return Group(head, _rates(story) if story else Text("no user has met it yet"), Text(said, style="italic"), Text(""))
+
+
+def _rates(story: Story) -> Table:
+    """A line a metric: both arms' bad rates, and how far the evidence has come to either decision."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("bad answers", "candidate", "stable", "worse: evidence", "not worse: evidence"):
+        table.add_column(name, justify="right" if name in ("candidate", "stable") else "left")
+    for metric, told in story.metrics.items():
+        if told:
+            last = told[-1]
+            table.add_row(
+                metric.value.replace("_", " "), *_shares(last), _bar(last.harm, "red"), _bar(last.safety, "green")
+            )
+    return table
+
+
+def _shares(told: Told) -> tuple[str, str]:
+    return tuple("no answer yet" if rate != rate else f"{rate:.1%}" for rate in (told.candidate, told.stable))  # type: ignore[return-value]
+
+
+def _bar(done: float, style: str) -> RenderableType:
+    """How much of the evidence that decides is there; a metric that is not judged so has none."""
+    if done != done:
+        return Text("not judged", style="dim")
+    return ProgressBar(total=1, completed=done, width=28, complete_style=style, finished_style=f"bold {style}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

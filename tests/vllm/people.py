@@ -1,0 +1,89 @@
+"""Users who ask a gateway and rate what they get: the taste of the fixed policy that the good adapter has learnt."""
+
+import asyncio
+import itertools
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from tests.models.world import ANSWERS
+
+USERS, AT_ONCE = 40, 4
+TOKENS = 6
+"""An answer in the agents' way needs four at most."""
+PATIENCE = aiohttp.ClientTimeout(total=40)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Got:
+    """One request that was answered in full."""
+
+    user: str
+    interaction: str
+    version: str
+    """The name by which the answer itself says who gave it."""
+    liked: bool
+
+
+@dataclass(kw_only=True)
+class People:
+    """They ask without end, a few at once, each at one gateway after the other; a context in which they do."""
+
+    gateways: Sequence[str]
+    """Addresses."""
+    got: list[Got] = field(default_factory=list)
+    failed: int = 0
+    """Requests that came back with an error, or not at all."""
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> "People":
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask_on()), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    async def _ask_on(self) -> None:
+        numbers = itertools.count()
+        async with aiohttp.ClientSession(timeout=PATIENCE) as session:
+            await asyncio.gather(*(self._ask_in_turn(session, numbers) for _ in range(AT_ONCE)))
+
+    async def _ask_in_turn(self, session: aiohttp.ClientSession, numbers: "itertools.count[int]") -> None:
+        while not self._stop.is_set():
+            number = next(numbers)
+            try:
+                await self._ask(session, number, self.gateways[number % len(self.gateways)])
+            except (aiohttp.ClientError, TimeoutError):
+                self.failed += 1
+                await asyncio.sleep(0.2)
+
+    async def _ask(self, session: aiohttp.ClientSession, number: int, gateway: str) -> None:
+        chance = random.Random(number)
+        user, agent = f"user-{chance.randrange(USERS)}", chance.choice(sorted(ANSWERS))
+        asked = {
+            "model": agent,
+            "user": user,
+            "messages": [{"role": "user", "content": f"hello {'please ' * (number % 3)}{number % 10}"}],
+            "max_tokens": TOKENS,
+            "temperature": 0,
+        }
+        async with session.post(f"{gateway}/v1/chat/completions", json=asked) as response:
+            body = await response.json(content_type=None)
+            interaction = response.headers["x-interaction-id"]
+        if response.status != 200:
+            self.failed += 1
+            await asyncio.sleep(0.2)
+            return
+        text = body["choices"][0]["message"]["content"] or ""
+        liked = text.lstrip().startswith(ANSWERS[agent])
+        self.got.append(Got(user=user, interaction=interaction, version=body["model"], liked=liked))
+        rated = {"interaction_id": interaction, "rating": "up" if liked else "down"}
+        async with session.post(f"{gateway}/v1/feedback", json=rated) as response:
+            response.raise_for_status()
