@@ -180,11 +180,15 @@ def tell(report: Report) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 1 if a single round met a fault."""
+    """Run the command; 1 if a single round met a fault, 2 if the settings do not do."""
     asked = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    chosen = read_settings()
-    lake, replicas, folder = open_lake(chosen), _replicas(chosen), Path(chosen.adapters)
+    try:
+        chosen = read_settings()
+        replicas, lake, folder = _replicas(chosen), open_lake(chosen), Path(chosen.adapters)
+    except SettingsError as error:
+        log.error("%s", error)
+        return 2
     if asked.once or asked.dry_run:
         report = reconcile(lake, replicas, folder, dry_run=asked.dry_run)
         tell(report)
