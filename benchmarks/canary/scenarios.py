@@ -19,22 +19,41 @@ class Scenario:
     world: World
     rule: CanaryRule = field(default_factory=CanaryRule)
     parts: float = 1.0
-    """Of the rollouts asked for, how many this one gets: the dear ones fewer."""
+    """Of the rollouts asked for, how many this one gets."""
 
 
 LIKE = World(rate=0.05)
 HEAVY = World(rate=0.05, tail=1.2, alike=0.1)
+FEW = World(rate=0.05, users=100, tail=1.2, requests=6_000)
 RESTLESS = World(rate=0.05, effect="added", daily=True, outage=True, trend=2.0)
-WORLDS: list[tuple[str, World, float, CanaryRule]] = [
-    ("2% bad", replace(LIKE, rate=0.02), 0.02, CanaryRule()),
-    ("5% bad", LIKE, 0.03, CanaryRule()),
-    ("10% bad", replace(LIKE, rate=0.10), 0.05, CanaryRule()),
-    ("5% bad, users of one rate", replace(LIKE, users=800, alike=0.0), 0.03, CanaryRule()),
-    ("daily cycle, outage, rising trend", RESTLESS, 0.03, CanaryRule()),
-    ("few users ask most, very unlike", HEAVY, 0.05, CanaryRule()),
-    ("the same, who fail more", replace(HEAVY, heavy_fail_more=True), 0.05, CanaryRule()),
-    ("40 users", replace(LIKE, users=40, requests=6_000), 0.05, CanaryRule(min_users=2)),
-    ("100 users, a few ask most", replace(LIKE, users=100, tail=1.2, requests=6_000), 0.05, CanaryRule(min_users=5)),
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """Users, traffic and a margin that could be asked of them."""
+
+    name: str
+    world: World
+    margin: float
+    parts: float = 0.5
+    min_users: int = 20
+
+    @property
+    def rule(self) -> CanaryRule:
+        """With this margin for errors; the other metrics have no rows."""
+        return CanaryRule(error_margin=self.margin, min_users=self.min_users)
+
+
+KINDS = [
+    Kind(name="2% bad", world=replace(LIKE, rate=0.02), margin=0.02),
+    Kind(name="5% bad", world=LIKE, margin=0.03, parts=1),
+    Kind(name="10% bad", world=replace(LIKE, rate=0.10), margin=0.05),
+    Kind(name="5% bad, users of one rate", world=replace(LIKE, users=800, alike=0.0), margin=0.03),
+    Kind(name="daily cycle, outage, rising trend", world=RESTLESS, margin=0.03, parts=1),
+    Kind(name="a few ask most, very unlike", world=HEAVY, margin=0.05, parts=1),
+    Kind(name="the same, who fail more", world=replace(HEAVY, heavy_fail_more=True), margin=0.05),
+    Kind(name="40 users", world=replace(LIKE, users=40, requests=6_000), margin=0.05, min_users=2),
+    Kind(name="100 users, a few ask most", world=FEW, margin=0.05, min_users=5),
 ]
 
 
@@ -44,10 +63,7 @@ def scenarios() -> list[Scenario]:
 
 
 def _equal() -> list[Scenario]:
-    single = [
-        Scenario(name=name, truth="equal", world=world, rule=replace(rule, error_margin=margin))
-        for name, world, margin, rule in WORLDS
-    ]
+    single = [Scenario(name=one.name, truth="equal", world=one.world, rule=one.rule, parts=one.parts) for one in KINDS]
     also = (Also(rate=0.05), Also(rate=0.2, outcomes=0.1))
     three = Scenario(
         name="three metrics (5% errors, 5% slow, a tenth rated)",
@@ -61,12 +77,13 @@ def _equal() -> list[Scenario]:
 def _margin() -> list[Scenario]:
     worst = [
         Scenario(
-            name=f"{name}, margin {margin:.0%}",
+            name=f"{one.name}, margin {one.margin:.0%}",
             truth="margin",
-            world=replace(world, excess=margin),
-            rule=replace(rule, error_margin=margin),
+            world=replace(one.world, excess=one.margin),
+            rule=one.rule,
+            parts=one.parts,
         )
-        for name, world, margin, rule in WORLDS
+        for one in KINDS
     ]
     rule = CanaryRule(error_margin=0.03)
     more = [
@@ -75,17 +92,24 @@ def _margin() -> list[Scenario]:
         ("5% bad, a fifth of the users bears the margin", replace(LIKE, excess=0.03, effect="concentrated"), rule),
         ("5% bad, 1.5 times the margin", replace(LIKE, excess=0.045), rule),
     ]
-    return [*worst, *(Scenario(name=name, truth="margin", world=world, rule=own) for name, world, own in more)]
+    return [
+        *worst,
+        *(Scenario(name=name, truth="margin", world=world, rule=own, parts=0.5) for name, world, own in more),
+    ]
 
 
 def _harm() -> list[Scenario]:
-    worlds = [("alike 0.02", 300, 0.02), ("users of one rate", 800, 0.0)]
+    worlds = [
+        ("users of one rate", 800, 0.0),
+        ("1,000 users, alike 0.02", 1_000, 0.02),
+        ("300 users, alike 0.02", 300, 0.02),
+    ]
     return [
         Scenario(
             name=f"{rate:.0%} bad {what}, {like}",
             truth="worse",
             world=World(rate=rate, excess=rate * (times - 1), users=users, alike=alike),
-            parts=0.5,
+            parts=0.25,
         )
         for like, users, alike in worlds
         for what, times in (("doubled", 2), ("tripled", 3))
@@ -96,7 +120,7 @@ def _harm() -> list[Scenario]:
 def _other() -> list[Scenario]:
     rule = CanaryRule(error_margin=0.03)
     return [
-        Scenario(name="5% bad, halved", truth="better", world=replace(LIKE, excess=-0.025), rule=rule, parts=0.5),
+        Scenario(name="5% bad, halved", truth="better", world=replace(LIKE, excess=-0.025), rule=rule, parts=0.25),
         Scenario(
             name="5% bad, half the margin", truth="within", world=replace(LIKE, excess=0.015), rule=rule, parts=0.25
         ),
