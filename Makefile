@@ -42,13 +42,13 @@ export FLYTE_LOCAL_CACHE_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run gateway demo-canary vllm test test-vllm lint format bench simulate register package setup clean
+.PHONY: help run gateway demo-canary vllm test test-vllm lint format bench simulate canary register package setup clean
 
 help: ## List the commands
 	@echo 'Fuelline. Commands:'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14>'
-	@echo 'Options of test: ARGS="<pytest arguments>"; of bench and simulate: ARGS="--help"'
+	@echo 'Options of test: ARGS="<pytest arguments>"; of bench, simulate and canary: ARGS="--help"'
 	@echo 'Options of register and package: REGISTRY=<registry> VERSION=<git sha or tag> PROJECT= DOMAIN= SETTINGS="NAME=value ..."'
 
 run: $(RUN_READY) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
@@ -90,6 +90,9 @@ bench: $(DEV_READY) ## Measure against peers, each in an environment of its own
 
 simulate: $(DEV_READY) ## Play months of traffic to the triggers: what fired, falsely or not, and what was missed
 	@$(BIN)/python -m benchmarks.simulation $(ARGS)
+
+canary: $(DEV_READY) ## Play thousands of canary rollouts to the real statistics: how often they are wrong, how long they take
+	@$(BIN)/python -m benchmarks.canary $(ARGS)
 
 REGISTRATION = @test -n '$(REGISTRY)' || { echo 'REGISTRY= is missing: where the images fuelline-cpu and fuelline-gpu are.' >&2; exit 2; }; \
 	$(BIN)/python -m launchplans.registration $@ --project '$(PROJECT)' --domain '$(DOMAIN)' --version '$(VERSION)' \

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.canary_rule import CanaryRule, Metric
-from serving.evidence import Bools, Evidence, Floats, Totals, totals_of
+from serving.evidence import Bools, Evidence, Floats, Totals, numbered, totals_of
 from serving.sequential import log_assignment_mixture, log_normal_mixture
 
 HARM_RHO = 2.0
@@ -142,6 +142,7 @@ def _metric(metric: Metric, rows: Evidence | None, rule: CanaryRule, shadow: Sha
         rows = Evidence(time=none, unit=none, candidate=none.astype(bool), bad=none.astype(bool))
     if len(rows.widened) >= len(rule.shares()):
         raise ValueError(f"{len(rows.widened)} times widened, but the rule has only {len(rule.shares())} shares")
+    rows = numbered(rows)
     sums = totals_of(rows)
     paired = shadow if metric is Metric.ERROR else None
     harm, safe = log_e_worse(sums, rule, paired), log_e_not_worse(sums, rule, metric, paired)
@@ -182,19 +183,20 @@ def log_e_worse(sums: Totals, rule: CanaryRule, shadow: ShadowCounts | None = No
 
 
 def log_e_not_worse(sums: Totals, rule: CanaryRule, metric: Metric, shadow: ShadowCounts | None = None) -> float:
-    """Log e-value against "worse than the margin"."""
+    """Log e-value against "worse than the margin"; where it does not suffice, that of the normal mixture alone."""
     paired, margin = shadow or NO_PAIRS, rule.margin(metric)
     weight = float(sums.weight.sum()) + paired.weight
     s = margin * weight - float(sums.difference.sum()) - paired.difference
     totals, lengths = -_placed(_residual(sums), rule), _lengths(sums, rule)
-    seen, live = _variance(totals, lengths), _null_variance(sums, rule, margin)
+    seen, effect = _variance(totals, lengths), design_effect(sums, rule)
+    live = effect * _null_variance(sums, margin)
     if not (weight > 0 and live > 0):
         return 0.0
     v = live + paired.null_variance(margin)
     rho = (v / (margin * weight)) ** 2
     normal = log_normal_mixture(s, v, rho)
-    if normal <= 0 or not seen:
-        return normal  # the exact one, which takes longer, could only lower it; without any bad row there is none
+    if normal < log_not_worse_at(rule) or not seen:
+        return normal  # the exact one takes longer and could only lower it; without any bad row there is none
     return min(normal, log_assignment_mixture(s, totals * math.sqrt(live / seen), lengths, rho, v - live))
 
 
@@ -207,16 +209,15 @@ def design_effect(sums: Totals, rule: CanaryRule) -> float:
     return max(1.0, users / single) if single > 0 else 1.0
 
 
-def _null_variance(sums: Totals, rule: CanaryRule, margin: float) -> float:
-    """Of the difference when the candidate is worse by exactly the margin."""
+def _null_variance(sums: Totals, margin: float) -> float:
+    """Of the difference when the candidate is worse by exactly the margin and requests are independent."""
     weight, stable_weight = sums.weight.sum(), sums.stable_weight.sum()
     if not weight:
         return 0.0
     # The rate of both arms less what the candidate adds to it. Rates that vary over time only make this larger.
     stable = float(np.clip((sums.level.sum() - _gap(sums) * (weight - stable_weight)) / weight, 0, 1))
     candidate = min(stable + margin, 1.0)
-    arms = stable_weight * candidate * (1 - candidate) + (weight - stable_weight) * stable * (1 - stable)
-    return float(arms * design_effect(sums, rule))
+    return float(stable_weight * candidate * (1 - candidate) + (weight - stable_weight) * stable * (1 - stable))
 
 
 def _gap(sums: Totals) -> float:

@@ -27,7 +27,7 @@ class MetricTraffic:
     """Requests that have an outcome in this metric: for thumbs down, ratings."""
     bad_rate: float
     alike: float = 0.01
-    """Correlation of two outcomes of one user in this metric: 0 if users do not differ. See ``alike_of``."""
+    """Correlation of two outcomes of one user in this metric; 0 if users do not differ."""
 
     def __post_init__(self) -> None:
         if self.per_hour < 0 or not 0 <= self.bad_rate <= 1 or not 0 <= self.alike < 1:

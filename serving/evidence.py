@@ -7,7 +7,7 @@ users*, not of requests; hence the totals by user and step.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,13 @@ def totals_of(evidence: Evidence) -> Totals:
 
 def _sums(where: Ints, values: Floats | Bools, size: int) -> Floats:
     return np.bincount(where, values, minlength=size).astype(np.float64)
+
+
+def numbered(evidence: Evidence) -> Evidence:
+    """The same rows with integers for the users: to sort a hundred thousand pseudonyms takes a second."""
+    numbers: dict[object, int] = {}
+    codes = [numbers.setdefault(unit, len(numbers)) for unit in evidence.unit.tolist()]
+    return replace(evidence, unit=np.array(codes, np.int64))
 
 
 def stretches(time: Ints, widened: Sequence[int] = ()) -> Ints:
