@@ -50,7 +50,7 @@ class Answer:
 
     def read_body(self, data: bytes) -> None:
         """Read an answer that came in one piece. Raises ``ValueError``."""
-        self._read(json.loads(data), "message")
+        self._read(json.loads(data.decode()), "message")
         self.finished = True
 
     def read_event(self, event: bytes) -> bool:
@@ -61,7 +61,7 @@ class Answer:
         if data == DONE:
             self.finished = True
             return False
-        return self._read(json.loads(data), "delta")
+        return self._read(json.loads(data.decode()), "delta")
 
     def _read(self, said: Any, part: str) -> bool:
         if not isinstance(said, dict) or "error" in said:

@@ -10,9 +10,11 @@ import tasks.runtime
 from features.schedule import keep_up
 from features.views import AGENT_FEATURES as AGENTS
 from lake.contracts.agent_features import AGENT_FEATURES
+from lake.inbox import put
 from lake.lake import Lake, open_lake
 from lake.sample import FIRST_DAY, write_sample
 from settings import settings
+from tests.lake.rows import interaction, lines
 
 NOW = FIRST_DAY + timedelta(days=3, hours=2, minutes=31)
 HOUR = timedelta(hours=1)
@@ -58,6 +60,20 @@ def test_where_the_logs_are_has_to_be_said(monkeypatch: pytest.MonkeyPatch) -> N
     settings.cache_clear()
     with pytest.raises(Exception, match=r"FUELLINE_LOGS is not set.*\$FUELLINE_LOGS/agents"):
         scheduled_ingestion(kickoff=NOW)
+
+
+def test_what_gateways_left_comes_in_without_any_folder_of_logs(
+    here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workflows.ingestion import scheduled_ingestion
+
+    monkeypatch.delenv("FUELLINE_LOGS")
+    settings.cache_clear()
+    put(here.store, "agents", "g1", 1, 2, lines([interaction(1), interaction(2)]))
+    [first] = scheduled_ingestion(kickoff=NOW - HOUR, schedule="earlier")
+    assert (first.committed, first.new_objects) == (2, 1)
+    [second] = scheduled_ingestion(kickoff=NOW, schedule="later")
+    assert second.committed == 0
 
 
 def test_missed_hours_are_computed_by_the_first_fire_and_each_view_goes_online_by_its_own_schedule(
