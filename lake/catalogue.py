@@ -52,7 +52,7 @@ def _section(contract: Contract) -> str:
         "version": contract.version,
         "owner": contract.owner,
         "classification": contract.classification.value,
-        "retention": f"{contract.retention_days} days",
+        "retention": _retention(contract),
         "partitions": ", ".join(f"`{part}`" for part in contract.partition),
         "one row per": ", ".join(f"`{column}`" for column in contract.key),
         "conflict on": "; ".join(", ".join(f"`{c}`" for c in rule) for rule in contract.unique) or "-",
@@ -69,6 +69,11 @@ def _section(contract: Contract) -> str:
             _table(("column", "type", "bounds", "personal", "what it is"), columns),
         ]
     )
+
+
+def _retention(contract: Contract) -> str:
+    days = f"{contract.retention_days} days"
+    return f"{days}; raw objects {contract.raw_retention_days}, then cold" if contract.source else days
 
 
 def _bounds(column: Column) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from errors import ObjectChanged, ObjectExists, ObjectMissing, PeerError, SettingsError
-from lake.store import checked, checked_prefix
+from lake.store import Stored, checked, checked_prefix
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -72,13 +72,18 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[str]:
         """See ``ObjectStore``."""
+        yield from (one.key for one in self.stored(prefix))
+
+    def stored(self, prefix: str) -> Iterator[Stored]:
+        """See ``ObjectStore``."""
         with self._answers(checked_prefix(prefix)):
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix + prefix
             )
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield item["Key"].removeprefix(self.prefix)
+                    key = item["Key"].removeprefix(self.prefix)
+                    yield Stored(key=key, modified=item["LastModified"], size=item["Size"])
 
     def delete(self, key: str) -> None:
         """See ``ObjectStore``."""

@@ -1,4 +1,4 @@
-"""The object store: nine verbs over a folder or S3, of which the conditional ``create`` and ``replace`` carry the
+"""The object store: ten verbs over a folder or S3, of which the conditional ``create`` and ``replace`` carry the
 house.
 
 Nothing else in the project speaks S3 by hand. A key is a slash-separated relative path. Every write is atomic: a
@@ -14,6 +14,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +23,17 @@ from errors import ObjectChanged, ObjectExists, ObjectMissing, SettingsError
 from settings import Settings
 
 SCRATCH = ".scratch"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """One object, as a listing tells of it."""
+
+    key: str
+    modified: datetime
+    """When it was last written (UTC), by the store's clock."""
+    size: int
+    """Bytes."""
 
 
 class ObjectStore(Protocol):
@@ -54,6 +67,10 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that start with ``prefix``, in order."""
+        ...
+
+    def stored(self, prefix: str) -> Iterator[Stored]:
+        """Like ``list``, with age and size."""
         ...
 
     def delete(self, key: str) -> None:
@@ -155,6 +172,13 @@ class FolderStore:
         found = (Path(folder, name) for folder, _, names in os.walk(top) for name in names)
         keys = (path.relative_to(self.root).as_posix() for path in found if SCRATCH not in path.parts)
         yield from sorted(key for key in keys if key.startswith(prefix))
+
+    def stored(self, prefix: str) -> Iterator[Stored]:
+        """See ``ObjectStore``. What is deleted meanwhile is left out."""
+        for key in self.list(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                found = (self.root / key).stat()
+                yield Stored(key=key, modified=datetime.fromtimestamp(found.st_mtime, UTC), size=found.st_size)
 
     def delete(self, key: str) -> None:
         """See ``ObjectStore``."""

@@ -107,7 +107,7 @@ class Tables:
         """The newest version; None where the table has no rows yet."""
         table = self._load(contract)
         snapshot = table and table.current_snapshot()
-        return _version(contract.table, snapshot) if snapshot else None
+        return version_of(contract.table, snapshot) if snapshot else None
 
     def read(self, version: TableVersion, *, columns: Sequence[str] | None = None, where: str = "") -> pa.Table:
         """Rows of a version; ``where`` is an Iceberg filter such as ``agent_name == 'bruno'``.
@@ -213,7 +213,7 @@ class Tables:
         """The commit under a key and its summary, from the table's snapshots or, when they have expired, the marker."""
         for snapshot in table.snapshots():
             if snapshot.summary and snapshot.summary.additional_properties.get(KEY) == key:
-                return _version(contract.table, snapshot), dict(snapshot.summary.additional_properties)
+                return version_of(contract.table, snapshot), dict(snapshot.summary.additional_properties)
         try:
             kept = json.loads(self.store.read(_marker(contract, key)))
         except ObjectMissing:
@@ -232,7 +232,8 @@ def _marker(contract: Contract, key: str) -> str:
     return f"markers/{contract.table}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
-def _version(table: str, snapshot: "Snapshot") -> TableVersion:
+def version_of(table: str, snapshot: "Snapshot") -> TableVersion:
+    """The name of a snapshot that was read off a table."""
     total = snapshot.summary["total-records"] if snapshot.summary else None
     return TableVersion(table=table, snapshot_id=snapshot.snapshot_id, rows=int(total or 0))
 

@@ -3,9 +3,11 @@
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from errors import ObjectChanged, ObjectExists, ObjectMissing
+from lake.store import Stored
 
 
 class MemoryStore:
@@ -56,6 +58,11 @@ class MemoryStore:
             if not key.startswith(prefix):
                 return
             yield key
+
+    def stored(self, prefix: str) -> Iterator[Stored]:
+        """See ``ObjectStore``. Memory keeps no times: everything is as old as can be."""
+        for key in self.list(prefix):
+            yield Stored(key=key, modified=datetime.min.replace(tzinfo=UTC), size=len(self._objects[key]))
 
     def delete(self, key: str) -> None:
         """See ``ObjectStore``."""

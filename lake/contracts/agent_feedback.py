@@ -21,4 +21,6 @@ AGENT_FEEDBACK = Contract(
     partition=("day(timestamp)",),
     key=("interaction_id", "timestamp"),
     freshness_s=300,
+    source="feedback",
+    raw_retention_days=90,
 )

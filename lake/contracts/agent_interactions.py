@@ -36,4 +36,6 @@ AGENT_INTERACTIONS = Contract(
     freshness_s=300,
     completeness=0.99,
     parse_errors_max=0.01,
+    source="agents",
+    raw_retention_days=90,
 )

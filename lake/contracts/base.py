@@ -130,12 +130,21 @@ class Contract:
     """Share of landed rows that must pass."""
     parse_errors_max: float = 0.01
     """Share of landed rows that may be unreadable."""
+    source: str = ""
+    """The source whose raw objects the rows are parsed from, ``raw/<source>/``; empty: computed or logged directly."""
+    raw_retention_days: int = 0
+    """Days that raw objects stay where they landed; then they move to the cold tier until ``retention_days``."""
 
     def __post_init__(self) -> None:
         names = {column.name for column in self.columns}
         used = {*self.key, *(c for columns in self.unique for c in columns), *(c for _, c in self.partitions)}
         if missing := used - names:
             raise ValueError(f"{self.name}: no column {', '.join(sorted(missing))}")
+        if bool(self.source) != (0 < self.raw_retention_days <= self.retention_days):
+            raise ValueError(
+                f"{self.name}: a source goes with raw_retention_days from 1 to {self.retention_days}, "
+                f"not {self.source!r} with {self.raw_retention_days}"
+            )
 
     @property
     def major(self) -> int:
@@ -221,6 +230,13 @@ class Contract:
     def day_column(self) -> str:
         """The column whose day partitions the table, empty if none does."""
         return next((column for transform, column in self.partitions if transform == "day"), "")
+
+    @property
+    def time_column(self) -> str:
+        """The row's own time, from which its retention counts: the day's column, else the first instant that every
+        row has.
+        """
+        return self.day_column or next(c.name for c in self.columns if c.required and pa.types.is_timestamp(c.type))
 
     @property
     def partitions(self) -> list[tuple[str, str]]:
