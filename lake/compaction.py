@@ -190,9 +190,7 @@ def _checksum(rows: pa.Table) -> tuple[int, int]:
     with duckdb.connect(config={"threads": 1}) as db:
         db.execute("SET TimeZone = 'UTC'")
         db.register("rows", rows)
-        count, total = db.execute(f"SELECT count(*), coalesce(sum(hash({columns})::HUGEINT), 0) FROM rows").fetchall()[
-            0
-        ]
+        told = db.execute(f"SELECT count(*), coalesce(sum(hash({columns})::HUGEINT), 0) FROM rows").fetchall()[0]
     return int(told[0]), int(told[1])
 
 

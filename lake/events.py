@@ -116,6 +116,11 @@ def _audited(fields: Mapping[str, Any]) -> str:
     return f"{fields['version']}: {broken or 'nothing stands twice'}"
 
 
+def _removed(fields: Mapping[str, Any]) -> str:
+    told = f"{fields['rows']:,} rows before {fields['cut']}, {fields['raw_objects']:,} raw objects"
+    return f"{told}; from tags {', '.join(fields['tags'])}" if fields["tags"] else told
+
+
 def _worked(fields: Mapping[str, Any]) -> str:
     return f"up to {fields['end'][:16]}, run {fields['run']}"
 
@@ -130,7 +135,7 @@ _TELLERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "judged": _judged,
     "registered": _registered,
     "rollout_opened": _opened,
-    **dict.fromkeys((*CLOSING, *ON_THE_WAY, "not_registered", "tuned"), _reason),
+    **dict.fromkeys((*CLOSING, *ON_THE_WAY, "not_registered", "tuned", "retired"), _reason),
     "retraining_requested": _requested,
     "request_ended": _ended,
     "request_abandoned": _ended,
@@ -142,5 +147,6 @@ _TELLERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "reported": _reported,
     "checked": _checked,
     "audited": _audited,
+    **dict.fromkeys(("retention_due", "retention_done"), _removed),
     "done": _worked,
 }

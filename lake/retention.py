@@ -33,6 +33,8 @@ class Due:
     """What of one data set is past its retention."""
 
     data_set: str
+    at: str
+    """When it was looked at (ISO 8601)."""
     cut: str
     """Rows before this day (UTC midnight, ISO 8601) have to go."""
     rows: int
@@ -51,17 +53,25 @@ class Due:
         return not (self.rows or self.tags or self.raw_objects)
 
 
-def find_due(lake: Lake, contract: Contract, now: datetime, *, ahead: timedelta = timedelta(0)) -> Due:
-    """What would be past its retention at ``now + ahead``: with the time to the next run ahead, no row is ever kept
-    for longer. Reads metadata, and the files of the days in question for the oldest row.
+def cut_of(contract: Contract, now: datetime) -> date:
+    """The day before which rows have to go, one week long the same: what will be past its retention by the coming
+    Monday goes now. So no row is kept for longer than its contract says, and a model that stands on the oldest rows
+    is retired once a week and not every day.
     """
-    cut = (now + ahead - timedelta(days=contract.retention_days)).astimezone(UTC).date()
+    today = now.astimezone(UTC).date()
+    return today + timedelta(days=7 - today.weekday()) - timedelta(days=contract.retention_days)
+
+
+def find_due(lake: Lake, contract: Contract, now: datetime) -> Due:
+    """What has to go now. Reads metadata, and of the days in question one column."""
+    cut = cut_of(contract, now)
     current = lake.tables.current(contract)
     table = lake.tables.load(contract.table) if current else None
     counts = {name: _count(table, contract, cut, name) for name in _tags(table)} if table else {}
     rows = _count(table, contract, cut) if table else 0
     return Due(
         data_set=contract.name,
+        at=now.isoformat(),
         cut=cut.isoformat(),
         rows=rows,
         first=_first(table, contract, cut) if table and rows else "",
@@ -74,14 +84,14 @@ def find_due(lake: Lake, contract: Contract, now: datetime, *, ahead: timedelta 
 def remove(lake: Lake, contract: Contract, due: Due) -> Entry:
     """Remove what is due, and write down how much of what that was: counts, days and snapshots, nobody's data.
 
-    What was found is written first and what was done last, each under the cut, so that a run which died in between is
-    made good with the figures of the first. Models that stand on ``due.tags`` have to be retired before.
+    What was found is written first and what was done last, so that a run which died in between leaves its figures, and
+    one that is tried again adds none. Models that stand on ``due.tags`` have to be retired before.
 
     Raises:
         CommitContended: writers won every race.
     """
     chain, cut = f"retention/{contract.name}", date.fromisoformat(due.cut)
-    found = lake.ledger.append(chain, "retention_due", f"due:{due.cut}", asdict(due))
+    found = lake.ledger.append(chain, "retention_due", f"due:{due.at}", asdict(due))
     moved: dict[str, list[int]] = {}
     if lake.tables.current(contract):
         _delete_current(lake, contract, cut)
@@ -90,7 +100,7 @@ def remove(lake: Lake, contract: Contract, due: Due) -> Entry:
                 moved[name] = pair
     for key in _raw(lake, contract, cut):
         lake.store.delete(key)
-    return lake.ledger.append(chain, "retention_done", f"done:{due.cut}", {**found.payload, "moved": moved})
+    return lake.ledger.append(chain, "retention_done", f"done:{due.at}", {**found.payload, "moved": moved})
 
 
 def _delete_current(lake: Lake, contract: Contract, cut: date) -> None:
@@ -139,11 +149,13 @@ def _branch(table: "Table", contract: Contract, cut: date, tag: str) -> int:
 
 def _bookmark(table: "Table", contract: Contract, tag: str) -> int:
     """The newest snapshot, with what had come between the tag's and it."""
+    from pyiceberg.table.update.snapshot import ManageSnapshots
+
     old, new = table.refs()[tag].snapshot_id, table.metadata.current_snapshot_id
     assert new is not None, "a tag stands on a snapshot"
     with table.transaction() as transaction:
         transaction.set_properties({f"{BOOKMARK}{old}": f"{new}:{added_since(table, contract, old)}"})
-        transaction.manage_snapshots().create_tag(new, tag).commit()
+        ManageSnapshots(transaction).create_tag(new, tag).commit()
     return new
 
 

@@ -1,9 +1,12 @@
 """What looks after the tables and tells people of them."""
 
 from lake.quality import QualityGate
+from lake.upkeep import CareRule
 from lake.watch import WatchRule
 from launchplans.calendar import scheduled
+from models.triggers.rules import Patience
 from workflows.audit import scheduled_audit
+from workflows.care import scheduled_retention, scheduled_table_care
 from workflows.watch import quality_check
 from workflows.weekly import weekly_report
 
@@ -21,3 +24,13 @@ check_quality_hourly = scheduled(
 
 report_weekly = scheduled("report_weekly", weekly_report, "0 6 * * 1", owner="platform")
 """Monday morning, about the ISO week that ended at midnight UTC."""
+
+care_daily = scheduled(
+    "care_daily", scheduled_table_care, "40 1 * * *", owner="platform", fixed_inputs={"rule": CareRule()}
+)
+"""Every night at 01:40 UTC, before the users' features are computed from the day: fewer files for them to open."""
+
+retention_daily = scheduled(
+    "retention_daily", scheduled_retention, "20 1 * * *", owner="platform", fixed_inputs={"patience": Patience()}
+)
+"""Before the daily round, which clears up after it. The day it cuts at moves on Mondays."""

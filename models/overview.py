@@ -17,7 +17,7 @@ def overview(lake: Lake, until: datetime | None = None) -> dict[str, Any]:
 
     ``lake``, ``store``, ``as_of``; ``tables`` (table, rows, snapshot_id); ``sources`` (source, objects, landed,
     committed, quarantined, duplicates, reasons, watermark); ``models`` (model, production, since, why, registered,
-    waiting, rollout, training, request, failures, failed_at, trained_upto, last_event). Times are ISO 8601.
+    waiting, retired, rollout, training, request, failures, failed_at, trained_upto, last_event). Times are ISO 8601.
     """
     chains = [chain for chain in lake.ledger.chains("sources/") if lake.ledger.entries(chain, kind="landed")]
     sources = [chain.removeprefix("sources/") for chain in chains]
@@ -62,15 +62,17 @@ def _source(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
 def _model(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
     state = read_state(lake.ledger, name, until)
     events = [entry for entry in lake.ledger.entries(f"models/{name}", until=until) if entry.kind != "reported"]
-    live = next((entry for entry in reversed(events) if state.production and _brought(entry, state.baseline)), None)
+    answers = state.production.name if state.production else BASE
+    live = next((entry for entry in reversed(events) if state.production and _brought(entry, answers)), None)
     last = events[-1] if events else None
     return {
         "model": name,
-        "production": state.baseline,
+        "production": answers,
         "since": live.time.isoformat() if live else None,
         "why": evidence(live) if live else None,
         "registered": [version.name for version in state.versions],
         "waiting": [version.name for version in state.waiting],
+        "retired": [f"{name}@v{number}" for number in state.retired],
         "rollout": _rollout(state),
         "training": _training(lake, name) if until is None else None,
         "request": f"#{state.request.number} by {state.request.trigger}" if state.request else None,

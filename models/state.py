@@ -116,6 +116,9 @@ class ModelState:
     failed_at: datetime | None = None
     """When the last of them failed."""
     last_entry: datetime | None = None
+    retired: tuple[int, ...] = ()
+    """Versions whose training data have lost rows since; one in production answers on until another replaces it, but
+    no candidate has to beat it, and nothing goes back to it."""
 
     @property
     def last_cut(self) -> datetime | None:
@@ -125,7 +128,7 @@ class ModelState:
     @property
     def baseline(self) -> str:
         """What a candidate has to beat: ``agents@v3`` or ``base``."""
-        return self.production.name if self.production else BASE
+        return self.production.name if self.production and self.production.version not in self.retired else BASE
 
     def version(self, number: int) -> ModelVersion | None:
         """The registered version with this number."""
@@ -195,6 +198,8 @@ def _asked(state: ModelState, entry: Entry) -> ModelState:
             return _answered(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
         case "request_ended":
             return _answered(state, entry)
+        case "retired":
+            return _retired(state, entry.payload["version"])
     return state
 
 
@@ -246,7 +251,7 @@ def _opened(state: ModelState, entry: Entry) -> ModelState:
 def _promoted(state: ModelState, entry: Entry) -> ModelState:
     number = entry.payload["version"]
     closed = _closed(state, number)
-    if entry.payload["baseline"] != state.baseline:
+    if entry.payload["baseline"] != state.baseline or number in state.retired:
         return closed
     former = (*state.former, state.production)
     promoted = replace(closed, production=state.version(number), since=entry.time, former=former)
@@ -295,8 +300,16 @@ def _rolled_back(state: ModelState, entry: Entry) -> ModelState:
     if state.production is None or state.production.version != number:
         return state
     back = next((version for version in state.versions if version.name == entry.payload["baseline"]), None)
+    if back and back.version in state.retired:
+        back = None
     return replace(state, production=back, since=entry.time, former=state.former[:-1], soak=None)
 
 
 def _closed(state: ModelState, number: int) -> ModelState:
     return replace(state, rollout=None) if state.rollout and state.rollout.version == number else state
+
+
+def _retired(state: ModelState, number: int) -> ModelState:
+    """It waits for no rollout any more, and ends the one that it is in."""
+    waiting = tuple(version for version in state.waiting if version.version != number)
+    return replace(_closed(state, number), waiting=waiting, retired=(*state.retired, number))

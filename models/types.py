@@ -12,7 +12,7 @@ class Cause:
     """Why a retraining was started: the decision behind it, or a person."""
 
     trigger: str = "hand"
-    """``schedule``, ``volume``, ``error_rate``, ``drift``, ``feedback`` or ``hand``."""
+    """``schedule``, ``volume``, ``error_rate``, ``drift``, ``feedback``, ``hand`` or ``retention``."""
     reason: str = "no reason given"
     """One sentence with the numbers; never a user's text."""
     by: str = ""

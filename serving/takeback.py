@@ -76,7 +76,7 @@ def approve(lake: Lake, model: str, *, reason: str, by: str) -> str:
 def _out_of_production(state: ModelState) -> TakeBack:
     if state.production is None or state.since is None:
         raise DataError(f"nothing to roll back: no rollout of {state.model} is open and {state.baseline} answers")
-    former = state.former[-1] if state.former else None
+    former = next((one for one in reversed(state.former) if one is None or one.version not in state.retired), None)
     return TakeBack(
         model=state.model,
         left=state.baseline,

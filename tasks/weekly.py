@@ -13,12 +13,13 @@ def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[W
     from lake.charts import note
     from lake.weekly import excerpt, write_week
     from lake.weeks import weeks_of
-    from models.state import read_state
+    from models.pair import name_of
+    from models.registry import production
 
     here = lake()
 
     def live(model: str, at: datetime) -> str:
-        return read_state(here.ledger, model, at).baseline
+        return name_of(production(here.ledger, model, at))
 
     done = due(
         here,

@@ -21,6 +21,8 @@ class Trigger(Enum):
     DRIFT = "drift"
     FEEDBACK = "feedback"
     HAND = "hand"
+    RETENTION = "retention"
+    """Rows that a live version was trained on are past their retention: it is replaced. No rule, so no decision."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

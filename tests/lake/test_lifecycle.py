@@ -1,0 +1,41 @@
+"""The bucket's rules follow from the contracts, and S3 takes them."""
+
+import json
+
+import pytest
+
+from errors import SettingsError
+from lake.contracts import contracts
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.lifecycle import lifecycle, main
+from lake.s3 import S3Store
+from settings import Settings
+
+
+def test_raw_objects_grow_cold_and_then_go_as_the_contract_says(s3_settings: Settings) -> None:
+    rules = {rule["ID"]: rule for rule in lifecycle(contracts().values(), s3_settings, "COLD")["Rules"]}
+    assert set(rules) == {"raw-agents", "raw-feedback"}
+    agents = rules["raw-agents"]
+    assert agents["Filter"] == {"Prefix": "lake/test/raw/agents/"}
+    assert agents["Transitions"] == [{"Days": 90, "StorageClass": "COLD"}]
+    assert agents["Expiration"] == {"Days": AGENT_INTERACTIONS.retention_days}
+
+
+def test_s3_takes_the_rules_and_gives_them_back(s3_settings: Settings) -> None:
+    store = S3Store(s3_settings.store_address, s3_settings)
+    rules = lifecycle(contracts().values(), s3_settings, "GLACIER")
+    store.client.put_bucket_lifecycle_configuration(Bucket=store.bucket, LifecycleConfiguration=rules)  # type: ignore[arg-type]
+    kept = store.client.get_bucket_lifecycle_configuration(Bucket=store.bucket)["Rules"]
+    assert [rule["ID"] for rule in kept] == ["raw-feedback", "raw-agents"]
+
+
+def test_the_command_prints_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FUELLINE_STORE", "s3://bucket")
+    main(["--tier", "COLD"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["Rules"][0]["Filter"]["Prefix"].endswith("/raw/feedback/")
+
+
+def test_a_folder_has_no_rules_and_says_so(settings: Settings) -> None:
+    with pytest.raises(SettingsError, match="a folder has no lifecycle rules"):
+        lifecycle(contracts().values(), settings, "COLD")
