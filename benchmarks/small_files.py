@@ -1,0 +1,173 @@
+"""Hourly commits for 90 days: what a commit and a read cost at ten points on the way, with the daily round and without.
+
+Each hour brings a few rows into each of two clusters, as quiet agents do, so what is measured is the table's own
+weight: snapshots, lists of files, files. A read is a week of one column, as a look at the error rate takes it. With
+care the 168 newest snapshots are kept, seven days of hours: the clock of the snapshots is the machine's, so what would
+be seven days old is told by its number.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.harness import Figures, Job, Options, in_turns
+from benchmarks.table import Line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lake.lake import Lake
+
+DAYS, POINTS, CLUSTERS, ROWS_A_CLUSTER = 90, 10, ("studio", "forge"), 5
+KEPT_SNAPSHOTS = 7 * 24
+COMMITS, READS = 12, 5
+"""Of which the median is taken at each point: the newest commits, and so many reads."""
+START = datetime(2026, 7, 1, tzinfo=UTC)
+FLAT, GROWN = 2.0, 1.5
+
+
+def measure(options: Options) -> list[Line]:
+    """Measure both, print the curves, and compare the last point of each with its first."""
+    days = options.size(DAYS, 10)
+    jobs = [
+        Job(name=name, target=f"benchmarks.small_files:{name}", arguments={"days": days}, runs=1)
+        for name in ("cared", "uncared")
+    ]
+    found = in_turns(jobs, 1)
+    print(curve(found["cared"], found["uncared"]))
+    return [_line(found, what, days) for what in ("commit", "read")]
+
+
+def cared(scratch: str, days: int) -> Figures:
+    """With the daily round."""
+    return _grow(Path(scratch), days, care=True)
+
+
+def uncared(scratch: str, days: int) -> Figures:
+    """Left alone."""
+    return _grow(Path(scratch), days, care=False)
+
+
+def curve(with_care: Figures, without: Figures) -> str:
+    """Both curves, one line a point."""
+    header = f"{'day':>4} {'commit s':>16} {'read s':>16} {'files':>13} {'snapshots':>13}   (with care / without)"
+    lines = [header]
+    for point in range(1, POINTS + 1):
+        told = [(with_care[f"{name}_{point}"], without[f"{name}_{point}"]) for name in ("commit_s", "read_s")]
+        held = [(with_care[f"{name}_{point}"], without[f"{name}_{point}"]) for name in ("files", "snapshots")]
+        times = " ".join(f"{ours:7.3f} /{theirs:7.3f}" for ours, theirs in told)
+        counts = " ".join(f"{ours:5.0f} /{theirs:6.0f}" for ours, theirs in held)
+        lines.append(f"{with_care[f'day_{point}']:4.0f} {times} {counts}")
+    return "\n".join(lines)
+
+
+def _line(found: dict[str, Figures], what: str, days: int) -> Line:
+    """How many times as long the last point takes as the first; the peer is the same table left alone."""
+    growth = {name: figures[f"{what}_s_{POINTS}"] / figures[f"{what}_s_1"] for name, figures in found.items()}
+    return Line(
+        what=f"A {what} after {days} days of hourly commits",
+        unit="x the first point's",
+        ours=growth["cared"],
+        peer="the same table left alone",
+        theirs=growth["uncared"],
+        most=FLAT,
+        most_ratio=1 / GROWN,
+    )
+
+
+def _grow(folder: Path, days: int, *, care: bool) -> Figures:
+    from lake.lake import open_lake
+    from settings import read_settings
+
+    lake = open_lake(read_settings(home=folder / "home", lake="bench", cache=folder / "cache"))
+    marks = {round(days * point / POINTS): point for point in range(1, POINTS + 1)}
+    figures: Figures = {}
+    took: list[float] = []
+    for day in range(days):
+        for hour in range(24):
+            took.append(_commit(lake, START + timedelta(days=day, hours=hour)))
+        if care:
+            _look_after(lake)
+        if point := marks.get(day + 1):
+            now = START + timedelta(days=day + 1)
+            seconds = {"commit_s": statistics.median(took[-COMMITS:]), "read_s": _median(lambda: _read(lake, now))}  # noqa: B023
+            told = {"day": float(day + 1), **seconds, **_weight(lake)}
+            figures |= {f"{name}_{point}": value for name, value in told.items()}
+    return figures
+
+
+def _commit(lake: "Lake", hour: datetime) -> float:
+    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+
+    rows = _rows(hour)
+    begun = time.perf_counter()
+    lake.tables.append(AGENT_INTERACTIONS, rows, key=hour.isoformat())
+    return time.perf_counter() - begun
+
+
+def _rows(hour: datetime) -> "pa.Table":
+    import pyarrow as pa
+
+    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+
+    listed = [
+        {
+            "interaction_id": f"{hour:%Y%m%d%H}-{cluster}-{number}",
+            "timestamp": hour + timedelta(minutes=number, seconds=CLUSTERS.index(cluster)),
+            "agent_name": "bruno",
+            "user_id": f"user-{number}",
+            "user_query": "How warm is it in the greenhouse?",
+            "response": "It is 21 degrees in the greenhouse.",
+            "latency_ms": 900,
+            "tokens_used": 40,
+            "error": False,
+            "feedback": None,
+            "model_version": "base",
+            "cluster": cluster,
+        }
+        for cluster in CLUSTERS
+        for number in range(ROWS_A_CLUSTER)
+    ]
+    return pa.Table.from_pylist(listed, schema=AGENT_INTERACTIONS.arrow_schema)
+
+
+def _look_after(lake: "Lake") -> None:
+    from lake.care import expire
+    from lake.compaction import CompactionRule, compact
+    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+    from lake.orphans import remove_orphans
+
+    compact(lake.tables, AGENT_INTERACTIONS, CompactionRule())
+    snapshots = lake.tables.snapshots(AGENT_INTERACTIONS)
+    if len(snapshots) > KEPT_SNAPSHOTS:
+        oldest = datetime.fromtimestamp(snapshots[-KEPT_SNAPSHOTS].timestamp_ms / 1000, UTC)
+        expire(lake.tables, AGENT_INTERACTIONS, oldest)
+        remove_orphans(lake, AGENT_INTERACTIONS, grace=timedelta(0))
+
+
+def _read(lake: "Lake", now: datetime) -> None:
+    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+
+    version = lake.tables.current(AGENT_INTERACTIONS)
+    assert version
+    where = f"timestamp >= '{(now - timedelta(days=7)).isoformat()}'"
+    lake.tables.read(version, columns=["error"], where=where)
+
+
+def _weight(lake: "Lake") -> dict[str, float]:
+    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+
+    table = lake.tables.load(AGENT_INTERACTIONS.table)
+    return {"files": float(len(list(table.scan().plan_files()))), "snapshots": float(len(table.snapshots()))}
+
+
+def _median(work: Callable[[], None]) -> float:
+    took = []
+    for _ in range(READS):
+        begun = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took)
