@@ -1,10 +1,12 @@
 """What is new is counted from summaries, whatever maintenance does, and expiry leaves what is counted from."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from errors import UnknownName
+from lake import care
 from lake.care import COUNTED_FROM, added_rows, expire
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake
@@ -58,3 +60,32 @@ def test_expiry_never_passes_the_oldest_snapshot_that_a_model_counts_from(lake: 
     assert added_rows(lake.tables, CONTRACT, versions[4]) == 1
     with pytest.raises(UnknownName, match="no snapshot named"):
         added_rows(lake.tables, CONTRACT, versions[2])
+
+
+def test_the_key_of_an_expired_commit_is_found_though_its_writer_died_before_it_left_a_mark(lake: Lake) -> None:
+    first = start_of(lake)
+    for mark in list(lake.store.list("markers/")):
+        lake.store.delete(mark)
+    assert len(expire(lake.tables, CONTRACT, datetime.now(UTC) + timedelta(days=1))) == 2
+    assert lake.tables.find(CONTRACT, "a") == first
+    again = lake.tables.append(CONTRACT, table(interaction(n) for n in range(100, 102)), key="a")
+    assert again == first
+    current = lake.tables.current(CONTRACT)
+    assert current
+    assert current.rows == 9
+
+
+def test_expiry_begins_again_where_a_writer_was_quicker(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_of(lake)
+    kept = care._keep_marks
+
+    def overtaken(*arguments: Any) -> None:
+        monkeypatch.setattr(care, "_keep_marks", kept)
+        lake.tables.append(CONTRACT, table([interaction(50)]), key="quicker")
+        kept(*arguments)
+
+    monkeypatch.setattr(care, "_keep_marks", overtaken)
+    expire(lake.tables, CONTRACT, datetime.now(UTC) + timedelta(days=1))
+    current = lake.tables.current(CONTRACT)
+    assert current
+    assert current.rows == 10
