@@ -7,6 +7,7 @@ Percentiles are by nearest rank: exact, and the same on every engine, where each
 interpolates or approximates differently.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def agent_features(interactions: "ibis.Table", wanted: "ibis.Table") -> "ibis.Ta
         token_usage_rate=_.tokens_used.sum().cast("float64"),
     )
     both = hourly.inner_join(uptime, ["agent_name", "event_timestamp"])
-    return both.left_join(_latencies(calls), ["agent_name", "event_timestamp"]).drop(cs.endswith("_right"))
+    return both.left_join(latencies(calls, ["agent_name", "event_timestamp"]), ["agent_name", "event_timestamp"]).drop(
+        cs.endswith("_right")
+    )
 
 
 def _daily_counts(interactions: "ibis.Table") -> "ibis.Table":
@@ -105,19 +108,17 @@ def _daily_counts(interactions: "ibis.Table") -> "ibis.Table":
     )
 
 
-def _latencies(calls: "ibis.Table") -> "ibis.Table":
-    """Median and 95th percentile by nearest rank over the calls that succeeded, a row an agent and window with any."""
+def latencies(calls: "ibis.Table", by: Sequence[str]) -> "ibis.Table":
+    """Median and 95th percentile by nearest rank over the calls that succeeded, a row a group that has any."""
     import ibis
     from ibis import _
 
-    window = ibis.window(group_by=["agent_name", "event_timestamp"])
     succeeded = calls.filter(~_.error)
     ranked = succeeded.mutate(
-        place=ibis.row_number().over(ibis.window(group_by=["agent_name", "event_timestamp"], order_by="latency_ms"))
-        + 1,
-        calls=_.count().over(window),
+        place=ibis.row_number().over(ibis.window(group_by=list(by), order_by="latency_ms")) + 1,
+        calls=_.count().over(ibis.window(group_by=list(by))),
     )
-    return ranked.group_by("agent_name", "event_timestamp").agg(
+    return ranked.group_by(*by).agg(
         latency_p50_ms=_.latency_ms.min(where=100 * _.place >= 50 * _.calls).cast("float64"),
         latency_p95_ms=_.latency_ms.min(where=100 * _.place >= 95 * _.calls).cast("float64"),
     )

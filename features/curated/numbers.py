@@ -1,0 +1,67 @@
+"""The newest numbers of a curated table, for a deck: a few rows, and never a user's id."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.engine import connect
+from lake.contracts.agent_performance_daily import AGENT_PERFORMANCE_DAILY
+from lake.contracts.cluster_health_hourly import CLUSTER_HEALTH_HOURLY
+from lake.contracts.training_datasets import TRAINING_DATASETS
+from lake.contracts.user_interaction_summary import USER_INTERACTION_SUMMARY
+from lake.lake import Lake
+from lake.versions import TableVersion
+
+Row = dict[str, str | int | float | None]
+
+_QUERIES: Mapping[str, tuple[str, str]] = {
+    AGENT_PERFORMANCE_DAILY.table: (
+        "day",
+        """SELECT agent_name AS agent, requests, users, 100 * error_rate AS "failed, %",
+            latency_p50_ms AS "p50, ms", latency_p95_ms AS "p95, ms", tokens, rated, 100 * liked AS "liked, %"
+        FROM rows ORDER BY agent_name""",
+    ),
+    USER_INTERACTION_SUMMARY.table: (
+        "day",
+        """SELECT count(*) AS users, sum(requests)::BIGINT AS requests, max(requests) AS "most of one user",
+            sum(errors)::BIGINT AS errors, sum(tokens)::BIGINT AS tokens, sum(rated)::BIGINT AS rated FROM rows""",
+    ),
+    CLUSTER_HEALTH_HOURLY.table: (
+        "hour",
+        """SELECT cluster, strftime(hour, '%H:%M') AS "hour (UTC)", requests, agents, 100 * error_rate AS "failed, %",
+            latency_p50_ms AS "p50, ms", latency_p95_ms AS "p95, ms" FROM rows ORDER BY cluster, hour""",
+    ),
+    TRAINING_DATASETS.table: (
+        "split_at",
+        """SELECT training_set_id[:8] AS "set", model, rows, train_rows AS train, test_rows AS test, rated,
+            strftime(split_at, '%Y-%m-%d %H:%M') AS "split (UTC)", trainings, model_versions AS versions
+        FROM rows ORDER BY split_at""",
+    ),
+}
+
+
+def newest_numbers(lake: Lake, version: TableVersion) -> tuple[str, list[Row]]:
+    """The newest day of a version (``2026-11-08``) and what stands there, as a table for people.
+
+    Raises:
+        KeyError: it is no curated table.
+    """
+    column, query = _QUERIES[version.table]
+    rows = _newest_day(lake, version, column)
+    if not rows.num_rows:
+        return "no day yet", []
+    connection = connect()
+    connection.register("rows", rows)
+    found: list[Row] = connection.sql(query).to_arrow_table().to_pylist()
+    return f"{pc.max(rows[column]).as_py():%Y-%m-%d}", found
+
+
+def _newest_day(lake: Lake, version: TableVersion, column: str) -> pa.Table:
+    newest = pc.max(lake.tables.read(version, columns=[column])[column]).as_py()
+    if newest is None:
+        return lake.tables.read(version)
+    start = newest.replace(hour=0, minute=0, second=0, microsecond=0)
+    end = start + timedelta(days=1)
+    return lake.tables.read(version, where=f"{column} >= '{start.isoformat()}' and {column} < '{end.isoformat()}'")

@@ -1,0 +1,41 @@
+"""What is kept ready for analysts and dashboards."""
+
+from datetime import datetime
+
+from flytekit import workflow
+
+from features.curated.build import Build
+from tasks.curated import curate, curate_range
+
+DAILY = ["curated.agent_performance_daily", "curated.user_interaction_summary", "ml.training_datasets"]
+HOURLY = ["curated.cluster_health_hourly"]
+
+
+@workflow
+def curation(
+    kickoff: datetime,
+    every_minutes: int = 1440,
+    schedule: str = "curate_daily",
+    tables: list[str] = DAILY,
+) -> list[Build]:
+    """Rebuild every partition of the tables whose inputs are others than those it was built from.
+
+    Args:
+        kickoff: the scheduled time.
+        every_minutes: the time between two fires.
+        schedule: the launch plan's name.
+        tables: which curated tables.
+    """
+    return curate(tables=tables, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)
+
+
+@workflow
+def curated_backfill(table: str, first_day: datetime, last_day: datetime) -> Build:
+    """Rebuild what is due of one curated table in a range; days that are as they should be stay as they are.
+
+    Args:
+        table: for example `curated.agent_performance_daily`.
+        first_day: the first day (UTC).
+        last_day: the last day, included.
+    """
+    return curate_range(table=table, first_day=first_day, last_day=last_day)
