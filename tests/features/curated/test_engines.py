@@ -1,0 +1,166 @@
+"""One definition, three engines: DuckDB and Spark give equal rows, and Trino's SQL is Trino's."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from features.curated import build, datasets
+from features.curated.tables import AGENT_PERFORMANCE, CLUSTER_HEALTH, TABLES, USER_SUMMARY, Curated
+from features.engine import as_ibis, ibis_engine
+from lake.contracts.agent_feedback import AGENT_FEEDBACK
+from lake.contracts.training_sets import TRAINING_SETS
+
+if TYPE_CHECKING:
+    from ibis.backends.pyspark import Backend
+
+SET = pa.schema([TRAINING_SETS.arrow_schema.field(name) for name in datasets.COLUMNS])
+
+
+@pytest.fixture(scope="module")
+def spark(need_binary: Any, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Backend]":
+    """A Spark of this module's own, its session in UTC."""
+    need_binary("java", "openjdk-17-jre-headless")
+    from pyspark.sql import SparkSession
+
+    folder = tmp_path_factory.mktemp("spark")
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+    }
+    builder = SparkSession.builder.master("local[1]")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield ibis.pyspark.connect(session)
+    session.stop()
+
+
+@pytest.fixture(scope="module")
+def thumbs(real_interactions: pa.Table) -> pa.Table:
+    """Thumbs that come late: some twice, some too late to count."""
+    rows = real_interactions.slice(0, 3000).to_pylist()
+    given = [
+        {"interaction_id": row["interaction_id"], "value": n % 2, "timestamp": row["timestamp"] + timedelta(hours=wait)}
+        for n, row in enumerate(rows)
+        for wait in ((n * 5) % 300, (n * 11) % 200 + 1000 * (n % 3))
+    ]
+    return pa.Table.from_pylist(given, schema=AGENT_FEEDBACK.arrow_schema)
+
+
+def on_spark(spark: "Backend", expression: Any, tables: dict[str, pa.Table], folder: Path) -> pa.Table:
+    """The transform on Spark, over Parquet copies."""
+    given = []
+    for name, rows in tables.items():
+        pq.write_table(rows, folder / f"{name}.parquet")
+        given.append(spark.read_parquet(str(folder / f"{name}.parquet"), table_name=name))
+    return spark.to_pyarrow(expression(*given))
+
+
+def ordered(rows: pa.Table, fields: pa.Schema, key: tuple[str, ...]) -> pd.DataFrame:
+    typed = rows.select(fields.names).cast(fields)
+    return typed.sort_by([(name, "ascending") for name in key]).to_pandas()
+
+
+@pytest.mark.parametrize("curated", TABLES, ids=lambda one: one.contract.name)
+def test_spark_gives_the_rows_that_duckdb_gives(
+    spark: "Backend", curated: Curated, real_interactions: pa.Table, thumbs: pa.Table, tmp_path: Path
+) -> None:
+    tables = {
+        "calls": real_interactions.select(curated.inputs[0].columns),
+        "thumbs": thumbs.select(AGENT_FEEDBACK.arrow_schema.names),
+    }
+    given = dict(list(tables.items())[: len(curated.inputs)])
+    expected = build.compute(curated, list(given.values()))
+    found = on_spark(spark, curated.transform, given, tmp_path)
+    assert expected.num_rows > 50
+    pd.testing.assert_frame_equal(
+        ordered(found, expected.schema, curated.contract.key), ordered(expected, expected.schema, curated.contract.key)
+    )
+
+
+def sets(real_interactions: pa.Table) -> pa.Table:
+    """Two training sets of real rows, without their text."""
+    rows = real_interactions.sort_by("timestamp")
+    half = rows.num_rows // 2
+    made = []
+    for name, part in (("a", rows.slice(0, half)), ("b", rows.slice(half))):
+        count = part.num_rows
+        plain = part.select(["timestamp", "agent_name", "user_id", "feedback"])
+        plain = plain.append_column("training_set_id", pa.array([name] * count))
+        plain = plain.append_column("split", pa.array(["train" if n < 0.8 * count else "test" for n in range(count)]))
+        plain = plain.append_column("weight", pa.array([0.25 * (n % 3) for n in range(count)]))
+        made.append(plain.select(SET.names).cast(SET))
+    return pa.concat_tables(made)
+
+
+def test_spark_lists_the_training_sets_that_duckdb_lists(
+    spark: "Backend", real_interactions: pa.Table, tmp_path: Path
+) -> None:
+    from features.curated.transforms import training_datasets
+
+    said = datasets.Trainings(
+        training_set_id="a",
+        model="agents",
+        cut="2026-11-09T00:00:00+00:00",
+        inputs="x",
+        trainings=2,
+        model_versions=None,
+    )
+    rows = sets(real_interactions)
+    expected = datasets.compute(rows, [said])
+    listed = pa.Table.from_pylist(
+        [{"training_set_id": "a", "model": "agents", "cut": pd.Timestamp(said.cut), "inputs": "x", "trainings": 2}],
+        schema=datasets.TRAININGS,
+    )
+    found = on_spark(spark, training_datasets, {"sets": rows, "trainings": listed}, tmp_path)
+    key = ("training_set_id",)
+    pd.testing.assert_frame_equal(ordered(found, expected.schema, key), ordered(expected, expected.schema, key))
+
+
+EXPRESSIONS = {
+    **{one.contract.name: (lambda one=one: one.expression) for one in TABLES},  # type: ignore[misc]
+    "ml.training_datasets": datasets.expression,
+}
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_the_definition_compiles_for_trino_and_parses_as_trino(name: str) -> None:
+    sql = str(ibis.to_sql(EXPRESSIONS[name](), dialect="trino"))
+    [parsed] = sqlglot.parse(sql, read="trino", error_level=sqlglot.ErrorLevel.RAISE)
+    assert isinstance(parsed, exp.Select)
+    read = {f"{table.db}.{table.name}" for table in parsed.find_all(exp.Table) if table.db}
+    assert read <= {"processed.agent_interactions", "processed.agent_feedback", "ml.training_sets"}
+    assert read
+
+
+@pytest.mark.parametrize("curated", [AGENT_PERFORMANCE, USER_SUMMARY, CLUSTER_HEALTH], ids=lambda c: c.contract.name)
+def test_the_trino_sql_means_what_the_expression_means(
+    curated: Curated, real_interactions: pa.Table, thumbs: pa.Table
+) -> None:
+    """There is no Trino here: its SQL, carried over to DuckDB by sqlglot, gives the same rows."""
+    trino = str(ibis.to_sql(curated.expression, dialect="trino"))
+    engine = ibis_engine()
+    engine.con.execute("CREATE SCHEMA processed")
+    for one, rows in zip(curated.inputs, (real_interactions, thumbs), strict=False):
+        name = one.contract.table.split(".")[1]
+        as_ibis(engine, f"{name}_rows", rows)
+        engine.con.execute(f"CREATE TABLE processed.{name} AS FROM {name}_rows")
+    sql = sqlglot.transpile(trino, read="trino", write="duckdb")[0]
+    found = engine.con.sql(sql).to_arrow_table()
+    given = [real_interactions.select(curated.inputs[0].columns), thumbs][: len(curated.inputs)]
+    expected = build.compute(curated, given)
+    key = curated.contract.key
+    pd.testing.assert_frame_equal(ordered(found, expected.schema, key), ordered(expected, expected.schema, key))
