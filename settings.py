@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     alerts: str = ""
     """Who is told when a scheduled run fails: e-mail addresses, with commas between. Read at registration; a Slack
     channel or a PagerDuty service is told at its own e-mail address. Empty: nobody."""
+    slack: SecretStr = SecretStr("")
+    """An incoming webhook of Slack, whose channel is told of each week; empty: none is."""
     cache: Path = Path(".fuelline/cache")
     """Where converted base models are kept; may be deleted at any time."""
 
@@ -82,6 +84,13 @@ class Settings(BaseSettings):
     def _alerts_are_addresses(cls, value: str) -> str:
         if not all(re.fullmatch(r"[^@\s]+@[^@\s]+", address) for address in _parts(value)):
             raise ValueError("holds something that is no e-mail address")
+        return value
+
+    @field_validator("slack")
+    @classmethod
+    def _slack_is_a_webhook(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not re.fullmatch(r"https?://[^\s]+", value.get_secret_value()):
+            raise ValueError("is not of the form https://hooks.slack.com/services/...")
         return value
 
     @property

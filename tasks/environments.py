@@ -31,6 +31,7 @@ SECRETS = [
         "FUELLINE_CATALOG",
         "FUELLINE_ONLINE",
         "FUELLINE_TRACKING",
+        "FUELLINE_SLACK",
     )
 ]
 """Each key of that secret becomes the variable of its name: keys, and addresses that hold a password. Flyte's pod

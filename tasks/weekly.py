@@ -9,10 +9,14 @@ from tasks.runtime import due, lake, publish
 
 @cpu
 def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[WeeklyReport]:
-    """Write the page of each week that has ended since the last report; empty where an earlier run has done it."""
+    """Write the page of each week that has ended since the last report, and tell Slack.
+
+    Empty where an earlier run has done it.
+    """
     from lake.charts import note
     from lake.weekly import excerpt, write_week
-    from lake.weeks import weeks_of
+    from lake.weekly_message import send_week
+    from lake.weeks import Week, weeks_of
     from models.pair import name_of
     from models.registry import production
 
@@ -21,10 +25,15 @@ def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[W
     def live(model: str, at: datetime) -> str:
         return name_of(production(here.ledger, model, at))
 
+    def work(week: Week) -> WeeklyReport:
+        report = write_week(here, week, live)
+        send_week(here, week, report)
+        return report
+
     done = due(
         here,
         schedule,
-        lambda window: [write_week(here, week, live) for week in weeks_of(window)],
+        lambda window: [work(week) for week in weeks_of(window)],
         kickoff=kickoff,
         every_minutes=every_minutes,
     )
