@@ -4,6 +4,7 @@ What changes behaviour (thresholds, windows, hyperparameters) is a launch-plan i
 """
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +12,22 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import SettingsError
+
+PEERS = ("prometheus", "loki", "kubernetes", "github", "tempo")
+"""Kinds of servers that data are pulled from."""
+NAME, ADDRESS = r"[a-z0-9][a-z0-9-]{0,62}", r"https?://[^\s@?#]+"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """One server that data are pulled from."""
+
+    peer: str
+    """Its kind, one of ``PEERS``."""
+    cluster: str
+    url: str
+    token: SecretStr
+    """Empty where the server asks for none."""
 
 
 class Settings(BaseSettings):
@@ -55,6 +72,20 @@ class Settings(BaseSettings):
     channel or a PagerDuty service is told at its own e-mail address. Empty: nobody."""
     slack: SecretStr = SecretStr("")
     """An incoming webhook of Slack, whose channel is told of each week; empty: none is."""
+    prometheus: str = ""
+    """The Prometheus servers to read metrics from, by cluster: ``studio=http://prometheus.studio:9090,forge=...``.
+    So are ``loki`` (logs), ``kubernetes`` (API servers), ``github`` and ``tempo`` (traces)."""
+    loki: str = ""
+    kubernetes: str = ""
+    github: str = ""
+    tempo: str = ""
+    prometheus_token: SecretStr = SecretStr("")
+    """Bearer tokens by the same names: ``studio=...,forge=...``; none where the server asks for none. Likewise for the
+    others."""
+    loki_token: SecretStr = SecretStr("")
+    kubernetes_token: SecretStr = SecretStr("")
+    github_token: SecretStr = SecretStr("")
+    tempo_token: SecretStr = SecretStr("")
     cache: Path = Path(".fuelline/cache")
     """Where converted base models are kept; may be deleted at any time."""
 
@@ -93,6 +124,16 @@ class Settings(BaseSettings):
             raise ValueError("is not of the form https://hooks.slack.com/services/...")
         return value
 
+    @field_validator(*PEERS)
+    @classmethod
+    def _peers_are_named_addresses(cls, value: str) -> str:
+        named = [part.partition("=") for part in _parts(value)]
+        if not all(re.fullmatch(NAME, name) and re.fullmatch(ADDRESS, address) for name, _, address in named):
+            raise ValueError("is not of the form studio=http://host:9090,forge=https://other, without a password")
+        if len({name for name, _, _ in named}) < len(named):
+            raise ValueError("names one cluster twice")
+        return value
+
     @property
     def alert_addresses(self) -> tuple[str, ...]:
         """Each address of ``alerts``."""
@@ -116,6 +157,25 @@ class Settings(BaseSettings):
             )
         return Path(self.logs, source)
 
+    def endpoints(self, peer: str) -> tuple[Endpoint, ...]:
+        """The servers of one kind, in the order given.
+
+        Raises:
+            SettingsError: the setting of that kind is empty.
+        """
+        stated = _pairs(getattr(self, peer))
+        if not stated:
+            variable = f"FUELLINE_{peer.upper()}"
+            raise SettingsError(
+                f"{variable} is not set. It names the {peer} servers to read from, by cluster. "
+                f"Example: {variable}=studio=http://{peer}.studio:8080,forge=https://{peer}.forge"
+            )
+        tokens = _pairs(getattr(self, f"{peer}_token").get_secret_value())
+        return tuple(
+            Endpoint(peer=peer, cluster=name, url=url.rstrip("/"), token=SecretStr(tokens.get(name, "")))
+            for name, url in stated.items()
+        )
+
     @property
     def folder(self) -> Path:
         """The folder of this lake's embedded parts, absolute."""
@@ -135,6 +195,11 @@ class Settings(BaseSettings):
     def tracking_address(self) -> str:
         """The MLflow tracking address, the embedded default resolved."""
         return self.tracking or f"sqlite:///{self.folder / 'mlflow.db'}"
+
+
+def _pairs(value: str) -> dict[str, str]:
+    """``name=value`` parts by name."""
+    return {name: rest for name, _, rest in (part.partition("=") for part in _parts(value))}
 
 
 def _parts(value: str) -> list[str]:

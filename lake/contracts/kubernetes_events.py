@@ -1,0 +1,35 @@
+"""What Kubernetes said happened to its objects: the contract of ``processed.kubernetes_events``."""
+
+from lake.contracts.base import Classification, Contract, Field, Model, Timestamp
+from lake.contracts.metrics import NAME_CHARACTERS
+
+
+class KubernetesEvents(Model):
+    """One row an event and count: Kubernetes counts repeats of an event up, and each count seen is a row."""
+
+    uid: str = Field(doc="The event's uid", max_length=NAME_CHARACTERS)
+    count: int = Field(doc="How often it had happened", ge=1)
+    timestamp: Timestamp = Field(doc="When it happened last")
+    first_seen: Timestamp = Field(doc="When it happened first", nullable=True)
+    cluster: str = Field(doc="Which cluster", max_length=NAME_CHARACTERS)
+    namespace: str = Field(doc="Of the object", max_length=NAME_CHARACTERS, nullable=True)
+    kind: str = Field(doc="Of the object: Pod, Node, ...", max_length=NAME_CHARACTERS, nullable=True)
+    name: str = Field(doc="Of the object", max_length=NAME_CHARACTERS, nullable=True)
+    type: str = Field(doc="Normal or Warning", max_length=NAME_CHARACTERS, nullable=True)
+    reason: str = Field(doc="One word", max_length=NAME_CHARACTERS, nullable=True)
+    message: str = Field(doc="In words", max_length=100_000, nullable=True)
+    component: str = Field(doc="Who said so", max_length=NAME_CHARACTERS, nullable=True)
+    host: str = Field(doc="On which node", max_length=NAME_CHARACTERS, nullable=True)
+
+
+KUBERNETES_EVENTS = Contract(
+    name="processed.kubernetes_events",
+    version="1.0",
+    model=KubernetesEvents,
+    owner="platform",
+    classification=Classification.INTERNAL,
+    retention_days=7,
+    partition=("day(timestamp)", "cluster"),
+    key=("cluster", "uid", "count"),
+    freshness_s=900,
+)

@@ -1,0 +1,259 @@
+"""Pulling: a window of a server's data becomes a file of rows, and the file goes the way of every other file.
+
+So landing, checks, quarantine, de-duplication, exactly-once and counting are those of ``lake.ingest``. What is done
+stands in the source's chain in the ledger, keyed by cluster, query and window: a window that is done is not asked for
+again, whoever asks. A pull that was killed asks again, and the rows that are in already count as duplicates.
+
+Data come late, and clocks are wrong. A run ends its window ``settle_s`` before its time, because what is being written
+is not all there; and it reads again what lies up to ``lateness_minutes`` before its window: of that only new rows are
+committed, each in the partition of its own time. A row from the future is quarantined. A server that is down does not
+keep the others from being read, but it fails the run in the end, and its windows stay to be done.
+"""
+
+import hashlib
+import json
+import logging
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from errors import PeerError, UnknownName
+from lake.contracts import contract
+from lake.ingest import Ingested, ingest_file
+from lake.lake import Lake
+from lake.sources.fetching import Fetching, Pullable, Query, Row
+from lake.sources.peers import pullable
+from lake.sources.remote import Limits, Remote
+from lake.windows import BEGINNING, Window
+from settings import NAME, Endpoint
+
+log = logging.getLogger("fuelline.sources")
+
+TRANSLATION_VERSION = 1
+"""Part of every window's key: moves when the same answers give other rows."""
+PULLED = "pulled"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """What is pulled into one data set, and how."""
+
+    data_set: str
+    queries: dict[str, str]
+    """What is asked, by a name of ours: PromQL, LogQL, TraceQL, a namespace, a repository, as the source takes it."""
+    clusters: list[str] = field(default_factory=list)
+    """Which of the servers in the settings; all of them where empty."""
+    step_s: int = 60
+    """Between two points of a metric."""
+    chunk_minutes: int = 60
+    """A window is asked for in pieces of this length, each done once and for all."""
+    lateness_minutes: int = 0
+    """How far before its window a run reads again, for what came late."""
+    settle_s: int = 60
+    """How long before its time a run's window ends: what is newer may not all be there."""
+    first_hours: int = 24
+    """How far back the first run goes; more is a back-fill."""
+
+    def __post_init__(self) -> None:
+        if not self.queries:
+            raise ValueError(f"{self.data_set}: name at least one query")
+        if odd := [name for name in self.queries if not re.fullmatch(NAME, name)]:
+            raise ValueError(f"a query's name is of a-z, 0-9 and -, unlike {odd[0]!r}")
+        if min(self.step_s, self.chunk_minutes, self.first_hours) < 1 or min(self.lateness_minutes, self.settle_s) < 0:
+            raise ValueError(f"steps and chunks are 1 or more, lateness and settling not below 0, unlike in {self}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pulled:
+    """What one window of one query on one server brought."""
+
+    source: str
+    query: str
+    start: str
+    end: str
+    requests: int
+    object: str = ""
+    """What landed in the raw zone; empty where there was nothing."""
+    landed: int = 0
+    committed: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    """What went wrong on the way and was mended by trying again, by kind."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Quarantined rows by reason."""
+    watermark: str = ""
+    """Time of the newest committed row; empty without one."""
+    skew_s: float = 0.0
+    """How far the server's clock was ahead of ours."""
+    cursor: dict[str, str] = field(default_factory=dict)
+    new: bool = True
+    """False where an earlier run did the work."""
+
+
+Connect = Callable[[Endpoint], Remote]
+
+
+def connect(endpoint: Endpoint) -> Remote:
+    """A server within the usual limits."""
+    return Remote(endpoint, Limits())
+
+
+def source_name(endpoint: Endpoint) -> str:
+    """The name of a server as a source: its chain in the ledger, its folder in the raw zone, its watermark."""
+    return f"{endpoint.peer}-{endpoint.cluster}"
+
+
+def pull_window(lake: Lake, selection: Selection, due: Window, *, connect: Connect = connect) -> list[Pulled]:
+    """Pull all that a scheduled run has to: the window, less the time that data take to settle, with what came late.
+
+    Raises:
+        PeerError: a server failed; everything else has been pulled.
+        SettingsError: no server of this kind is set.
+        UnknownName: no such data set or cluster.
+    """
+    settle = timedelta(seconds=selection.settle_s)
+    start = due.start if due.start > BEGINNING else due.end - timedelta(hours=selection.first_hours)
+    fresh = Window(start=start - settle, end=due.end - settle)
+    length = timedelta(minutes=selection.chunk_minutes)
+    late = fresh.start - timedelta(minutes=selection.lateness_minutes)
+    if selection.lateness_minutes:
+        late -= (late - BEGINNING) % length  # whole pieces, so that the same ones are asked for again
+    pieces = [(piece, fresh.end) for piece in _pieces(late, fresh.start, selection)]
+    pieces += [(piece, piece.end) for piece in _pieces(fresh.start, fresh.end, selection)]
+    if not pullable(selection.data_set).windowed:
+        pieces = [(fresh, fresh.end)]
+    return _all(lake, selection, pieces, connect)
+
+
+def pull_chunk(lake: Lake, selection: Selection, chunk: Window, *, connect: Connect = connect) -> list[Pulled]:
+    """Pull one window exactly as it is, as a back-fill does; raises what ``pull_window`` raises."""
+    return _all(lake, selection, [(piece, piece.end) for piece in _pieces(chunk.start, chunk.end, selection)], connect)
+
+
+def chunks(start: datetime, end: datetime, length: timedelta) -> Iterator[Window]:
+    """A span in windows that part at whole multiples of their length since 1970, so that two plans part alike."""
+    at = start
+    while at < end:
+        following = BEGINNING + ((at - BEGINNING) // length + 1) * length
+        yield Window(start=at, end=min(following, end))
+        at = following
+
+
+def _pieces(start: datetime, end: datetime, selection: Selection) -> Iterator[Window]:
+    return chunks(start, end, timedelta(minutes=selection.chunk_minutes))
+
+
+def _all(lake: Lake, selection: Selection, pieces: Iterable[tuple[Window, datetime]], connect: Connect) -> list[Pulled]:
+    done: list[Pulled] = []
+    failed: list[PeerError] = []
+    todo = list(pieces)
+    for endpoint in _endpoints(lake, selection):
+        remote = connect(endpoint)
+        try:
+            for name, text in sorted(selection.queries.items()):
+                query = Query(name=name, text=text, step_s=selection.step_s)
+                done += [_once(lake, selection, remote, query, piece, as_of) for piece, as_of in todo]
+        except PeerError as error:
+            log.warning("%s", error)
+            failed.append(error)
+    if failed:
+        brought = sum(one.committed for one in done)
+        raise PeerError(f"{'; '.join(map(str, failed))} (the other servers gave {brought} rows)") from failed[0]
+    return done
+
+
+def _endpoints(lake: Lake, selection: Selection) -> list[Endpoint]:
+    known = {one.cluster: one for one in lake.settings.endpoints(pullable(selection.data_set).peer)}
+    for name in selection.clusters:
+        if name not in known:
+            raise UnknownName("cluster", name, known)
+    return [known[name] for name in selection.clusters or known]
+
+
+def _once(lake: Lake, selection: Selection, remote: Remote, query: Query, window: Window, as_of: datetime) -> Pulled:
+    """One window of one query, unless it is done."""
+    form, way, source = contract(selection.data_set), pullable(selection.data_set), source_name(remote.endpoint)
+    chain, what = f"sources/{source}", f"{form.name}:v{form.version}:t{TRANSLATION_VERSION}:{query.name}"
+    key = f"{PULLED}:{what}:{_digest(query)}:{window.start.isoformat()}:{window.end.isoformat()}:{as_of.isoformat()}"
+    if entry := lake.ledger.find(chain, key):
+        return Pulled(**entry.payload, new=False)
+    asked, faults = remote.requests, Counter(remote.faults)
+    same = f"{PULLED}:{what}:{_digest(query)}:"
+    if way.windowed:
+        same += f"{window.start.isoformat()}:{window.end.isoformat()}:"
+    fetching = Fetching(remote=remote, query=query, window=window, cursor=_cursor(lake, chain, same))
+    ingested = _ingest(lake, way, selection.data_set, source, fetching)
+    result = Pulled(
+        source=source,
+        query=query.name,
+        start=window.start.isoformat(),
+        end=window.end.isoformat(),
+        **_counts(lake, chain, ingested),
+        requests=remote.requests - asked,
+        faults=dict(remote.faults - faults),
+        skew_s=remote.skew_s,
+        cursor=fetching.cursor,
+    )
+    told = {name: value for name, value in asdict(result).items() if name != "new"}
+    lake.ledger.append(chain, PULLED, key, told)
+    log.info("%s %s up to %s: %d rows in", source, query.name, result.end, result.committed)
+    return result
+
+
+def _cursor(lake: Lake, chain: str, same: str) -> dict[str, str]:
+    """What the newest pull of the same thing left for this one; nothing before the first."""
+    before = [entry for entry in lake.ledger.entries(chain, kind=PULLED) if entry.key.startswith(same)]
+    return dict(before[-1].payload["cursor"]) if before else {}
+
+
+def _digest(query: Query) -> str:
+    return hashlib.sha256(f"{query.text} {query.step_s}".encode()).hexdigest()[:16]
+
+
+def _ingest(lake: Lake, way: Pullable, data_set: str, source: str, fetching: Fetching) -> Ingested | None:
+    """The window's rows as a file that lands; None where there are none, because an empty file says nothing."""
+    with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
+        path = Path(folder, "rows.jsonl")
+        try:
+            written = _write(path, way.rows(fetching))
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise PeerError(f"{fetching.remote} answers in another form than its API documents: {error!r}") from error
+        if not written:
+            return None
+        return ingest_file(lake, contract(data_set), source, path)
+
+
+def _write(path: Path, rows: Iterator[Row | bytes]) -> int:
+    """Each row as a line, one after the other; how many."""
+    written = 0
+    with path.open("wb") as file:
+        for row in rows:
+            file.write(row if isinstance(row, bytes) else json.dumps(row, separators=(",", ":")).encode())
+            file.write(b"\n")
+            written += 1
+    return written
+
+
+def _counts(lake: Lake, chain: str, ingested: Ingested | None) -> dict[str, Any]:
+    """An ingestion's counts by the names that ``Pulled`` has for them.
+
+    The very bytes may have landed before. If a pull was killed after that, its rows count now; if another window
+    brought them, they are duplicates.
+    """
+    if ingested is None:
+        return {}
+    counted = not ingested.new and any(
+        entry.payload["object"] == ingested.object for entry in lake.ledger.entries(chain, kind=PULLED)
+    )
+    if counted:
+        return {"object": ingested.object, "landed": ingested.landed, "duplicates": ingested.landed}
+    return {
+        name: getattr(ingested, name)
+        for name in ("object", "landed", "committed", "quarantined", "duplicates", "reasons", "watermark")
+    }

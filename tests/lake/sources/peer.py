@@ -1,0 +1,105 @@
+"""A real HTTP server on loopback that answers as a script says: well, late, wrongly, in part, or not at all."""
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass
+class Request:
+    path: str
+    parameters: dict[str, str]
+    headers: dict[str, str]
+
+
+@dataclass
+class Reply:
+    """An answer; ``cut`` sends only so many bytes of the body, ``late_s`` waits before, ``lines`` streams."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    late_s: float = 0.0
+    lines: list[bytes] | None = None
+    compressed: bool = False
+
+
+def plain(value: Any, **headers: str) -> Reply:
+    return Reply(json.dumps(value).encode(), headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+
+@dataclass
+class Peer:
+    """What was asked, and what is answered: first the replies of ``script``, then what ``answer`` makes."""
+
+    url: str = ""
+    script: list[Reply] = field(default_factory=list)
+    answer: Callable[[Request], Reply] = lambda _: Reply(status=404)
+    asked: list[Request] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def serving() -> Iterator[Peer]:
+    peer = Peer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            parameters = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+            request = Request(parts.path, parameters, {k.lower(): v for k, v in self.headers.items()})
+            peer.asked.append(request)
+            reply = peer.script.pop(0) if peer.script else peer.answer(request)
+            peer.stopped.wait(reply.late_s)
+            try:
+                self._send(reply)
+            except OSError:
+                self.close_connection = True
+
+        def _send(self, reply: Reply) -> None:
+            body = b"".join(reply.lines) if reply.lines is not None else reply.body
+            body = gzip.compress(body) if reply.compressed else body
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            if reply.compressed:
+                self.send_header("Content-Encoding", "gzip")
+            if reply.status != 304:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body if reply.cut is None else body[: reply.cut])
+            self.close_connection = reply.cut is not None or self.close_connection
+
+        def send_response(self, code: int, message: str | None = None) -> None:
+            """Without the machine's date, so that a reply can give another."""
+            self.send_response_only(code, message)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Quiet(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            pass
+
+    server = Quiet(("127.0.0.1", 0), Handler)
+    peer.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield peer
+    finally:
+        peer.stopped.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
