@@ -15,7 +15,7 @@ class Logs(Model):
     cluster: str = Field(doc="Which Loki", max_length=NAME_CHARACTERS)
     query: str = Field(doc="Which of the configured queries found it first", max_length=NAME_CHARACTERS)
     stream: str = Field(doc="The stream's labels, as JSON in order of their names", max_length=LABELS_CHARACTERS)
-    line: str = Field(doc="The line", pii=True, max_length=LINE_CHARACTERS)
+    message: str = Field(doc="The line", pii=True, max_length=LINE_CHARACTERS)
 
 
 LOGS = Contract(

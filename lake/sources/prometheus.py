@@ -8,8 +8,7 @@ staleness marker in Prometheus; from there on it has no point, hence no row: not
 infinities, which JSON cannot hold, stand in a column of their own. A classic histogram is its ``_bucket``, ``_sum`` and
 ``_count`` series; a native one is one row with its buckets.
 
-Linkerd's metrics come out of Prometheus as well, for example with ``{job="linkerd-proxy",__name__=~"request_total|
-response_total|response_latency_ms_bucket"}``.
+Linkerd's metrics come out of Prometheus as well; docs/sources.md has a query for them.
 """
 
 import json

@@ -133,7 +133,8 @@ def pull_window(lake: Lake, selection: Selection, due: Window, *, connect: Conne
 
 def pull_chunk(lake: Lake, selection: Selection, chunk: Window, *, connect: Connect = connect) -> list[Pulled]:
     """Pull one window exactly as it is, as a back-fill does; raises what ``pull_window`` raises."""
-    return _all(lake, selection, [(piece, piece.end) for piece in _pieces(chunk.start, chunk.end, selection)], connect)
+    pieces = _pieces(chunk.start, chunk.end, selection) if pullable(selection.data_set).windowed else [chunk]
+    return _all(lake, selection, [(piece, piece.end) for piece in pieces], connect)
 
 
 def chunks(start: datetime, end: datetime, length: timedelta) -> Iterator[Window]:

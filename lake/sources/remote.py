@@ -152,15 +152,20 @@ class Remote:
             self.faults["malformed"] += 1
             raise PeerError(f"{self}: {path} answered {len(body)} bytes that are no JSON") from error
 
-    def lines(self, path: str, parameters: Parameters) -> Iterator[bytes]:
+    def lines(self, path: str, parameters: Parameters, *, also: tuple[int, ...] = ()) -> Iterator[bytes]:
         """A stream's lines as they come, until the server ends it. Not tried again: the reader knows where it stands.
+
+        Args:
+            path: after the server's address.
+            parameters: of the query, in order.
+            also: statuses beside 200 whose answer has lines that the caller can use.
 
         Raises:
             PeerError: the stream could not be opened or breaks off.
             AnswerTooLarge: one line is larger than a whole answer may be.
         """
         try:
-            with self._opened(path, parameters, None, (200,)) as response:
+            with self._opened(path, parameters, None, (200, *also)) as response:
                 rest = b""
                 for piece in response.stream(PIECE_BYTES, decode_content=True):
                     *lines, rest = (rest + piece).split(b"\n")
