@@ -16,7 +16,7 @@ class KubernetesEvents(Model):
     kind: str = Field(doc="Of the object: Pod, Node, ...", max_length=NAME_CHARACTERS, nullable=True)
     name: str = Field(doc="Of the object", max_length=NAME_CHARACTERS, nullable=True)
     type: str = Field(doc="Normal or Warning", max_length=NAME_CHARACTERS, nullable=True)
-    reason: str = Field(doc="One word", max_length=NAME_CHARACTERS, nullable=True)
+    event_reason: str = Field(doc="Why, in one word", max_length=NAME_CHARACTERS, nullable=True)
     message: str = Field(doc="In words", max_length=100_000, nullable=True)
     component: str = Field(doc="Who said so", max_length=NAME_CHARACTERS, nullable=True)
     host: str = Field(doc="On which node", max_length=NAME_CHARACTERS, nullable=True)
