@@ -20,7 +20,7 @@ class Request:
 
 @dataclass
 class Reply:
-    """An answer; ``cut`` sends only so many bytes of the body, ``late_s`` waits before, ``lines`` streams."""
+    """An answer; ``cut`` sends only so many bytes of the body, ``late_s`` waits before, ``lines`` come a chunk each."""
 
     body: bytes = b""
     status: int = 200
@@ -33,6 +33,10 @@ class Reply:
 
 def plain(value: Any, **headers: str) -> Reply:
     return Reply(json.dumps(value).encode(), headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+
+def _chunked(lines: list[bytes]) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(line), line) for line in lines) + b"0\r\n\r\n"
 
 
 @dataclass
@@ -66,14 +70,16 @@ def serving() -> Iterator[Peer]:
                 self.close_connection = True
 
         def _send(self, reply: Reply) -> None:
-            body = b"".join(reply.lines) if reply.lines is not None else reply.body
+            body = _chunked(reply.lines) if reply.lines is not None else reply.body
             body = gzip.compress(body) if reply.compressed else body
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             if reply.compressed:
                 self.send_header("Content-Encoding", "gzip")
-            if reply.status != 304:
+            if reply.lines is not None:
+                self.send_header("Transfer-Encoding", "chunked")
+            elif reply.status != 304:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body if reply.cut is None else body[: reply.cut])
