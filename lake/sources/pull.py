@@ -13,11 +13,10 @@ keep the others from being read, but it fails the run in the end, and its window
 import hashlib
 import json
 import logging
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,72 +27,16 @@ from lake.ingest import Ingested, ingest_file
 from lake.lake import Lake
 from lake.sources.fetching import Fetching, Pullable, Query, Row
 from lake.sources.peers import pullable
+from lake.sources.pulled import Pulled, Selection
 from lake.sources.remote import Limits, Remote
 from lake.windows import BEGINNING, Window
-from settings import NAME, Endpoint
+from settings import Endpoint
 
 log = logging.getLogger("fuelline.sources")
 
 TRANSLATION_VERSION = 1
 """Part of every window's key: moves when the same answers give other rows."""
 PULLED = "pulled"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
-    """What is pulled into one data set, and how."""
-
-    data_set: str
-    queries: dict[str, str]
-    """What is asked, by a name of ours: PromQL, LogQL, TraceQL, a namespace, a repository, as the source takes it."""
-    clusters: list[str] = field(default_factory=list)
-    """Which of the servers in the settings; all of them where empty."""
-    step_s: int = 60
-    """Between two points of a metric."""
-    chunk_minutes: int = 60
-    """A window is asked for in pieces of this length, each done once and for all."""
-    lateness_minutes: int = 0
-    """How far before its window a run reads again, for what came late."""
-    settle_s: int = 60
-    """How long before its time a run's window ends: what is newer may not all be there."""
-    first_hours: int = 24
-    """How far back the first run goes; more is a back-fill."""
-
-    def __post_init__(self) -> None:
-        if not self.queries:
-            raise ValueError(f"{self.data_set}: name at least one query")
-        if odd := [name for name in self.queries if not re.fullmatch(NAME, name)]:
-            raise ValueError(f"a query's name is of a-z, 0-9 and -, unlike {odd[0]!r}")
-        if min(self.step_s, self.chunk_minutes, self.first_hours) < 1 or min(self.lateness_minutes, self.settle_s) < 0:
-            raise ValueError(f"steps and chunks are 1 or more, lateness and settling not below 0, unlike in {self}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pulled:
-    """What one window of one query on one server brought."""
-
-    source: str
-    query: str
-    start: str
-    end: str
-    requests: int
-    object: str = ""
-    """What landed in the raw zone; empty where there was nothing."""
-    landed: int = 0
-    committed: int = 0
-    quarantined: int = 0
-    duplicates: int = 0
-    faults: dict[str, int] = field(default_factory=dict)
-    """What went wrong on the way and was mended by trying again, by kind."""
-    reasons: dict[str, int] = field(default_factory=dict)
-    """Quarantined rows by reason."""
-    watermark: str = ""
-    """Time of the newest committed row; empty without one."""
-    skew_s: float = 0.0
-    """How far the server's clock was ahead of ours."""
-    cursor: dict[str, str] = field(default_factory=dict)
-    new: bool = True
-    """False where an earlier run did the work."""
 
 
 Connect = Callable[[Endpoint], Remote]

@@ -50,10 +50,33 @@ class Peer:
     stopped: threading.Event = field(default_factory=threading.Event)
 
 
+class Quiet(ThreadingHTTPServer):
+    """A server that says nothing of readers who leave."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
 def serving() -> Iterator[Peer]:
+    """A server for the length of a block."""
     peer = Peer()
+    server = Quiet(("127.0.0.1", 0), _handler(peer))
+    peer.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield peer
+    finally:
+        peer.stopped.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
 
+
+def _handler(peer: Peer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -73,14 +96,8 @@ def serving() -> Iterator[Peer]:
             body = _chunked(reply.lines) if reply.lines is not None else reply.body
             body = gzip.compress(body) if reply.compressed else body
             self.send_response(reply.status)
-            for name, value in reply.headers.items():
+            for name, value in {**reply.headers, **_framing(reply, len(body))}.items():
                 self.send_header(name, value)
-            if reply.compressed:
-                self.send_header("Content-Encoding", "gzip")
-            if reply.lines is not None:
-                self.send_header("Transfer-Encoding", "chunked")
-            elif reply.status != 304:
-                self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body if reply.cut is None else body[: reply.cut])
             self.close_connection = reply.cut is not None or self.close_connection
@@ -92,20 +109,12 @@ def serving() -> Iterator[Peer]:
         def log_message(self, *_: object) -> None:
             pass
 
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
+    return Handler
 
-        def handle_error(self, *_: object) -> None:
-            pass
 
-    server = Quiet(("127.0.0.1", 0), Handler)
-    peer.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield peer
-    finally:
-        peer.stopped.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+def _framing(reply: Reply, size: int) -> dict[str, str]:
+    """How the reader is to know where the body ends."""
+    if reply.lines is not None:
+        return {"Transfer-Encoding": "chunked"}
+    length = {} if reply.status == 304 else {"Content-Length": str(size)}
+    return {**length, **({"Content-Encoding": "gzip"} if reply.compressed else {})}

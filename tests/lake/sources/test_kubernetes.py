@@ -13,7 +13,8 @@ import pytest
 from errors import PeerError, SourceError
 from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
 from lake.lake import Lake
-from lake.sources.pull import Pulled, Selection, pull_window
+from lake.sources.pull import pull_window
+from lake.sources.pulled import Pulled, Selection
 from lake.windows import Window
 from tests.conftest import free_port
 from tests.lake.sources.conftest import Reader

@@ -23,7 +23,8 @@ from lake.contracts.logs import LOGS
 from lake.lake import Lake, open_lake
 from lake.sources.fetching import Fetching, Query
 from lake.sources.loki import entries
-from lake.sources.pull import Selection, pull_chunk, pull_window
+from lake.sources.pull import pull_chunk, pull_window
+from lake.sources.pulled import Selection
 from lake.windows import Window
 from settings import Endpoint, read_settings
 from tests.conftest import free_port

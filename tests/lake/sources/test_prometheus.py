@@ -18,7 +18,8 @@ from lake.contracts import contract
 from lake.contracts.metrics import METRICS
 from lake.ingest import ingest_file
 from lake.lake import Lake, open_lake
-from lake.sources.pull import Pulled, Selection, pull_chunk, pull_window
+from lake.sources.pull import pull_chunk, pull_window
+from lake.sources.pulled import Pulled, Selection
 from lake.windows import Window
 from settings import read_settings
 from tests.conftest import free_port

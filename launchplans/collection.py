@@ -1,0 +1,97 @@
+"""What is read from the servers around the agents, how often, and what is asked of them.
+
+The queries are inputs: another lake registers its own. A plan is for a lake that has such servers; activate it once
+``FUELLINE_PROMETHEUS`` and the like say where they are.
+"""
+
+from lake.sources.pulled import Selection
+from launchplans.calendar import on_demand, scheduled
+from workflows.collection import backfill, collect
+
+METRICS = Selection(
+    data_set="processed.metrics",
+    queries={
+        "nodes": '{__name__=~"node_(cpu_seconds_total|load1|memory_MemAvailable_bytes|filesystem_avail_bytes)"}',
+        "vllm": '{__name__=~"vllm:.*"}',
+        "linkerd": '{job="linkerd-proxy",__name__=~"(request|response)_total|response_latency_ms_(bucket|sum|count)"}',
+    },
+    step_s=60,
+    settle_s=120,
+)
+LOGS = Selection(
+    data_set="processed.logs",
+    queries={
+        "agents": '{namespace="agents"}',
+        "flux": '{namespace="flux-system"} | json | level!="debug"',
+        "grafana": '{app="grafana"} |= "logger=context" |= "status="',
+    },
+    lateness_minutes=60,
+)
+INTERACTIONS = Selection(
+    data_set="processed.agent_interactions",
+    queries={"interactions": '{namespace="agents"} |= `"interaction_id"`'},
+    lateness_minutes=60,
+)
+EVENTS = Selection(data_set="processed.kubernetes_events", queries={"everywhere": "*"}, settle_s=0)
+TRACES = Selection(
+    data_set="processed.traces", queries={"agents": '{resource.service.namespace="agents"}'}, lateness_minutes=60
+)
+RUNS = Selection(
+    data_set="processed.workflow_runs",
+    queries={"fuelline": "fuelline/fuelline"},
+    chunk_minutes=24 * 60,
+    lateness_minutes=3 * 24 * 60,
+    first_hours=7 * 24,
+)
+ISSUES = Selection(
+    data_set="processed.github_issues",
+    queries={"fuelline": "fuelline/fuelline"},
+    chunk_minutes=24 * 60,
+    lateness_minutes=60,
+    first_hours=7 * 24,
+)
+AUDIT = Selection(
+    data_set="processed.github_audit",
+    queries={"fuelline": "fuelline"},
+    chunk_minutes=24 * 60,
+    lateness_minutes=24 * 60,
+    first_hours=7 * 24,
+)
+
+collect_metrics = scheduled(
+    "collect_metrics", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": METRICS}
+)
+"""Nodes, vLLM and Linkerd, a point a minute."""
+
+collect_logs = scheduled("collect_logs", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": LOGS})
+"""What the agents, Flux and Grafana wrote."""
+
+collect_interactions = scheduled(
+    "collect_interactions", collect, "*/15 * * * *", owner="agents", fixed_inputs={"selection": INTERACTIONS}
+)
+"""For agents that log to standard output and not to files; do not activate it beside ``ingest_hourly``."""
+
+collect_events = scheduled(
+    "collect_events", collect, "*/5 * * * *", owner="platform", fixed_inputs={"selection": EVENTS}
+)
+"""Often, because an API server forgets a resource version after some minutes and an event after an hour."""
+
+collect_traces = scheduled(
+    "collect_traces", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": TRACES}
+)
+
+collect_workflow_runs = scheduled(
+    "collect_workflow_runs", collect, "20 * * * *", owner="platform", fixed_inputs={"selection": RUNS}
+)
+"""With the three days before, because a run goes on after it was created."""
+
+collect_issues = scheduled(
+    "collect_issues", collect, "40 * * * *", owner="platform", fixed_inputs={"selection": ISSUES}
+)
+
+collect_audit_log = scheduled(
+    "collect_audit_log", collect, "50 * * * *", owner="platform", fixed_inputs={"selection": AUDIT}
+)
+
+backfill_pulled = on_demand("backfill", backfill, owner="platform", default_inputs={"selection": METRICS})
+"""Any span of the past of any data set that is pulled, as far back as its server keeps it."""
