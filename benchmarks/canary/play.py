@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.canary.world import METRICS, Traffic, arms
-from serving.analysis import log_e_not_worse, log_e_worse, log_not_worse_at, log_worse_at
+from serving.analysis import analyse, log_e_not_worse, log_e_worse, log_not_worse_at, log_worse_at
 from serving.canary_rule import CanaryRule, Metric
 from serving.evidence import Bools, Evidence, Floats, Ints, Totals, stretches
 
@@ -126,6 +126,30 @@ def play(drawn: Traffic, rule: CanaryRule) -> Ended:
             if safe == waiting:
                 return _ended("promoted", row, taken)
     return _ended("inconclusive", len(drawn.user), taken)
+
+
+def play_every(drawn: Traffic, rule: CanaryRule, every: int) -> Ended:
+    """The same with a look after every so many requests, each at all rows so far: slow, to show what looks cost."""
+    taken = course(drawn, rule)
+    evidence = {METRICS[place]: evidence_of(drawn, taken, place) for place in range(len(drawn.bad))}
+    for row in range(every, len(drawn.user) + 1, every):
+        seen = analyse({metric: _until(rows, int(drawn.time[row - 1])) for metric, rows in evidence.items()}, rule)
+        if seen.worse:
+            return _ended("rolled_back", row, taken)
+        if row >= taken.ripe and seen.not_worse:
+            return _ended("promoted", row, taken)
+    return _ended("inconclusive", len(drawn.user), taken)
+
+
+def _until(rows: Evidence, last: int) -> Evidence:
+    count = int(np.searchsorted(rows.time, last, side="right"))
+    return Evidence(
+        time=rows.time[:count],
+        unit=rows.unit[:count],
+        candidate=rows.candidate[:count],
+        bad=rows.bad[:count],
+        widened=tuple(at for at in rows.widened if at <= last),
+    )
 
 
 def _far(sums: Totals, beyond: float) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.canary.play import course, evidence_of, play, running_totals
+from benchmarks.canary.play import course, evidence_of, play, play_every, running_totals
 from benchmarks.canary.world import Traffic, World, traffic
 from serving.analysis import Analysis, ShadowCounts, analyse, log_e_not_worse, log_e_worse
 from serving.canary_rule import CanaryRule, Metric
@@ -207,6 +207,17 @@ def _first(evidence: Evidence, rows: int) -> Evidence:
         bad=evidence.bad[:rows],
         widened=tuple(at for at in evidence.widened if at <= last),
     )
+
+
+@pytest.mark.parametrize("excess", [0.0, 0.1])
+def test_looks_in_between_decide_alike_and_no_later(excess: float) -> None:
+    rule = CanaryRule(error_margin=0.1, slow_margin=1.0, thumbs_down_margin=1.0, min_requests=50)
+    for seed in range(4):
+        base = traffic(World(rate=0.1, excess=excess, users=300, requests=2_500), np.random.default_rng((9, seed)))
+        rare, often = play(base, rule), play_every(base, rule, every=25)
+
+        assert often.end == rare.end
+        assert often.requests <= rare.requests + 100  # a stretch
 
 
 def test_a_stretch_never_parts_an_instant_and_never_spans_two_steps() -> None:
