@@ -18,7 +18,7 @@ from benchmarks.vllm_stub import Stub
 from lake.lake import Lake
 from tests.conftest import free_port
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,201 @@
+"""What the gateway costs an answer, beside the same calls to the replica directly, and whether it keeps up for long.
+
+The replica is a stand-in that answers at once: what is measured is the gateway's own time, features read from SQLite,
+rows written to the spool. Requests arrive at their own times whether or not earlier ones are done (open loop, Poisson),
+and a latency counts from when its request was due: a server that stalls cannot hide it. All three processes share the
+machine's cores.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from benchmarks.harness import Figures, Job, Options, in_turns, run, say
+from benchmarks.table import Line
+
+if TYPE_CHECKING:
+    import aiohttp
+
+PACE = 100.0
+"""Requests a second where latencies are compared."""
+RATE, REQUESTS = 300.0, 100_000
+"""Requests a second, and how many, where endurance is shown."""
+WARM_UP_S = 5.0
+OVERHEAD_MS, GROWTH_MB = 5.0, 30.0
+USERS = 500
+
+
+def measure(options: Options) -> list[Line]:
+    """Compare latencies in turns; then one long run."""
+    paced = Job(name="paced", target="benchmarks.gateway:paced", arguments={"seconds": options.size(20, 3)})
+    found = in_turns([paced], options.runs)["paced"]
+    long = run(
+        Job(name="long", target="benchmarks.gateway:long", arguments={"requests": options.size(REQUESTS, 1_500)})
+    )
+    say(f"  {'long':<40} 1/1  {long}")
+    return [
+        *(_latency(name, found) for name in ("p50_ms", "p99_ms")),
+        Line(
+            what="Added by the gateway at 100 requests/s",
+            unit="ms p99",
+            ours=found["gateway_p99_ms"] - found["direct_p99_ms"],
+            most=OVERHEAD_MS,
+        ),
+        Line(what="Sustained, 300 requests/s offered", unit="answers/s", ours=long["answers_s"], least=0.98 * RATE),
+        Line(what="Failed meanwhile", unit="answers", ours=long["failed"], most=0),
+        Line(what="Memory, from a tenth of them to the end", unit="MB more", ours=long["growth_mb"], most=GROWTH_MB),
+    ]
+
+
+def _latency(name: str, found: Figures) -> Line:
+    return Line(
+        what="A streamed answer at 100 requests/s",
+        unit=f"ms {name[:3]}",
+        ours=found[f"gateway_{name}"],
+        peer="the replica directly",
+        theirs=found[f"direct_{name}"],
+    )
+
+
+def paced(seconds: int, scratch: str) -> Figures:
+    """Latencies through the gateway and directly, the same arrivals for both."""
+    with _servers(Path(scratch)) as (replica, gateway, _):
+        figures: Figures = {}
+        for name, address in (("direct", replica), ("gateway", gateway)):
+            asyncio.run(_load(address, PACE, int(WARM_UP_S * PACE)))
+            times, failed = asyncio.run(_load(address, PACE, int(seconds * PACE)))
+            if failed:
+                raise RuntimeError(f"{failed} calls of {address} failed")
+            figures |= {f"{name}_p50_ms": _quantile(times, 0.5), f"{name}_p99_ms": _quantile(times, 0.99)}
+    return figures
+
+
+def long(requests: int, scratch: str) -> Figures:
+    """As many requests as it takes to see whether memory grows."""
+    with _servers(Path(scratch)) as (_, gateway, process):
+        asyncio.run(_load(gateway, RATE, requests // 10))
+        before, began = _memory_mb(process), time.monotonic()
+        times, failed = asyncio.run(_load(gateway, RATE, requests - requests // 10))
+        took = time.monotonic() - began
+        return {
+            "answers_s": len(times) / took,
+            "failed": failed,
+            "p99_ms": _quantile(times, 0.99),
+            "memory_mb": _memory_mb(process),
+            "growth_mb": _memory_mb(process) - before,
+        }
+
+
+async def _load(address: str, rate: float, requests: int) -> tuple[list[float], int]:
+    """Latencies in ms of the answers that came whole, and how many did not."""
+    import aiohttp
+
+    random, failed = Random(7), 0
+    times: list[float] = []
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=40)) as session:
+
+        async def one(due: float, user: str) -> None:
+            nonlocal failed
+            if await _ask(session, address, user):
+                times.append((time.perf_counter() - due) * 1_000)
+            else:
+                failed += 1
+
+        due, tasks = time.perf_counter(), set[asyncio.Task[None]]()
+        for _ in range(requests):
+            due += random.expovariate(rate)
+            if (pause := due - time.perf_counter()) > 0:
+                await asyncio.sleep(pause)
+            task = asyncio.create_task(one(due, f"u{random.randrange(USERS)}"))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+    return times, failed
+
+
+async def _ask(session: "aiohttp.ClientSession", address: str, user: str) -> bool:
+    """One streamed answer; whether it came to its end."""
+    import aiohttp
+
+    asked = [{"role": "user", "content": "When is it open?"}]
+    body = {"model": "jamie", "user": user, "stream": True, "messages": asked}
+    try:
+        async with session.post(f"{address}/v1/chat/completions", json=body) as response:
+            return response.status == 200 and (await response.read()).endswith(b"data: [DONE]\n\n")
+    except aiohttp.ClientError:
+        return False
+
+
+@contextmanager
+def _servers(scratch: Path) -> Iterator[tuple[str, str, "subprocess.Popen[bytes]"]]:
+    """The addresses of a replica and of a gateway before it, and the gateway's process."""
+    replica, gateway = _port(), _port()
+    environment = os.environ | {
+        "FUELLINE_HOME": str(scratch),
+        "FUELLINE_LAKE": "bench",
+        "FUELLINE_VLLM": f"http://127.0.0.1:{replica}",
+    }
+    _know_the_agents(scratch)
+    python = [sys.executable, "-W", "ignore", "-m"]
+    commands = (
+        [*python, "benchmarks.vllm_stub", "--port", str(replica)],
+        [*python, "serving.gateway", "--port", str(gateway)],
+    )
+    running = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for command in commands]
+    try:
+        _wait_for(f"http://127.0.0.1:{gateway}/ready", running[1])
+        yield f"http://127.0.0.1:{replica}", f"http://127.0.0.1:{gateway}", running[1]
+    finally:
+        for process in reversed(running):
+            process.terminate()
+        for process in reversed(running):
+            process.wait(60)
+
+
+def _know_the_agents(home: Path) -> None:
+    from lake.lake import open_lake
+    from settings import read_settings
+
+    asked = {"request": 1, "trigger": "hand", "decision": "", "reason": "benchmark", "by": ""}
+    lake = open_lake(read_settings(home=home, lake="bench"))
+    lake.ledger.append("models/agents", "retraining_requested", "request:1", asked)
+
+
+def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            break
+        try:
+            json.load(urllib.request.urlopen(address, timeout=2))
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise RuntimeError("the gateway did not start")
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _memory_mb(process: "subprocess.Popen[bytes]") -> float:
+    """Resident memory."""
+    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _quantile(times: list[float], share: float) -> float:
+    return sorted(times)[int(share * len(times))]

@@ -1,0 +1,5 @@
+"""The Redis of the features' tests, for the gateway."""
+
+from tests.features.conftest import redis_url
+
+__all__ = ["redis_url"]
