@@ -7,6 +7,7 @@ be seven days old is told by its number.
 
 Only the commits that are measured go the whole way of an append, last on their day. The others are brought by one
 transaction a day, which leaves the same snapshot, list and two files for every hour, in minutes instead of hours.
+Orphans are left lying: no read or commit ever meets one.
 """
 
 import statistics
@@ -157,14 +158,12 @@ def _look_after(lake: "Lake") -> None:
     from lake.care import expire
     from lake.compaction import CompactionRule, compact
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-    from lake.orphans import remove_orphans
 
     compact(lake.tables, AGENT_INTERACTIONS, CompactionRule())
     snapshots = lake.tables.snapshots(AGENT_INTERACTIONS)
     if len(snapshots) > KEPT_SNAPSHOTS:
         oldest = datetime.fromtimestamp(snapshots[-KEPT_SNAPSHOTS].timestamp_ms / 1000, UTC)
         expire(lake.tables, AGENT_INTERACTIONS, oldest)
-        remove_orphans(lake, AGENT_INTERACTIONS, grace=timedelta(0))
 
 
 def _read_s(lake: "Lake", now: datetime) -> float:
