@@ -120,7 +120,8 @@ def test_a_commit_that_loses_its_race_begins_again_on_the_winners_snapshot(
     lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_partitions(lake.tables, CONTRACT, DAYS, rows(*(health(day, "a") for day in DAYS)), inputs=())
-    rival, ensure, raced = open_lake(settings), Tables._ensure, []
+    rival, ensure = open_lake(settings), Tables._ensure
+    raced: list[bool] = []
 
     def ensure_and_be_overtaken(self: Tables, contract: Any) -> Any:
         found = ensure(self, contract)

@@ -1,6 +1,7 @@
 """What the curated tables have to say, told by plain pandas: a second definition that shares nothing with the first."""
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ def cluster_hours(calls: pd.DataFrame, thumbs: pd.DataFrame) -> pd.DataFrame:
     return _groups(calls.assign(hour=calls["timestamp"].dt.floor("h")), ["cluster", "hour"], _cluster_hour)
 
 
-def _groups(calls: pd.DataFrame, by: list[str], told) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+def _groups(calls: pd.DataFrame, by: list[str], told: Callable[[pd.DataFrame], dict[str, object]]) -> pd.DataFrame:
     rows = [dict(zip(by, key, strict=True)) | told(group) for key, group in calls.groupby(by)]
     return pd.DataFrame(rows)
 
@@ -83,9 +84,9 @@ def _rated(calls: pd.DataFrame, thumbs: pd.DataFrame) -> pd.DataFrame:
     found = calls.assign(day=calls["timestamp"].dt.floor("D"))
     days = dict(zip(found["interaction_id"], found["day"], strict=True))
     newest: dict[str, int] = {}
-    for one in thumbs.sort_values("timestamp").itertuples():
-        day = days.get(one.interaction_id)
-        if day is not None and day <= one.timestamp < day + pd.Timedelta(days=8):
-            newest[one.interaction_id] = one.value
+    for one in thumbs.sort_values("timestamp").to_dict("records"):
+        day = days.get(one["interaction_id"])
+        if day is not None and day <= one["timestamp"] < day + pd.Timedelta(days=8):
+            newest[one["interaction_id"]] = one["value"]
     late = found["interaction_id"].map(newest).astype("Int64")
     return found.assign(feedback=late.fillna(found["feedback"]))

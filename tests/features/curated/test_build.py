@@ -72,11 +72,10 @@ def test_two_real_weeks_from_the_log_to_the_tables_agree_with_plain_pandas(
 ) -> None:
     for path in real_logs():
         ingest_file(lake, AGENT_INTERACTIONS, "agents", path)
-    rated = real_frame.sample(400, random_state=3)
-    hours = [(number * 7) % 400 - 20 for number in range(len(rated))]
+    rated = real_frame.sample(400, random_state=3).to_dict("records")
     given = [
-        (row.interaction_id, number % 2, row.timestamp.to_pydatetime() + timedelta(hours=hour))
-        for number, (row, hour) in enumerate(zip(rated.itertuples(), hours, strict=True))
+        (row["interaction_id"], number % 2, row["timestamp"].to_pydatetime() + timedelta(hours=(number * 7) % 400 - 20))
+        for number, row in enumerate(rated)
     ]
     rate(lake, *given)
     for curated, expected in BY_HAND:

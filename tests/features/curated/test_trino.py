@@ -24,7 +24,7 @@ OF_THE_LAKE = [path for path in QUERIES if not path.name.startswith("federated_"
 PEERS = {"prometheus", "loki"}
 
 
-def statements(path: Path) -> list[exp.Expression]:
+def statements(path: Path) -> list[exp.Expr]:
     parsed = sqlglot.parse(path.read_text(), read="trino", error_level=sqlglot.ErrorLevel.RAISE)
     return [one for one in parsed if one is not None]
 
@@ -59,7 +59,7 @@ def training_sets() -> pa.Table:
     return pa.Table.from_pylist([row], schema=contract("ml.training_datasets").arrow_schema)
 
 
-def on_duckdb(one: exp.Expression) -> str:
+def on_duckdb(one: exp.Expr) -> str:
     """A statement of Trino's as DuckDB's; who is asked for permission is a matter of Trino alone."""
     for security in list(one.find_all(exp.SqlSecurityProperty)):
         security.pop()
