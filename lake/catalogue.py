@@ -22,6 +22,7 @@ REASONS: Mapping[str, str] = {
     "bad_timestamp": "not ISO 8601 with its offset, not on the calendar, or before 1970",
     "future_timestamp": "later than the moment of landing",
     "unknown_agent": "an agent that the registry does not list",
+    "unknown_specversion": "another version of CloudEvents than 1.0",
     "oversized_text": "more characters than the column admits",
     "latency_out_of_range": "outside the column's bounds",
     "tokens_out_of_range": "outside the column's bounds",

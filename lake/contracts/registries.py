@@ -9,4 +9,6 @@ AGENTS: Mapping[str, str] = {
     "mary-kay": "takes orders and follows them up",
 }
 
-REGISTRIES: Mapping[str, frozenset[str]] = {"agents": frozenset(AGENTS)}
+SPECVERSIONS: Mapping[str, str] = {"1.0": "CloudEvents 1.0, the only version whose attributes are known here"}
+
+REGISTRIES: Mapping[str, frozenset[str]] = {"agents": frozenset(AGENTS), "specversions": frozenset(SPECVERSIONS)}

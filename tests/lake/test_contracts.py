@@ -16,7 +16,10 @@ from lake.contracts.base import Classification, Contract
 from tests.lake.rows import interaction, table
 
 EVERY = pytest.mark.parametrize("declared", contracts().values(), ids=lambda one: one.name)
-PERSONAL = {"user_id", "user_query", "response", "raw", "actor", "subject", "title", "attributes"}
+PERSONAL = {
+    *("user_id", "user_query", "response", "raw", "actor", "subject", "title", "attributes"),
+    *("data", "data_base64", "extensions"),
+}
 PERSONAL_IN = {"processed.logs": {"message"}}
 """Columns that hold personal data in one data set and none in others."""
 
