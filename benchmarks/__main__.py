@@ -12,7 +12,7 @@ from benchmarks.environment import ensure_peers
 from benchmarks.harness import FOLDER, JobFailed, Options, say
 from benchmarks.table import Line, Results
 
-AREAS = ("ingestion", "pulling", "join", "online", "gateway", "volume", "small_files", "training")
+AREAS = ("ingestion", "pulling", "streaming", "join", "online", "gateway", "volume", "small_files", "training")
 NEED_PEERS = {"ingestion", "training"}
 
 

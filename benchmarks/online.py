@@ -37,7 +37,7 @@ def measure(options: Options) -> list[Line]:
     if not shutil.which("redis-server"):
         say("  SKIPPED: redis-server is not installed (apt-get install redis-server)")
         return []
-    with _redis() as port:
+    with redis_server() as port:
         run(Job(name="write", target="benchmarks.online:write", arguments={"port": port}))
         asked: dict[str, Argument] = {"port": port, "requests": options.size(REQUESTS, REQUESTS // 10)}
         found = in_turns(
@@ -66,7 +66,8 @@ def measure(options: Options) -> list[Line]:
 
 
 @contextmanager
-def _redis() -> Iterator[int]:
+def redis_server() -> Iterator[int]:
+    """A Redis on loopback; yields its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

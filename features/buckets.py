@@ -146,7 +146,7 @@ class Buckets:
         """Delete every chunk of the series of this name; returns how many there were."""
         with _answers():
             keys = list(self._client.scan_iter(f"{_literal(self._prefix)}:{_literal(name)}:*", count=10_000))
-            return sum(int(self._client.delete(key)) for key in keys)  # type: ignore[arg-type]
+            return sum(bool(self._client.delete(key)) for key in keys)
 
     @property
     def _newest(self) -> str:

@@ -60,7 +60,7 @@ def entities() -> "list[Entity]":
 
 def feature_views(sources: "Mapping[str, DataSource] | None" = None) -> "list[FeatureView]":
     """The feature views, fields from the contracts; ``sources`` by view name, the Iceberg tables by default."""
-    return [_feature_view(view, sources[view.name] if sources else _iceberg_table(view)) for view in VIEWS]
+    return [_feature_view(view, sources[view.name] if sources else iceberg_table(view)) for view in VIEWS]
 
 
 def feature_service(name: str, service: str, views: "list[FeatureView]") -> "FeatureService":
@@ -113,7 +113,8 @@ def _online_store(settings: Settings, answer_s: float | None) -> dict[str, objec
     return {"type": "redis", "connection_string": ",".join(parts), "key_ttl_seconds": int(LONGEST_TTL.total_seconds())}
 
 
-def _iceberg_table(view: View) -> "DataSource":
+def iceberg_table(view: View) -> "DataSource":
+    """A view's table by name, as Feast's source."""
     from feast.infra.data_sources.contrib.iceberg_catalog.iceberg_source import IcebergSource
 
     namespace, table = view.contract.table.split(".")

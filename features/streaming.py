@@ -1,6 +1,6 @@
 """Streaming features: what a user and an agent did in the last minute, minutes and hours, a moment after they did it.
 
-``python -m features.streaming`` counts the broker's interaction events into Redis (``features.buckets``);
+``features.consumer`` counts the broker's interaction events into Redis (``features.buckets``);
 ``read_streaming`` sums the windows when it is asked. Definitions are those of ``features.transforms``, and a row that
 the lake would not commit is not counted, so at the end of a bucket the values equal what the transforms make of the
 same window. Event time decides, never the time of arrival: order and delay change nothing.
@@ -103,7 +103,7 @@ def read_streaming(stream: Stream, user_id: str, agent_name: str, as_of: datetim
     (user_hour, user_day, now, latencies, five, hour), newest = stream.buckets.sums(windows, as_of)
     return StreamingFeatures(
         as_of=as_of,
-        age_s=(as_of - newest).total_seconds() if newest else None,
+        age_s=max(0.0, (as_of - newest).total_seconds()) if newest else None,
         queries_last_1h=user_hour[REQUESTS],
         queries_last_24h=user_day[REQUESTS],
         error_rate_last_1h=_share(user_hour),
