@@ -62,6 +62,15 @@ def lake(settings: Settings) -> Lake:
 
 
 @pytest.fixture(scope="session")
+def rabbitmq_url(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real RabbitMQ on loopback, one for the whole run."""
+    from tests.broker import broker
+
+    with broker(need_binary, tmp_path_factory.mktemp("rabbitmq")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """A moto S3 server on loopback, one for the whole run."""
     port = free_port()

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,11 @@ from lake.sources.amqp import DEAD, DELIVERY_LIMIT, Batching, Until, consume
 from lake.sources.cloudevents import Message, read_event
 from lake.sources.rabbitmq import QUEUE, drain
 from settings import Settings, read_settings
-from tests.broker import broker
 from tests.lake.events import connection, drain_and_die, event, left, publish
 from tests.lake.processes import PROCESSES
 from tests.lake.rows import interaction
 
 EMPTY = Batching(messages=100, seconds=0.2)
-
-
-@pytest.fixture(scope="module")
-def rabbitmq_url(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with broker(need_binary, tmp_path_factory.mktemp("rabbitmq")) as url:
-        yield url
 
 
 @pytest.fixture
