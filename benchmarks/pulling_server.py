@@ -112,8 +112,8 @@ class Handler(BaseHTTPRequestHandler):
     """All five kinds of servers by their paths."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    """Headers and body in as few packets as may be: the kernel would hold a second small one back."""
+    disable_nagle_algorithm = True
+    """As every real server does: the kernel would hold a body back until its headers are acknowledged."""
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

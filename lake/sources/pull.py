@@ -1,7 +1,7 @@
 """Pulling: a window of a server's data becomes a file of rows, and the file goes the way of every other file.
 
 So landing, checks, quarantine, de-duplication, exactly-once and counting are those of ``lake.ingest``. What is done
-stands in the source's chain in the ledger, keyed by cluster, query and window: a window that is done is not asked for
+stands in the source's chain in the ledger, keyed by cluster, queries and window: a window that is done is not asked for
 again, whoever asks. A pull that was killed asks again, and the rows that are in already count as duplicates.
 
 Data come late, and clocks are wrong. A run ends its window ``settle_s`` before its time, because what is being written
@@ -11,11 +11,12 @@ keep the others from being read, but it fails the run in the end, and its window
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from errors import PeerError, UnknownName
 from lake.contracts import contract
 from lake.ingest import Ingested, ingest_file
 from lake.lake import Lake
-from lake.sources.fetching import Fetching, Pullable, Query, Row
+from lake.sources.fetching import Fetching, Query, Row
 from lake.sources.peers import pullable
 from lake.sources.pulled import Pulled, Selection
 from lake.sources.remote import Limits, Remote
@@ -100,9 +101,8 @@ def _all(lake: Lake, selection: Selection, pieces: Iterable[tuple[Window, dateti
     for endpoint in _endpoints(lake, selection):
         remote = connect(endpoint)
         try:
-            for name, text in sorted(selection.queries.items()):
-                query = Query(name=name, text=text, step_s=selection.step_s)
-                done += [_once(lake, selection, remote, query, piece, as_of) for piece, as_of in todo]
+            for piece, as_of in todo:
+                done.append(_once(lake, selection, remote, piece, as_of))
         except PeerError as error:
             log.warning("%s", error)
             failed.append(error)
@@ -120,57 +120,81 @@ def _endpoints(lake: Lake, selection: Selection) -> list[Endpoint]:
     return [known[name] for name in selection.clusters or known]
 
 
-def _once(lake: Lake, selection: Selection, remote: Remote, query: Query, window: Window, as_of: datetime) -> Pulled:
-    """One window of one query, unless it is done."""
-    form, way, source = contract(selection.data_set), pullable(selection.data_set), source_name(remote.endpoint)
-    chain, what = f"sources/{source}", f"{form.name}:v{form.version}:t{TRANSLATION_VERSION}:{query.name}"
-    key = f"{PULLED}:{what}:{_digest(query)}:{window.start.isoformat()}:{window.end.isoformat()}:{as_of.isoformat()}"
+def _once(lake: Lake, selection: Selection, remote: Remote, window: Window, as_of: datetime) -> Pulled:
+    """One window of one server, all queries in one commit, unless it is done."""
+    source = source_name(remote.endpoint)
+    chain, same = f"sources/{source}", _key(selection)
+    key = f"{same}{window.start.isoformat()}:{window.end.isoformat()}:{as_of.isoformat()}"
     if entry := lake.ledger.find(chain, key):
         return Pulled(**entry.payload, new=False)
     asked, faults = remote.requests, Counter(remote.faults)
-    same = f"{PULLED}:{what}:{_digest(query)}:"
-    if way.windowed:
-        same += f"{window.start.isoformat()}:{window.end.isoformat()}:"
-    fetching = Fetching(remote=remote, query=query, window=window, cursor=_cursor(lake, chain, same))
-    ingested = _ingest(lake, way, selection.data_set, source, fetching)
+    fetchings = _fetchings(selection, remote, window, _cursor(lake, chain, same, window, selection))
+    ingested = _ingest(lake, selection, source, fetchings)
     result = Pulled(
         source=source,
-        query=query.name,
+        queries=[one.query.name for one in fetchings],
         start=window.start.isoformat(),
         end=window.end.isoformat(),
         **_counts(lake, chain, ingested),
         requests=remote.requests - asked,
         faults=dict(remote.faults - faults),
         skew_s=remote.skew_s,
-        cursor=fetching.cursor,
+        cursor={one.query.name: one.cursor for one in fetchings if one.cursor},
     )
     told = {name: value for name, value in asdict(result).items() if name != "new"}
     lake.ledger.append(chain, PULLED, key, told)
-    log.info("%s %s up to %s: %d rows in", source, query.name, result.end, result.committed)
+    log.info("%s %s up to %s: %d rows in", source, selection.data_set, result.end, result.committed)
     return result
 
 
-def _cursor(lake: Lake, chain: str, same: str) -> dict[str, str]:
-    """What the newest pull of the same thing left for this one; nothing before the first."""
+def _key(selection: Selection) -> str:
+    """What a pull is of, but for the window: all that changes its rows."""
+    form = contract(selection.data_set)
+    asked = json.dumps([sorted(selection.queries.items()), selection.step_s])
+    digested = hashlib.sha256(asked.encode()).hexdigest()[:16]
+    return f"{PULLED}:{form.name}:v{form.version}:t{TRANSLATION_VERSION}:{digested}:"
+
+
+def _fetchings(
+    selection: Selection, remote: Remote, window: Window, cursors: Mapping[str, Mapping[str, str]]
+) -> list[Fetching]:
+    """One a query, in order of their names, each with what its last pull left for it."""
+    return [
+        Fetching(
+            remote=remote,
+            query=Query(name=name, text=text, step_s=selection.step_s),
+            window=window,
+            cursor=dict(cursors.get(name, {})),
+        )
+        for name, text in sorted(selection.queries.items())
+    ]
+
+
+def _cursor(lake: Lake, chain: str, same: str, window: Window, selection: Selection) -> Mapping[str, Mapping[str, str]]:
+    """What the newest pull of the same thing left for this one, by query: of this very window where a server can be
+    asked about windows, of any where it only goes on from where it was.
+    """
+    if pullable(selection.data_set).windowed:
+        same += f"{window.start.isoformat()}:{window.end.isoformat()}:"
     before = [entry for entry in lake.ledger.entries(chain, kind=PULLED) if entry.key.startswith(same)]
-    return dict(before[-1].payload["cursor"]) if before else {}
+    found: Mapping[str, Mapping[str, str]] = before[-1].payload["cursor"] if before else {}
+    return found
 
 
-def _digest(query: Query) -> str:
-    return hashlib.sha256(f"{query.text} {query.step_s}".encode()).hexdigest()[:16]
-
-
-def _ingest(lake: Lake, way: Pullable, data_set: str, source: str, fetching: Fetching) -> Ingested | None:
+def _ingest(lake: Lake, selection: Selection, source: str, fetchings: Sequence[Fetching]) -> Ingested | None:
     """The window's rows as a file that lands; None where there are none, because an empty file says nothing."""
+    way = pullable(selection.data_set)
     with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
         path = Path(folder, "rows.jsonl")
         try:
-            written = _write(path, way.rows(fetching))
+            written = _write(path, itertools.chain.from_iterable(map(way.rows, fetchings)))
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise PeerError(f"{fetching.remote} answers in another form than its API documents: {error!r}") from error
+            # The error itself may quote what the server answered, which may be anybody's words.
+            told = f"{type(error).__name__} while its answer was read"
+            raise PeerError(f"{fetchings[0].remote} answers in another form than its API documents: {told}") from None
         if not written:
             return None
-        return ingest_file(lake, contract(data_set), source, path)
+        return ingest_file(lake, contract(selection.data_set), source, path)
 
 
 def _write(path: Path, rows: Iterator[Row | bytes]) -> int:

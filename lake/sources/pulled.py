@@ -39,10 +39,11 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pulled:
-    """What one window of one query on one server brought."""
+    """What one window of one server brought."""
 
     source: str
-    query: str
+    queries: list[str]
+    """Their names."""
     start: str
     end: str
     requests: int
@@ -60,7 +61,8 @@ class Pulled:
     """Time of the newest committed row; empty without one."""
     skew_s: float = 0.0
     """How far the server's clock was ahead of ours."""
-    cursor: dict[str, str] = field(default_factory=dict)
+    cursor: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What the next pull goes on from, by query."""
     new: bool = True
     """False where an earlier run did the work."""
 

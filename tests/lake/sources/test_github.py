@@ -50,7 +50,7 @@ def issue(number: int, updated_s: float, **changes: Any) -> dict[str, Any]:
 
 
 def selection(data_set: str, query: str = REPOSITORY, **changes: Any) -> Selection:
-    usual = {"queries": {"agents": query}, "chunk_minutes": 1440, "settle_s": 0}
+    usual: dict[str, Any] = {"queries": {"agents": query}, "chunk_minutes": 1440, "settle_s": 0}
     return Selection(data_set=f"processed.{data_set}", **(usual | changes))
 
 

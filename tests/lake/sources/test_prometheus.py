@@ -346,6 +346,16 @@ def test_a_pull_that_was_killed_after_its_rows_were_in_brings_them_once(
     assert table(other).num_rows == table(lake).num_rows == 60
 
 
+def test_the_queries_of_a_window_are_one_commit_and_what_two_find_is_in_once(
+    peer: Peer, pointed: Pointed, reader: Reader
+) -> None:
+    peer.answer = ramp
+    lake, window = pointed(prometheus=f"studio={peer.url}"), Window(start=START, end=START + HOUR)
+    [done] = pull_chunk(lake, selection(queries={"b": "up", "a": "up{}"}), window, connect=reader)
+    assert (done.queries, done.committed, done.duplicates) == (["a", "b"], 60, 60)
+    assert len(lake.tables.load(METRICS.table).snapshots()) == 1
+
+
 def test_two_windows_with_the_very_same_rows_count_them_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.answer = lambda _: matrix(({"__name__": "up"}, [(START.timestamp(), "1")]))
     lake = pointed(prometheus=f"studio={peer.url}")
