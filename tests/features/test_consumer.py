@@ -48,7 +48,8 @@ def follow_and_die(settings: Settings, acknowledged: int) -> None:
     """In a child: follow, and die by SIGKILL in place of the acknowledgement after so many."""
     from pika.adapters.blocking_connection import BlockingChannel
 
-    acknowledge, done = BlockingChannel.basic_ack, []
+    acknowledge = BlockingChannel.basic_ack
+    done: list[object] = []
 
     def instead(*arguments: Any, **named: Any) -> None:
         if len(done) == acknowledged:
