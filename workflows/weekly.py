@@ -15,8 +15,8 @@ def weekly_report(
     """Write one page about the week that ended, for people.
 
     What the agents did beside the week before, how good the data were, what happened to each model. It stands in the
-    object store as `reports/weekly/<ISO week>.html`, and is written once. Where `FUELLINE_SLACK` is set, a Slack channel
-    is told its numbers, at most once a week.
+    object store as `reports/weekly/<ISO week>.html`, and is written once. Where `FUELLINE_SLACK` is set, a channel of
+    Slack is told its numbers, at most once a week.
 
     Args:
         kickoff: the scheduled time.
