@@ -20,6 +20,7 @@ import launchplans.versions
 from launchplans.catalogue import graphs, launch_plans
 from launchplans.registration import main
 from launchplans.versions import CODE, PACKAGES, SPEC, Version, code_digest, entities
+from tasks.collection import TOKENS
 from tasks.environments import SECRETS
 from tests.flyte.admin import Admin, serving, unused_endpoint
 
@@ -145,10 +146,12 @@ def test_schedules_fixed_inputs_and_the_concurrency_policy_arrive_as_intended(
 
 def test_every_task_names_the_credentials_and_none_holds_one(admin: Admin, register: Callable[..., Result]) -> None:
     register()
-    expected = {("fuelline", secret.env_var, secret.env_var, "ENV_VAR") for secret in SECRETS}
-    assert {name for _, name, _, _ in expected} >= {"FUELLINE_S3_SECRET_KEY", "FUELLINE_CATALOG"}
+    usual = {("fuelline", secret.env_var, secret.env_var, "ENV_VAR") for secret in SECRETS}
+    assert {name for _, name, _, _ in usual} >= {"FUELLINE_S3_SECRET_KEY", "FUELLINE_CATALOG"}
+    tokens = {("fuelline", secret.env_var, secret.env_var, "ENV_VAR") for secret in TOKENS}
     for name, request in named(admin.tasks).items():
         secrets = MessageToDict(request.spec.template.security_context)["secrets"]
+        expected = usual | tokens if name.startswith("tasks.collection.") else usual
         assert {(s["group"], s["key"], s["envVar"], s["mountRequirement"]) for s in secrets} == expected, name
 
 
