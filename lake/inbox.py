@@ -7,7 +7,6 @@ crash between the commit and the clearing up, or two collectors at once, cost wo
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,8 +46,12 @@ def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, da
 
 
 def collect_all(lake: Lake, contract: Contract, source: str) -> list[Ingested]:
-    """Collect until nothing waits."""
-    return list(iter(lambda: collect(lake, contract, source), None))
+    """Collect what waits now; what comes meanwhile is for the next time, so that this ends under any traffic."""
+    waiting, results = _waiting(lake.store, source), list[Ingested]()
+    while waiting:
+        done, waiting = _collect(lake, contract, source, waiting)
+        results += [done] if done else []
+    return results
 
 
 def collect(lake: Lake, contract: Contract, source: str) -> Ingested | None:
@@ -61,17 +64,23 @@ def collect(lake: Lake, contract: Contract, source: str) -> Ingested | None:
         PeerError: the store cannot be reached.
         CommitContended: other writers won every race.
     """
+    done, _ = _collect(lake, contract, source, _waiting(lake.store, source))
+    return done
+
+
+def _collect(lake: Lake, contract: Contract, source: str, waiting: list[str]) -> tuple[Ingested | None, list[str]]:
+    """One merge from the beginning of these keys; what became of it, and the keys that are left."""
     with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
         path = Path(folder, "merged.jsonl")
         with path.open("wb") as file:
-            merged = list(_merge(lake.store, source, file))
+            taken, merged = _merge(lake.store, waiting, file)
         if not merged:
-            return None
+            return None, waiting[taken:]
         done = ingest_file(lake, contract, source, path)
     lake.ledger.append(f"sources/{source}", COLLECTED, f"collected:{done.sha256}", {"objects": len(merged)})
     for key in merged:
         lake.store.delete(key)
-    return done
+    return done, waiting[taken:]
 
 
 def is_fed(lake: Lake, source: str) -> bool:
@@ -80,18 +89,20 @@ def is_fed(lake: Lake, source: str) -> bool:
     return waits is not None or bool(lake.ledger.entries(f"sources/{source}", kind=COLLECTED))
 
 
-def _merge(store: ObjectStore, source: str, file: BinaryIO) -> Iterator[str]:
-    """Write the waiting objects one behind the other; the keys of those that were written."""
-    count = 0
-    for key in store.list(_folder(source)):
-        if count >= MERGED_OBJECTS or file.tell() >= MERGED_BYTES:
-            return
-        try:
+def _merge(store: ObjectStore, waiting: list[str], file: BinaryIO) -> tuple[int, list[str]]:
+    """Write objects one behind the other: how many keys were gone through, and those that were written."""
+    merged: list[str] = []
+    for taken, key in enumerate(waiting):
+        if len(merged) >= MERGED_OBJECTS or file.tell() >= MERGED_BYTES:
+            return taken, merged
+        with contextlib.suppress(ObjectMissing):  # another collector has ingested it since it was listed
             file.write(store.read(key))
-        except ObjectMissing:
-            continue  # another collector has ingested it since it was listed
-        count += 1
-        yield key
+            merged.append(key)
+    return len(waiting), merged
+
+
+def _waiting(store: ObjectStore, source: str) -> list[str]:
+    return list(store.list(_folder(source)))
 
 
 def _folder(source: str) -> str:

@@ -130,6 +130,12 @@ class ModelState:
         """What a candidate has to beat: ``agents@v3`` or ``base``."""
         return self.production.name if self.production and self.production.version not in self.retired else BASE
 
+    @property
+    def way_back(self) -> ModelVersion | None:
+        """Where a roll-back of the version in production leads; None: to the base model."""
+        known = (one for one in reversed(self.former) if one is None or one.version not in self.retired)
+        return next(known, None)
+
     def version(self, number: int) -> ModelVersion | None:
         """The registered version with this number."""
         return next((version for version in self.versions if version.version == number), None)
@@ -301,8 +307,9 @@ def _rolled_back(state: ModelState, entry: Entry) -> ModelState:
         return state
     back = next((version for version in state.versions if version.name == entry.payload["baseline"]), None)
     if back and back.version in state.retired:
-        back = None
-    return replace(state, production=back, since=entry.time, former=state.former[:-1], soak=None)
+        back = state.way_back
+    before = state.former[: state.former.index(back)] if back in state.former else ()
+    return replace(state, production=back, since=entry.time, former=before, soak=None)
 
 
 def _closed(state: ModelState, number: int) -> ModelState:

@@ -125,6 +125,8 @@ def _check_form(body: Body) -> None:
             raise Refused(400, f"invalid_{name}", f"'{name}' must be a text.")
     if body.get("n") not in (None, 1):
         raise Refused(400, "invalid_n", "'n' must be 1: an interaction has one answer.")
+    if not isinstance(body.get("stream"), bool | None):
+        raise Refused(400, "invalid_stream", "'stream' must be true or false.")
     if not isinstance(body.get("stream_options") or {}, dict):
         raise Refused(400, "invalid_stream_options", "'stream_options' must be an object.")
 

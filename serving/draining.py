@@ -1,10 +1,8 @@
 """The drain: a thread that brings the spool's rows to the store's inbox every few seconds, and waits out its faults."""
 
 import logging
-import sqlite3
 import threading
 
-from errors import FuellineError
 from lake import inbox
 from lake.store import ObjectStore, open_store
 from serving.metrics import Metrics
@@ -63,7 +61,7 @@ class Drain:
             self._spool.probe()
             self._spool.sync()
             self.drain()
-        except (FuellineError, OSError, sqlite3.Error) as error:
+            self._metrics.spool_age.set(self._spool.oldest_s())
+        except Exception as error:  # this thread is the rows' only way out
             self._metrics.drain_failures.inc()
             log.warning("the spool keeps %d rows: %s", self._spool.depth, error)
-        self._metrics.spool_age.set(self._spool.oldest_s())

@@ -10,7 +10,7 @@ import json
 import logging
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +34,8 @@ TIMEOUT_S = LATENCY_MS / 1_000
 BROKEN = 502, "upstream_error", "The model server broke off its answer."
 TOO_SLOW = 504, "timeout", f"The model server did not finish within {TIMEOUT_S:.0f} s."
 NOBODY = 503, "unreachable", "No model server takes connections."
+CLIENT_AT_FAULT = "upstream_4"
+"""How the codes begin by which vLLM refuses what the client asked: no version's failure."""
 NOT_LOADED = 502, "version_not_loaded", "The model server does not know the version that should answer."
 
 
@@ -76,7 +78,7 @@ class Exchange:
             async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._began)):
                 last = await self._converse(reply)
             outcome = "empty" if self._answer.is_empty else "answered"
-        except (TimeoutError, Unreachable, aiohttp.ClientError, ValueError, Failed) as error:
+        except Exception as error:  # whatever vLLM sends: the client is told in OpenAI's form, and it is on record
             outcome, last = self._fail(error, reply)
         finally:
             recorded = self._record(outcome)  # also where the client has left and this task is cancelled
@@ -149,10 +151,11 @@ class Exchange:
             interaction=self._interaction,
             at=self._at,
             asked=self._asked,
-            choice=self._choice,
+            choice=self._counted(outcome),
             features=self._features,
             answer=self._answer,
-            failed=self._answer.is_empty or outcome not in ("answered", "cancelled"),
+            failed=not outcome.startswith(CLIENT_AT_FAULT)
+            and (self._answer.is_empty or outcome not in ("answered", "cancelled")),
             error=outcome != "answered",
             latency_ms=min(int(seconds * 1_000), LATENCY_MS),
             first_token_ms=int((first - self._began) * 1_000) if first and self._asked.stream else None,
@@ -160,6 +163,11 @@ class Exchange:
         recorded = self._parts.spool.put(rows(done, self._parts.cluster))
         self._count(done, outcome, seconds)
         return recorded
+
+    def _counted(self, outcome: str) -> Choice:
+        """The choice as evidence: a version that no replica had loaded was not met, so the rollout learns nothing."""
+        unmet = outcome == NOT_LOADED[1]
+        return replace(self._choice, rollout=None, arm=None, unit=None) if unmet else self._choice
 
     def _count(self, done: Finished, outcome: str, seconds: float) -> None:
         metrics, asked, version = self._parts.metrics, self._choice.adapter, done.version

@@ -5,18 +5,20 @@ A gateway that cannot reach the store goes on as it was told last; that it was n
 
 import logging
 import threading
+import time
 from pathlib import Path
 
-from errors import FuellineError
 from lake.lake import Lake, open_lake
 from models.prompt import PROMPT_VERSION
 from serving.keys import Keys, read_keys
 from serving.metrics import Metrics
-from serving.routes import Route, read_routes
+from serving.routes import Route, read_models, read_routes
 from settings import Settings
 
 log = logging.getLogger("fuelline.gateway")
 
+LIST_S = 30.0
+"""Seconds between two looks for models that are new."""
 EVERY_S = 1.0
 
 
@@ -43,6 +45,8 @@ class Following:
             self._key_state = _state(self._key_file)
             self.keys = read_keys(self._key_file)
         self._lake: Lake | None = None
+        self._models: list[str] = []
+        self._lists_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="routes", daemon=True)
 
@@ -59,9 +63,11 @@ class Following:
         """Read routes and keys once; keep the last ones where that fails."""
         try:
             self._lake = self._lake or open_lake(self._settings)
-            self._take(read_routes(self._lake))
+            if time.monotonic() >= self._lists_at:
+                self._models, self._lists_at = read_models(self._lake), time.monotonic() + LIST_S
+            self._take(read_routes(self._lake, self._models))
             self._read_keys()
-        except (FuellineError, OSError) as error:
+        except Exception as error:  # whatever a store or another release writes: the next look may succeed
             self._metrics.route_reads.labels("failed").inc()
             log.warning("the last routes stay in force: %s", error)
         else:

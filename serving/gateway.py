@@ -43,6 +43,8 @@ log = logging.getLogger("fuelline.gateway")
 
 CONCURRENCY = 256
 """Requests under way at most; one more is told to come again."""
+SWITCH_S = 0.0005
+"""Longest that a thread of features or of the spool may hold up the event loop; Python's own 5 ms is a whole budget."""
 THUMBS = {"up": 1, "down": 0}
 
 
@@ -256,6 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
     import uvicorn
 
     asked = _parser().parse_args(arguments)
+    sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(levelname)s  %(message)s", datefmt="%H:%M:%S")
     try:
         application = build(read_settings(), asked.spool, asked.concurrency)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from errors import SettingsError
 from lake.lake import Lake
 from lake.ledger import Entry
+from models.pair import name_of
 from models.records import to_plain
-from models.state import Rollout, Soak, chain
+from models.state import Rollout, Soak, chain, read_state
 from models.types import ModelVersion, Outcome, Verdict
 from serving.analysis import Analysis, MetricAnalysis, analyse
 from serving.canary import Exposure, Move, Shown, Step, next_step, next_watch
@@ -95,8 +97,13 @@ def watch_step(lake: Lake, version: ModelVersion, soak: Soak) -> Verdict:
     """One step of the watch over a promoted version: back where it is shown worse after all, over at the end."""
     plan = plan_of(lake, version.model, soak.key)
     look = watch_look(lake, version, soak, plan)
-    where, former = chain(version.model), soak.former.name if soak.former else "base"
-    payload = {"version": version.version, "baseline": former, "rollout": soak.key, "reason": look.step.reason}
+    where, state = chain(version.model), read_state(lake.ledger, version.model)
+    payload = {
+        "version": version.version,
+        "baseline": name_of(state.way_back),
+        "rollout": soak.key,
+        "reason": look.step.reason,
+    }
     payload |= look.plain(plan.canary)
     if look.step.move is Move.ROLL_BACK:
         entry = lake.ledger.append(where, "rolled_back", f"{soak.key}:rolled_back", {**payload, "live": True})
@@ -125,7 +132,7 @@ def _widen(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look
     shown = look.plain(plan.canary) | {"proofs": [to_plain(proof) for proof in proofs]}
     if failed:
         reason = f"Not applied by {len(failed)} of {len(proofs)} replicas: {failed[0].reason}"
-        return close(lake, version, rollout.key, rollout.baseline, Outcome.REJECTED, reason, shown | {"live": True})
+        return close(lake, version, rollout.key, rollout.baseline, Outcome.REJECTED, reason, shown)
     expected = {} if rollout.began else {"forecast": _forecast(lake, version, plan)}
     payload = {
         "version": version.version,
@@ -146,7 +153,7 @@ def _end(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look: 
         Move.ROLL_BACK: Outcome.ROLLED_BACK,
         Move.GIVE_UP: Outcome.INCONCLUSIVE,
     }
-    shown = look.plain(plan.canary) | {"live": True, "rollout": rollout.key}
+    shown = look.plain(plan.canary)
     if look.step.move is Move.PROMOTE and plan.canary.soak_hours > 0:
         shown["soak"] = {"rollout": rollout.key, "share": look.step.share, "hours": plan.canary.soak_hours}
     return close(lake, version, rollout.key, rollout.baseline, ends[look.step.move], look.step.reason, shown)
@@ -156,12 +163,21 @@ def prove_everywhere(lake: Lake, version: ModelVersion) -> list[Proof]:
     """Bring an adapter to every replica, as far as this process may, and have each prove that it applies it.
 
     Raises:
+        SettingsError: no replica is named.
         PeerError: a replica does not answer.
         TamperedArtifact: a file of the adapter is not what was registered.
     """
     replicas = [Replica(address) for address in lake.settings.vllm_replicas]
+    if not replicas:
+        raise SettingsError(
+            "FUELLINE_VLLM is not set here, so no replica can prove that it applies the candidate; this rollout was "
+            "opened where it is. Example: FUELLINE_VLLM=http://vllm-0.vllm:8001"
+        )
     if lake.settings.adapters:
-        reconcile(lake, replicas, Path(lake.settings.adapters))
+        report = reconcile(lake, replicas, Path(lake.settings.adapters))
+        mine = [proof for proof in report.proofs if proof.adapter == version.adapter_name]
+        if refused := [proof for proof in mine if not proof.passed]:
+            return refused  # such an adapter is unloaded, so it cannot be asked again
     return [prove(lake, replica, version) for replica in replicas]
 
 
@@ -188,7 +204,8 @@ def _shown(analysis: Analysis) -> Shown:
 
 def _rates(one: MetricAnalysis) -> str:
     """``error 9.8% (of 510) against 2.1% (of 4,402)``."""
-    arms = (f"{arm.rate:.1%} (of {arm.requests:,})" for arm in (one.candidate, one.stable))
+    sides = (one.candidate, one.stable)
+    arms = (f"{arm.rate:.1%} (of {arm.requests:,})" if arm.requests else "none yet" for arm in sides)
     return f"{one.metric.value.replace('_', ' ')} {' against '.join(arms)}"
 
 

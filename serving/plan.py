@@ -26,6 +26,8 @@ class Plan:
     rule: ShadowRule
     canary: CanaryRule
     profile: TrainingProfile
+    live: bool = False
+    """Whether something served live traffic where it was opened: then no shadow alone promotes."""
 
 
 def key_of(version: ModelVersion, baseline: ModelVersion | None, plan: Plan) -> str:
@@ -60,5 +62,5 @@ def plan_of(lake: Lake, model: str, key: str) -> Plan:
 
 def read_plan(entry: Entry) -> Plan:
     """The plan that an entry holds; one written before there was a canary gets the rule's defaults."""
-    plain = {"canary": {}, **entry.payload}
+    plain = {"canary": {}, "live": False, **entry.payload}
     return from_plain(Plan, {name: plain[name] for name in Plan.__dataclass_fields__})

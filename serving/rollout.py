@@ -38,8 +38,8 @@ def open_rollout(
 ) -> Verdict:
     """Open the rollout of a registered version, with all that its steps will need.
 
-    A rollout that is still in its shadow is superseded; behind one that has users, this one waits. Asked again, it says
-    how the first one stands.
+    A rollout that is still in its shadow is superseded; behind one that has users, or whose promotion is still watched,
+    this one waits. Asked again, it says how the first one stands.
 
     Args:
         lake: where the ledger is.
@@ -49,15 +49,21 @@ def open_rollout(
         rule: what the shadow counts as harm.
         canary: how its users meet it, and what it takes to be promoted.
     """
-    plan = Plan(version=version.version, baseline=name_of(baseline), rule=rule, canary=canary, profile=profile)
+    plan = Plan(
+        version=version.version,
+        baseline=name_of(baseline),
+        rule=rule,
+        canary=canary,
+        profile=profile,
+        live=bool(lake.settings.vllm_replicas),
+    )
     key = key_of(version, baseline, plan)
     if closed := lake.ledger.find(chain(version.model), closing(key)):
         return verdict_of(lake, version, closed)
     if late := overtaken(lake, version.model, version.name, plan.baseline):
         return close(lake, version, key, plan.baseline, Outcome.INCONCLUSIVE, late, {})
-    now = read_state(lake.ledger, version.model).rollout
-    if now and now.version != version.version and now.share > 0:
-        return _queue(lake, version, key, plan, now)
+    if ahead := _ahead(read_state(lake.ledger, version.model), key):
+        return _queue(lake, version, key, plan, ahead)
     return _open(lake, version, key, plan)
 
 
@@ -83,8 +89,8 @@ def advance(lake: Lake, name: str) -> Verdict:
     """
     version = find_version(lake.ledger, name)
     state = read_state(lake.ledger, version.model)
-    waiting = _waiting(lake, version.model)
-    if state.rollout is None and waiting and waiting.payload["version"] == version.version:
+    waiting = _waiting(lake, state)
+    if not (state.rollout or state.soak) and waiting and waiting.payload["version"] == version.version:
         state = _next_in_turn(lake, version, waiting)
     if state.rollout and state.rollout.version == version.version:
         return _step(lake, version, state.rollout)
@@ -112,7 +118,7 @@ def _shadow(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> 
     evidence = compare(lake, version, spec, plan.profile, baseline, plan.rule)
     outcome, reason = decide(evidence, plan.rule)
     shown: dict[str, Any] = {"evidence": to_plain(evidence), "rule": to_plain(plan.rule)}
-    live = bool(lake.settings.vllm_replicas)
+    live = plan.live or bool(lake.settings.vllm_replicas)
     if outcome is Outcome.PROMOTED and live:
         payload = {"version": version.version, "baseline": rollout.baseline, "rollout": rollout.key, "reason": reason}
         lake.ledger.append(chain(version.model), "shadow_passed", passing(rollout.key), payload | shown)
@@ -124,15 +130,22 @@ def _shadow(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> 
 
 
 def _open(lake: Lake, version: ModelVersion, key: str, plan: Plan) -> Verdict:
-    _supersede(lake, version)
+    _supersede(lake, version, key)
     opened = lake.ledger.append(chain(version.model), "rollout_opened", key, to_plain(plan))
     reason = f"{version.name} is registered and its rollout against {plan.baseline} is open."
     return rolling_out(version, reason, opened)
 
 
-def _queue(lake: Lake, version: ModelVersion, key: str, plan: Plan, now: Rollout) -> Verdict:
+def _ahead(state: ModelState, key: str) -> str:
+    """Whose users this rollout has to wait for; empty where nobody's."""
+    if state.rollout and state.rollout.key != key and state.rollout.share > 0:
+        return f"the canary of {state.model}@v{state.rollout.version}"
+    return f"the watch over {state.model}@v{state.soak.version}" if state.soak else ""
+
+
+def _queue(lake: Lake, version: ModelVersion, key: str, plan: Plan, ahead: str) -> Verdict:
     """Let it wait: users who have begun with a candidate are not taken to a third version."""
-    reason = f"{version.name} waits for the canary of {version.model}@v{now.version}."
+    reason = f"{version.name} waits for {ahead}."
     queued = lake.ledger.append(
         chain(version.model), QUEUED, f"{key}:queued", {**to_plain(plan), "rollout": key, "reason": reason}
     )
@@ -140,17 +153,17 @@ def _queue(lake: Lake, version: ModelVersion, key: str, plan: Plan, now: Rollout
 
 
 def _current(lake: Lake, state: ModelState) -> int:
-    if state.rollout:
-        return state.rollout.version
-    if waiting := _waiting(lake, state.model):
-        return int(waiting.payload["version"])
-    return state.soak.version if state.soak else 0
+    if now := state.rollout or state.soak:
+        return now.version
+    waiting = _waiting(lake, state)
+    return int(waiting.payload["version"]) if waiting else 0
 
 
-def _waiting(lake: Lake, model: str) -> Entry | None:
-    """The newest rollout in the queue; what stands before it there was overtaken by it."""
-    ledger, where = lake.ledger, chain(model)
-    queued = ledger.entries(where, kind=QUEUED)[-1:]
+def _waiting(lake: Lake, state: ModelState) -> Entry | None:
+    """The newest rollout in the queue, unless its version was retired; it has overtaken what stands before it there."""
+    ledger, where = lake.ledger, chain(state.model)
+    known = ledger.entries(where, kind=QUEUED)
+    queued = [one for one in known if one.payload["version"] not in state.retired][-1:]
     keys = [entry.payload["rollout"] for entry in queued]
     begun = [ledger.find(where, key) or ledger.find(where, closing(key)) for key in keys]
     return queued[0] if queued and not begun[0] else None
@@ -162,10 +175,10 @@ def _next_in_turn(lake: Lake, version: ModelVersion, waiting: Entry) -> ModelSta
     return read_state(lake.ledger, version.model)
 
 
-def _supersede(lake: Lake, version: ModelVersion) -> None:
+def _supersede(lake: Lake, version: ModelVersion, key: str) -> None:
     """Close a rollout that is still open; its closing key is taken then, so it cannot promote."""
     rollout = read_state(lake.ledger, version.model).rollout
-    if rollout and rollout.version != version.version:
+    if rollout and rollout.key != key:
+        old = find_version(lake.ledger, f"{version.model}@v{rollout.version}")
         reason = f"Superseded by {version.name} before it was decided."
-        payload = {"version": rollout.version, "baseline": rollout.baseline, "reason": reason}
-        lake.ledger.append(chain(version.model), Outcome.INCONCLUSIVE.value, closing(rollout.key), payload)
+        close(lake, old, rollout.key, rollout.baseline, Outcome.INCONCLUSIVE, reason, {})

@@ -3,7 +3,7 @@
 A gateway reads it about once a second and keeps the last one it has seen; no server has to be told of a roll-back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from errors import UnknownName
@@ -62,9 +62,14 @@ def adapter_of(version: ModelVersion | None) -> str:
     return version.adapter_name if version else BASE
 
 
-def read_routes(lake: Lake) -> dict[str, Route]:
-    """The route of every model that the ledger knows, by name."""
-    names = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
+def read_models(lake: Lake) -> list[str]:
+    """Names of the models that the ledger knows. Lists every entry: not for every second."""
+    return [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
+
+
+def read_routes(lake: Lake, models: Sequence[str] | None = None) -> dict[str, Route]:
+    """The route of each model, by name; of every one that the ledger knows, unless some are named."""
+    names = read_models(lake) if models is None else models
     return {name: route_of(lake, read_state(lake.ledger, name)) for name in names}
 
 

@@ -1,7 +1,7 @@
 """The canary's evidence: what both arms of a rollout served and how it was received, from pinned versions of the lake.
 
 Whatever the gateways have drained is brought in first, so a look sees all that there is. A look reads versions, writes
-nothing and says which versions it read: anybody can look again at the same, later.
+nothing and says which versions it read: anybody can look again at the same while their snapshots are kept.
 """
 
 from collections.abc import Sequence

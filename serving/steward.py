@@ -1,5 +1,5 @@
-"""The steward: steps every open rollout again and again, so that harm is answered within seconds and not at the next
-scheduled step.
+"""The steward: steps every open rollout again and again, so that harm is answered within a minute and not at the next
+scheduled step. A look is a commit of what the gateways have left, so it is not taken more often than that.
 
 It runs what the scheduled ``rollout_step`` runs, keeps nothing, and may be started twice or not at all: the ledger
 hears one. What fails is said once and tried again.
@@ -26,7 +26,7 @@ def step_all(lake: Lake) -> dict[str, str]:
         try:
             verdict = advance(lake, name)
             told[name] = f"{verdict.outcome.value}. {verdict.reason}"
-        except FuellineError as error:
+        except Exception as error:  # one model's trouble is not to leave the others alone
             told[name] = f"{type(error).__name__}: {error}"
     return told
 
@@ -37,7 +37,7 @@ def watch(lake: Lake, every_s: float, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             told = step_all(lake)
-        except FuellineError as error:
+        except Exception as error:
             told = {"": f"{type(error).__name__}: {error}"}
         for name, line in told.items():
             if before.get(name) != line:
@@ -49,7 +49,7 @@ def watch(lake: Lake, every_s: float, stop: threading.Event) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or Ctrl-C; 1 where the lake cannot be opened."""
     parser = argparse.ArgumentParser(prog="python -m serving.steward", description=__doc__)
-    parser.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="between two looks (5)")
+    parser.add_argument("--every", type=float, default=30.0, metavar="SECONDS", help="between two looks (30)")
     parser.add_argument("--once", action="store_true", help="step once, print what came of it, and end")
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")

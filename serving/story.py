@@ -68,6 +68,7 @@ def story_of(lake: Lake, name: str, points: int = POINTS) -> Story | None:
         return None
     key = widened[-1].payload["rollout"]
     own = [one for one in entries if one.payload.get("rollout") == key and one.kind in STEPS]
+    own = own[next(place for place, one in enumerate(own) if one.kind == "canary_widened") :]
     began = own[0].time
     rule = plan_of(lake, version.model, key).canary
     rows = gather(lake, key, began).counted(rule, widenings(lake, version.model, key))
@@ -85,7 +86,8 @@ def story_of(lake: Lake, name: str, points: int = POINTS) -> Story | None:
 
 def _share_now(entries: Sequence[Entry]) -> float:
     """Of the users, after all that has happened."""
-    match (last := entries[-1]).kind:
+    last = [one for one in entries if one.kind != "promotion_approved"][-1]
+    match last.kind:
         case "canary_widened":
             return float(last.payload["share"])
         case "promoted":

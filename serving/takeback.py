@@ -1,14 +1,15 @@
 """What a person decides about a rollout: taking a version back at once, and agreeing to a promotion.
 
-Each is one ledger entry, which the gateways follow within seconds; no server has to be reached. Asked twice, it is done
-once.
+Each is one ledger entry, which the gateways follow within seconds; no server has to be reached. What two people plan at
+the same time is done once.
 """
 
 from dataclasses import dataclass
 
 from errors import DataError
 from lake.lake import Lake
-from models.state import BASE, ModelState, chain, read_state
+from models.pair import name_of
+from models.state import ModelState, chain, read_state
 from models.types import Outcome
 from serving.plan import closing
 
@@ -37,7 +38,7 @@ def plan_take_back(lake: Lake, model: str) -> TakeBack:
         return TakeBack(
             model=model,
             left=left,
-            back_to=state.baseline,
+            back_to=name_of(state.production),
             key=closing(state.rollout.key),
             rollout=state.rollout.key,
         )
@@ -76,11 +77,10 @@ def approve(lake: Lake, model: str, *, reason: str, by: str) -> str:
 def _out_of_production(state: ModelState) -> TakeBack:
     if state.production is None or state.since is None:
         raise DataError(f"nothing to roll back: no rollout of {state.model} is open and {state.baseline} answers")
-    former = next((one for one in reversed(state.former) if one is None or one.version not in state.retired), None)
     return TakeBack(
         model=state.model,
-        left=state.baseline,
-        back_to=former.name if former else BASE,
-        key=f"rolled_back:{state.baseline}:{state.since.isoformat()}",
-        rollout="",
+        left=state.production.name,
+        back_to=name_of(state.way_back),
+        key=f"rolled_back:{state.production.name}:{state.since.isoformat()}",
+        rollout=state.soak.key if state.soak else "",
     )

@@ -39,16 +39,21 @@ class Upstream:
     async def ask(self, body: bytes, request_id: str) -> aiohttp.ClientResponse:
         """Send one request; the answer's head. The caller closes it.
 
-        Each replica is tried once, and only where it has not taken the connection: from then on it may be at work.
+        Each replica is tried once, and the next one only where it has not taken the connection, or does not know the
+        version: otherwise it may be at work.
 
         Raises:
             Unreachable: no replica took the connection.
             aiohttp.ClientError: the connection broke.
         """
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
-        for replica in self._in_turn():
+        turns = self._in_turn()
+        for replica in turns:
             try:
-                return await self._session.post(f"{replica}/v1/chat/completions", data=body, headers=headers)
+                answer = await self._session.post(f"{replica}/v1/chat/completions", data=body, headers=headers)
+                if answer.status != 404 or replica == turns[-1]:
+                    return answer
+                answer.release()  # it was restarted, and the version is not back yet: nothing has begun there
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 self._rests_until[replica] = time.monotonic() + REST_S
                 self._metrics.unreachable.labels(replica).inc()

@@ -7,7 +7,7 @@ from lake.lake import Lake
 from lake.ledger import Entry
 from models.state import chain, fold, read_state
 from models.types import ModelVersion, Outcome, Verdict
-from serving.plan import closing
+from serving.plan import closing, passing
 
 log = logging.getLogger("fuelline.rollout")
 
@@ -38,9 +38,12 @@ def close(
         baseline: what the candidate was judged against.
         outcome: how it ends.
         reason: why, in a sentence.
-        shown: the evidence, as plain JSON.
+        shown: the evidence, as plain JSON. Whether it had gone beyond its shadow is added: then a person is told.
     """
-    payload = {"version": version.version, "baseline": baseline, "reason": reason, **shown}
+    state = read_state(lake.ledger, version.model)
+    live = bool(state.rollout and state.rollout.key == key and lake.ledger.find(chain(version.model), passing(key)))
+    payload = {"version": version.version, "baseline": baseline, "rollout": key, "reason": reason, **shown}
+    payload |= {"live": live}
     entry = lake.ledger.append(chain(version.model), outcome.value, closing(key), payload)
     verdict = verdict_of(lake, version, entry)
     log.info("%s: %s. %s", version.name, verdict.outcome.value, verdict.reason)
@@ -57,11 +60,11 @@ def verdict_of(lake: Lake, version: ModelVersion, entry: Entry) -> Verdict:
 
 
 def last_closed(lake: Lake, version: ModelVersion) -> Entry | None:
-    """How the newest rollout of a version ended."""
+    """How the newest rollout of a version ended; a roll-back after the promotion is its end."""
     ends = [
         entry
         for entry in lake.ledger.entries(chain(version.model))
-        if entry.key.startswith(f"rollout:{version.name}:") and entry.key == closing(entry.key.removesuffix(":closed"))
+        if entry.key.startswith(f"rollout:{version.name}:") and entry.key.endswith((":closed", ":rolled_back"))
     ]
     return ends[-1] if ends else None
 

@@ -78,6 +78,6 @@ def _wanted_by(state: ModelState) -> list[ModelVersion]:
         state.production,
         state.rollout and state.version(state.rollout.version),
         state.soak and state.soak.former,
-        state.former[-1] if state.former else None,
+        state.way_back,
     )
     return list({version.name: version for version in some if version}.values())

@@ -61,11 +61,20 @@ def advance_rollout(version: str) -> Verdict:
 
 @cpu(enable_deck=False)
 def tell_people(stepped: list[Verdict]) -> list[Verdict]:
-    """Fail, once, where a canary went back: so everybody whom the launch plan notifies hears of it."""
+    """Fail, once, where a canary went back: so everybody whom the launch plan notifies hears of it.
+
+    Whoever stepped it: the steward and a person's roll-back leave the mirror and the telling to this.
+    """
+    from models.registry import production
+    from models.tracking import mirror_production
     from serving.notices import untold
+    from tasks.runtime import execution
 
     here = lake()
-    if news := untold(here, {one.model for one in stepped}):
+    models = {name.removeprefix("models/") for name in here.ledger.chains("models/")}
+    for model in models:
+        mirror_production(here.settings, model, production(here.ledger, model))
+    if news := untold(here, models, execution()):
         raise RolloutWentBack(" ".join(news))
     return stepped
 

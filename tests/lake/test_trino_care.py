@@ -1,5 +1,7 @@
 """The hand-over to Trino: every table, Trino's own procedures, nothing that it would refuse."""
 
+from dataclasses import replace
+
 from lake.contracts import contracts
 from lake.trino_care import statements
 from lake.upkeep import CareRule
@@ -8,7 +10,8 @@ from lake.upkeep import CareRule
 def test_every_table_is_optimized_cleared_up_and_analyzed() -> None:
     told = list(statements(contracts().values(), CareRule(grace_days=3)))
     assert len(told) == 3 * len(contracts())
-    assert told[:3] == [
+    at = told.index('ANALYZE iceberg."ml"."agent_features"') - 2
+    assert told[at : at + 3] == [
         'ALTER TABLE iceberg."ml"."agent_features" EXECUTE optimize(file_size_threshold => \'32MB\')',
         'ALTER TABLE iceberg."ml"."agent_features" EXECUTE remove_orphan_files(retention_threshold => \'7d\')',
         'ANALYZE iceberg."ml"."agent_features"',
@@ -16,5 +19,6 @@ def test_every_table_is_optimized_cleared_up_and_analyzed() -> None:
 
 
 def test_the_table_of_a_later_major_version_is_named_as_it_stands() -> None:
-    told = list(statements([contracts()["processed.model_predictions"]], CareRule()))
+    later = replace(contracts()["processed.model_predictions"], version="2.0")
+    told = list(statements([later], CareRule()))
     assert all('"processed"."model_predictions_v2"' in one for one in told)
