@@ -197,10 +197,13 @@ def test_a_call_that_fails_says_so_and_is_recorded(
     assert recorded(settings, "agents", told.id)["error"] is True
 
 
-def test_what_the_replica_refuses_is_told_in_its_own_words(client: Client, settings: Settings) -> None:
+def test_what_the_replica_refuses_is_told_in_its_own_words_and_is_no_versions_failure(
+    client: Client, settings: Settings
+) -> None:
     told = client.chat(":refuse")
     assert (told.status, told.json["error"]["message"]) == (400, "no")
-    assert recorded(settings, "predictions", told.id)["failed"] is True
+    assert recorded(settings, "agents", told.id)["error"] is True
+    assert recorded(settings, "predictions", told.id)["failed"] is False
 
 
 def test_an_answer_with_neither_words_nor_a_tool_call_is_a_failure(client: Client, settings: Settings) -> None:
@@ -367,7 +370,7 @@ def test_a_replica_that_is_too_slow_is_given_up(
         assert (told.status, told.json["error"]["code"]) == (504, "timeout")
         row = recorded(settings, "agents", told.id)
         assert row["error"] is True
-        assert 300 <= row["latency_ms"] <= 30_000
+        assert 290 <= row["latency_ms"] <= 30_000  # the timer and the record have clocks of different steps
 
 
 def test_features_come_from_a_redis_as_well(
