@@ -53,8 +53,8 @@ class Served:
     """The versions it was read from."""
 
     def exposure(self, since: datetime) -> Exposure:
-        """How much of the candidate was seen from ``since`` on."""
-        sql = "SELECT count(*), count(DISTINCT unit) FROM served WHERE candidate AND time >= ?"
+        """How much the candidate has answered from ``since`` on; an outage shows nothing of it."""
+        sql = "SELECT count(*), count(DISTINCT unit) FROM served WHERE candidate AND NOT failed AND time >= ?"
         with connect() as engine:
             engine.register("served", self.rows)
             requests, users = engine.execute(sql, [since]).fetchall()[0]

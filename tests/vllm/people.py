@@ -50,6 +50,11 @@ class People:
         if self._thread:
             self._thread.join()
 
+    @property
+    def are_asking(self) -> bool:
+        """Whether they still ask; what ends them otherwise is a fault of theirs."""
+        return self._thread is not None and self._thread.is_alive()
+
     async def _ask_on(self) -> None:
         numbers = itertools.count()
         async with aiohttp.ClientSession(timeout=PATIENCE) as session:
@@ -75,12 +80,12 @@ class People:
             "temperature": 0,
         }
         async with session.post(f"{gateway}/v1/chat/completions", json=asked) as response:
-            body = await response.json(content_type=None)
+            if response.status != 200:
+                self.failed += 1
+                await asyncio.sleep(0.2)
+                return
+            body = await response.json()
             interaction = response.headers["x-interaction-id"]
-        if response.status != 200:
-            self.failed += 1
-            await asyncio.sleep(0.2)
-            return
         text = body["choices"][0]["message"]["content"] or ""
         liked = text.lstrip().startswith(ANSWERS[agent])
         self.got.append(Got(user=user, interaction=interaction, version=body["model"], liked=liked))

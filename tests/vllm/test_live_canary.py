@@ -30,11 +30,12 @@ def rig(world: World, vllm_server: VllmServer, tmp_path: Path) -> Iterator[Rig]:
         yield up
 
 
-def step_until(lake: Lake, reached: Callable[[], bool]) -> None:
+def step_until(lake: Lake, reached: Callable[[], bool], people: People) -> None:
     """What the steward does, until something has come true."""
     deadline = time.monotonic() + PATIENCE_S
     said: dict[str, str] = {}
     while not reached():
+        assert people.are_asking
         assert time.monotonic() < deadline, said
         said = step_all(lake) or said
         time.sleep(0.5)
@@ -71,16 +72,16 @@ def test_a_good_candidate_is_promoted_although_vllm_and_a_gateway_are_killed_on_
     lake = rig.lake
     world.roll_out(world.good)
     with People(gateways=rig.addresses) as people:
-        step_until(lake, lambda: share(lake) > 0)
-        step_until(lake, lambda: len(people.got) > 20)
+        step_until(lake, lambda: share(lake) > 0, people)
+        step_until(lake, lambda: len(people.got) > 20, people)
         vllm_server.kill()
         vllm_server.start()
         rig.gateways[0].kill()  # with requests in flight
         rig.gateways[0].start()
-        step_until(lake, lambda: production(lake.ledger, SPEC.name) == world.good)
-        step_until(lake, lambda: "soak_ended" in kinds(lake))
+        step_until(lake, lambda: production(lake.ledger, SPEC.name) == world.good, people)
+        step_until(lake, lambda: "soak_ended" in kinds(lake), people)
         seen = len(people.got)
-        step_until(lake, lambda: len(people.got) > seen + 10)
+        step_until(lake, lambda: len(people.got) > seen + 10, people)
     for gateway in rig.gateways:
         gateway.stop()  # drains its spool
 
@@ -107,10 +108,10 @@ def test_a_candidate_from_poisoned_logs_passes_every_offline_check_and_is_taken_
     world.promote(world.good)
     world.roll_out(world.noisy)
     with People(gateways=rig.addresses) as people:
-        step_until(lake, lambda: "rolled_back" in kinds(lake))
+        step_until(lake, lambda: "rolled_back" in kinds(lake), people)
         time.sleep(3)  # routes are read every second
         before = len(people.got)
-        step_until(lake, lambda: len(people.got) > before + 10)
+        step_until(lake, lambda: len(people.got) > before + 10, people)
     met = [one for one in people.got if one.version == world.noisy.adapter_name]
     assert met
     assert not any(one.liked for one in met)
