@@ -216,8 +216,11 @@ def _null_variance(sums: Totals, margin: float) -> float:
         return 0.0
     # The rate of both arms less what the candidate adds to it. Rates that vary over time only make this larger.
     stable = float(np.clip((sums.level.sum() - _gap(sums) * (weight - stable_weight)) / weight, 0, 1))
-    candidate = min(stable + margin, 1.0)
-    return float(stable_weight * candidate * (1 - candidate) + (weight - stable_weight) * stable * (1 - stable))
+    # Where hardly anything of the stable version is good, one worse by the margin could not scatter at all: then
+    # the candidate's own scatter, the larger one, stands.
+    rates = min(stable + margin, 1.0), float(np.clip(stable + _gap(sums), 0, 1))
+    scatter = max(rate * (1 - rate) for rate in rates)
+    return float(stable_weight * scatter + (weight - stable_weight) * stable * (1 - stable))
 
 
 def _gap(sums: Totals) -> float:

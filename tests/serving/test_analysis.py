@@ -259,3 +259,14 @@ def test_hardly_any_candidate_at_the_margin_is_promoted() -> None:
 def test_a_rule_that_cannot_be_followed_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must"):
         CanaryRule(**wrong)  # type: ignore[arg-type]
+
+
+def test_where_neither_arm_has_a_bad_answer_the_candidate_is_shown_not_to_be_worse() -> None:
+    quiet = look(drawn(0.0, stable_rate=0.0))
+    assert (quiet.worse, quiet.not_worse) == (False, True)
+    assert not look(drawn(0.0, stable_rate=0.0, rows=100)).not_worse
+
+
+def test_a_candidate_that_is_better_than_a_stable_version_which_is_always_bad_is_shown_not_to_be_worse() -> None:
+    better = look(drawn(0.7, stable_rate=1.0, rows=1_000))
+    assert (better.worse, better.not_worse) == (False, True)
