@@ -50,7 +50,7 @@ def arms(metrics: Sequence[ArmLines], steps: Sequence[tuple[float, str]], title:
     panels[1][0].set_ylabel("evidence; 1 decides")
     panels[0][0].yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     for row in panels:
-        row[0].legend(frameon=False, fontsize=9, loc="upper left", handlelength=1.2)
+        row[0].legend(frameon=False, fontsize=9, loc="center right", handlelength=1.2)
     return drawn(figure, title)
 
 
