@@ -156,7 +156,7 @@ def _far(sums: Totals, beyond: float) -> bool:
     """Whether the difference lies far enough beyond its null to be worth the whole e-value.
 
     Either is shown at 3 standard deviations or more of independent requests, of users who are alike later still: who
-    does not ask at 2 saves nine tenths of the time. ``tests`` hold that no decision is lost.
+    does not ask at 2 saves nine tenths of the time. A test compares a handful of rollouts with and without.
     """
     return bool(beyond > 0 and beyond**2 > 4 * sums.level.sum() * (1 - sums.level.sum() / sums.weight.sum()))
 
