@@ -62,11 +62,19 @@ def test_nothing_retired_waits_rolls_out_or_is_promoted(lake_with_versions: Lake
     assert state(lake).baseline == "agents@v2"
 
 
-def test_a_successor_replaces_it_and_a_roll_back_goes_to_the_base(lake_with_versions: Lake) -> None:
+def test_a_roll_back_of_its_successor_passes_it_over(lake_with_versions: Lake) -> None:
     lake = lake_with_versions
     retire(lake, ["agents-v2"], "processed.agent_interactions", CUT)
     append(lake, "promoted", version=3, baseline="base")
     assert state(lake).baseline == "agents@v3"
+    append(lake, "rolled_back", version=3, baseline="agents@v2")
+    assert state(lake).baseline == "agents@v1"
+
+
+def test_a_roll_back_goes_to_the_base_where_all_before_it_are_retired(lake_with_versions: Lake) -> None:
+    lake = lake_with_versions
+    retire(lake, ["agents-v1", "agents-v2"], "processed.agent_interactions", CUT)
+    append(lake, "promoted", version=3, baseline="base")
     append(lake, "rolled_back", version=3, baseline="agents@v2")
     assert (state(lake).production, state(lake).baseline) == (None, "base")
 
