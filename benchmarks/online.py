@@ -132,14 +132,14 @@ def _values(view: "View", names: list[str], event: datetime) -> "pd.DataFrame":
 
 
 def ours(port: int, requests: int, scratch: str) -> Figures:
-    """``features.online.read_online``."""
-    from features.online import read_online
+    """``features.online.OnlineReader``."""
+    from features.online import OnlineReader
     from features.repo import open_feature_store
 
-    store = open_feature_store(_settings(port, scratch))
+    reader = OnlineReader(open_feature_store(_settings(port, scratch)))
 
     def read(user: str, agent: str) -> bool:
-        found = read_online(store, user, agent, AS_OF)
+        found = reader.read(user, agent, AS_OF)
         return found.total_queries is not None and found.agent_requests_per_hour is not None
 
     return _timed(read, requests)

@@ -125,7 +125,7 @@ async def _running(gateway: Gateway, completions: "Completions") -> AsyncIterato
     finally:
         opening.cancel()
         await upstream.close()
-        gateway.known.close()
+        await gateway.known.close()
         await asyncio.to_thread(gateway.following.stop)
         await asyncio.to_thread(drain.stop)
         await asyncio.to_thread(gateway.spool.close)

@@ -1,8 +1,8 @@
 """What is known of who asks: the online features, read in time or not at all.
 
-An answer without features is worse than one with them and far better than none. So a read has a short timeout, runs
-outside the event loop, and after a few failures in a row is not tried for some seconds: a Redis that is down costs a
-few requests their timeout, and not every one.
+An answer without features is worse than one with them and far better than none. So a read has a short timeout, and
+after a few failures in a row is not tried for some seconds: a Redis that is down costs a few requests their timeout,
+and not every one. Redis is read on the event loop; SQLite, which can only be waited for, in a thread.
 """
 
 import asyncio
@@ -11,15 +11,11 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from features.online import OnlineFeatures, read_online
+from features.online import OnlineFeatures, OnlineReader
 from features.repo import open_feature_store
 from serving.metrics import Metrics
 from settings import Settings
-
-if TYPE_CHECKING:
-    from feast import FeatureStore
 
 log = logging.getLogger("fuelline.gateway")
 
@@ -28,7 +24,8 @@ TIMEOUT_S = 0.1
 FAILURES = 5
 """In a row, until reads are given up for a while."""
 REST_S = 5.0
-THREADS = 4
+READS = 32
+"""Under way at once at most; each takes two of Redis' connections."""
 
 NOTHING = OnlineFeatures()
 
@@ -38,8 +35,9 @@ class Known:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._store: FeatureStore | None = None
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="features")
+        self._reader: OnlineReader | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="features")
+        self._room = asyncio.Semaphore(READS)
         self._failures, self._rests_until = 0, 0.0
         self.settled = False
         """Whether the store was tried once, with or without success."""
@@ -47,8 +45,7 @@ class Known:
     async def open(self) -> None:
         """Open the store and read once; takes seconds. Tried again with a later request where it fails."""
         try:
-            now = datetime.now(UTC)
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._read, "", "", now)
+            await self._read("", "", datetime.now(UTC))
         except Exception as error:
             self._rests_until = time.monotonic() + REST_S
             log.warning("answers go without features: the online store cannot be opened (%s)", type(error).__name__)
@@ -64,8 +61,8 @@ class Known:
         if self._failures >= FAILURES:
             self._rests_until = time.monotonic() + REST_S  # this read asks for all others whether it is over
         try:
-            reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, user_id, agent, as_of)
-            found = await asyncio.wait_for(reading, TIMEOUT_S)
+            async with asyncio.timeout(TIMEOUT_S), self._room:
+                found = await self._read(user_id, agent, as_of)
         except Exception as error:  # of Feast, SQLAlchemy, Redis, SQLite: whatever it is, the answer goes without
             self._failed(error)
             return NOTHING
@@ -74,16 +71,24 @@ class Known:
             self._metrics.feature_misses.labels("absent").inc()
         return found
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for no read that hangs."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._reader:
+            await self._reader.close()
 
-    def _open(self) -> "FeatureStore":
-        self._store = self._store or open_feature_store(self._settings, answer_s=TIMEOUT_S)
-        return self._store
+    async def _read(self, user_id: str, agent: str, as_of: datetime) -> OnlineFeatures:
+        loop = asyncio.get_running_loop()
+        reader = self._reader
+        if reader is None:
+            reader = await loop.run_in_executor(self._thread, self._open)
+        if reader.is_async:
+            return await reader.read_async(user_id, agent, as_of)
+        return await loop.run_in_executor(self._thread, reader.read, user_id, agent, as_of)
 
-    def _read(self, user_id: str, agent: str, as_of: datetime) -> OnlineFeatures:
-        return read_online(self._open(), user_id, agent, as_of)
+    def _open(self) -> OnlineReader:
+        self._reader = self._reader or OnlineReader(open_feature_store(self._settings, answer_s=TIMEOUT_S))
+        return self._reader
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1

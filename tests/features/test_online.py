@@ -1,5 +1,6 @@
 """Online reads through Feast on SQLite and on a real Redis: equal to the training join at the same instant."""
 
+import asyncio
 import logging
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ import pytest
 from errors import UnknownName
 from features.asof import join_pinned
 from features.compute import compute_features
-from features.online import OnlineFeatures, materialize, read_online
+from features.online import OnlineFeatures, OnlineReader, materialize
 from features.repo import open_feature_store, register_model_version
 from features.views import AGENT_FEATURES, USER_FEATURES, VIEWS
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
@@ -42,13 +43,14 @@ def computed(lake: Lake, upto: datetime) -> list[TableVersion]:
 def test_online_equals_offline_at_the_same_instant(online_lake: Lake) -> None:
     users, agents = computed(online_lake, FIRST_DAY + timedelta(days=10))
     store = open_feature_store(online_lake.settings)
+    reader = OnlineReader(store)
     hits = nulls = 0
     for hours in (25, 27, 49, 74.25, 77.5, 24 * 9, 24 * 11):
         as_of = FIRST_DAY + timedelta(hours=hours)
         materialize(online_lake, users, agents, as_of, store)
         asked = [(user, agent, as_of) for user in [*USERS, "nobody"] for agent in AGENTS]
         for row in join_pinned(online_lake, entity_rows(asked), users, agents).to_pylist():
-            online = read_online(store, row["user_id"], row["agent_name"], as_of)
+            online = reader.read(row["user_id"], row["agent_name"], as_of)
             assert {f.name: getattr(online, f.name) for f in fields(online)} == {
                 f.name: row[f.name] for f in fields(online)
             }
@@ -58,28 +60,60 @@ def test_online_equals_offline_at_the_same_instant(online_lake: Lake) -> None:
     assert nulls > 0  # an hour in which every call failed
 
 
+def test_reading_without_a_thread_gives_the_same_and_as_feast_does(redis_url: str, tmp_path: Path) -> None:
+    lake = open_lake(read_settings(home=tmp_path, lake="asynchronous", online=redis_url))
+    as_of = FIRST_DAY + timedelta(days=3, hours=1)
+    users, agents = computed(lake, as_of)
+    store = open_feature_store(lake.settings)
+    materialize(lake, users, agents, as_of, store)
+    asked = [(user, agent) for user in [*USERS, "nobody"] for agent in AGENTS]
+
+    async def read() -> list[OnlineFeatures]:
+        reader = OnlineReader(store)
+        assert reader.is_async
+        try:
+            return list(await asyncio.gather(*(reader.read_async(user, agent, as_of) for user, agent in asked)))
+        finally:
+            await reader.close()
+
+    found = asyncio.run(read())
+    assert found == [OnlineReader(store).read(user, agent, as_of) for user, agent in asked]
+    assert len(set(found)) > len(AGENTS)
+    references = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
+    for (user, agent), features in zip(asked, found, strict=True):
+        row = [{"user_id": user, "agent_name": agent}]
+        feast = store.get_online_features(references, row, full_feature_names=True).to_dict()
+        for view in VIEWS:
+            if getattr(features, view.time_column) is None:
+                continue  # too old, which Feast does not look at, or not there
+            for name in view.features:
+                assert getattr(features, view.prefix + name) == feast[f"{view.name}__{name}"][0]
+
+
 def test_a_value_is_missing_once_it_has_outlived_its_ttl(online_lake: Lake) -> None:
     as_of = FIRST_DAY + timedelta(days=3, hours=2)
     users, agents = computed(online_lake, as_of)
     store = open_feature_store(online_lake.settings)
+    reader = OnlineReader(store)
     materialize(online_lake, users, agents, as_of, store)
-    fresh = read_online(store, "user-0", "jamie", as_of)
+    fresh = reader.read("user-0", "jamie", as_of)
     assert fresh.user_event_timestamp == FIRST_DAY + timedelta(days=3)
     assert fresh.agent_event_timestamp is not None
     last = fresh.user_event_timestamp + USER_FEATURES.ttl
-    assert read_online(store, "user-0", "jamie", last).total_queries == fresh.total_queries
-    assert read_online(store, "user-0", "jamie", last).agent_requests_per_hour is None
-    assert read_online(store, "user-0", "jamie", last + timedelta(microseconds=1)) == OnlineFeatures()
+    assert reader.read("user-0", "jamie", last).total_queries == fresh.total_queries
+    assert reader.read("user-0", "jamie", last).agent_requests_per_hour is None
+    assert reader.read("user-0", "jamie", last + timedelta(microseconds=1)) == OnlineFeatures()
 
 
 def test_materializing_again_changes_nothing_and_later_brings_the_newer_values(online_lake: Lake) -> None:
     users, agents = computed(online_lake, FIRST_DAY + timedelta(days=3, hours=2))
     store = open_feature_store(online_lake.settings)
+    reader = OnlineReader(store)
 
     def after(hours: float) -> OnlineFeatures:
         as_of = FIRST_DAY + timedelta(hours=hours)
         materialize(online_lake, users, agents, as_of, store)
-        return read_online(store, "user-1", "bruno", as_of)
+        return reader.read("user-1", "bruno", as_of)
 
     first, again, later = after(50), after(50), after(74)
     assert first == again
@@ -91,15 +125,18 @@ def test_a_value_from_after_the_instant_asked_for_is_never_given(online_lake: La
     as_of = FIRST_DAY + timedelta(days=3, hours=2)
     users, agents = computed(online_lake, as_of)
     store = open_feature_store(online_lake.settings)
+    reader = OnlineReader(store)
     materialize(online_lake, users, agents, as_of, store)
-    assert read_online(store, "user-0", "jamie", as_of - timedelta(days=2)) == OnlineFeatures()
+    assert reader.read("user-0", "jamie", as_of - timedelta(days=2)) == OnlineFeatures()
 
 
 def test_another_process_finds_the_definitions_and_values(online_lake: Lake) -> None:
     as_of = FIRST_DAY + timedelta(days=3, hours=2)
     users, agents = computed(online_lake, as_of)
     materialize(online_lake, users, agents, as_of)
-    one, other = (read_online(open_feature_store(online_lake.settings), "user-2", "bruno", as_of) for _ in range(2))
+    one, other = (
+        OnlineReader(open_feature_store(online_lake.settings)).read("user-2", "bruno", as_of) for _ in range(2)
+    )
     assert one == other != OnlineFeatures()
 
 
