@@ -23,7 +23,7 @@ from serving.canary_rule import CanaryRule
 from serving.gate import Proof, prove
 from serving.plan import Plan, plan_of
 from serving.reconcile import reconcile
-from serving.served import Served, gather, shadow_of, widenings
+from serving.served import Served, gather, shadow_of
 from serving.traffic import forecast
 from serving.verdicts import close, overtaken, rolling_out
 from serving.vllm import Replica
@@ -76,8 +76,8 @@ def look_at(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> 
     """What the evidence says now, and what it asks for. Reads, and writes nothing but what the gateways drained."""
     served, analysis, exposure, shown = None, None, NOBODY, NOTHING
     if rollout.began and rollout.widened:
-        served = gather(lake, rollout.key, rollout.began)
-        rows = served.counted(plan.canary, widenings(lake, version.model, rollout.key))
+        served = gather(lake, version.model, rollout.key)
+        rows = served.counted(plan.canary)
         analysis = analyse(rows, plan.canary, shadow_of(lake, version.model, rollout.key))
         exposure, shown = served.exposure(rollout.widened), _shown(analysis)
     step = next_step(
@@ -118,8 +118,8 @@ def watch_step(lake: Lake, version: ModelVersion, soak: Soak) -> Verdict:
 
 def watch_look(lake: Lake, version: ModelVersion, soak: Soak, plan: Plan) -> Look:
     """What the evidence says of a promoted version: the process that began with its first user goes on."""
-    served = gather(lake, soak.key, soak.began)
-    rows = served.counted(plan.canary, widenings(lake, version.model, soak.key))
+    served = gather(lake, version.model, soak.key)
+    rows = served.counted(plan.canary)
     analysis = analyse(rows, plan.canary, shadow_of(lake, version.model, soak.key))
     step = next_watch(plan.canary, until=soak.until, now=lake.ledger.clock(), shown=_shown(analysis))
     return Look(step=step, served=served, analysis=analysis)

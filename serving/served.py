@@ -4,7 +4,6 @@ Whatever the gateways have drained is brought in first, so a look sees all that 
 nothing and says which versions it read: anybody can look again at the same while their snapshots are kept.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from errors import DataError
 from features.engine import connect
 from lake.contracts import contract
 from lake.inbox import collect_all
@@ -34,10 +34,15 @@ SOURCES = {"predictions": PREDICTIONS, "feedback": FEEDBACK}
 _JOINED = """
     SELECT p.timestamp AS time, p.unit, p.arm = 'candidate' AS candidate, p.failed, p.latency_ms, p.agent_name,
            p.model_version, f.down
-    FROM predictions AS p LEFT JOIN (
+    FROM predictions AS p ASOF JOIN steps AS s ON p.timestamp >= s.time LEFT JOIN (
         SELECT interaction_id, arg_max(value, timestamp) = 0 AS down FROM feedback GROUP BY interaction_id
     ) AS f USING (interaction_id)
+    WHERE (('0x' || left(p.unit, 16))::UBIGINT < s.share * 18446744073709551616) = (p.arm = 'candidate')
     ORDER BY p.timestamp, p.interaction_id
+"""
+"""Only who stood on the side that the ledger says: for a second or so after a step, longer where the store cannot be
+reached, a gateway still follows the share before, and nobody knows of which users that is so. ``serving.split`` has the
+places.
 """
 _COLUMNS = ("interaction_id", "timestamp", "unit", "arm", "failed", "latency_ms", "agent_name", "model_version")
 
@@ -51,6 +56,8 @@ class Served:
     down (whether its last rating is a thumbs down; null where nobody rated it)."""
     read: tuple[str, ...]
     """The versions it was read from."""
+    steps: tuple[tuple[datetime, float], ...]
+    """When each share took effect, and the share; the watch after a promotion has the last one."""
 
     def exposure(self, since: datetime) -> Exposure:
         """How much the candidate has answered from ``since`` on; an outage shows nothing of it."""
@@ -60,54 +67,70 @@ class Served:
             requests, users = engine.execute(sql, [since]).fetchall()[0]
         return Exposure(requests=requests, users=users)
 
-    def counted(self, rule: CanaryRule, widened: Sequence[datetime]) -> dict[Metric, Evidence]:
-        """The rows of each metric.
-
-        Args:
-            rule: says what is slow.
-            widened: when each share after the first took effect.
-        """
+    def counted(self, rule: CanaryRule) -> dict[Metric, Evidence]:
+        """The rows of each metric; ``rule`` says what is slow."""
         rated = self.rows.filter(pc.is_valid(self.rows["down"]))
         slow = pc.greater(self.rows["latency_ms"], rule.slo_ms)
         return {
-            Metric.ERROR: _evidence(self.rows, self.rows["failed"], widened),
-            Metric.SLOW: _evidence(self.rows, slow, widened),
-            Metric.THUMBS_DOWN: _evidence(rated, rated["down"], widened),
+            Metric.ERROR: self._evidence(self.rows, self.rows["failed"]),
+            Metric.SLOW: self._evidence(self.rows, slow),
+            Metric.THUMBS_DOWN: self._evidence(rated, rated["down"]),
         }
 
-
-def _evidence(rows: pa.Table, bad: pa.ChunkedArray, widened: Sequence[datetime]) -> Evidence:
-    return Evidence(
-        time=_microseconds(rows["time"]),
-        unit=rows["unit"].to_numpy(zero_copy_only=False),
-        candidate=rows["candidate"].to_numpy(zero_copy_only=False),
-        bad=bad.to_numpy(zero_copy_only=False).astype(bool),
-        widened=[int(instant) for instant in _microseconds(pa.array(widened, pa.timestamp("us", tz="UTC")))],
-    )
+    def _evidence(self, rows: pa.Table, bad: pa.ChunkedArray) -> Evidence:
+        widened = pa.array([time for time, _ in self.steps[1:]], pa.timestamp("us", tz="UTC"))
+        return Evidence(
+            time=_microseconds(rows["time"]),
+            unit=rows["unit"].to_numpy(zero_copy_only=False),
+            candidate=rows["candidate"].to_numpy(zero_copy_only=False),
+            bad=bad.to_numpy(zero_copy_only=False).astype(bool),
+            widened=[int(instant) for instant in _microseconds(widened)],
+        )
 
 
 def _microseconds(times: "pa.Array | pa.ChunkedArray") -> np.ndarray:
     return np.asarray(times.cast(pa.int64()))
 
 
-def gather(lake: Lake, rollout: str, since: datetime) -> Served:
-    """All requests that a rollout's arms have served, with their ratings.
+def gather(lake: Lake, model: str, rollout: str) -> Served:
+    """All requests that a rollout's arms have served since it met its first user, with their ratings.
 
     Args:
         lake: where the tables are.
+        model: whose rollout it is.
         rollout: the rollout's key.
-        since: when it met its first user (UTC); nothing before it is read.
+
+    Raises:
+        DataError: it has met no user yet.
     """
+    steps = _steps(lake, model, rollout)
     for source, name in SOURCES.items():
         collect_all(lake, contract(name), source)
-    after = f"timestamp >= '{since.isoformat()}'"
+    after = f"timestamp >= '{steps[0][0].isoformat()}'"
     predictions, read_predictions = _rows(lake, PREDICTIONS, _COLUMNS, f"{after} and rollout == '{rollout}'")
     feedback, read_feedback = _rows(lake, FEEDBACK, ("interaction_id", "timestamp", "value"), after)
+    times, shares = zip(*steps, strict=True)
     with connect() as engine:
         engine.register("predictions", predictions)
         engine.register("feedback", feedback)
+        engine.register("steps", pa.table({"time": pa.array(times, pa.timestamp("us", tz="UTC")), "share": shares}))
         rows = engine.sql(_JOINED).to_arrow_table()
-    return Served(rows=rows, read=tuple(str(version) for version in (read_predictions, read_feedback) if version))
+    read = tuple(str(version) for version in (read_predictions, read_feedback) if version)
+    return Served(rows=rows, read=read, steps=steps)
+
+
+def _steps(lake: Lake, model: str, rollout: str) -> tuple[tuple[datetime, float], ...]:
+    """When each share took effect, and the share."""
+    own = [one for one in lake.ledger.entries(chain(model)) if one.payload.get("rollout") == rollout]
+    widened = [(one.time, float(one.payload["share"])) for one in own if one.kind == "canary_widened"]
+    promoted = [
+        (one.time, float(one.payload["soak"]["share"]))
+        for one in own
+        if one.kind == Outcome.PROMOTED.value and one.payload.get("soak")
+    ]
+    if not widened:
+        raise DataError(f"no user has met the candidate of {rollout!r} yet")
+    return (*widened, *promoted)
 
 
 def _rows(lake: Lake, name: str, columns: tuple[str, ...], where: str) -> tuple[pa.Table, TableVersion | None]:
@@ -116,12 +139,6 @@ def _rows(lake: Lake, name: str, columns: tuple[str, ...], where: str) -> tuple[
         return lake.tables.read(version, columns=columns, where=where), version
     schema = contract(name).arrow_schema
     return pa.schema([schema.field(column) for column in columns]).empty_table(), None
-
-
-def widenings(lake: Lake, model: str, rollout: str) -> list[datetime]:
-    """When each share after the first took effect; the watch after a promotion has the last one."""
-    entries = [one for one in lake.ledger.entries(chain(model)) if one.payload.get("rollout") == rollout]
-    return [one.time for one in entries if one.kind in ("canary_widened", Outcome.PROMOTED.value)][1:]
 
 
 def shadow_of(lake: Lake, model: str, rollout: str) -> ShadowCounts | None:

@@ -18,7 +18,7 @@ from serving.analysis import Analysis, ShadowCounts, analyse
 from serving.canary_rule import CanaryRule, Metric
 from serving.evidence import Evidence
 from serving.plan import plan_of
-from serving.served import gather, shadow_of, widenings
+from serving.served import gather, shadow_of
 
 POINTS = 40
 HOUR_S, HOUR_US = 3600, 3_600_000_000
@@ -71,7 +71,7 @@ def story_of(lake: Lake, name: str, points: int = POINTS) -> Story | None:
     own = own[next(place for place, one in enumerate(own) if one.kind == "canary_widened") :]
     began = own[0].time
     rule = plan_of(lake, version.model, key).canary
-    rows = gather(lake, key, began).counted(rule, widenings(lake, version.model, key))
+    rows = gather(lake, version.model, key).counted(rule)
     paired = shadow_of(lake, version.model, key)
     return Story(
         version=name,

@@ -22,7 +22,9 @@ from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule
 from serving.notices import untold
 from serving.rollout import advance, open_rollout, open_rollouts
-from serving.routes import Choice, read_routes
+from serving.routes import Choice, Route, read_routes
+from serving.served import gather
+from serving.split import arm_of
 from serving.story import story_of
 from serving.takeback import approve, plan_take_back, take_back
 from tests.models.world import CUT, PROFILE, SPEC, settings_with_tiny, shown_better, trained
@@ -59,6 +61,8 @@ class Street:
     fails: Callable[[Choice, random.Random], bool]
     chance: random.Random
     asked: int = 0
+    route: Route | None = None
+    """The one that a gateway follows which hears nothing new; None: as the ledger says."""
 
     def hours(self, count: int, requests: int = 300) -> None:
         """Let some hours pass, with so many requests in each."""
@@ -69,7 +73,8 @@ class Street:
 
     def _ask(self, part: float) -> bytes:
         self.asked += 1
-        choice = read_routes(self.lake)[SPEC.name].choose(f"user:{self.chance.randrange(USERS)}")
+        route = self.route or read_routes(self.lake)[SPEC.name]
+        choice = route.choose(f"user:{self.chance.randrange(USERS)}")
         moment = self.clock.now + timedelta(hours=part)
         row = {
             "interaction_id": f"i{self.asked:07d}",
@@ -232,6 +237,23 @@ def test_two_schedulers_write_every_step_once(lake: Lake, clock: Clock, good: Mo
         people.hours(1)
         assert advance(lake, good.name).outcome is advance(again, good.name).outcome
     assert len(set(kinds(lake))) + 1 == len(kinds(lake))  # two widenings, everything else once
+
+
+def test_what_a_gateway_routes_by_an_older_share_is_no_evidence(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    begin(lake, good)
+    first = read_routes(lake)[SPEC.name]
+    people = street(lake, clock, candidate=0.05)
+    people.hours(3)
+    advance(lake, good.name)
+    assert read_routes(lake)[SPEC.name].share == 0.5
+    late = street(lake, clock, candidate=0.05)
+    late.asked, late.route, since = 100_000, first, clock.now
+    late.hours(1)
+    rows = gather(lake, SPEC.name, first.rollout).rows.to_pylist()
+    kept = [row["unit"] for row in rows if row["time"] >= since]
+    assert all(arm_of(unit, 0.2) == arm_of(unit, 0.5) for unit in kept)
+    assert 150 < len(kept) < 270  # three tenths of the users have changed sides
+    assert len(rows) - len(kept) == 900
 
 
 def test_the_story_tells_both_arms_over_time(lake: Lake, clock: Clock, good: ModelVersion) -> None:
