@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -32,7 +33,7 @@ from serving.exchange import Exchange, Parts
 from serving.following import Following
 from serving.known import Known
 from serving.metrics import Metrics
-from serving.recording import Clock, thumb
+from serving.recording import Clock, slot_of, thumb
 from serving.reply import Reply, error_body, read_body
 from serving.routes import for_agent
 from serving.spool import Spool
@@ -88,7 +89,7 @@ def build(settings: Settings, spool: Path | None = None, concurrency: int = CONC
         spool=rows,
         following=following,
         known=Known(settings, metrics),
-        clock=Clock(rows.gateway),
+        clock=Clock(slot_of(rows.gateway, settings.cluster, socket.gethostname())),
         concurrency=concurrency,
     )
     metrics.spool_rows.set_function(lambda: rows.depth)

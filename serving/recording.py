@@ -1,7 +1,9 @@
 """What is kept of a request: an interaction, a prediction, later a thumb, as lines that the lake's contracts admit."""
 
 import json
+import re
 import time
+import zlib
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,8 +18,9 @@ from serving.spool import Row
 
 LATENCY_MS = 30_000
 """The longest latency that the contracts admit; no request lives longer."""
-SLOTS = 64
-"""Microseconds from one timestamp to the next at least, and how many gateways have a place of their own in them."""
+ORDINALS, CLUSTERS = 64, 16
+SLOTS = ORDINALS * CLUSTERS
+"""Microseconds from one timestamp of a gateway to its next at least, and how many gateways have their own in them."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FEATURES = tuple(field.name for field in fields(OnlineFeatures))
@@ -47,15 +50,28 @@ class Finished:
 
 
 class Clock:
-    """Timestamps that rise strictly, and of which two gateways seldom give the same: each has a slot of its own."""
+    """Timestamps that rise strictly, and that no other gateway gives: a second row of an agent at one instant would be
+    dropped as a duplicate.
+    """
 
-    def __init__(self, gateway: str) -> None:
-        self._slot, self._last = int(gateway, 16) % SLOTS, 0
+    def __init__(self, slot: int) -> None:
+        """``slot`` is this gateway's own; see ``slot_of``."""
+        self._slot, self._last = slot % SLOTS, 0
 
     def now(self) -> datetime:
-        """The time, to the gateway's slot of 64 microseconds."""
+        """The time, to the gateway's slot of about a millisecond."""
         self._last = max(time.time_ns() // 1_000 // SLOTS, self._last + 1)
         return EPOCH + timedelta(microseconds=self._last * SLOTS + self._slot)
+
+
+def slot_of(gateway: str, cluster: str, host: str) -> int:
+    """A gateway's slot: by the number of its pod (``gateway-1``), else by its id, within its cluster's.
+
+    Two gateways share one only where their clusters do by chance (one pair in 16), or without numbers their ids.
+    """
+    numbered = re.search(r"-(\d+)$", host)
+    ordinal = int(numbered[1]) if numbered else int(gateway, 16)
+    return zlib.crc32(cluster.encode()) % CLUSTERS * ORDINALS + ordinal % ORDINALS
 
 
 def rows(done: Finished, cluster: str) -> tuple[Row, Row]:

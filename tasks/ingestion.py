@@ -39,27 +39,36 @@ def ingest_logs(folder: str, source: str, data_set: str) -> Ingestion:
 def ingest_due(source: str, data_set: str, kickoff: datetime, every_minutes: int, schedule: str) -> list[Ingestion]:
     """Ingest what gateways left in the inbox and the source's folder in ``FUELLINE_LOGS``, once a window.
 
-    Empty where an earlier run has done it.
+    Empty where an earlier run has done it, and where nothing has come yet.
     """
     from lake.charts import note
 
     here = lake()
     folder = _folder(here, source)
-    done = due(
-        here, schedule, lambda _: _ingest(here, folder, source, data_set), kickoff=kickoff, every_minutes=every_minutes
+    windows = due(
+        here, schedule, lambda _: _collect(here, folder, source, data_set), kickoff=kickoff, every_minutes=every_minutes
     )
+    done = [result for result in windows if result]
     for result in done:
         _show(result)
     if not done:
-        publish(10, "Ingestion", note("An earlier run has done the work of this one, or is at it."))
+        why = "Nothing has come yet." if windows else "An earlier run has done the work of this one, or is at it."
+        publish(10, "Ingestion", note(why))
     return done
+
+
+def _collect(here: Lake, folder: Path | None, source: str, data_set: str) -> Ingestion | None:
+    """Ingest what is there; None where gateways are all that feeds the source, and none has left anything yet."""
+    from lake.inbox import is_fed
+
+    return _ingest(here, folder, source, data_set) if folder or is_fed(here, source) else None
 
 
 def _folder(here: Lake, source: str) -> Path | None:
     """Where the source's logs are; None where gateways are all that feeds it."""
     from lake.inbox import is_fed
 
-    fed = is_fed(here, source)
+    fed = bool(here.settings.vllm_replicas) or is_fed(here, source)
     if not here.settings.logs and fed:
         return None
     folder = here.settings.logs_of(source)

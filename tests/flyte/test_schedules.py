@@ -1,5 +1,6 @@
 """Scheduled workflows as the scheduler starts them: late, doubled, on an empty lake, one after the other."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,6 +75,22 @@ def test_what_gateways_left_comes_in_without_any_folder_of_logs(
     assert (first.committed, first.new_objects) == (2, 1)
     [second] = scheduled_ingestion(kickoff=NOW, schedule="later")
     assert second.committed == 0
+
+
+def test_before_the_first_thumb_nothing_is_ingested_and_nobody_fails(
+    here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workflows.ingestion import scheduled_ingestion
+
+    monkeypatch.delenv("FUELLINE_LOGS")
+    monkeypatch.setenv("FUELLINE_VLLM", "http://vllm-0.vllm:8000")
+    settings.cache_clear()
+    thumbs = {"source": "feedback", "data_set": "processed.agent_feedback"}
+    assert scheduled_ingestion(kickoff=NOW - HOUR, schedule="earlier", **thumbs) == []
+    thumb = {"interaction_id": f"chatcmpl-{'0' * 32}", "value": 1, "timestamp": NOW.isoformat()}
+    put(here.store, "feedback", "g1", 1, 1, json.dumps(thumb).encode() + b"\n")
+    [first] = scheduled_ingestion(kickoff=NOW, schedule="later", **thumbs)
+    assert first.landed == 1
 
 
 def test_missed_hours_are_computed_by_the_first_fire_and_each_view_goes_online_by_its_own_schedule(
