@@ -4,7 +4,7 @@
 
 It streams in vLLM's form: a chunk with the role, one a word, one with the reason for the end, one with the numbers of
 tokens, ``[DONE]``. A last message that begins with a colon asks for trouble: ``:slow``, ``:fail``, ``:refuse``,
-``:missing``, ``:break``, ``:silent``, ``:tool`` and ``:other`` (another version answers).
+``:missing``, ``:break``, ``:silent``, ``:tool``, ``:long`` (ten megabytes) and ``:other`` (another version answers).
 """
 
 import argparse
@@ -30,6 +30,8 @@ class Stub:
     asked: list[dict[str, Any]] = field(default_factory=list)
     """The bodies that came, where ``keep`` is set."""
     keep: bool = False
+    absent: bool = False
+    """Whether the door of its pod finds no vLLM."""
 
     def application(self) -> web.Application:
         """The server."""
@@ -39,6 +41,8 @@ class Stub:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """``POST /v1/chat/completions``."""
+        if self.absent:
+            return web.json_response({}, status=502, headers={"X-Not-Taken": "1"})
         body = json.loads(await request.read())
         if self.keep:
             self.asked.append(body)
@@ -81,6 +85,8 @@ class Said:
     @property
     def words(self) -> tuple[str, ...]:
         """The answer's words."""
+        if self.wish.startswith(":long"):
+            return WORDS * 3_000
         return () if self.wish.startswith((":silent", ":tool")) else WORDS
 
     @property

@@ -56,13 +56,12 @@ class Asked:
     body: Body
 
 
-def read_request(data: bytes, headers: Headers, following: Following, interaction: str) -> Asked:
-    """Read a request for a chat completion.
+def read_request(data: bytes, headers: Headers, following: Following, own: str, interaction: str) -> Asked:
+    """Read a request for a chat completion; ``own`` is the agent whose key was shown (``authorize``).
 
     Raises:
         Refused: it is not one, or may not be answered.
     """
-    own = authorize(headers, following)
     body = parse(data)
     _check_form(body)
     agent = _agent(body.get("model") or "", headers, own)

@@ -6,6 +6,7 @@ It costs an answer one commit, some tenths of a millisecond.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import sqlite3
@@ -22,7 +23,7 @@ from serving.answering import Answer, Stream
 from serving.asking import Asked
 from serving.metrics import Metrics
 from serving.recording import LATENCY_MS, Finished, feature_values, rows
-from serving.reply import Reply, error_body
+from serving.reply import ClientStalled, Reply, error_body
 from serving.routes import Choice
 from serving.spool import Spool
 from serving.upstream import Unreachable, Upstream
@@ -78,12 +79,15 @@ class Exchange:
             async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._began)):
                 last = await self._converse(reply)
             outcome = "empty" if self._answer.is_empty else "answered"
+        except ClientStalled:  # as one that left
+            raise asyncio.CancelledError from None
         except Exception as error:  # whatever vLLM sends: the client is told in OpenAI's form, and it is on record
             outcome, last = self._fail(error, reply)
         finally:
-            recorded = self._record(outcome)  # also where the client has left and this task is cancelled
+            recorded = self._record(outcome, reply.waited)  # also where the client has left and this is cancelled
         await self._settled(recorded)
-        await reply.end(last)
+        with contextlib.suppress(ClientStalled):
+            await reply.end(last)
 
     async def _converse(self, reply: Reply) -> bytes:
         """The answer; all but its end has been sent."""
@@ -144,9 +148,9 @@ class Exchange:
         reply.prepare(status, "application/json")
         return code, body
 
-    def _record(self, outcome: str) -> "asyncio.Future[None]":
-        """Hand the rows to the spool, and count."""
-        seconds, first = time.monotonic() - self._began, self._answer.first_token
+    def _record(self, outcome: str, waited: float) -> "asyncio.Future[None]":
+        """Hand the rows to the spool, and count. What the client let the answer wait is no latency of the version."""
+        seconds, first = time.monotonic() - self._began - waited, self._answer.first_token
         done = Finished(
             interaction=self._interaction,
             at=self._at,

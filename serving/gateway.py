@@ -14,10 +14,9 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -34,7 +33,7 @@ from serving.following import Following
 from serving.known import Known
 from serving.metrics import Metrics
 from serving.recording import Clock, slot_of, thumb
-from serving.reply import Reply, error_body, read_body
+from serving.reply import ClientStalled, Reply, error_body, read_body, unless_gone
 from serving.routes import for_agent
 from serving.spool import Spool
 from serving.upstream import Upstream
@@ -63,8 +62,10 @@ class Gateway:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it knows who answers, has tried the features, and can record what happens."""
-        return self.following.known and self.known.settled and not self.spool.fault
+        """Whether it knows who answers and has tried the features. A spool that cannot be written keeps nobody waiting:
+        answers go out all the same, and a disk that is full everywhere would leave no gateway to give them.
+        """
+        return self.following.known and self.known.settled
 
 
 def build(settings: Settings, spool: Path | None = None, concurrency: int = CONCURRENCY) -> Starlette:
@@ -150,18 +151,20 @@ class Completions:
         try:
             with self._room():
                 exchange = await self._prepare(scope, receive, interaction, began)
-                await _unless_gone(receive, exchange.run(reply))
+                await unless_gone(receive, exchange.run(reply))
         except Refused as refused:
             self._gateway.metrics.refused.labels(refused.code).inc()
             headers = {"retry-after": "1"} if refused.status in (429, 503) else {}
             told = Reply(send, headers)
             told.prepare(refused.status, "application/json")
-            await told.end(error_body(refused.status, refused.code, str(refused)))
+            with contextlib.suppress(ClientStalled):
+                await told.end(error_body(refused.status, refused.code, str(refused)))
 
     async def _prepare(self, scope: Scope, receive: Receive, interaction: str, began: float) -> Exchange:
         headers = _headers(scope)
-        authorize(headers, self._gateway.following)  # before the body: a stranger's is not read
-        asked = read_request(await read_body(receive, headers), headers, self._gateway.following, interaction)
+        following = self._gateway.following
+        own = authorize(headers, following)  # before the body: a stranger's is not read
+        asked = read_request(await read_body(receive, headers), headers, following, own, interaction)
         at = self._gateway.clock.now()
         features = await self._gateway.known.read(asked.user_id, asked.agent, at)
         return Exchange(self.parts, asked, interaction=interaction, at=at, began=began, features=features)
@@ -217,7 +220,7 @@ class Looks:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """``GET /ready``: it can answer, and record that it did."""
+        """``GET /ready``: it can answer; also whether it can record that it did."""
         gateway = self._gateway
         state = {
             "routes": gateway.following.known,
@@ -229,20 +232,6 @@ class Looks:
     async def metrics(self, request: Request) -> Response:
         """``GET /metrics``."""
         return Response(generate_latest(self._gateway.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work; give it up as soon as the client has gone."""
-    working, listening = asyncio.ensure_future(work), asyncio.ensure_future(receive())
-    try:
-        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
-    finally:
-        listening.cancel()
-        working.cancel()
 
 
 async def _refused(request: Request, error: Exception) -> Response:

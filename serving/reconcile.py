@@ -1,6 +1,6 @@
 """The reconciler: brings every replica to what the ledger says, again and again, and remembers nothing that matters.
 
-    python -m serving.reconcile [--every 2] [--once] [--dry-run]
+    python -m serving.reconcile [--every 2] [--once] [--dry-run] [--ready-file FILE]
 
 It runs as a sidecar of each replica, or once for all that share a disk. What is wanted is read from the ledger each
 time (``serving.wanted``), so a replica that restarted empty gets back what it needs, whoever restarted it.
@@ -45,6 +45,8 @@ class Report:
     proofs: list[Proof] = field(default_factory=list)
     faults: dict[str, list[str]] = field(default_factory=dict)
     """What went wrong, by the replica's address."""
+    ready: set[str] = field(default_factory=set)
+    """Addresses of the replicas that serve everything that answers users, proven."""
 
 
 def reconcile(
@@ -104,6 +106,8 @@ class _Round:
                 self._bring(version, serves.get(name))
             except (FuellineError, OSError) as error:
                 self.fault(str(error))
+        if all((self.replica.address, name) in self.proven for name in self.wanted.answering):
+            self.report.ready.add(self.replica.address)
         for name in todo.unloads:
             self.replica.unload(name)
             self.report.unloaded.append(self._at(name))
@@ -141,24 +145,39 @@ class Loop:
     replicas: Sequence[Replica]
     folder: Path
     every_s: float
+    ready_file: Path | None = None
+    """Is there while every replica serves what answers users; a pod's readiness looks at it."""
     stopped: threading.Event = field(default_factory=threading.Event)
     _proven: set[tuple[str, str]] = field(default_factory=set)
+    _ready: set[str] = field(default_factory=set)
     _failures: dict[str, int] = field(default_factory=dict)
     _due: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
         """Round after round; neither a dead vLLM nor a dead store ends it."""
+        if self.ready_file:
+            self.ready_file.unlink(missing_ok=True)  # of a process before this one
         while not self.stopped.is_set():
             now = time.monotonic()
             due = [one for one in self.replicas if self._due.get(one.address, 0.0) <= now]
             try:
                 report = reconcile(self.lake, due, self.folder, proven=self._proven)
-            except (FuellineError, OSError) as error:
-                report = Report(faults={one.address: [str(error)] for one in due})
+            except (FuellineError, OSError) as error:  # of the store: what was ready stays so
+                report = Report(faults={one.address: [str(error)] for one in due}, ready=set(self._ready))
             tell(report)
+            self._show_ready(due, report)
             for one in due:
                 self._set_pace(one.address, failed=one.address in report.faults)
             self.stopped.wait(self.every_s)
+
+    def _show_ready(self, looked_at: Sequence[Replica], report: Report) -> None:
+        self._ready = self._ready - {one.address for one in looked_at} | report.ready
+        if self.ready_file is None:
+            return
+        if self._ready >= {one.address for one in self.replicas}:
+            self.ready_file.touch()
+        else:
+            self.ready_file.unlink(missing_ok=True)
 
     def _set_pace(self, address: str, *, failed: bool) -> None:
         self._failures[address] = self._failures.get(address, 0) + 1 if failed else 0
@@ -193,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
         report = reconcile(lake, replicas, folder, dry_run=asked.dry_run)
         tell(report)
         return 1 if report.faults else 0
-    loop = Loop(lake=lake, replicas=replicas, folder=folder, every_s=asked.every)
+    loop = Loop(lake=lake, replicas=replicas, folder=folder, every_s=asked.every, ready_file=asked.ready_file)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stopped.set())
     loop.run()
@@ -216,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         "FUELLINE_ADAPTERS.",
     )
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two rounds (default: 2)")
+    parser.add_argument("--ready-file", type=Path, help="is there while all replicas serve what answers users, proven")
     parser.add_argument("--once", action="store_true", help="one round; exit with 1 if anything went wrong")
     parser.add_argument("--dry-run", action="store_true", help="one round that says what it would load and unload")
     return parser

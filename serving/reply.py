@@ -1,21 +1,35 @@
 """The gateway's side of a conversation over ASGI: a body of bounded size in, pieces of an answer out."""
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from serving.asking import BODY_BYTES, Refused
 
+CLIENT_S = 10.0
+"""How long a client may take over its request, and over each piece of its answer."""
+HEAD_BYTES = 32 << 10
+
+
+class ClientStalled(Exception):
+    """The client has not taken a piece of its answer in time."""
+
 
 class Reply:
-    """An answer to one request: prepared, sent piece by piece, ended once."""
+    """An answer to one request: prepared, sent piece by piece, ended once. Each raises ``ClientStalled``."""
 
     def __init__(self, send: Send, headers: Mapping[str, str]) -> None:
         self._send, self._headers = send, headers
         self._head: tuple[int, str] = (500, "application/json")
         self.started = False
         """Whether the client has seen the status."""
+        self.waited = 0.0
+        """Seconds that the client let the answer wait: no version's fault."""
 
     def prepare(self, status: int, content_type: str) -> None:
         """Say what the head will be, as long as it has not been sent."""
@@ -24,12 +38,12 @@ class Reply:
     async def send(self, data: bytes) -> None:
         """Send a piece at once."""
         await self._start({})
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._pass({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes) -> None:
         """Send the last piece."""
         await self._start({"content-length": str(len(data))})
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        await self._pass({"type": "http.response.body", "body": data, "more_body": False})
 
     async def _start(self, more: Mapping[str, str]) -> None:
         if self.started:
@@ -38,7 +52,31 @@ class Reply:
         status, content_type = self._head
         headers = {"content-type": content_type, **self._headers, **more}
         plain = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        await self._send({"type": "http.response.start", "status": status, "headers": plain})
+        await self._pass({"type": "http.response.start", "status": status, "headers": plain})
+
+    async def _pass(self, message: Message) -> None:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(CLIENT_S):
+                await self._send(message)
+        except TimeoutError:
+            raise ClientStalled from None
+        finally:
+            self.waited += time.monotonic() - began
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work; give it up as soon as the client has gone."""
+    working, listening = asyncio.ensure_future(work), asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+    finally:
+        listening.cancel()
+        working.cancel()
 
 
 def error_body(status: int, code: str, message: str) -> bytes:
@@ -52,8 +90,18 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
     """The request's body.
 
     Raises:
-        Refused: it is too long.
+        Refused: it is too long, or does not come.
     """
+    try:
+        async with asyncio.timeout(CLIENT_S):
+            return await _read(receive, headers)
+    except TimeoutError:
+        raise Refused(408, "slow_request", f"The request did not come within {CLIENT_S:.0f} s.") from None
+
+
+async def _read(receive: Receive, headers: Mapping[str, str]) -> bytes:
+    if sum(map(len, headers)) + sum(map(len, headers.values())) > HEAD_BYTES:
+        raise Refused(431, "headers_too_large", f"The headers have {HEAD_BYTES:,} characters at most.")
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > BODY_BYTES:
         raise _too_long()

@@ -18,6 +18,10 @@ KEEP_ALIVE_S = 3.0
 """Shorter than the five seconds after which vLLM's server closes an idle connection: neither meets the other's end."""
 
 
+NOT_TAKEN = "X-Not-Taken"
+"""What the door of a pod (``deploy/nginx.conf``) says where its vLLM took no connection."""
+
+
 class Unreachable(Exception):
     """No replica took the connection; nothing was sent."""
 
@@ -51,18 +55,25 @@ class Upstream:
         for replica in turns:
             try:
                 answer = await self._session.post(f"{replica}/v1/chat/completions", data=body, headers=headers)
-                if answer.status != 404 or replica == turns[-1]:
+                if answer.headers.get(NOT_TAKEN):
+                    answer.release()
+                    self._rest(replica, "its door finds no vLLM")
+                elif answer.status != 404 or replica == turns[-1]:
                     return answer
-                answer.release()  # it was restarted, and the version is not back yet: nothing has begun there
+                else:
+                    answer.release()  # it was restarted, and the version is not back yet: nothing has begun there
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-                self._rests_until[replica] = time.monotonic() + REST_S
-                self._metrics.unreachable.labels(replica).inc()
-                log.warning("%s takes no connection: %s", replica, type(error).__name__)
+                self._rest(replica, type(error).__name__)
         raise Unreachable
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+    def _rest(self, replica: str, why: str) -> None:
+        self._rests_until[replica] = time.monotonic() + REST_S
+        self._metrics.unreachable.labels(replica).inc()
+        log.warning("%s takes no connection: %s", replica, why)
 
     def _in_turn(self) -> list[str]:
         """The next one first; those that rest, last."""

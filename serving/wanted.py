@@ -24,6 +24,8 @@ class Wanted:
 
     now: Mapping[str, ModelVersion]
     """By adapter name."""
+    answering: Collection[str] = ()
+    """Names of those that answer users outside any trial: a replica without one of them serves nobody well."""
     lately: Collection[str] = ()
     """Names that some state within the grace period wanted, ``now`` included."""
     models: Collection[str] = ()
@@ -53,23 +55,26 @@ def read_wanted(lake: Lake, grace: timedelta = GRACE) -> Wanted:
     since = lake.ledger.clock() - grace
     models = [name.removeprefix("models/") for name in lake.ledger.chains("models/")]
     now: dict[str, ModelVersion] = {}
+    answering: set[str] = set()
     lately: set[str] = set()
     for model in models:
-        for versions in _wanted_since(model, lake.ledger.entries(chain(model)), since):
-            lately.update(version.adapter_name for version in versions)
-            last = versions
-        now.update({version.adapter_name: version for version in last})
-    return Wanted(now=now, lately=frozenset(lately), models=frozenset(models))
+        for state in _states_since(model, lake.ledger.entries(chain(model)), since):
+            lately.update(version.adapter_name for version in _wanted_by(state))
+            last = state
+        now.update({version.adapter_name: version for version in _wanted_by(last)})
+        answers = (last.production, last.soak and last.soak.former)
+        answering.update(version.adapter_name for version in answers if version)
+    return Wanted(now=now, answering=frozenset(answering), lately=frozenset(lately), models=frozenset(models))
 
 
-def _wanted_since(model: str, entries: Sequence[Entry], since: datetime) -> Iterator[list[ModelVersion]]:
-    """What each state from the one in force at ``since`` to the present one wants; one at least."""
+def _states_since(model: str, entries: Sequence[Entry], since: datetime) -> Iterator[ModelState]:
+    """Each state from the one in force at ``since`` to the present one; one at least."""
     state = ModelState(model=model)
     for entry in entries:
         if entry.time > since:
-            yield _wanted_by(state)
+            yield state
         state = fold(model, [entry], state)
-    yield _wanted_by(state)
+    yield state
 
 
 def _wanted_by(state: ModelState) -> list[ModelVersion]:

@@ -4,6 +4,7 @@ import http.client
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -44,7 +45,9 @@ class Vllm(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         self.asked.append(f"{self.command} {self.path}")
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.rfile.read(int(self.headers.get("Content-Length") or 0)) == b"break off":
+            self.close_connection = True
+            return
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
@@ -64,30 +67,51 @@ class Door:
 
     def ask(self, port: int, method: str, path: str, body: bytes = b"{}") -> int:
         """The status that the door answers with."""
+        return self.answer(port, method, path, body)[0]
+
+    def answer(self, port: int, method: str, path: str, body: bytes = b"{}") -> tuple[int, str | None]:
+        """The status, and what the door says of having passed it on."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=30)
         try:
             connection.request(method, path, body if method in ("POST", "PUT") else None)
-            return connection.getresponse().status
+            response = connection.getresponse()
+            return response.status, response.getheader("X-Not-Taken")
         finally:
             connection.close()
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory, need_binary: Callable[[str, str], str]) -> Iterator[Door]:
+def open_door(
+    tmp_path_factory: pytest.TempPathFactory, need_binary: Callable[[str, str], str]
+) -> Callable[[int], AbstractContextManager[Door]]:
+    """Starts nginx before a vLLM on this port."""
     nginx = need_binary("nginx", "nginx-light")
-    folder = tmp_path_factory.mktemp("door")
+
+    @contextmanager
+    def start(vllm: int) -> Iterator[Door]:
+        folder = tmp_path_factory.mktemp("door")
+        ports = {port: free_port() for port in ALLOWED}
+        configuration = folder / "nginx.conf"
+        configuration.write_text(_placed((DEPLOY / "nginx.conf").read_text(), folder, ports, vllm))
+        server = subprocess.Popen([nginx, "-c", str(configuration), "-g", "daemon off;"], stderr=subprocess.PIPE)
+        try:
+            _wait_for(ports[INFERENCE], server)
+            yield Door(ports, Vllm.asked)
+        finally:
+            server.terminate()
+            server.communicate(timeout=10)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def door(open_door: Callable[[int], AbstractContextManager[Door]]) -> Iterator[Door]:
     vllm = ThreadingHTTPServer(("127.0.0.1", 0), Vllm)
     threading.Thread(target=vllm.serve_forever, daemon=True).start()
-    ports = {port: free_port() for port in ALLOWED}
-    configuration = folder / "nginx.conf"
-    configuration.write_text(_placed((DEPLOY / "nginx.conf").read_text(), folder, ports, vllm.server_port))
-    server = subprocess.Popen([nginx, "-c", str(configuration), "-g", "daemon off;"], stderr=subprocess.PIPE)
     try:
-        _wait_for(ports[INFERENCE], server)
-        yield Door(ports, Vllm.asked)
+        with open_door(vllm.server_port) as opened:
+            yield opened
     finally:
-        server.terminate()
-        server.communicate(timeout=10)
         vllm.shutdown()
         vllm.server_close()
 
@@ -139,3 +163,13 @@ def test_no_spelling_of_a_path_loads_an_adapter(door: Door, port: int, path: str
 def test_a_request_of_half_a_megabyte_goes_through_and_one_of_five_does_not(door: Door) -> None:
     assert door.ask(INFERENCE, "POST", "/v1/chat/completions", b" " * 500_000) == 200
     assert door.ask(INFERENCE, "POST", "/v1/chat/completions", b" " * 5_000_000) == 413
+
+
+def test_it_says_what_was_not_passed_on_and_nothing_of_what_was(
+    door: Door, open_door: Callable[[int], AbstractContextManager[Door]]
+) -> None:
+    chat = (INFERENCE, "POST", "/v1/chat/completions")
+    assert door.answer(*chat) == (200, None)
+    assert door.answer(*chat, b"break off") == (502, None)
+    with open_door(free_port()) as nobody:
+        assert nobody.answer(*chat) == (502, "1")

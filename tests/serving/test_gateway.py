@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 import serving.draining
 import serving.exchange
 import serving.following
+import serving.reply
 from benchmarks.vllm_stub import OTHER, WORDS, Stub
 from errors import PeerError, SettingsError
 from features.repo import open_feature_store
@@ -352,6 +354,49 @@ def test_a_replica_that_takes_no_connection_is_passed_over(fresh: Callable[..., 
     with fresh(vllm=f"{dead},{settings.vllm}") as client:
         assert {client.chat().status for _ in range(6)} == {200}
         assert client.metric("fuelline_gateway_unreachable_total", replica=dead) >= 1
+
+
+def test_a_pod_whose_door_finds_no_vllm_is_passed_over(fresh: Callable[..., Any], settings: Settings) -> None:
+    with vllm(Stub(absent=True)) as empty, fresh(vllm=f"{empty},{settings.vllm}") as client:
+        assert {client.chat().status for _ in range(6)} == {200}
+        assert client.metric("fuelline_gateway_unreachable_total", replica=empty) >= 1
+    with vllm(Stub(absent=True)) as empty, fresh(vllm=empty) as client:
+        assert client.chat().json["error"]["code"] == "unreachable"
+
+
+def test_a_request_that_does_not_come_keeps_no_place(
+    fresh: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.reply, "CLIENT_S", 0.2)
+    with fresh(concurrency=1) as client, socket.create_connection(("127.0.0.1", client.port), 60) as slow:
+        slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        assert slow.recv(1_000).startswith(b"HTTP/1.1 408")
+        assert client.chat().status == 200
+
+
+def test_a_client_that_does_not_read_is_let_go_and_is_no_failure_of_the_version(
+    fresh: Callable[..., Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.reply, "CLIENT_S", 0.5)
+    body = {"model": "jamie", "messages": [{"role": "user", "content": ":long"}], "stream": True, "user": "sleeper"}
+    data = json.dumps(body).encode()
+    with vllm(Stub()) as quick, fresh(vllm=quick) as client, socket.socket() as sleeper:
+        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        sleeper.connect(("127.0.0.1", client.port))
+        sleeper.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(data) + data
+        )
+        began = sleeper.recv(1_000).decode()
+        wait_until(lambda: client.metric("fuelline_gateway_in_flight") == 0, "it is let go")
+        assert client.metric("fuelline_gateway_requests_total", outcome="cancelled") == 1
+    [interaction] = re.findall(r"x-interaction-id: (\S+)", began)
+    assert recorded(settings, "predictions", interaction)["failed"] is False
+    assert recorded(settings, "agents", interaction)["error"] is True
+
+
+def test_headers_have_a_limit(client: Client) -> None:
+    told = client.chat(headers={"x-padding": "x" * 40_000})
+    assert (told.status, told.json["error"]["code"]) == (431, "headers_too_large")
 
 
 def test_without_any_replica_it_says_so_and_records_it(fresh: Callable[..., Any], settings: Settings) -> None:

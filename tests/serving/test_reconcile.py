@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from lake.lake import Lake
-from serving.reconcile import main, reconcile
+from serving.reconcile import Loop, main, reconcile
 from serving.vllm import Replica
 from tests.conftest import free_port
 
@@ -55,3 +56,18 @@ def test_the_loop_outlives_a_dead_replica_and_ends_in_good_order_when_told(tmp_p
         process.kill()
         process.wait()
     assert "Traceback" not in log.read_text()
+
+
+def test_nobody_is_sent_to_a_replica_that_does_not_answer(lake: Lake, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    ready.touch()  # of a process before this one
+    loop = Loop(lake=lake, replicas=[nobody()], folder=tmp_path, every_s=0.01, ready_file=ready)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        while ready.exists():
+            time.sleep(0.01)
+    finally:
+        loop.stopped.set()
+        thread.join()
+    assert not ready.exists()

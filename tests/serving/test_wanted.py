@@ -55,6 +55,16 @@ def test_the_candidate_of_an_open_rollout_is_wanted_before_its_first_user(story:
     assert story.wanted()[0] == names(1)
 
 
+def test_those_answer_users_who_are_in_production_or_held_back_with_it(story: Story) -> None:
+    story.register(1, 2)
+    story.tell("promoted", version=1, baseline="base")
+    story.tell("rollout_opened", version=2, baseline=f"{MODEL}@v1")
+    assert (set(read_wanted(story.lake).now), read_wanted(story.lake).answering) == (names(1, 2), names(1))
+    watch = {"rollout": "r", "share": 0.9, "hours": 24.0}
+    story.tell("promoted", version=2, baseline=f"{MODEL}@v1", soak=watch)
+    assert read_wanted(story.lake).answering == names(1, 2)
+
+
 def test_what_a_roll_back_returns_to_stays_wanted(story: Story) -> None:
     story.register(1, 2, 3)
     story.tell("promoted", version=1, baseline="base")
@@ -85,7 +95,7 @@ def test_a_rollout_that_opened_and_closed_within_the_grace_is_still_kept(story: 
 
 
 def test_an_empty_ledger_wants_nothing(story: Story) -> None:
-    assert read_wanted(story.lake) == Wanted(now={}, lately=frozenset(), models=frozenset())
+    assert read_wanted(story.lake) == Wanted(now={}, answering=frozenset(), lately=frozenset(), models=frozenset())
 
 
 def some(name: str) -> ModelVersion:
