@@ -1,14 +1,15 @@
 """What the gateway costs an answer, beside the same calls to the replica directly, and whether it keeps up for long.
 
-The replica is a stand-in that answers at once: what is measured is the gateway's own time, features read from SQLite,
+The replica is a stand-in that answers at once: what is measured is the gateway's own time, features read from Redis,
 rows written to the spool. Requests arrive at their own times whether or not earlier ones are done (open loop, Poisson),
-and a latency counts from when its request was due: a server that stalls cannot hide it. All three processes share the
-machine's cores.
+and a latency counts from when its request was due: a server that stalls cannot hide it. All four processes share
+the machine's cores.
 """
 
 import asyncio
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from benchmarks.harness import Figures, Job, Options, in_turns, run, say
+from benchmarks.online import USERS, redis_server, write
 from benchmarks.table import Line
 
 if TYPE_CHECKING:
@@ -32,11 +34,13 @@ RATE, REQUESTS = 300.0, 100_000
 """Requests a second, and how many, where endurance is shown."""
 WARM_UP_S = 5.0
 OVERHEAD_MS, GROWTH_MB = 5.0, 30.0
-USERS = 500
 
 
 def measure(options: Options) -> list[Line]:
-    """Compare latencies in turns; then one long run."""
+    """Compare latencies in turns; then one long run. Nothing, loudly, without redis-server."""
+    if not shutil.which("redis-server"):
+        say("  SKIPPED: redis-server is not installed (apt-get install redis-server)")
+        return []
     paced = Job(name="paced", target="benchmarks.gateway:paced", arguments={"seconds": options.size(20, 3)})
     found = in_turns([paced], options.runs)["paced"]
     long = run(
@@ -117,7 +121,7 @@ async def _load(address: str, rate: float, requests: int) -> tuple[list[float], 
             due += random.expovariate(rate)
             if (pause := due - time.perf_counter()) > 0:
                 await asyncio.sleep(pause)
-            task = asyncio.create_task(one(due, f"u{random.randrange(USERS)}"))
+            task = asyncio.create_task(one(due, f"user-{random.randrange(USERS):05d}"))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         await asyncio.gather(*tasks)
@@ -141,7 +145,16 @@ async def _ask(session: "aiohttp.ClientSession", address: str, user: str) -> boo
 def _servers(scratch: Path) -> Iterator[tuple[str, str, "subprocess.Popen[bytes]"]]:
     """The addresses of a replica and of a gateway before it, and the gateway's process."""
     replica, gateway = _port(), _port()
+    with redis_server() as online:
+        write(online, str(scratch))
+        yield from _started(scratch, replica, gateway, online)
+
+
+def _started(
+    scratch: Path, replica: int, gateway: int, online: int
+) -> Iterator[tuple[str, str, "subprocess.Popen[bytes]"]]:
     environment = os.environ | {
+        "FUELLINE_ONLINE": f"redis://127.0.0.1:{online}",
         "FUELLINE_HOME": str(scratch),
         "FUELLINE_LAKE": "bench",
         "FUELLINE_VLLM": f"http://127.0.0.1:{replica}",

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.types import Scope
+
 from errors import UnknownName, UserError
 from lake.contracts.agent_interactions import NAME_CHARACTERS
 from lake.contracts.registries import AGENTS
@@ -54,6 +56,11 @@ class Asked:
     wants_usage: bool
     """Whether the stream is to end with the numbers of tokens."""
     body: Body
+
+
+def headers_of(scope: Scope) -> Headers:
+    """The headers of a request, by their names in small letters."""
+    return {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in scope["headers"]}
 
 
 def read_request(data: bytes, headers: Headers, following: Following, own: str, interaction: str) -> Asked:

@@ -40,16 +40,15 @@ class Drain:
             FuellineError: the store cannot be reached; the rows stay.
             sqlite3.Error: the spool cannot be read or written.
         """
-        self._store = self._store or open_store(self._settings)
-        for source in SOURCES:
-            upto = self._spool.newest(source)
-            while upto and (batch := self._spool.fix(source)):
-                self._spool.sync()  # before the upload: see serving.spool
+        upto = {source: self._spool.newest(source) for source in SOURCES}
+        while batches := [batch for source in SOURCES if upto[source] and (batch := self._spool.fix(source))]:
+            self._spool.sync()  # before the upload, and of all at once: see serving.spool
+            self._store = self._store or open_store(self._settings)
+            for batch in batches:
                 data = self._spool.lines(batch)
-                inbox.put(self._store, source, self._spool.gateway, batch.first, batch.last, data)
-                self._spool.settle(batch)
-                if batch.last >= upto:
-                    break
+                inbox.put(self._store, batch.source, self._spool.gateway, batch.first, batch.last, data)
+            self._spool.settle(batches)
+            upto |= {batch.source: 0 for batch in batches if batch.last >= upto[batch.source]}
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY_S):
@@ -58,8 +57,8 @@ class Drain:
 
     def _try(self) -> None:
         try:
-            self._spool.probe()
-            self._spool.sync()
+            if self._spool.fault:
+                self._spool.probe()
             self.drain()
             self._metrics.spool_age.set(self._spool.oldest_s())
         except Exception as error:  # this thread is the rows' only way out

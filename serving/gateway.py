@@ -17,24 +17,24 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route as Endpoint
 from starlette.types import Receive, Scope, Send
 
 from errors import FuellineError, SettingsError
-from serving.asking import INTERACTION, Headers, Refused, authorize, parse, read_request
+from serving.asking import Refused, authorize, headers_of, read_request
 from serving.draining import Drain
 from serving.exchange import Exchange, Parts
 from serving.following import Following
 from serving.known import Known
+from serving.looks import Looks
 from serving.metrics import Metrics
-from serving.recording import Clock, slot_of, thumb
+from serving.recording import Clock, slot_of
 from serving.reply import ClientStalled, Reply, error_body, read_body, unless_gone
-from serving.routes import for_agent
 from serving.spool import Spool
 from serving.upstream import Upstream
 from settings import Settings, read_settings
@@ -45,7 +45,6 @@ CONCURRENCY = 256
 """Requests under way at most; one more is told to come again."""
 SWITCH_S = 0.0005
 """Longest that a thread of features or of the spool may hold up the event loop; Python's own 5 ms is a whole budget."""
-THUMBS = {"up": 1, "down": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,8 @@ def build(settings: Settings, spool: Path | None = None, concurrency: int = CONC
     )
     metrics.spool_rows.set_function(lambda: rows.depth)
     completions, looks = Completions(gateway), Looks(gateway)
-    return Starlette(
+    return Application(
+        completions,
         routes=[
             Endpoint("/v1/chat/completions", completions, methods=["POST"]),
             Endpoint("/v1/feedback", looks.feedback, methods=["POST"]),
@@ -107,6 +107,21 @@ def build(settings: Settings, spool: Path | None = None, concurrency: int = CONC
         exception_handlers={Refused: _refused},
         lifespan=lambda _: _running(gateway, completions),
     )
+
+
+class Application(Starlette):
+    """Starlette, but for the one path that is asked all day: each piece of a stream would pass its four layers."""
+
+    def __init__(self, completions: "Completions", **more: Any) -> None:
+        super().__init__(**more)
+        self._completions = completions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["path"] == "/v1/chat/completions" and scope["method"] == "POST":
+            await self._completions(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
@@ -161,7 +176,7 @@ class Completions:
                 await told.end(error_body(refused.status, refused.code, str(refused)))
 
     async def _prepare(self, scope: Scope, receive: Receive, interaction: str, began: float) -> Exchange:
-        headers = _headers(scope)
+        headers = headers_of(scope)
         following = self._gateway.following
         own = authorize(headers, following)  # before the body: a stranger's is not read
         asked = read_request(await read_body(receive, headers), headers, following, own, interaction)
@@ -183,64 +198,9 @@ class Completions:
             self._gateway.metrics.in_flight.set(self._under_way)
 
 
-class Looks:
-    """Everything that is no chat completion."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    async def feedback(self, request: Request) -> Response:
-        """``POST /v1/feedback``: ``{"interaction_id": "chatcmpl-...", "rating": "up"}``."""
-        headers = _headers(request.scope)
-        authorize(headers, self._gateway.following)
-        body = parse(await read_body(request.receive, headers))
-        interaction, rating = body.get("interaction_id"), body.get("rating")
-        if not isinstance(interaction, str) or not INTERACTION.fullmatch(interaction):
-            raise Refused(400, "invalid_interaction_id", "'interaction_id' is the id of an answer, chatcmpl-...")
-        if not isinstance(rating, str) or rating not in THUMBS:
-            raise Refused(400, "invalid_rating", "'rating' is 'up' or 'down'.")
-        await self._gateway.spool.put([thumb(interaction, THUMBS[rating], self._gateway.clock.now())])
-        self._gateway.metrics.feedback.labels(rating).inc()
-        return JSONResponse({"interaction_id": interaction, "rating": rating})
-
-    async def models(self, request: Request) -> Response:
-        """``GET /v1/models``: what may stand in ``model``."""
-        from lake.contracts.registries import AGENTS
-
-        own, routes = authorize(_headers(request.scope), self._gateway.following), self._gateway.following.routes
-        names: dict[str, None] = {}
-        for agent in [own] if own else sorted(AGENTS):
-            with contextlib.suppress(FuellineError):
-                names |= {for_agent(routes, agent).model: None, agent: None}
-        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "fuelline"} for name in sorted(names)]
-        return JSONResponse({"object": "list", "data": listed})
-
-    async def health(self, request: Request) -> Response:
-        """``GET /health``: the process lives."""
-        return JSONResponse({"status": "ok"})
-
-    async def ready(self, request: Request) -> Response:
-        """``GET /ready``: it can answer; also whether it can record that it did."""
-        gateway = self._gateway
-        state = {
-            "routes": gateway.following.known,
-            "features_tried": gateway.known.settled,
-            "spool": gateway.spool.fault or "ok",
-        }
-        return JSONResponse(state, status_code=200 if gateway.is_ready else 503)
-
-    async def metrics(self, request: Request) -> Response:
-        """``GET /metrics``."""
-        return Response(generate_latest(self._gateway.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     return Response(error_body(error.status, error.code, str(error)), error.status, media_type="application/json")
-
-
-def _headers(scope: Scope) -> Headers:
-    return {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in scope["headers"]}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -261,6 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
         port=asked.port,
         loop="uvloop",
         http="httptools",
+        proxy_headers=False,
         access_log=False,  # a path can hold what a user wrote
         log_config=None,
         timeout_keep_alive=75,

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import os
 import queue
 import secrets
 import sqlite3
@@ -31,8 +32,8 @@ BATCH_ROWS, BATCH_BYTES = 2_000, 4 << 20
 """What one object holds at most, but for the rest of its last row."""
 COMMIT_ROWS = 512
 """Requests that share a commit at most."""
-WAL_BYTES = 32 << 20
-"""From here on the log is cut back; that stops the writer for a few milliseconds."""
+WAL_BYTES = 16 << 20
+"""From here on the log is written into the file and cut back; the last of it stops the writer for some milliseconds."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, at REAL NOT NULL, line BLOB NOT NULL
@@ -141,22 +142,27 @@ class Spool:
         )
         return b"".join(line for (line,) in found)
 
-    def settle(self, batch: Batch) -> None:
-        """Forget the rows of a batch: its object exists."""
+    def settle(self, batches: Sequence[Batch]) -> None:
+        """Forget the rows of these batches: their objects exist."""
 
         def forget(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM batches WHERE source = ?", (batch.source,))
-            bounds = (batch.source, batch.first, batch.last)
-            gone = db.execute("DELETE FROM rows WHERE source = ? AND seq BETWEEN ? AND ?", bounds)
-            self.depth -= gone.rowcount
+            for batch in batches:
+                db.execute("DELETE FROM batches WHERE source = ?", (batch.source,))
+                bounds = (batch.source, batch.first, batch.last)
+                gone = db.execute("DELETE FROM rows WHERE source = ? AND seq BETWEEN ? AND ?", bounds)
+                self.depth -= gone.rowcount
 
         self._do(forget)
 
     def sync(self) -> None:
-        """Bring all that is committed to the disk. The writer goes on meanwhile."""
-        self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        if self.path.with_name(f"{self.path.name}-wal").stat().st_size > WAL_BYTES:
-            self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        """Bring all that is committed to the disk: the log, which is all that a restart needs. The writer goes on, but
+        a file system that syncs makes other writers wait, so this is one sync and no more.
+        """
+        with self.path.with_name(f"{self.path.name}-wal").open("rb") as log_file:
+            os.fsync(log_file.fileno())
+            long = os.fstat(log_file.fileno()).st_size > WAL_BYTES
+        for how in ("PASSIVE", "TRUNCATE") if long else ():
+            self._reader.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
 
     def probe(self) -> None:
         """Commit nothing in particular, to see whether it works (again)."""

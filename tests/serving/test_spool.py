@@ -140,7 +140,7 @@ def test_a_killed_writer_loses_nothing_that_it_was_told_is_safe(path: Path) -> N
     kept = []
     while batch := spool.fix("agents"):
         kept += spool.lines(batch).split()
-        spool.settle(batch)
+        spool.settle([batch])
     assert kept == [*(b"%d" % n for n in range(len(kept) - 1)), b"next"]
     spool.close()
 
