@@ -183,11 +183,11 @@ def prove_everywhere(lake: Lake, version: ModelVersion) -> list[Proof]:
 
 def _forecast(lake: Lake, version: ModelVersion, plan: Plan) -> str:
     """How long a decision should take at the present traffic, in a sentence; also on the log, before anybody is met."""
-    expected = forecast(lake, plan.canary)
+    expected = forecast(lake, version.model, plan.canary)
     told = (
         expected.text
         if expected
-        else "How long a decision takes is not known: there is no interaction in the lake yet."
+        else "How long a decision takes is not known: its agents have no interaction in the lake's last week."
     )
     for line in told.splitlines():
         log.info("%s: %s", version.name, line)

@@ -76,6 +76,15 @@ def open_rollouts(lake: Lake) -> list[str]:
     return [f"{model}@v{number}" for model, number in found if number]
 
 
+def is_in_shadow(lake: Lake, name: str) -> bool:
+    """Whether the next step of this version's rollout compares it in its shadow: the step that wants a GPU."""
+    version = find_version(lake.ledger, name)
+    state = read_state(lake.ledger, version.model)
+    if state.rollout and state.rollout.version == version.version:
+        return lake.ledger.find(chain(version.model), passing(state.rollout.key)) is None
+    return not (state.soak and state.soak.version == version.version)
+
+
 def advance(lake: Lake, name: str) -> Verdict:
     """Take the rollout of this version one step further; the verdict of a closed one is told again.
 

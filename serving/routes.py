@@ -3,10 +3,12 @@
 A gateway reads it about once a second and keeps the last one it has seen; no server has to be told of a roll-back.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from errors import UnknownName
+from lake.contracts.registries import AGENTS
 from lake.lake import Lake
 from models.spec import ModelSpec
 from models.state import BASE, ModelState, read_state
@@ -113,6 +115,16 @@ def for_agent(routes: Mapping[str, Route], agent: str) -> Route:
     if found is None:
         raise UnknownName("agent with a model", agent, {name for route in routes.values() for name in route.agents})
     return found
+
+
+def agents_of(lake: Lake, model: str) -> list[str]:
+    """The agents whose requests this model's versions answer."""
+    routes = read_routes(lake)
+    answered = {}
+    for agent in AGENTS:
+        with contextlib.suppress(UnknownName):
+            answered[agent] = for_agent(routes, agent).model
+    return [agent for agent, by in answered.items() if by == model]
 
 
 _SPECS: dict[tuple[str, str], ModelSpec] = {}

@@ -1,5 +1,7 @@
 """The rollout: opened at the end of a retraining, advanced by a schedule, one idempotent step at a time."""
 
+from typing import NamedTuple
+
 from errors import RolloutWentBack
 from models.claims import Claim
 from models.pinning import Pinned
@@ -31,19 +33,42 @@ def begin_rollout(
     return close(here, pinned, verdict, claim)
 
 
-@cpu(enable_deck=False)
-def list_open_rollouts() -> list[str]:
-    """Names of the versions whose rollout is open, or whose promotion is still watched."""
-    from serving.rollout import open_rollouts
+class OpenRollouts(NamedTuple):
+    """Names of the versions that a step can advance, in two outputs."""
 
-    found = open_rollouts(lake())
+    in_shadow: list[str]
+    """Both versions answer the same requests, which takes a GPU."""
+    among_users: list[str]
+    """Evidence is counted, which takes none; so is that of a promotion that is still watched."""
+
+
+@cpu(enable_deck=False)
+def list_open_rollouts() -> OpenRollouts:
+    """The versions whose rollout is open, or whose promotion is still watched."""
+    from serving.rollout import is_in_shadow, open_rollouts
+
+    here = lake()
+    found = {name: is_in_shadow(here, name) for name in open_rollouts(here)}
     log.info("open rollouts: %s", ", ".join(found) or "none")
-    return found
+    return OpenRollouts(
+        in_shadow=[name for name, shadow in found.items() if shadow],
+        among_users=[name for name, shadow in found.items() if not shadow],
+    )
 
 
 @single_gpu
-def advance_rollout(version: str) -> Verdict:
-    """Take a rollout one step further: its shadow, its canary, the watch after its promotion."""
+def advance_shadow(version: str) -> Verdict:
+    """Take a rollout one step further that has not passed its shadow; where it passes, to its first users."""
+    return _advance(version)
+
+
+@cpu
+def advance_canary(version: str) -> Verdict:
+    """Take a rollout one step further that is among its users, or the watch after its promotion."""
+    return _advance(version)
+
+
+def _advance(version: str) -> Verdict:
     from lake.lineage import lineage
     from lake.lineage_views import as_svg
     from models.registry import production
@@ -60,7 +85,7 @@ def advance_rollout(version: str) -> Verdict:
 
 
 @cpu(enable_deck=False)
-def tell_people(stepped: list[Verdict]) -> list[Verdict]:
+def tell_people(shadows: list[Verdict], canaries: list[Verdict]) -> list[Verdict]:
     """Fail, once, where a canary went back: so everybody whom the launch plan notifies hears of it.
 
     Whoever stepped it: the steward and a person's roll-back leave the mirror and the telling to this.
@@ -76,7 +101,7 @@ def tell_people(stepped: list[Verdict]) -> list[Verdict]:
         mirror_production(here.settings, model, production(here.ledger, model))
     if news := untold(here, models, execution()):
         raise RolloutWentBack(" ".join(news))
-    return stepped
+    return [*shadows, *canaries]
 
 
 @cpu(enable_deck=False)

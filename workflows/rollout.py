@@ -3,7 +3,7 @@
 from flytekit import map_task, workflow
 
 from models.types import Verdict
-from tasks.rollout import advance_rollout, list_open_rollouts, tell_people
+from tasks.rollout import advance_canary, advance_shadow, list_open_rollouts, tell_people
 
 
 @workflow
@@ -12,4 +12,8 @@ def rollout_step() -> list[Verdict]:
 
     Where a canary went back to the version before, the run fails once, so that its notifications reach a person.
     """
-    return tell_people(stepped=map_task(advance_rollout)(version=list_open_rollouts()))
+    rollouts = list_open_rollouts()
+    return tell_people(
+        shadows=map_task(advance_shadow)(version=rollouts.in_shadow),
+        canaries=map_task(advance_canary)(version=rollouts.among_users),
+    )

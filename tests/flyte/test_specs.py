@@ -74,13 +74,16 @@ def test_gpu_tasks_run_on_the_gpu_image_and_the_others_on_the_cpu_image(
         assert task["container"]["image"] == f"registry.example/fuelline-{kind}:v1", name
 
 
-def test_open_rollouts_are_stepped_side_by_side_each_on_one_gpu() -> None:
+def test_open_rollouts_are_stepped_side_by_side_and_only_a_shadow_takes_a_gpu() -> None:
     from workflows.rollout import rollout_step
 
-    [step] = [task for name, task in tasks_of(rollout_step).items() if "advance_rollout" in name]
-    assert step["container"]["image"] == "registry.example/fuelline-gpu:v1"
-    assert step["extendedResources"]["gpuAccelerator"]["device"] == "nvidia-tesla-a100"
-    assert not step["metadata"].get("discoverable")
+    steps = {
+        part: task for name, task in tasks_of(rollout_step).items() for part in ("shadow", "canary") if part in name
+    }
+    images = {part: step["container"]["image"] for part, step in steps.items()}
+    assert images == {"shadow": "registry.example/fuelline-gpu:v1", "canary": "registry.example/fuelline-cpu:v1"}
+    assert steps["shadow"]["extendedResources"]["gpuAccelerator"]["device"] == "nvidia-tesla-a100"
+    assert not any(step["metadata"].get("discoverable") for step in steps.values())
 
 
 def test_a_failure_leaves_an_entry_by_its_own_node() -> None:
