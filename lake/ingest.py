@@ -95,13 +95,33 @@ def ingest_file(lake: Lake, contract: Contract, source: str, path: Path) -> Inge
     with _snapshot(path) as (still, sha256):
         if done := _done(lake, contract, chain, sha256):
             return done
-        landed = _land(lake, chain, source, still, sha256)
+        landed = _land(lake, chain, raw_folder(lake, contract, source), still, sha256)
         key = _key(contract, sha256)
         result = _commit(lake, contract, source, key, still, landed)
     for name in lake.store.list(_staging(sha256)):
         lake.store.delete(name)
     lake.ledger.append(chain, "ingested", key, result.encode())
     return result
+
+
+def is_in(lake: Lake, contract: Contract, source: str, path: Path) -> bool:
+    """Whether these very bytes were ingested before."""
+    chain = f"sources/{source}"
+    return _size_landed(lake, chain, path) and _done(lake, contract, chain, _digest(path)) is not None
+
+
+def keep_beside(lake: Lake, contract: Contract, source: str, path: Path, suffix: str) -> str:
+    """Put what a file was made of into the raw zone, unchanged; the object's key, which its contents name."""
+    key = f"{raw_folder(lake, contract, source)}{_digest(path)[:32]}{suffix}"
+    if not lake.store.exists(key):
+        lake.store.upload(key, path)
+    return key
+
+
+def raw_folder(lake: Lake, contract: Contract, source: str) -> str:
+    """Today's place for what a source brings; by the data set first, which says how long it stays."""
+    parts = dict.fromkeys(("raw", contract.source or source, source, lake.ledger.clock().date().isoformat()))
+    return "".join(f"{part}/" for part in parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,10 +172,10 @@ def _snapshot(path: Path) -> Iterator[tuple[Path, str]]:
         yield still, digest.hexdigest()
 
 
-def _land(lake: Lake, chain: str, source: str, path: Path, sha256: str) -> Landed:
+def _land(lake: Lake, chain: str, folder: str, path: Path, sha256: str) -> Landed:
     """Put the bytes unchanged into the raw zone. The ledger fixes name and time first: a retry lands nothing twice."""
     now = lake.ledger.clock()
-    name = f"raw/{source}/{now.date().isoformat()}/{sha256[:32]}{extension(path)}"
+    name = f"{folder}{sha256[:32]}{extension(path)}"
     facts = {"object": name, "bytes": path.stat().st_size, "landed_at": now.isoformat()}
     entry = lake.ledger.append(chain, "landed", f"landed:{sha256}", facts)
     name = entry.payload["object"]

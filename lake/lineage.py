@@ -303,7 +303,7 @@ def _raw_label(key: str) -> str:
 
 def _day(key: str) -> str:
     parts = key.split("/")
-    return parts[2] if len(parts) == 4 else ""
+    return parts[-2] if len(parts) >= 4 else ""
 
 
 def _count(member: str) -> tuple[str, int]:

@@ -191,4 +191,4 @@ def _raw(lake: Lake, contract: Contract, cut: date) -> list[str]:
     if not contract.source:
         return []
     prefix = f"raw/{contract.source}/"
-    return [key for key in lake.store.list(prefix) if key.removeprefix(prefix)[:10] < cut.isoformat()]
+    return [key for key in lake.store.list(prefix) if key.split("/")[-2] < cut.isoformat()]

@@ -131,7 +131,7 @@ class Contract:
     parse_errors_max: float = 0.01
     """Share of landed rows that may be unreadable."""
     source: str = ""
-    """The source whose raw objects the rows are parsed from, ``raw/<source>/``; empty: computed or logged directly."""
+    """Names the place of the raw objects that the rows are parsed from, ``raw/<source>/``; empty: computed."""
     raw_retention_days: int = 0
     """Days that raw objects stay where they landed; then they move to the cold tier until ``retention_days``."""
 

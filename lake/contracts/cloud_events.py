@@ -31,4 +31,6 @@ CLOUD_EVENTS = Contract(
     partition=("day(time)",),
     key=("source", "id"),
     freshness_s=300,
+    source="cloud-events",
+    raw_retention_days=90,
 )

@@ -67,6 +67,8 @@ WORKFLOW_RUNS = Contract(
     partition=("day(timestamp)",),
     key=("repository", "run_id", "attempt", "updated_at", "status"),
     freshness_s=24 * 3600,
+    source="workflow-runs",
+    raw_retention_days=90,
 )
 
 GITHUB_ISSUES = Contract(
@@ -79,6 +81,8 @@ GITHUB_ISSUES = Contract(
     partition=("day(timestamp)",),
     key=("repository", "number", "timestamp"),
     freshness_s=24 * 3600,
+    source="github-issues",
+    raw_retention_days=90,
 )
 
 GITHUB_AUDIT = Contract(
@@ -91,4 +95,6 @@ GITHUB_AUDIT = Contract(
     partition=("day(timestamp)",),
     key=("document_id",),
     freshness_s=24 * 3600,
+    source="github-audit",
+    raw_retention_days=90,
 )

@@ -32,4 +32,6 @@ KUBERNETES_EVENTS = Contract(
     partition=("day(timestamp)", "cluster"),
     key=("cluster", "uid", "count"),
     freshness_s=900,
+    source="kubernetes-events",
+    raw_retention_days=7,
 )

@@ -28,4 +28,6 @@ LOGS = Contract(
     partition=("day(timestamp)", "cluster"),
     key=("entry_id",),
     freshness_s=900,
+    source="logs",
+    raw_retention_days=30,
 )

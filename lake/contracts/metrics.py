@@ -35,4 +35,6 @@ METRICS = Contract(
     partition=("day(timestamp)", "cluster"),
     key=("series", "timestamp"),
     freshness_s=900,
+    source="metrics",
+    raw_retention_days=30,
 )

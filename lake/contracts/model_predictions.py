@@ -39,4 +39,6 @@ MODEL_PREDICTIONS = Contract(
     partition=("day(timestamp)",),
     key=("interaction_id",),
     freshness_s=300,
+    source="predictions",
+    raw_retention_days=90,
 )

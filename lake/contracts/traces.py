@@ -32,4 +32,6 @@ TRACES = Contract(
     partition=("day(timestamp)", "cluster"),
     key=("trace_id", "span_id"),
     freshness_s=900,
+    source="traces",
+    raw_retention_days=7,
 )

@@ -24,8 +24,9 @@ from typing import Any
 
 from errors import PeerError, UnknownName
 from lake.contracts import contract
-from lake.ingest import Ingested, ingest_file
+from lake.ingest import Ingested, ingest_file, is_in, keep_beside
 from lake.lake import Lake
+from lake.sources.answers import SUFFIX, Answers
 from lake.sources.fetching import Fetching, Query, Row
 from lake.sources.peers import pullable
 from lake.sources.pulled import Pulled, Selection
@@ -129,13 +130,14 @@ def _once(lake: Lake, selection: Selection, remote: Remote, window: Window, as_o
         return Pulled(**entry.payload, new=False)
     asked, faults = remote.requests, Counter(remote.faults)
     fetchings = _fetchings(selection, remote, window, _cursor(lake, chain, same, window, selection))
-    ingested = _ingest(lake, selection, source, fetchings)
+    ingested, answers = _ingest(lake, selection, source, remote, fetchings)
     result = Pulled(
         source=source,
         queries=[one.query.name for one in fetchings],
         start=window.start.isoformat(),
         end=window.end.isoformat(),
         **_counts(lake, chain, ingested),
+        answers=answers,
         requests=remote.requests - asked,
         faults=dict(remote.faults - faults),
         skew_s=remote.skew_s,
@@ -181,20 +183,30 @@ def _cursor(lake: Lake, chain: str, same: str, window: Window, selection: Select
     return found
 
 
-def _ingest(lake: Lake, selection: Selection, source: str, fetchings: Sequence[Fetching]) -> Ingested | None:
-    """The window's rows as a file that lands; None where there are none, because an empty file says nothing."""
-    way = pullable(selection.data_set)
+def _ingest(
+    lake: Lake, selection: Selection, source: str, remote: Remote, fetchings: Sequence[Fetching]
+) -> tuple[Ingested | None, str]:
+    """The window's rows as a file that lands, after the answers that they were made of; the key of those.
+
+    None where there are no rows: an empty file says nothing. Answers that bring what is in already are not kept again:
+    late data are looked for many times.
+    """
+    form = contract(selection.data_set)
     with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
-        path = Path(folder, "rows.jsonl")
+        path, remote.answers = Path(folder, "rows.jsonl"), Answers(Path(folder, "answers"))
         try:
-            written = _write(path, itertools.chain.from_iterable(map(way.rows, fetchings)))
+            written = _write(path, itertools.chain.from_iterable(map(pullable(selection.data_set).rows, fetchings)))
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             # The error itself may quote what the server answered, which may be anybody's words.
             told = f"{type(error).__name__} while its answer was read"
-            raise PeerError(f"{fetchings[0].remote} answers in another form than its API documents: {told}") from None
+            raise PeerError(f"{remote} answers in another form than its API documents: {told}") from None
+        finally:
+            answers, remote.answers = remote.answers, None
+            answers.close()
         if not written:
-            return None
-        return ingest_file(lake, contract(selection.data_set), source, path)
+            return None, ""
+        key = "" if is_in(lake, form, source, path) else keep_beside(lake, form, source, answers.path, SUFFIX)
+        return ingest_file(lake, form, source, path), key
 
 
 def _write(path: Path, rows: Iterator[Row | bytes]) -> int:

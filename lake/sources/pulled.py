@@ -49,6 +49,8 @@ class Pulled:
     requests: int
     object: str = ""
     """What landed in the raw zone; empty where there was nothing."""
+    answers: str = ""
+    """The server's answers as they came, there too; empty where they brought nothing that was not in."""
     landed: int = 0
     committed: int = 0
     quarantined: int = 0

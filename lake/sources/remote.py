@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
-from urllib3.exceptions import TimeoutError as HTTPTimeout
+from urllib3.exceptions import HTTPError
 
 from errors import PeerError, SourceError
+from lake.sources.answers import Answers
+from lake.sources.responses import date_of, is_limited, kind_of, lower, said
 from settings import Endpoint
 
 log = logging.getLogger("fuelline.sources")
@@ -33,8 +33,6 @@ log = logging.getLogger("fuelline.sources")
 Parameters = Sequence[tuple[str, str]]
 
 PIECE_BYTES = 64 << 10
-SAID_CHARACTERS = 200
-"""How much of a server's own words about a refused request an error repeats."""
 SKEW_S = 60.0
 """From how far apart on two clocks are worth a warning."""
 
@@ -100,6 +98,8 @@ class Remote:
     """What went wrong and was mended by trying again, by kind."""
     skew_s: float = 0.0
     """How far the server's clock is ahead of this one, as its last answer said; to the second."""
+    answers: Answers | None = None
+    """Where every whole answer is written down as it came, and each piece of a stream."""
 
     def __post_init__(self) -> None:
         timeout = urllib3.Timeout(connect=self.limits.connect_s, read=self.limits.read_s)
@@ -133,9 +133,9 @@ class Remote:
         for tried in range(1, self.limits.tries + 1):
             try:
                 with self._opened(path, parameters, headers, expected) as response:
-                    return Answer(
-                        status=response.status, headers=_lower(response.headers), body=self._whole(path, response)
-                    )
+                    body = self._whole(path, response)
+                    self._keep(path, parameters, response.status, body)
+                    return Answer(status=response.status, headers=lower(response.headers), body=body)
             except _Fault as fault:
                 self._wait(path, fault, tried)
         raise AssertionError("the last try raises")
@@ -168,15 +168,20 @@ class Remote:
             with self._opened(path, parameters, None, (200, *also)) as response:
                 rest = b""
                 for piece in response.stream(PIECE_BYTES, decode_content=True):
+                    self._keep(path, parameters, response.status, piece)
                     *lines, rest = (rest + piece).split(b"\n")
                     yield from lines
                     self._check_size(path, len(rest))
                 if rest:
                     yield rest
         except (_Fault, HTTPError, OSError) as error:
-            kind = error.kind if isinstance(error, _Fault) else _kind(error)
+            kind = error.kind if isinstance(error, _Fault) else kind_of(error)
             self.faults[kind] += 1
             raise PeerError(f"{self}: the stream of {path} ended early: {kind}") from error
+
+    def _keep(self, path: str, parameters: Parameters, status: int, body: bytes) -> None:
+        if self.answers:
+            self.answers.keep(path, parameters, status, body)
 
     @contextmanager
     def _opened(
@@ -196,7 +201,7 @@ class Remote:
                 redirect=False,
             )
         except (HTTPError, OSError) as error:
-            raise _Fault(_kind(error)) from error
+            raise _Fault(kind_of(error)) from error
         try:
             self._look_at_clock(response)
             self._judge(path, response, expected)
@@ -213,14 +218,14 @@ class Remote:
         status = response.status
         if status in expected:
             return
-        if status == 429 or status >= 500 or _limited(response):
+        if status == 429 or status >= 500 or is_limited(response):
             raise _Fault(str(status), self._asked_for(response))
         setting = f"FUELLINE_{self.endpoint.peer.upper()}"
         if 300 <= status < 400:
             raise SourceError(f"{self}: {path} redirects ({status}); set {setting} to where the server is now")
         if status in (401, 403):
             raise SourceError(f"{self} refuses {path} ({status}); {setting}_TOKEN lacks a token that may read it")
-        raise SourceError(f"{self} refuses {path} ({status}){_said(response.read(PIECE_BYTES))}")
+        raise SourceError(f"{self} refuses {path} ({status}){said(response.read(PIECE_BYTES))}")
 
     def _whole(self, path: str, response: urllib3.BaseHTTPResponse) -> bytes:
         begun, size, pieces = time.monotonic(), 0, []
@@ -232,7 +237,7 @@ class Remote:
                     raise _Fault("slow")
                 pieces.append(piece)
         except (HTTPError, OSError) as error:
-            raise _Fault(_kind(error)) from error
+            raise _Fault(kind_of(error)) from error
         except (_Fault, AnswerTooLarge):
             response.close()  # what is left of it is not wanted
             raise
@@ -262,7 +267,7 @@ class Remote:
         if after.isdecimal():
             return float(after)
         if after:
-            return max(0.0, (_date(after, self.clock()) - self.clock()).total_seconds())
+            return max(0.0, (date_of(after, self.clock()) - self.clock()).total_seconds())
         if reset.isdecimal() and response.headers.get("X-RateLimit-Remaining") == "0":
             return max(1.0, int(reset) - self.clock().timestamp())
         return None
@@ -270,43 +275,7 @@ class Remote:
     def _look_at_clock(self, response: urllib3.BaseHTTPResponse) -> None:
         if stated := response.headers.get("Date"):
             now = self.clock()
-            skew = (_date(stated, now) - now).total_seconds()
+            skew = (date_of(stated, now) - now).total_seconds()
             if abs(skew) > SKEW_S >= abs(self.skew_s):
                 log.warning("%s: its clock is %+.0f s from this one", self, skew)
             self.skew_s = skew
-
-
-def _date(stated: str, otherwise: datetime) -> datetime:
-    """An HTTP date, or the other time where it is none."""
-    try:
-        return parsedate_to_datetime(stated).astimezone(UTC)
-    except ValueError:
-        return otherwise
-
-
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def _limited(response: urllib3.BaseHTTPResponse) -> bool:
-    """Whether a 403 is GitHub's way to say 429."""
-    spent = response.headers.get("X-RateLimit-Remaining") == "0"
-    return response.status == 403 and (spent or "Retry-After" in response.headers)
-
-
-def _kind(error: Exception) -> str:
-    if isinstance(error, NewConnectionError):
-        return "down"  # urllib3 has it among the timeouts, although nobody waited
-    if isinstance(error, HTTPTimeout):
-        return "timeout"
-    return "truncated" if isinstance(error, ProtocolError) and "IncompleteRead" in str(error) else "down"
-
-
-def _said(body: bytes) -> str:
-    """The server's own words, where it says them in a field for that."""
-    try:
-        told = json.loads(body)
-    except ValueError:
-        return ""
-    words = (told.get("error") or told.get("message")) if isinstance(told, dict) else None
-    return f": {words[:SAID_CHARACTERS]}" if isinstance(words, str) else ""

@@ -9,12 +9,17 @@ from lake.contracts import contracts
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lifecycle import lifecycle, main
 from lake.s3 import S3Store
+from lake.sources.peers import PULLED
 from settings import Settings
 
 
 def test_raw_objects_grow_cold_and_then_go_as_the_contract_says(s3_settings: Settings) -> None:
     rules = {rule["ID"]: rule for rule in lifecycle(contracts().values(), s3_settings, "COLD")["Rules"]}
-    assert set(rules) == {"raw-agents", "raw-feedback"}
+    landed = [contract for contract in contracts().values() if contract.source]
+    assert set(rules) == {f"raw-{contract.source}" for contract in landed}
+    assert {"raw-agents", "raw-metrics", "raw-logs", "raw-predictions"} <= set(rules)
+    assert rules["raw-metrics"]["Expiration"] == {"Days": 30}
+    assert "Transitions" not in rules["raw-metrics"]
     agents = rules["raw-agents"]
     assert agents["Filter"] == {"Prefix": "lake/test/raw/agents/"}
     assert agents["Transitions"] == [{"Days": 90, "StorageClass": "COLD"}]
@@ -26,14 +31,20 @@ def test_s3_takes_the_rules_and_gives_them_back(s3_settings: Settings) -> None:
     rules = lifecycle(contracts().values(), s3_settings, "GLACIER")
     store.client.put_bucket_lifecycle_configuration(Bucket=store.bucket, LifecycleConfiguration=rules)  # type: ignore[arg-type]
     kept = store.client.get_bucket_lifecycle_configuration(Bucket=store.bucket)["Rules"]
-    assert [rule["ID"] for rule in kept] == ["raw-feedback", "raw-agents"]
+    assert [rule["ID"] for rule in kept] == [rule["ID"] for rule in rules["Rules"]]
 
 
 def test_the_command_prints_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FUELLINE_STORE", "s3://bucket")
     main(["--tier", "COLD"])
     told = json.loads(capsys.readouterr().out)
-    assert told["Rules"][0]["Filter"]["Prefix"].endswith("/raw/feedback/")
+    prefixes = {rule["Filter"]["Prefix"].partition("/raw/")[2] for rule in told["Rules"]}
+    assert {"agents/", "kubernetes-events/"} <= prefixes
+
+
+def test_whatever_a_server_or_a_gateway_brings_has_a_place_with_an_end() -> None:
+    brought = {*PULLED, "processed.cloud_events", "processed.model_predictions", "processed.agent_feedback"}
+    assert [name for name in brought if not contracts()[name].source] == []
 
 
 def test_a_folder_has_no_rules_and_says_so(settings: Settings) -> None:

@@ -145,9 +145,15 @@ def test_the_ledger_says_how_many_of_which_days_and_where_a_tag_went_and_nobodys
 def test_raw_objects_that_landed_before_the_cut_go(lake: Lake) -> None:
     for name in ("2026-10-06/a.jsonl", "2026-10-07/b.jsonl"):
         lake.store.write(f"raw/agents/{name}", b"{}")
+    for day in ("2026-10-06", "2026-10-07"):
+        lake.store.write(f"raw/agents/loki-studio/{day}/d.jsonl", b"{}")
     lake.store.write("raw/feedback/2026-10-06/c.jsonl", b"{}")
-    assert enforced(lake).raw_objects == 1
-    assert list(lake.store.list("raw/")) == ["raw/agents/2026-10-07/b.jsonl", "raw/feedback/2026-10-06/c.jsonl"]
+    assert enforced(lake).raw_objects == 2
+    assert list(lake.store.list("raw/")) == [
+        "raw/agents/2026-10-07/b.jsonl",
+        "raw/agents/loki-studio/2026-10-07/d.jsonl",
+        "raw/feedback/2026-10-06/c.jsonl",
+    ]
 
 
 def test_a_training_sets_rows_go_by_their_own_time(lake: Lake) -> None:

@@ -21,6 +21,7 @@ from lake.contracts import contract
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.logs import LOGS
 from lake.lake import Lake, open_lake
+from lake.sources.answers import read_answers
 from lake.sources.fetching import Fetching, Query
 from lake.sources.loki import entries
 from lake.sources.pull import pull_chunk, pull_window
@@ -31,7 +32,7 @@ from tests.conftest import free_port
 from tests.lake.rows import interaction
 from tests.lake.sources.conftest import Reader
 from tests.lake.sources.loki import Line, Loki, streams
-from tests.lake.sources.peer import Peer, Reply, plain, serving
+from tests.lake.sources.peer import Peer, Reply, Request, plain, serving
 
 START = datetime(2026, 11, 2, 6, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -112,6 +113,31 @@ def test_what_a_server_doubles_and_disorders_is_in_once(peer: Peer, pointed: Poi
     here = pointed(loki=f"studio={peer.url}")
     [done] = pull_chunk(here, selection(), WINDOW, connect=reader)
     assert (done.landed, done.committed, done.duplicates) == (8, 6, 2)
+
+
+def test_the_answers_stay_as_they_came_and_those_that_bring_nothing_new_are_not_kept_again(
+    peer: Peer, pointed: Pointed, reader: Reader, pages_of_four: None, tmp_path: Path
+) -> None:
+    served: list[bytes] = []
+    loki = Loki([(APP, ZERO + n, f"line {n}") for n in range(9)])
+
+    def answer(request: Request) -> Reply:
+        reply = loki(request)
+        served.append(reply.body)
+        return reply
+
+    peer.answer = answer
+    here = pointed(loki=f"studio={peer.url}")
+    [done] = pull_chunk(here, selection(), WINDOW, connect=reader)
+    assert done.answers.startswith("raw/logs/loki-studio/")
+    here.store.download(done.answers, tmp_path / "answers")
+    kept = list(read_answers(tmp_path / "answers"))
+    assert [body for _, body in kept] == served
+    assert {(asked.path, asked.status) for asked, _ in kept} == {("/loki/api/v1/query_range", 200)}
+    assert dict(kept[0][0].parameters)["query"] == '{app=~".+"}'
+    [again] = pull_chunk(here, selection(queries={"all": '{app=~".*"}'}), WINDOW, connect=reader)
+    assert (again.landed, again.answers) == (9, "")
+    assert len(list(here.store.list("raw/logs/"))) == 2
 
 
 def test_large_lines_are_asked_for_in_smaller_pages(peer: Peer, pointed: Pointed, reader: Reader) -> None:

@@ -337,7 +337,7 @@ def test_a_pull_that_was_killed_after_its_rows_were_in_brings_them_once(
     peer.answer = ramp
     lake, window = pointed(prometheus=f"studio={peer.url}"), Window(start=START, end=START + HOUR)
     [done] = pull_chunk(lake, selection(), window, connect=reader)
-    raw = next(name for name in lake.store.list("raw/prometheus-studio/"))
+    raw = next(name for name in lake.store.list("raw/metrics/prometheus-studio/") if name.endswith(".jsonl"))
     other = open_lake(read_settings(home=tmp_path / "other", lake="killed", prometheus=f"studio={peer.url}"))
     (tmp_path / "rows.jsonl").write_bytes(lake.store.read(raw))
     ingest_file(other, METRICS, "prometheus-studio", tmp_path / "rows.jsonl")
