@@ -26,6 +26,22 @@ def ibis_engine() -> "Backend":
     return ibis.duckdb.from_connection(connect())
 
 
+def definition_of(expression: "ibis.Table") -> str:
+    """An expression as SQL of DuckDB: the same text in every process.
+
+    Ibis keeps the columns that are dropped in a set, and so writes them in an order that the hash seed decides.
+    """
+    import ibis
+    import sqlglot
+    from sqlglot import exp
+
+    tree = sqlglot.parse_one(str(ibis.to_sql(expression, dialect="duckdb")), read="duckdb")
+    for star in tree.find_all(exp.Star):
+        if left_out := star.args.get("except_"):
+            star.set("except_", sorted(left_out, key=str))
+    return tree.sql(dialect="duckdb")
+
+
 def as_ibis(engine: "Backend", name: str, rows: pa.Table) -> "ibis.Table":
     """The rows as an Ibis table, without a copy."""
     engine.con.register(name, rows)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from features.curated import transforms
 from features.curated.build import Build
-from features.engine import as_ibis, ibis_engine
+from features.engine import as_ibis, definition_of, ibis_engine
 from lake.contracts.training_datasets import TRAINING_DATASETS
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
@@ -105,9 +105,7 @@ def _trainings(name: str, entries: Sequence[tuple[str, Entry]], versions: Mappin
 
 def definition() -> str:
     """The transform as SQL of DuckDB."""
-    import ibis
-
-    return str(ibis.to_sql(expression(), dialect="duckdb"))
+    return definition_of(expression())
 
 
 def expression() -> "ibis.Table":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from errors import UnknownName
 from features.curated import transforms
+from features.engine import definition_of
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.agent_performance_daily import AGENT_PERFORMANCE_DAILY
@@ -46,9 +47,7 @@ class Curated:
     @cached_property
     def definition(self) -> str:
         """The expression as SQL of DuckDB: what moves when a result may, and with nothing else."""
-        import ibis
-
-        return str(ibis.to_sql(self.expression, dialect="duckdb"))
+        return definition_of(self.expression)
 
 
 def unbound(one: Input) -> "ibis.Table":

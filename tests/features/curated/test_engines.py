@@ -1,5 +1,8 @@
 """One definition, three engines: DuckDB and Spark give equal rows, and Trino's SQL is Trino's."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -131,6 +134,15 @@ def test_spark_lists_the_training_sets_that_duckdb_lists(
     found = on_spark(spark, training_datasets, {"sets": rows, "trainings": listed}, tmp_path)
     key = ("training_set_id",)
     pd.testing.assert_frame_equal(ordered(found, expected.schema, key), ordered(expected, expected.schema, key))
+
+
+def test_a_definition_is_the_same_text_in_every_process() -> None:
+    """What differs from one process to the next would be rebuilt by each of them."""
+    told = "from features.curated import datasets, tables; print([one.definition for one in tables.TABLES], end='')"
+    told += "; print(datasets.definition())"
+    seeds = [{**os.environ, "PYTHONHASHSEED": seed} for seed in ("1", "2")]
+    first, second = (subprocess.check_output([sys.executable, "-c", told], env=seed, text=True) for seed in seeds)
+    assert first == second
 
 
 EXPRESSIONS = {
