@@ -19,11 +19,19 @@ import duckdb
 import pyarrow as pa
 
 from features.engine import connect
-from features.views import AGENT_FEATURES, CREATED_TIMESTAMP, EVENT_TIMESTAMP, USER_FEATURES, View
+from features.views import (
+    AGENT_FEATURES,
+    CREATED_TIMESTAMP,
+    EVENT_TIMESTAMP,
+    INFRASTRUCTURE_FEATURES,
+    USER_FEATURES,
+    View,
+    agents_place,
+)
 from lake.lake import Lake
 from lake.versions import TableVersion
 
-VERSION = 1
+VERSION = 2
 """Moves with every change of the join's results; part of a training set's identity."""
 TIMESTAMP = "timestamp"
 
@@ -51,19 +59,32 @@ def as_of_join(entities: pa.Table, features: Sequence[FeatureRows]) -> pa.Table:
     return connection.sql(f"SELECT {columns} FROM entities AS e\n{joins}").to_arrow_table()
 
 
-def join_pinned(lake: Lake, entities: pa.Table, users: TableVersion, agents: TableVersion) -> pa.Table:
-    """``as_of_join`` with both views at pinned snapshots, of which only the days that can matter are read."""
+def join_pinned(
+    lake: Lake,
+    entities: pa.Table,
+    users: TableVersion,
+    agents: TableVersion,
+    infrastructure: TableVersion | None = None,
+) -> pa.Table:
+    """``as_of_join`` with every view at a pinned snapshot, of which only the days that can matter are read.
+
+    ``entities`` needs ``cluster`` beside the users and agents: of the infrastructure an interaction has what its
+    cluster's agents had. Where nothing of it is pinned, its columns are null.
+    """
     import pyarrow.compute as pc
 
     bounds = pc.min_max(entities[TIMESTAMP]).as_py()
     rows = []
-    for view, version in ((USER_FEATURES, users), (AGENT_FEATURES, agents)):
+    pinned = ((USER_FEATURES, users), (AGENT_FEATURES, agents), (INFRASTRUCTURE_FEATURES, infrastructure))
+    for view, version in pinned:
         where = ""
         if bounds["min"] is not None:
             low, high = bounds["min"] - view.ttl, bounds["max"]
             where = f"{EVENT_TIMESTAMP} >= '{low.isoformat()}' and {EVENT_TIMESTAMP} <= '{high.isoformat()}'"
-        rows.append(FeatureRows(view=view, rows=lake.tables.read(version, where=where)))
-    return as_of_join(entities, rows)
+        read = lake.tables.read(version, where=where) if version else view.contract.arrow_schema.empty_table()
+        rows.append(FeatureRows(view=view, rows=read))
+    placed = entities.append_column(INFRASTRUCTURE_FEATURES.entity, agents_place(entities["cluster"]))
+    return as_of_join(placed, rows).drop_columns([INFRASTRUCTURE_FEATURES.entity])
 
 
 def _join(connection: duckdb.DuckDBPyConnection, view: View) -> str:

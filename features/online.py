@@ -6,13 +6,23 @@ than the view's TTL is missing, exactly as in the training join.
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from features.engine import connect
 from features.repo import open_feature_store
-from features.views import AGENT_FEATURES, CREATED_TIMESTAMP, EVENT_TIMESTAMP, USER_FEATURES, VIEWS, View
+from features.views import (
+    AGENT_FEATURES,
+    CREATED_TIMESTAMP,
+    EVENT_TIMESTAMP,
+    INFRASTRUCTURE_FEATURES,
+    USER_FEATURES,
+    VIEWS,
+    View,
+    place_of,
+)
 from lake.lake import Lake
 from lake.versions import TableVersion
 
@@ -25,7 +35,8 @@ log = logging.getLogger("fuelline.features")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnlineFeatures:
-    """What is known of a user and an agent at one instant; None where a value is missing or has outlived its TTL.
+    """What is known of a user, an agent and the cluster it runs on at one instant; None where a value is missing or has
+    outlived its TTL.
 
     Names, units and definitions are those of ``lake.contracts.joined_features``.
     """
@@ -45,6 +56,15 @@ class OnlineFeatures:
     agent_error_rate: float | None = None
     agent_token_usage_rate: float | None = None
     agent_uptime_percentage: float | None = None
+    infrastructure_event_timestamp: datetime | None = None
+    infrastructure_error_log_rate: float | None = None
+    infrastructure_restarts: int | None = None
+    infrastructure_cpu_pressure: float | None = None
+    infrastructure_memory_pressure: float | None = None
+    infrastructure_latency_p95_ms: float | None = None
+    infrastructure_requests_per_hour: float | None = None
+    infrastructure_crash_loops: int | None = None
+    infrastructure_warning_events: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +75,8 @@ class Materialization:
     users: int
     """Users whose values are in the online store as of then."""
     agents: int
+    namespaces: int = 0
+    """Of all clusters, each whole cluster counting as one."""
 
 
 def materialize(
@@ -64,22 +86,31 @@ def materialize(
     as_of: datetime,
     store: "FeatureStore | None" = None,
     views: tuple[View, ...] = VIEWS,
+    infrastructure: TableVersion | None = None,
 ) -> Materialization:
     """Push the newest value per entity that was available at ``as_of`` and has not outlived its TTL.
 
     Pushing the same again changes nothing. Run it with a later ``as_of`` each time: Redis keeps the newer of two
-    values, SQLite the last written. Of a view that is not among ``views``, nothing is pushed.
+    values, SQLite the last written. Of a view that is not among ``views``, or that has no version, nothing is pushed.
     """
     opened = store or open_feature_store(lake.settings)
     pushed = {view.name: 0 for view in VIEWS}
+    versions = {USER_FEATURES.name: users, AGENT_FEATURES.name: agents, INFRASTRUCTURE_FEATURES.name: infrastructure}
     for view in views:
-        version = {USER_FEATURES.name: users, AGENT_FEATURES.name: agents}[view.name]
+        version = versions[view.name]
+        if version is None:
+            continue
         rows = newest_rows(lake, view, version, as_of)
         pushed[view.name] = rows.num_rows
         if rows.num_rows:
             opened.write_to_online_store(view.name, df=rows.to_pandas())
         log.info("%s: %d entities online as of %s", view.name, rows.num_rows, as_of.isoformat())
-    return Materialization(as_of=as_of, users=pushed[USER_FEATURES.name], agents=pushed[AGENT_FEATURES.name])
+    return Materialization(
+        as_of=as_of,
+        users=pushed[USER_FEATURES.name],
+        agents=pushed[AGENT_FEATURES.name],
+        namespaces=pushed[INFRASTRUCTURE_FEATURES.name],
+    )
 
 
 def newest_rows(lake: Lake, view: View, version: TableVersion, as_of: datetime) -> "pa.Table":
@@ -110,17 +141,18 @@ class OnlineReader:
         """Whether ``read_async`` is there."""
         return self._online.async_supported.read
 
-    def read(self, user_id: str, agent_name: str, as_of: datetime) -> OnlineFeatures:
+    def read(self, user_id: str, agent_name: str, as_of: datetime, cluster: str = "") -> OnlineFeatures:
         """All views' values for one request at ``as_of`` (UTC).
 
         A value is given where it was available at ``as_of`` by schedule and is within its TTL; otherwise it is None.
+        Where no cluster is named, nothing is known of one.
         """
-        found = [self._online.online_read(*self._asked(view, user_id, agent_name)) for view in VIEWS]
+        found = [self._online.online_read(*asked) for asked in self._asked(user_id, agent_name, cluster)]
         return _usable([rows[0] for rows in found], as_of)
 
-    async def read_async(self, user_id: str, agent_name: str, as_of: datetime) -> OnlineFeatures:
+    async def read_async(self, user_id: str, agent_name: str, as_of: datetime, cluster: str = "") -> OnlineFeatures:
         """The same without a thread, where the store can: of all views at once."""
-        reads = [self._online.online_read_async(*self._asked(view, user_id, agent_name)) for view in VIEWS]
+        reads = [self._online.online_read_async(*asked) for asked in self._asked(user_id, agent_name, cluster)]
         return _usable([rows[0] for rows in await asyncio.gather(*reads)], as_of)
 
     async def close(self) -> None:
@@ -129,13 +161,19 @@ class OnlineReader:
             client = await self._online._get_client_async(self._config.online_store)
             await client.aclose()
 
-    def _asked(self, view: View, user_id: str, agent_name: str) -> tuple[Any, ...]:
+    def _asked(self, user_id: str, agent_name: str, cluster: str) -> "Iterator[tuple[Any, ...]]":
+        """What Feast's store is asked, by view."""
         from feast.protos.feast.types.EntityKey_pb2 import EntityKey
         from feast.protos.feast.types.Value_pb2 import Value
 
-        name = {USER_FEATURES.entity: user_id, AGENT_FEATURES.entity: agent_name}[view.entity]
-        key = EntityKey(join_keys=[view.entity], entity_values=[Value(string_val=name)])
-        return self._config, self._tables[view.name], [key], list(view.features)
+        names = {
+            USER_FEATURES.entity: user_id,
+            AGENT_FEATURES.entity: agent_name,
+            INFRASTRUCTURE_FEATURES.entity: place_of(cluster),
+        }
+        for view in VIEWS:
+            key = EntityKey(join_keys=[view.entity], entity_values=[Value(string_val=names[view.entity])])
+            yield self._config, self._tables[view.name], [key], list(view.features)
 
 
 def _usable(found: "list[tuple[datetime | None, dict[str, Any] | None]]", as_of: datetime) -> OnlineFeatures:

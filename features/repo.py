@@ -52,7 +52,7 @@ def register_model_version(store: "FeatureStore", model_version: str, service: s
 
 
 def entities() -> "list[Entity]":
-    """One entity a view: ``user_id`` and ``agent_name``."""
+    """One entity a view: ``user_id``, ``agent_name`` and ``cluster_namespace``."""
     from feast import Entity, ValueType
 
     return [Entity(name=view.entity, join_keys=[view.entity], value_type=ValueType.STRING) for view in VIEWS]

@@ -25,7 +25,7 @@ def newest(lake: Lake, interactions: TableVersion) -> datetime:
 
 
 def compute_due(lake: Lake) -> list[TableVersion]:
-    """Compute every feature row that is due by the newest interaction and missing, in the order of ``VIEWS``.
+    """Compute every feature row that is due by the newest interaction and missing; versions as ``compute_features``.
 
     Raises:
         DataError: nothing was ingested yet.
@@ -45,16 +45,16 @@ def keep_up(lake: Lake, upto: datetime, *views: View) -> Materialization | None:
     interactions = lake.tables.current(AGENT_INTERACTIONS)
     if interactions is None:
         return None
-    users, agents = compute_features(lake, interactions, upto)
-    return materialize_once(lake, users, agents, upto, views=views)
+    return materialize_once(lake, *compute_features(lake, interactions, upto), as_of=upto, views=views)
 
 
 def materialize_once(
     lake: Lake,
     users: TableVersion,
     agents: TableVersion,
-    as_of: datetime,
+    infrastructure: TableVersion | None = None,
     *,
+    as_of: datetime,
     views: tuple[View, ...] = VIEWS,
     again: bool = False,
 ) -> Materialization:
@@ -64,16 +64,19 @@ def materialize_once(
         lake: where the feature tables are.
         users: pinned ``ml.user_features``.
         agents: pinned ``ml.agent_features``.
+        infrastructure: pinned ``ml.infrastructure_features``; None where nothing of the clusters was measured.
         as_of: the scheduled instant.
-        views: which of the two.
+        views: which of them.
         again: push although it was done before, for an online store that lost its data.
     """
     where = hashlib.sha256(lake.settings.online.encode()).hexdigest()[:8]
     which = "+".join(view.name for view in views)
-    key = f"materialized:{where}:{which}:{users}:{agents}:{as_of.isoformat()}"
+    versions = ":".join(str(version) for version in (users, agents, infrastructure) if version)
+    key = f"materialized:{where}:{which}:{versions}:{as_of.isoformat()}"
     done = lake.ledger.find(CHAIN, key)
     if done and not again:
-        return Materialization(as_of=as_of, users=done.payload["users"], agents=done.payload["agents"])
-    pushed = materialize(lake, users, agents, as_of, views=views)
-    lake.ledger.append(CHAIN, "materialized", key, {"users": pushed.users, "agents": pushed.agents})
+        return Materialization(as_of=as_of, **done.payload)
+    pushed = materialize(lake, users, agents, as_of, views=views, infrastructure=infrastructure)
+    counts = {"users": pushed.users, "agents": pushed.agents, "namespaces": pushed.namespaces}
+    lake.ledger.append(CHAIN, "materialized", key, counts)
     return pushed

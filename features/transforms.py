@@ -1,7 +1,7 @@
 """The features' definitions, written once as Ibis expressions: DuckDB runs them here, Trino or Spark where a table
 outgrows it.
 
-A value at window end T uses only interactions with ``timestamp < T``. Ties are broken by rule, so equal inputs give
+A value at window end T uses only rows with ``timestamp < T``. Ties are broken by rule, so equal inputs give
 equal rows. Engines have to run with their session in UTC, because ``truncate`` cuts days in the session's zone.
 Percentiles are by nearest rank: exact, and the same on every engine, where each engine's own quantile function
 interpolates or approximates differently.
@@ -10,10 +10,12 @@ interpolates or approximates differently.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from features import infrastructure
+
 if TYPE_CHECKING:
     import ibis
 
-VERSION = 1
+VERSION = 2
 """Moves with every change of results; the golden test in tests/features holds it."""
 ACTIVE_DAYS = 7
 """A user has rows while the last interaction lies at most this many days before the window's end."""
@@ -67,8 +69,11 @@ def agent_windows(interactions: "ibis.Table") -> "ibis.Table":
     return interactions.select("agent_name", event_timestamp=end).distinct()
 
 
-def agent_features(interactions: "ibis.Table", wanted: "ibis.Table") -> "ibis.Table":
-    """The six agent features for each (agent_name, event_timestamp) of ``wanted``; timestamps are full hours, UTC."""
+def agent_features(interactions: "ibis.Table", metrics: "ibis.Table", wanted: "ibis.Table") -> "ibis.Table":
+    """The six agent features for each (agent_name, event_timestamp) of ``wanted``; timestamps are full hours, UTC.
+
+    What the metrics say of an agent's uptime in an hour goes before what its calls let one guess.
+    """
     import ibis
     import ibis.selectors as cs
     from ibis import _
@@ -82,7 +87,12 @@ def agent_features(interactions: "ibis.Table", wanted: "ibis.Table") -> "ibis.Ta
         calls.group_by("agent_name", "event_timestamp", "five_minutes")
         .agg(up=(2 * _.error.cast("int64").sum() < _.count()).cast("int64"))
         .group_by("agent_name", "event_timestamp")
-        .agg(uptime_percentage=100 * _.up.sum() / _.count())
+        .agg(by_calls=100 * _.up.sum() / _.count())
+    )
+    told = infrastructure.uptime(metrics)
+    measured = told.mutate(event_timestamp=told.hour + ibis.interval(hours=1)).drop("hour")
+    uptime = uptime.left_join(measured, ["agent_name", "event_timestamp"]).select(
+        "agent_name", "event_timestamp", uptime_percentage=ibis.coalesce(_.measured_percentage, _.by_calls)
     )
     hourly = calls.group_by("agent_name", "event_timestamp").agg(
         requests_per_hour=_.count(),
@@ -92,6 +102,36 @@ def agent_features(interactions: "ibis.Table", wanted: "ibis.Table") -> "ibis.Ta
     both = hourly.inner_join(uptime, ["agent_name", "event_timestamp"])
     return both.left_join(latencies(calls, ["agent_name", "event_timestamp"]), ["agent_name", "event_timestamp"]).drop(
         cs.endswith("_right")
+    )
+
+
+def infrastructure_windows(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+    """Every (cluster_namespace, event_timestamp) that has a row: the end of each hour of which anything is known."""
+    return _placed(infrastructure.places(metrics, logs, events)).select("cluster_namespace", "event_timestamp")
+
+
+def infrastructure_features(
+    metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table", wanted: "ibis.Table"
+) -> "ibis.Table":
+    """The eight infrastructure features for each (cluster_namespace, event_timestamp) of ``wanted``."""
+    from ibis import _
+
+    told = _placed(infrastructure.measures(metrics, logs, events))
+    counted = told.mutate(
+        restarts=_.restarts.round().cast("int64"),
+        crash_loops=_.crash_loops.cast("int64"),
+        warning_events=_.warning_events.cast("int64"),
+    )
+    return counted.semi_join(wanted, ["cluster_namespace", "event_timestamp"])
+
+
+def _placed(rows: "ibis.Table") -> "ibis.Table":
+    """Rows of a cluster, namespace and hour with the join key and the window's end."""
+    import ibis
+
+    return rows.mutate(
+        cluster_namespace=rows.cluster.concat("/", rows.namespace),
+        event_timestamp=rows.hour + ibis.interval(hours=1),
     )
 
 

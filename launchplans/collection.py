@@ -12,6 +12,12 @@ METRICS = Selection(
     data_set="processed.metrics",
     queries={
         "nodes": '{__name__=~"node_(cpu_seconds_total|load1|memory_MemAvailable_bytes|filesystem_avail_bytes)"}',
+        "pressure": '{__name__=~"node_pressure_(cpu|memory)_waiting_seconds_total"}',
+        "containers": '{__name__=~"container_(cpu_usage_seconds_total|memory_working_set_bytes)",container!=""}',
+        "workloads": '{__name__=~"kube_(pod_container_(status_restarts_total|resource_limits)'
+        '|deployment_status_replicas_available)"}',
+        "up": "up",
+        "requests": '{__name__=~"http_(server_)?request_duration_seconds(_bucket)?"}',
         "vllm": '{__name__=~"vllm:.*"}',
         "linkerd": '{job="linkerd-proxy",__name__=~"(request|response)_total|response_latency_ms_(bucket|sum|count)"}',
     },
@@ -61,7 +67,7 @@ AUDIT = Selection(
 collect_metrics = scheduled(
     "collect_metrics", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": METRICS}
 )
-"""Nodes, vLLM and Linkerd, a point a minute."""
+"""Nodes, containers, requests, vLLM and Linkerd, a point a minute: what the infrastructure features are made of."""
 
 collect_logs = scheduled("collect_logs", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": LOGS})
 """What the agents, Flux and Grafana wrote."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from errors import DataError
@@ -43,6 +43,9 @@ class Pinned:
     agent_features: TableVersion
     feedback: list[TableVersion]
     """None or one version of the late thumbs."""
+    infrastructure_features: list[TableVersion] = field(default_factory=list)
+    """None or one version. It is no part of the key: clusters are measured every hour, whether or not anybody asked
+    the agents anything, and that alone is no reason to train again."""
     cut: datetime
     """Everything before it is in (UTC): just after the newest pinned interaction."""
     baseline: str
@@ -79,6 +82,7 @@ def pin(
         _current(lake, name) for name in ("processed.agent_interactions", "ml.user_features", "ml.agent_features")
     )
     feedback = lake.tables.current(contract("processed.agent_feedback"))
+    infrastructure = lake.tables.current(contract("ml.infrastructure_features"))
     versions = [interactions, users, agents, *([feedback] if feedback else [])]
     code = code_digest(*TRAINING_CODE, *JUDGING_CODE)
     decides = [to_plain(rule) for rule in (spec, profile, *rules)]
@@ -91,6 +95,7 @@ def pin(
         user_features=users,
         agent_features=agents,
         feedback=[feedback] if feedback else [],
+        infrastructure_features=[infrastructure] if infrastructure else [],
         cut=newest(lake, interactions),
         baseline=read_state(lake.ledger, spec.name).baseline,
         cause=cause,
@@ -126,6 +131,7 @@ def pin_training_set(lake: Lake, spec: ModelSpec) -> TrainingSet:
         feedback=lake.tables.current(contract("processed.agent_feedback")),
         user_features=users,
         agent_features=agents,
+        infrastructure_features=lake.tables.current(contract("ml.infrastructure_features")),
         cut=newest(lake, interactions),
         agents=spec.agents,
         feature_service=spec.features,

@@ -21,7 +21,7 @@ class ModelSpec:
     """The agents whose interactions it learns from and answers for; empty: every agent of the registry."""
     base: str = ""
     """Base model as ``FUELLINE_BASE_MODEL`` takes it; empty: that setting. Training is keyed on its digest."""
-    features: str = "agents_v1"
+    features: str = "agents_v2"
     """The Feast feature service that its prompt is rendered from."""
     prompt_version: str = PROMPT_VERSION
     """Version of the prompt's wording; training refuses another one than this release renders."""

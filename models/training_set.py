@@ -29,7 +29,7 @@ VERSION = 1
 """Moves with every change of what ``build_training_set`` makes of equal inputs."""
 TRAIN, TEST = "train", "test"
 _INTERACTION_COLUMNS = (
-    *("interaction_id", "timestamp", "agent_name", "user_id", "user_query", "response", "error", "feedback"),
+    *("interaction_id", "timestamp", "agent_name", "user_id", "user_query", "response", "error", "feedback", "cluster"),
 )
 
 
@@ -55,6 +55,7 @@ def build_training_set(
     feedback: TableVersion | None,
     user_features: TableVersion,
     agent_features: TableVersion,
+    infrastructure_features: TableVersion | None = None,
     cut: datetime,
     agents: Sequence[str] = (),
     feature_service: str = "",
@@ -70,6 +71,7 @@ def build_training_set(
         feedback: pinned ``processed.agent_feedback``; None where there is none, then the rows' own ratings stand.
         user_features: pinned ``ml.user_features``.
         agent_features: pinned ``ml.agent_features``.
+        infrastructure_features: pinned ``ml.infrastructure_features``; None where nothing of the clusters was measured.
         cut: only interactions and ratings before it are used.
         agents: whose interactions; empty for all.
         feature_service: name of the service that the model reads online; part of the set's identity.
@@ -81,15 +83,14 @@ def build_training_set(
     """
     if not 0 < test_share < 1:
         raise ValueError(f"test_share must lie between 0 and 1, not {test_share}")
-    inputs = [version for version in (interactions, feedback, user_features, agent_features) if version]
-    set_id = _digest(
-        model, interactions, feedback, user_features, agent_features, cut, agents, feature_service, test_share, weights
-    )
+    features = (user_features, agent_features, infrastructure_features)
+    inputs = [version for version in (interactions, feedback, *features) if version]
+    set_id = _digest(model, interactions, feedback, *features, cut, agents, feature_service, test_share, weights)
     if version := lake.tables.find(TRAINING_SETS, set_id):
         return _describe(lake, model, set_id, version, inputs, cut)
     rows = _rated(lake, interactions, feedback, cut, agents)
     split_at = _split_at(rows["timestamp"], test_share, f"{interactions} before {cut.isoformat()}", agents)
-    joined = asof.join_pinned(lake, rows, user_features, agent_features)
+    joined = asof.join_pinned(lake, rows, *features)
     finished = _finish(joined, set_id, split_at, weights)
     _check_weights(finished, interactions)
     log.info("training set %s: %d rows, split at %s", set_id[:12], finished.num_rows, split_at.isoformat())

@@ -14,6 +14,8 @@ class FeatureVersions(NamedTuple):
 
     user_features: TableVersion
     agent_features: TableVersion
+    infrastructure_features: list[TableVersion]
+    """None or one version: none where nothing of the clusters was measured."""
 
 
 @cpu
@@ -24,13 +26,13 @@ def compute_features(interactions: TableVersion, upto: datetime) -> FeatureVersi
     from lake.charts import note
 
     here = lake()
-    before = [here.tables.current(view.contract) for view in VIEWS]
-    users, agents = compute(here, interactions, upto)
-    if before == [users, agents]:
+    before = [version for view in VIEWS if (version := here.tables.current(view.contract))]
+    users, agents, *infrastructure = compute(here, interactions, upto)
+    if before == [users, agents, *infrastructure]:
         publish(30, "Features", note("No feature row was due that is not there."))
     else:
-        _show(users, agents)
-    return FeatureVersions(users, agents)
+        _show(users, agents, *infrastructure)
+    return FeatureVersions(users, agents, infrastructure)
 
 
 @cpu(enable_deck=False)
@@ -38,17 +40,22 @@ def refresh_features() -> FeatureVersions:
     """Compute what is due by the newest interaction and missing: nothing, where the schedule has done it."""
     from features.schedule import compute_due
 
-    users, agents = compute_due(lake())
-    return FeatureVersions(users, agents)
+    users, agents, *infrastructure = compute_due(lake())
+    return FeatureVersions(users, agents, infrastructure)
 
 
 @cpu
-def materialize_features(user_features: TableVersion, agent_features: TableVersion, as_of: datetime) -> int:
-    """Put the newest value of each user and agent online; returns how many entities have one."""
+def materialize_features(
+    user_features: TableVersion,
+    agent_features: TableVersion,
+    infrastructure_features: list[TableVersion],
+    as_of: datetime,
+) -> int:
+    """Put the newest value of each user, agent and namespace online; returns how many entities have one."""
     from features.schedule import materialize_once
 
-    pushed = materialize_once(lake(), user_features, agent_features, as_of)
-    return pushed.users + pushed.agents
+    pushed = materialize_once(lake(), user_features, agent_features, *infrastructure_features, as_of=as_of)
+    return pushed.users + pushed.agents + pushed.namespaces
 
 
 @cpu
@@ -75,8 +82,7 @@ def materialize_now() -> Materialization:
     from features.schedule import compute_due, materialize_once
 
     here = lake()
-    users, agents = compute_due(here)
-    pushed = materialize_once(here, users, agents, here.ledger.clock())
+    pushed = materialize_once(here, *compute_due(here), as_of=here.ledger.clock())
     _show_online([pushed])
     return pushed
 
@@ -85,7 +91,15 @@ def _show_online(pushed: list[Materialization]) -> None:
     from lake.charts import facts, note
 
     told = [
-        facts({"as of": f"{one.as_of:%Y-%m-%d %H:%M} UTC", "users": one.users, "agents": one.agents}) for one in pushed
+        facts(
+            {
+                "as of": f"{one.as_of:%Y-%m-%d %H:%M} UTC",
+                "users": one.users,
+                "agents": one.agents,
+                "namespaces": one.namespaces,
+            }
+        )
+        for one in pushed
     ]
     publish(
         35,

@@ -75,6 +75,7 @@ def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> Trainin
             feedback=pinned.feedback[0] if pinned.feedback else None,
             user_features=pinned.user_features,
             agent_features=pinned.agent_features,
+            infrastructure_features=pinned.infrastructure_features[0] if pinned.infrastructure_features else None,
             cut=pinned.cut,
             agents=spec.agents,
             feature_service=spec.features,

@@ -17,9 +17,9 @@ def features(interactions: TableVersion, upto: datetime) -> FeatureVersions:
         interactions: the pinned version to compute from.
         upto: the scheduled instant (UTC).
     """
-    users, agents = compute_features(interactions=interactions, upto=upto)
-    materialize_features(user_features=users, agent_features=agents, as_of=upto)
-    return FeatureVersions(users, agents)
+    users, agents, infrastructure = compute_features(interactions=interactions, upto=upto)
+    materialize_features(user_features=users, agent_features=agents, infrastructure_features=infrastructure, as_of=upto)
+    return FeatureVersions(users, agents, infrastructure)
 
 
 @workflow
@@ -42,5 +42,5 @@ def scheduled_features(
 
 @workflow
 def materialization() -> Materialization:
-    """Put the newest values of both feature views online now, for example after the online store lost its data."""
+    """Put the newest values of every feature view online now, for example after the online store lost its data."""
     return materialize_now()

@@ -27,7 +27,9 @@ class AgentFeatures(Model):
     error_rate: float = Field(doc="Failed interactions over all interactions.", unit="share", ge=0, le=1)
     token_usage_rate: float = Field(doc="Tokens used in the hour.", unit="tokens/hour", ge=0)
     uptime_percentage: float = Field(
-        doc="Share of the five-minute windows with traffic in which under half of the calls failed.",
+        doc="Share of the hour's steps at which a target of the agent's scrape job was up (`up`), or else its "
+        "deployment had a replica available (kube-state-metrics); where neither is measured, share of the five-minute "
+        "windows with traffic in which under half of the calls failed.",
         unit="percent",
         ge=0,
         le=100,
@@ -36,7 +38,7 @@ class AgentFeatures(Model):
 
 AGENT_FEATURES = Contract(
     name="ml.agent_features",
-    version="1.0",
+    version="1.1",
     model=AgentFeatures,
     owner="ml-platform",
     classification=Classification.INTERNAL,

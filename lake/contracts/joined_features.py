@@ -2,17 +2,20 @@
 answer.
 
 Derived from the feature contracts, so that a new feature is declared once. The user's features keep their own names
-(the prompt knows them by these), the agent's are prefixed with ``agent_``; all may be missing, so all may be null.
+(the prompt knows them by these), the agent's are prefixed with ``agent_``, those of the namespace that the agents run
+in with ``infrastructure_``; all may be missing, so all may be null.
 """
 
 import pyarrow as pa
 
 from lake.contracts.agent_features import AGENT_FEATURES
 from lake.contracts.base import Column, Contract, Field, Model, OptionalInt, Timestamp
+from lake.contracts.infrastructure_features import INFRASTRUCTURE_FEATURES
 from lake.contracts.user_features import USER_FEATURES
 
-USER_PREFIX, AGENT_PREFIX = "", "agent_"
+USER_PREFIX, AGENT_PREFIX, INFRASTRUCTURE_PREFIX = "", "agent_", "infrastructure_"
 USER_TIME, AGENT_TIME = "user_event_timestamp", "agent_event_timestamp"
+INFRASTRUCTURE_TIME = "infrastructure_event_timestamp"
 """When the value's window ended; null where the value is missing."""
 
 _OPTIONAL = {pa.string(): str, pa.int64(): OptionalInt, pa.float64(): float}
@@ -26,7 +29,11 @@ def feature_columns(contract: Contract) -> tuple[Column, ...]:
 def _joined_model() -> type[Model]:
     types: dict[str, object] = {}
     fields: dict[str, object] = {}
-    for contract, prefix, time in ((USER_FEATURES, USER_PREFIX, USER_TIME), (AGENT_FEATURES, AGENT_PREFIX, AGENT_TIME)):
+    for contract, prefix, time in (
+        (USER_FEATURES, USER_PREFIX, USER_TIME),
+        (AGENT_FEATURES, AGENT_PREFIX, AGENT_TIME),
+        (INFRASTRUCTURE_FEATURES, INFRASTRUCTURE_PREFIX, INFRASTRUCTURE_TIME),
+    ):
         types[time], fields[time] = Timestamp, Field(doc=f"Window end of the {contract.name} row.", nullable=True)
         for c in feature_columns(contract):
             types[prefix + c.name] = _OPTIONAL[c.type]

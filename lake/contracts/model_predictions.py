@@ -31,7 +31,7 @@ class ModelPredictions(JoinedFeatures):  # type: ignore[misc, valid-type]
 
 MODEL_PREDICTIONS = Contract(
     name="processed.model_predictions",
-    version="1.0",
+    version="1.1",
     model=ModelPredictions,
     owner="serving",
     classification=Classification.CONFIDENTIAL,

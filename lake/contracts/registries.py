@@ -9,6 +9,10 @@ AGENTS: Mapping[str, str] = {
     "mary-kay": "takes orders and follows them up",
 }
 
+AGENTS_NAMESPACE = "agents"
+"""The Kubernetes namespace that the agents run in, on every cluster: whose infrastructure features stand beside an
+interaction, in training as in serving."""
+
 SPECVERSIONS: Mapping[str, str] = {"1.0": "CloudEvents 1.0, the only version whose attributes are known here"}
 
 REGISTRIES: Mapping[str, frozenset[str]] = {"agents": frozenset(AGENTS), "specversions": frozenset(SPECVERSIONS)}

@@ -25,7 +25,7 @@ class TrainingSets(JoinedFeatures):  # type: ignore[misc, valid-type]
 
 TRAINING_SETS = Contract(
     name="ml.training_sets",
-    version="1.0",
+    version="1.1",
     model=TrainingSets,
     owner="ml-platform",
     classification=Classification.CONFIDENTIAL,

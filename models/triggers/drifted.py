@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from features.drift import Profile, Shift, shifts
-from lake.contracts.joined_features import AGENT_PREFIX
+from lake.contracts.joined_features import AGENT_PREFIX, INFRASTRUCTURE_PREFIX
 from models.state import Training
 from models.triggers.counts import DAY, HOUR
 from models.triggers.history import History
@@ -86,8 +86,10 @@ def _began(history: History, before: Profile, moved: Shift, start: datetime, end
 
 
 def _can_be_learned(shift: Shift) -> bool:
-    """An agent's hour is missing after an outage, and where it was not materialized: nothing that training mends."""
-    return not (shift.kind == "missing" and shift.name.startswith(AGENT_PREFIX))
+    """An agent's or a cluster's hour is missing after an outage, and where it was not materialized: training mends
+    neither.
+    """
+    return not (shift.kind == "missing" and shift.name.startswith((AGENT_PREFIX, INFRASTRUCTURE_PREFIX)))
 
 
 def _size(shift: Shift) -> float:

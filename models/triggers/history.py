@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from features import asof
 from features.drift import MISSING, Profile, profile
 from features.engine import connect
-from features.views import AGENT_FEATURES, VIEWS, View
+from features.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, VIEWS, View
 from lake.care import added_rows
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
@@ -47,7 +47,7 @@ class Sample:
     values: dict[str, np.ndarray]
     """Float with NaN, or str with ``MISSING``."""
     clusters: dict[str, np.ndarray]
-    """For each feature the user, or the agent's hour, as integer codes."""
+    """For each feature the user, or the agent's or the cluster's hour, as integer codes."""
     days: np.ndarray
     """The day of each request, as an integer."""
 
@@ -140,12 +140,12 @@ class LakeHistory:
 
     def features(self, start: datetime, end: datetime) -> Sample:
         """See ``History``."""
-        columns = ["timestamp", "agent_name", "user_id", *LENGTHS]
+        columns = ["timestamp", "agent_name", "user_id", "cluster", *LENGTHS]
         rows = self._read(AGENT_INTERACTIONS.table, columns, _between(start, end))
-        users, agents = (self._now[view.contract.table] for view in VIEWS)
+        users, agents, infrastructure = (self._now[view.contract.table] for view in VIEWS)
         if not rows.num_rows or users is None or agents is None:
             return Sample(values={}, clusters={}, days=np.zeros(0, int))
-        return _sample(asof.join_pinned(self.lake, rows, users, agents))
+        return _sample(asof.join_pinned(self.lake, rows, users, agents, infrastructure))
 
     def features_before(self, training: Training, start: datetime) -> list[Profile]:
         """See ``History``."""
@@ -163,7 +163,7 @@ class LakeHistory:
         joined = [column for view in VIEWS for column in view.joined.values()]
         columns = ["timestamp", "agent_name", "user_id", *LENGTHS, *joined]
         where = f"training_set_id == '{training.training_set_id}' and {_between(start, training.cut)}"
-        sample = _sample(self._read(TRAINING_SETS.table, columns, where))
+        sample = _sample(self._told(TRAINING_SETS.table, columns, where))
         return [profile(name, values, sample.clusters[name], sample.days) for name, values in sample.values.items()]
 
     def _kept_counts(self, kind: str, training: Training, start: datetime, count: Callable[[], pa.Table]) -> pa.Table:
@@ -176,6 +176,17 @@ class LakeHistory:
             pq.write_table(count(), buffer)
             self.lake.store.write(key, buffer.getvalue())
         return pq.read_table(pa.BufferReader(self.lake.store.read(key))).cast(HOURLY)
+
+    def _told(self, table: str, columns: list[str], where: str) -> pa.Table:
+        """The same of a table that may have been written before a column was added: what was not told is null."""
+        version = self._now[table]
+        there = {field.name for field in self.lake.tables.scan(version).projection().fields} if version else columns
+        rows = self._read(table, [name for name in columns if name in there], where)
+        for name in columns:
+            if name not in there:
+                nothing = pa.nulls(rows.num_rows, self._forms[table].arrow_schema.field(name).type)
+                rows = rows.append_column(name, nothing)
+        return rows
 
     def _read(self, table: str, columns: list[str] | None, where: str) -> pa.Table:
         version = self._now[table]
@@ -198,14 +209,17 @@ def version_of(training: Training, table: str) -> TableVersion | None:
 def _sample(rows: pa.Table) -> Sample:
     """The watched features of joined rows."""
     users = _codes(rows["user_id"])
-    hours = _codes(pc.binary_join_element_wise(rows["agent_name"], _text(rows[AGENT_FEATURES.time_column]), "@"))
+    hours = {
+        AGENT_FEATURES.name: _codes(pc.binary_join_element_wise(rows["agent_name"], _ended(rows, AGENT_FEATURES), "@")),
+        INFRASTRUCTURE_FEATURES.name: _codes(_ended(rows, INFRASTRUCTURE_FEATURES)),  # clusters share an hour's weather
+    }
     values: dict[str, np.ndarray] = {"agent_name": _words(rows["agent_name"])}
     clusters = {"agent_name": users}
     for column, name in LENGTHS.items():
         values[name], clusters[name] = _numbers(pc.utf8_length(rows[column])), users
     for name, numeric, view in _watched():
         values[name] = _numbers(rows[name]) if numeric else _words(rows[name])
-        clusters[name] = hours if view is AGENT_FEATURES else users
+        clusters[name] = hours.get(view.name, users)
     days = rows["timestamp"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy() // 86_400_000_000
     return Sample(values=values, clusters=clusters, days=days)
 
@@ -226,8 +240,9 @@ def _words(column: pa.ChunkedArray) -> np.ndarray:
     return np.array(pc.fill_null(column, MISSING).to_pylist(), dtype=str)
 
 
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(column.cast(pa.int64()).cast(pa.string()), "")
+def _ended(rows: pa.Table, view: View) -> pa.ChunkedArray:
+    """When the window of each row's value ended, as text; empty where it has none."""
+    return pc.fill_null(rows[view.time_column].cast(pa.int64()).cast(pa.string()), "")
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The training join, against Feast's own DuckDB store and against its definition."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.asof import FeatureRows, as_of_join
-from features.views import AGENT_FEATURES, USER_FEATURES, VIEWS, View
+from features.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, USER_FEATURES, VIEWS, View
 from tests.features.conftest import AGENTS, FIRST_DAY
 
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
@@ -23,8 +23,10 @@ ENTITIES = pa.schema(
         ("timestamp", UTC_MICROSECONDS),
         ("user_id", pa.string()),
         ("agent_name", pa.string()),
+        ("cluster_namespace", pa.string()),
     ]
 )
+PLACES = ("studio/agents", "studio/*", "forge/agents")
 STEPS = st.integers(0, 12)
 NUDGES = st.sampled_from([-1, 0, 1])
 
@@ -45,13 +47,14 @@ def feature_rows(view: View, rows: list[tuple[str, datetime, datetime]]) -> pa.T
     )
 
 
-def entity_rows(rows: list[tuple[str, str, datetime]]) -> pa.Table:
+def entity_rows(rows: list[tuple[str, str, datetime]], places: Sequence[str] = PLACES[:1]) -> pa.Table:
     return pa.table(
         {
             "interaction_id": [f"i{n}" for n in range(len(rows))],
             "timestamp": [r[2] for r in rows],
             "user_id": [r[0] for r in rows],
             "agent_name": [r[1] for r in rows],
+            "cluster_namespace": [places[n % len(places)] for n in range(len(rows))],
         },
         schema=ENTITIES,
     )
@@ -135,7 +138,7 @@ def test_no_entity_row_is_lost_or_doubled_where_nothing_or_much_matches() -> Non
 
 @pytest.fixture(scope="module")
 def feast_join(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pa.Table, dict[str, pa.Table]], pd.DataFrame]:
-    """Feast's DuckDB store over Parquet files, asked for both views with created timestamps honoured."""
+    """Feast's DuckDB store over Parquet files, asked for every view with created timestamps honoured."""
     from feast import FeatureStore, FileSource, RepoConfig
     from feast.data_format import ParquetFormat
 
@@ -170,7 +173,9 @@ def feast_join(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pa.Table, 
     def join(asked: pa.Table, stored: dict[str, pa.Table]) -> pd.DataFrame:
         for name, rows in stored.items():
             pq.write_table(rows, paths[name])
-        frame = asked.rename_columns(["interaction_id", "event_timestamp", "user_id", "agent_name"]).to_pandas()
+        frame = asked.rename_columns(
+            ["interaction_id", "event_timestamp", "user_id", "agent_name", "cluster_namespace"]
+        ).to_pandas()
         job = store.get_historical_features(frame, refs, full_feature_names=True, filter_by_created_timestamp=True)
         return job.to_df().sort_values("interaction_id").reset_index(drop=True)
 
@@ -181,7 +186,8 @@ def random_case(seed: int, late: bool) -> tuple[pa.Table, dict[str, pa.Table]]:
     """Some hundred entities with a handful of rows each, on the grid of ties and TTL edges."""
     random = np.random.default_rng(seed)
     stored = {}
-    for view, names in ((USER_FEATURES, [f"user-{n}" for n in range(150)]), (AGENT_FEATURES, list(AGENTS))):
+    of = ([f"user-{n}" for n in range(150)], list(AGENTS), list(PLACES))
+    for view, names in zip((USER_FEATURES, AGENT_FEATURES, INFRASTRUCTURE_FEATURES), of, strict=True):
         rows = {
             (name, instant(view, int(random.integers(0, 10)), int(random.integers(-1, 2))))
             for name in names
@@ -197,11 +203,13 @@ def random_case(seed: int, late: bool) -> tuple[pa.Table, dict[str, pa.Table]]:
         (
             f"user-{random.integers(0, 160)}",
             str(random.choice([*AGENTS, "nobody"])),
-            instant(VIEWS[random.integers(0, 2)], int(random.integers(0, 12)), int(random.integers(-1, 2))),
+            instant(VIEWS[random.integers(0, 3)], int(random.integers(0, 12)), int(random.integers(-1, 2))),
         )
         for _ in range(600)
     ]
-    return entity_rows(asked), {view.name: feature_rows(view, stored[view.name]) for view in VIEWS}
+    return entity_rows(asked, (*PLACES, "attic/agents")), {
+        view.name: feature_rows(view, stored[view.name]) for view in VIEWS
+    }
 
 
 @settings(max_examples=8, deadline=None)

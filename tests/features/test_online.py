@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from errors import UnknownName
@@ -17,9 +18,13 @@ from features.repo import open_feature_store, register_model_version
 from features.views import AGENT_FEATURES, USER_FEATURES, VIEWS
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.joined_features import JoinedFeatures
+from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
+from lake.contracts.logs import LOGS
+from lake.contracts.metrics import METRICS
 from lake.lake import Lake, open_lake
 from lake.versions import TableVersion
 from settings import read_settings
+from tests.features import clusters
 from tests.features.conftest import AGENTS, FIRST_DAY, make_interactions
 from tests.features.test_asof import entity_rows
 
@@ -40,16 +45,31 @@ def computed(lake: Lake, upto: datetime) -> list[TableVersion]:
     return compute_features(lake, interactions, upto)
 
 
+def measured(lake: Lake) -> None:
+    """A day of what servers tell of the cluster ``studio``."""
+    lake.tables.append(METRICS, clusters.metrics(clusters.a_day_of_metrics(FIRST_DAY)), key="a")
+    lake.tables.append(LOGS, clusters.logs(clusters.a_day_of_lines(FIRST_DAY)), key="a")
+    lake.tables.append(KUBERNETES_EVENTS, clusters.events(clusters.a_day_of_events(FIRST_DAY)), key="a")
+
+
+def served(asked: list[tuple[str, str, datetime]], cluster: str) -> pa.Table:
+    """Entity rows, all of one cluster."""
+    rows = entity_rows(asked).drop_columns(["cluster_namespace"])
+    return rows.append_column("cluster", pa.array([cluster] * rows.num_rows))
+
+
 def test_online_equals_offline_at_the_same_instant(online_lake: Lake) -> None:
-    users, agents = computed(online_lake, FIRST_DAY + timedelta(days=10))
+    measured(online_lake)
+    users, agents, infrastructure = computed(online_lake, FIRST_DAY + timedelta(days=10))
     store = open_feature_store(online_lake.settings)
     reader = OnlineReader(store)
     hits = nulls = 0
-    for hours in (25, 27, 49, 74.25, 77.5, 24 * 9, 24 * 11):
+    for hours in (12.5, 25, 27, 49, 74.25, 77.5, 24 * 9, 24 * 11):
         as_of = FIRST_DAY + timedelta(hours=hours)
-        materialize(online_lake, users, agents, as_of, store)
+        materialize(online_lake, users, agents, as_of, store, infrastructure=infrastructure)
         asked = [(user, agent, as_of) for user in [*USERS, "nobody"] for agent in AGENTS]
-        for row in join_pinned(online_lake, entity_rows(asked), users, agents).to_pylist():
+        entities = served(asked, "attic")
+        for row in join_pinned(online_lake, entities, users, agents, infrastructure).to_pylist():
             online = reader.read(row["user_id"], row["agent_name"], as_of)
             assert {f.name: getattr(online, f.name) for f in fields(online)} == {
                 f.name: row[f.name] for f in fields(online)
@@ -63,7 +83,7 @@ def test_online_equals_offline_at_the_same_instant(online_lake: Lake) -> None:
 def test_reading_without_a_thread_gives_the_same_and_as_feast_does(redis_url: str, tmp_path: Path) -> None:
     lake = open_lake(read_settings(home=tmp_path, lake="asynchronous", online=redis_url))
     as_of = FIRST_DAY + timedelta(days=3, hours=1)
-    users, agents = computed(lake, as_of)
+    users, agents, *_ = computed(lake, as_of)
     store = open_feature_store(lake.settings)
     materialize(lake, users, agents, as_of, store)
     asked = [(user, agent) for user in [*USERS, "nobody"] for agent in AGENTS]
@@ -160,12 +180,13 @@ def test_feasts_definitions_come_from_the_contracts(lake: Lake) -> None:
 def test_each_model_version_has_a_feature_service_of_its_own(lake: Lake) -> None:
     store = open_feature_store(lake.settings)
     register_model_version(store, "agents@v1", "agents_v1")
-    register_model_version(store, "agents@v2", "agents_v1")
+    register_model_version(store, "agents@v2", "agents_v2")
     services: dict[str, Any] = {service.name: service for service in store.list_feature_services()}
-    assert services.keys() == {"agents_v1", "agents@v1", "agents@v2"}
-    assert [p.name for p in services["agents@v2"].feature_view_projections] == [USER_FEATURES.name, AGENT_FEATURES.name]
-    with pytest.raises(UnknownName, match="did you mean 'agents_v1'"):
-        register_model_version(store, "agents@v3", "agents_v2")
+    assert services.keys() == {"agents_v1", "agents_v2", "agents@v1", "agents@v2"}
+    assert [p.name for p in services["agents@v1"].feature_view_projections] == [USER_FEATURES.name, AGENT_FEATURES.name]
+    assert [p.name for p in services["agents@v2"].feature_view_projections] == [view.name for view in VIEWS]
+    with pytest.raises(UnknownName, match="did you mean 'agents_v2'"):
+        register_model_version(store, "agents@v3", "agents_v3")
 
 
 def test_the_online_answer_the_training_row_and_the_prediction_have_the_same_features() -> None:

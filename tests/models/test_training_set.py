@@ -12,15 +12,20 @@ from hypothesis import strategies as st
 
 from errors import DataError
 from features.compute import compute_features
+from features.views import INFRASTRUCTURE_FEATURES
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
+from lake.contracts.metrics import METRICS
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
 from lake.versions import TableVersion
 from models.training_set import Weights, _split_at, build_training_set, read_training_set
 from models.types import TrainingSet
+from tests.features import clusters
 from tests.features.conftest import FIRST_DAY, make_interactions
 
+TTL = INFRASTRUCTURE_FEATURES.ttl
 CUT = FIRST_DAY + timedelta(days=3)
 
 
@@ -46,6 +51,35 @@ def build(lake: Lake, inputs: dict[str, Any], **changes: Any) -> TrainingSet:
 
 def rows_of(lake: Lake, built: TrainingSet) -> list[dict[str, Any]]:
     return [row for split in ("train", "test") for row in read_training_set(lake, built, split).to_pylist()]
+
+
+def test_each_interaction_has_what_its_cluster_was_known_to_do_and_an_unmeasured_one_nothing(lake: Lake) -> None:
+    lake.tables.append(METRICS, clusters.metrics(clusters.a_day_of_metrics(FIRST_DAY)), key="a")
+    lake.tables.append(KUBERNETES_EVENTS, clusters.events(clusters.a_day_of_events(FIRST_DAY)), key="a")
+    rows = make_interactions(400)
+    elsewhere = pa.array([number % 2 == 0 for number in range(rows.num_rows)])
+    cluster = pa.compute.if_else(elsewhere, "forge", "studio")
+    rows = rows.set_column(rows.schema.get_field_index("cluster"), rows.schema.field("cluster"), cluster)
+    interactions = lake.tables.append(AGENT_INTERACTIONS, rows, key="rows")
+    users, agents, infrastructure = compute_features(lake, interactions, FIRST_DAY + timedelta(days=30))
+    inputs = {"interactions": interactions, "feedback": None, "user_features": users, "agent_features": agents}
+    built = build(lake, {**inputs, "infrastructure_features": infrastructure})
+    assert infrastructure in built.inputs
+    assert build(lake, inputs).training_set_id != built.training_set_id
+    stored = {(r["cluster_namespace"], r["event_timestamp"]): r for r in lake.tables.read(infrastructure).to_pylist()}
+    where = {row["interaction_id"]: row["cluster"] for row in rows.to_pylist()}
+    hits = 0
+    for row in rows_of(lake, built):
+        asked = row["timestamp"] - timedelta(minutes=30)
+        newest = asked.replace(minute=0, second=0, microsecond=0)
+        ends = [newest - n * timedelta(hours=1) for n in range(4)]
+        place = f"{where[row['interaction_id']]}/agents"
+        known = [stored[place, end] for end in ends if (place, end) in stored and row["timestamp"] - end <= TTL]
+        value = known[0] if known else dict.fromkeys(INFRASTRUCTURE_FEATURES.features)
+        for name in INFRASTRUCTURE_FEATURES.features:
+            assert row[f"infrastructure_{name}"] == value[name]
+        hits += bool(known)
+    assert 20 < hits < 100
 
 
 def test_every_interaction_before_the_cut_is_in_it_once_and_split_by_time(lake: Lake) -> None:

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -93,9 +94,10 @@ def make_history(promtool: str, folder: Path, openmetrics: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def instant(url: str, query: str) -> list[dict[str, Any]]:
-    """What an instant query gives now."""
-    with urllib.request.urlopen(f"{url}/api/v1/query?query={quote(query)}", timeout=5) as answer:
+def instant(url: str, query: str, at: datetime | None = None) -> list[dict[str, Any]]:
+    """What an instant query gives, now or then."""
+    moment = f"&time={at.timestamp()}" if at else ""
+    with urllib.request.urlopen(f"{url}/api/v1/query?query={quote(query)}{moment}", timeout=5) as answer:
         result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
     return result
 
