@@ -25,7 +25,7 @@ FAILURES = 5
 """In a row, until reads are given up for a while."""
 REST_S = 5.0
 READS = 32
-"""Under way at once at most; each takes two of Redis' connections."""
+"""Under way at once at most; each takes a connection of Redis a view."""
 
 NOTHING = OnlineFeatures()
 
@@ -83,8 +83,8 @@ class Known:
         if reader is None:
             reader = await loop.run_in_executor(self._thread, self._open)
         if reader.is_async:
-            return await reader.read_async(user_id, agent, as_of)
-        return await loop.run_in_executor(self._thread, reader.read, user_id, agent, as_of)
+            return await reader.read_async(user_id, agent, as_of, self._settings.cluster)
+        return await loop.run_in_executor(self._thread, reader.read, user_id, agent, as_of, self._settings.cluster)
 
     def _open(self) -> OnlineReader:
         self._reader = self._reader or OnlineReader(open_feature_store(self._settings, answer_s=TIMEOUT_S))

@@ -63,20 +63,22 @@ def test_online_equals_offline_at_the_same_instant(online_lake: Lake) -> None:
     users, agents, infrastructure = computed(online_lake, FIRST_DAY + timedelta(days=10))
     store = open_feature_store(online_lake.settings)
     reader = OnlineReader(store)
-    hits = nulls = 0
+    hits = nulls = places = 0
     for hours in (12.5, 25, 27, 49, 74.25, 77.5, 24 * 9, 24 * 11):
         as_of = FIRST_DAY + timedelta(hours=hours)
         materialize(online_lake, users, agents, as_of, store, infrastructure=infrastructure)
         asked = [(user, agent, as_of) for user in [*USERS, "nobody"] for agent in AGENTS]
-        entities = served(asked, "attic")
+        entities = served(asked, "attic" if hours == 27 else "studio")
         for row in join_pinned(online_lake, entities, users, agents, infrastructure).to_pylist():
-            online = reader.read(row["user_id"], row["agent_name"], as_of)
+            online = reader.read(row["user_id"], row["agent_name"], as_of, row["cluster"])
             assert {f.name: getattr(online, f.name) for f in fields(online)} == {
                 f.name: row[f.name] for f in fields(online)
             }
             hits += online.total_queries is not None
+            places += online.infrastructure_restarts is not None
             nulls += online.agent_event_timestamp is not None and online.agent_latency_p50_ms is None
     assert hits > 50
+    assert places == 2 * 7 * 4  # at half past twelve and at one the next morning; by then the day is measured
     assert nulls > 0  # an hour in which every call failed
 
 

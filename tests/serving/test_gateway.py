@@ -27,7 +27,7 @@ import serving.reply
 from benchmarks.vllm_stub import OTHER, WORDS, Stub
 from errors import PeerError, SettingsError
 from features.repo import open_feature_store
-from features.views import USER_FEATURES
+from features.views import INFRASTRUCTURE_FEATURES, USER_FEATURES
 from lake.contracts import contract
 from lake.inbox import collect_all
 from lake.lake import Lake, open_lake
@@ -71,6 +71,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, stub: Stub) -> Iterator[S
         made = read_settings(home=folder / "home", lake="test", cache=folder / "cache", vllm=address, cluster="studio")
         know_the_agents(open_lake(made))
         remember_a_regular(made)
+        remember_the_cluster(made)
         yield made
 
 
@@ -88,6 +89,18 @@ def remember_a_regular(settings: Settings) -> None:
     values |= {"user_id": "regular", "event_timestamp": midnight, "created_timestamp": midnight + USER_FEATURES.delay}
     values |= {"most_used_agent": "jamie", "error_rate": 0.0, "avg_latency_ms": 150.0}
     open_feature_store(settings).write_to_online_store(USER_FEATURES.name, df=pd.DataFrame([values]))
+
+
+def remember_the_cluster(settings: Settings) -> None:
+    """Push the features of the namespace that the gateway's agents run in, and of one that they do not."""
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    view = INFRASTRUCTURE_FEATURES
+    told = {"event_timestamp": hour, "created_timestamp": hour + view.delay, "restarts": 0, "warning_events": 5}
+    columns = {column.name: None for column in view.columns} | told
+    places = [{**columns, view.entity: "studio/agents", "restarts": 3}, {**columns, view.entity: "forge/agents"}]
+    open_feature_store(settings).write_to_online_store(
+        view.name, df=pd.DataFrame(places).astype({"crash_loops": "Int64"})
+    )
 
 
 def rows(settings: Settings, source: str) -> dict[str, dict[str, Any]]:
@@ -173,6 +186,8 @@ def test_an_interaction_and_its_prediction_come_to_the_lake(client: Client, sett
     assert prediction["latency_ms"] >= prediction["time_to_first_token_ms"] >= 0
     assert (prediction["model_version"], prediction["prompt_version"]) == ("base", PROMPT_VERSION)
     assert prediction["total_queries"] == REGULAR["total_queries"]
+    assert (prediction["infrastructure_restarts"], prediction["infrastructure_warning_events"]) == (3, 5)
+    assert prediction["infrastructure_crash_loops"] is None
     assert prediction["failed"] is False
     assert prediction["rollout"] is prediction["arm"] is prediction["unit"] is None
     assert prediction["timestamp"] == interaction["timestamp"]
