@@ -55,8 +55,17 @@ SELECT
     errors,
     latency_p50_ms,
     latency_p95_ms,
-    tokens
-FROM fuelline.curated.cluster_health_hourly;
+    tokens,
+    log_lines,
+    error_log_rate,
+    restarts,
+    cpu_pressure,
+    memory_pressure,
+    measured_requests,
+    measured_latency_p95_ms,
+    crash_loops,
+    warning_events
+FROM fuelline.curated.cluster_health_hourly_v2;
 
 CREATE OR REPLACE VIEW star.analytics.dim_day SECURITY INVOKER AS
 SELECT DISTINCT
@@ -90,7 +99,7 @@ SELECT
     cluster,
     min(hour) AS first_hour,
     max(hour) AS last_hour
-FROM fuelline.curated.cluster_health_hourly
+FROM fuelline.curated.cluster_health_hourly_v2
 GROUP BY cluster;
 
 CREATE OR REPLACE VIEW star.analytics.dim_training_set SECURITY INVOKER AS

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features.curated.tables import Curated, Input
 from features.engine import as_ibis, ibis_engine
@@ -25,8 +26,6 @@ from lake.versions import TableVersion
 log = logging.getLogger("fuelline.curated")
 
 DAY = timedelta(days=1)
-MAX_DAYS = 31
-"""Days that are read, computed and committed at once: what bounds memory in a back-fill of years."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +71,7 @@ def build(
     wanted = digests(lake, curated, inputs)
     due = [day for day in _due(lake, curated, wanted) if (first or day) <= day <= (last or day)]
     rebuilt: list[str] = []
-    for days in _runs(due):
+    for days in _runs(due, curated.days_at_once):
         rows = _rows(lake, curated, inputs, days, wanted)
         done = replace_partitions(lake.tables, curated.contract, days, rows, inputs=list(inputs.values()))
         rebuilt.extend(map(str, done.replaced))
@@ -94,10 +93,15 @@ def built(lake: Lake, curated: Curated, inputs: list[TableVersion], rebuilt: lis
 def digests(lake: Lake, curated: Curated, inputs: Mapping[str, TableVersion]) -> dict[date, str]:
     """For each day with input rows, the digest of all that its rows are made from; from the files' names alone."""
     files = [_files(lake, one, inputs) for one in curated.inputs]
+    made = [of_days for one, of_days in zip(curated.inputs, files, strict=True) if one.makes_days]
     found = {}
-    for day in _days(files[0]):
+    for day in sorted({day for of_days in made for day in _days(of_days)}):
         own = [
-            [path for n in range(1 + one.days_after) for path in of_days.get(day + n * DAY, ())]
+            [
+                path
+                for n in range(-1 if one.hours_before else 0, 1 + one.days_after)
+                for path in of_days.get(day + n * DAY, ())
+            ]
             for one, of_days in zip(curated.inputs, files, strict=True)
         ]
         told = json.dumps([curated.contract.table, curated.contract.version, curated.definition, str(day), own])
@@ -106,11 +110,14 @@ def digests(lake: Lake, curated: Curated, inputs: Mapping[str, TableVersion]) ->
 
 
 def compute(curated: Curated, tables: Sequence[pa.Table]) -> pa.Table:
-    """The transform's rows in the contract's form, but for ``built_from``; pure, on DuckDB."""
+    """The transform's rows in the contract's form, but for ``built_from``; pure, on DuckDB.
+
+    ``tables`` are those of the inputs, then the rows that stand, where there are columns to keep.
+    """
     engine = ibis_engine()
     given = [
         as_ibis(engine, one.contract.table.replace(".", "_"), rows)
-        for one, rows in zip(curated.inputs, tables, strict=True)
+        for one, rows in zip(_read_from(curated), tables, strict=True)
     ]
     fields = [one for one in curated.contract.arrow_schema if one.name != BUILT_FROM]
     rows = engine.to_pyarrow(curated.transform(*given))
@@ -120,7 +127,7 @@ def compute(curated: Curated, tables: Sequence[pa.Table]) -> pa.Table:
 def _due(lake: Lake, curated: Curated, wanted: Mapping[date, str]) -> list[date]:
     """Days that are to say something else than they do: also those that are to go, because their inputs are gone."""
     stored = built_from(lake.tables, curated.contract)
-    days = wanted.keys() | _days(stored)
+    days = wanted.keys() if curated.keeps else wanted.keys() | _days(stored)
     return sorted(day for day in days if stored.get(day, set()) != ({wanted[day]} if day in wanted else set()))
 
 
@@ -128,18 +135,27 @@ def _rows(
     lake: Lake, curated: Curated, inputs: Mapping[str, TableVersion], days: Sequence[date], wanted: Mapping[date, str]
 ) -> pa.Table:
     """The rows of a run of days, each with its day's digest."""
-    read = [_read(lake, one, inputs, days[0], days[-1]) for one in curated.inputs]
+    current = lake.tables.current(curated.contract)
+    known = {**inputs, **({curated.contract.table: current} if current else {})}
+    read = [_read(lake, one, known, days[0], days[-1]) for one in _read_from(curated)]
     rows = compute(curated, read).sort_by([(name, "ascending") for name in reversed(curated.contract.key)])
+    rows = rows.filter(pc.is_in(rows[curated.contract.day_column].cast(pa.date32()), pa.array(days)))
     at = rows[curated.contract.day_column].cast(pa.date32()).to_pylist()
     return rows.append_column(BUILT_FROM, pa.array([wanted[day] for day in at], pa.string()))
+
+
+def _read_from(curated: Curated) -> tuple[Input, ...]:
+    return (*curated.inputs, curated.standing) if curated.keeps else curated.inputs
 
 
 def _read(lake: Lake, one: Input, inputs: Mapping[str, TableVersion], first: date, last: date) -> pa.Table:
     if one.contract.table not in inputs:
         return one.contract.arrow_schema.empty_table().select(list(one.columns))
     column = one.contract.day_column
-    start, end = (datetime.combine(day, time(), UTC).isoformat() for day in (first, last + (1 + one.days_after) * DAY))
-    where = f"{column} >= '{start}' and {column} < '{end}'"
+    start = datetime.combine(first, time(), UTC) - timedelta(hours=one.hours_before)
+    end = datetime.combine(last, time(), UTC) + (1 + one.days_after) * DAY
+    where = f"{column} >= '{start.isoformat()}' and {column} < '{end.isoformat()}'"
+    where += f" and {one.where}" if one.where else ""
     return lake.tables.read(inputs[one.contract.table], columns=one.columns, where=where)
 
 
@@ -152,11 +168,11 @@ def _days(partitions: Mapping[Partition, object]) -> list[date]:
     return sorted(one for one in partitions if isinstance(one, date))
 
 
-def _runs(days: Sequence[date]) -> Iterator[list[date]]:
-    """Consecutive days together, ``MAX_DAYS`` at most."""
+def _runs(days: Sequence[date], at_once: int) -> Iterator[list[date]]:
+    """Consecutive days together, so many at most."""
     run: list[date] = []
     for day in days:
-        if run and (day - run[-1] > DAY or len(run) == MAX_DAYS):
+        if run and (day - run[-1] > DAY or len(run) == at_once):
             yield run
             run = []
         run.append(day)

@@ -31,7 +31,9 @@ _QUERIES: Mapping[str, tuple[str, str]] = {
     CLUSTER_HEALTH_HOURLY.table: (
         "hour",
         """SELECT cluster, strftime(hour, '%H:%M') AS "hour (UTC)", requests, agents, 100 * error_rate AS "failed, %",
-            latency_p50_ms AS "p50, ms", latency_p95_ms AS "p95, ms" FROM rows ORDER BY cluster, hour""",
+            latency_p50_ms AS "p50, ms", latency_p95_ms AS "p95, ms", restarts, crash_loops AS "crash loops",
+            100 * error_log_rate AS "error lines, %", 100 * cpu_pressure AS "CPU, %",
+            100 * memory_pressure AS "memory, %" FROM rows ORDER BY cluster, hour""",
     ),
     TRAINING_DATASETS.table: (
         "split_at",

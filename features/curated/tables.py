@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from errors import UnknownName
+from features import infrastructure
 from features.curated import transforms
 from features.engine import definition_of
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
@@ -13,10 +14,16 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.agent_performance_daily import AGENT_PERFORMANCE_DAILY
 from lake.contracts.base import Contract
 from lake.contracts.cluster_health_hourly import CLUSTER_HEALTH_HOURLY
+from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
+from lake.contracts.logs import LOGS
+from lake.contracts.metrics import METRICS
 from lake.contracts.user_interaction_summary import USER_INTERACTION_SUMMARY
 
 if TYPE_CHECKING:
     import ibis
+
+MAX_DAYS = 31
+"""What bounds memory in a back-fill of years."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +34,12 @@ class Input:
     columns: tuple[str, ...]
     days_after: int = 0
     """Full days after a partition's own whose rows it depends on as well."""
+    hours_before: int = 0
+    """Hours before a partition's own day whose rows it depends on as well."""
+    where: str = ""
+    """Which rows, as an Iceberg filter; all where empty."""
+    makes_days: bool = True
+    """Whether its days are partitions, or it only says more of those that others make."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +48,24 @@ class Curated:
 
     contract: Contract
     transform: "Callable[..., ibis.Table]"
-    """Takes one Ibis table an input, in their order."""
+    """Takes one Ibis table an input, in their order, then the rows that stand, where there are columns to keep."""
     inputs: tuple[Input, ...]
-    """The first one's days are the partitions."""
+    keeps: tuple[str, ...] = ()
+    """Columns whose inputs are let go sooner than the table's rows: what they said stands where they say nothing any
+    more. A day that has no input left is then left alone, until its own retention ends."""
+    days_at_once: int = MAX_DAYS
+    """Days that are read, computed and committed together."""
 
     @cached_property
     def expression(self) -> "ibis.Table":
         """The transform over unbound tables: what compiles for every engine."""
-        return self.transform(*(unbound(one) for one in self.inputs))
+        stands = [unbound(self.standing)] if self.keeps else []
+        return self.transform(*(unbound(one) for one in self.inputs), *stands)
+
+    @property
+    def standing(self) -> Input:
+        """The table's own rows, as far as they are kept."""
+        return Input(contract=self.contract, columns=(*self.contract.key, *self.keeps))
 
     @cached_property
     def definition(self) -> str:
@@ -56,7 +79,7 @@ def unbound(one: Input) -> "ibis.Table":
     import pyarrow as pa
 
     namespace, name = one.contract.table.split(".")
-    fields = {field.name: field for field in one.contract.arrow_schema}
+    fields = {field.name: field.with_nullable(True) for field in one.contract.arrow_schema}
     schema = ibis.Schema.from_pyarrow(pa.schema([fields[column] for column in one.columns]))
     return ibis.table(schema, name=name, database=namespace)
 
@@ -71,7 +94,10 @@ def named_table(name: str) -> Curated:
 
 _CALLS = ("interaction_id", "timestamp", "agent_name", "user_id", "latency_ms", "tokens_used", "error", "feedback")
 _THUMBS = Input(
-    contract=AGENT_FEEDBACK, columns=("interaction_id", "value", "timestamp"), days_after=transforms.THUMBS_DAYS
+    contract=AGENT_FEEDBACK,
+    columns=("interaction_id", "value", "timestamp"),
+    days_after=transforms.THUMBS_DAYS,
+    makes_days=False,
 )
 
 AGENT_PERFORMANCE = Curated(
@@ -92,7 +118,20 @@ CLUSTER_HEALTH = Curated(
             contract=AGENT_INTERACTIONS,
             columns=("timestamp", "agent_name", "latency_ms", "tokens_used", "error", "cluster"),
         ),
+        Input(
+            contract=METRICS,
+            columns=("cluster", "series", "timestamp", "metric", "labels", "value", "count", "buckets"),
+            hours_before=1,  # a counter's point before the day
+            where=f"metric in ({', '.join(map(repr, infrastructure.METRICS))})",
+        ),
+        Input(contract=LOGS, columns=("cluster", "timestamp", "stream", "message")),
+        Input(
+            contract=KUBERNETES_EVENTS,
+            columns=("cluster", "timestamp", "namespace", "name", "uid", "type", "event_reason", "message"),
+        ),
     ),
+    keeps=transforms.MEASURES,
+    days_at_once=3,  # metrics are many
 )
 TABLES = (AGENT_PERFORMANCE, USER_SUMMARY, CLUSTER_HEALTH)
 """Every curated table of days. ``ml.training_datasets`` is built by ``features.curated.datasets``."""

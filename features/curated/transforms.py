@@ -7,6 +7,7 @@ days after it. So a day can be rebuilt from what is in it, and what comes later 
 
 from typing import TYPE_CHECKING
 
+from features import infrastructure
 from features.transforms import latencies
 
 if TYPE_CHECKING:
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
 
 THUMBS_DAYS = 7
 """Full days after an interaction's own in which a thumb still counts."""
+
+
+MEASURES = (
+    "log_lines",
+    "error_log_rate",
+    "restarts",
+    "cpu_pressure",
+    "memory_pressure",
+    "measured_requests",
+    "measured_latency_p95_ms",
+    "crash_loops",
+    "warning_events",
+)
+"""What metrics, logs and events say of a cluster. They are let go after days, the table's rows after a year."""
+_COUNTS = ("log_lines", "restarts", "crash_loops", "warning_events")
 
 
 def agent_performance_daily(calls: "ibis.Table", thumbs: "ibis.Table") -> "ibis.Table":
@@ -61,8 +77,32 @@ def user_interaction_summary(calls: "ibis.Table", thumbs: "ibis.Table") -> "ibis
     return daily.inner_join(first.select(*by, most_used_agent="agent_name"), list(by))
 
 
-def cluster_health_hourly(calls: "ibis.Table") -> "ibis.Table":
-    """One row a cluster and hour with traffic, from ``processed.agent_interactions``."""
+def cluster_health_hourly(
+    calls: "ibis.Table", metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table", stands: "ibis.Table"
+) -> "ibis.Table":
+    """One row a cluster and hour of which anything is known, from ``processed.agent_interactions``, ``metrics``,
+    ``logs`` and ``kubernetes_events``; ``stands`` are the rows so far, for what an input no longer says.
+    """
+    import ibis
+    import ibis.selectors as cs
+    from ibis import _
+
+    by = ("cluster", "hour")
+    traffic, told = _traffic(calls), _measured(metrics, logs, events)
+    kept = stands.select(
+        "cluster", hour=stands.hour.truncate("h"), **{f"{name}_kept": stands[name] for name in MEASURES}
+    )
+    known = ibis.union(*(one.select(*by) for one in (traffic, told, kept)), distinct=True)
+    every = known.left_join(traffic, list(by)).drop(cs.endswith("_right"))
+    every = every.left_join(told, list(by)).drop(cs.endswith("_right"))
+    every = every.left_join(kept, list(by)).drop(cs.endswith("_right"))
+    none = {name: ibis.coalesce(_[name], 0) for name in ("requests", "agents", "errors", "tokens")}
+    both = {name: ibis.coalesce(_[name], _[f"{name}_kept"]) for name in MEASURES}
+    return every.mutate(**none, **both).drop(cs.endswith("_kept"))
+
+
+def _traffic(calls: "ibis.Table") -> "ibis.Table":
+    """What the agents' calls say, a row a cluster and hour with any."""
     from ibis import _
 
     by = ("cluster", "hour")
@@ -76,6 +116,16 @@ def cluster_health_hourly(calls: "ibis.Table") -> "ibis.Table":
         last_request_at=_.timestamp.max(),
     )
     return _with_latencies(hourly, asked, by)
+
+
+def _measured(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+    """What the sources say of the whole cluster, a row a cluster and hour that one of them tells of."""
+    told = infrastructure.measures(metrics, logs, events)
+    whole = told.filter(told.namespace == infrastructure.WHOLE).rename(
+        measured_requests="requests_per_hour", measured_latency_p95_ms="latency_p95_ms"
+    )
+    counted = whole.mutate(**{name: whole[name].round().cast("int64") for name in _COUNTS})
+    return counted.select("cluster", "hour", *MEASURES)
 
 
 def training_datasets(rows: "ibis.Table", trainings: "ibis.Table") -> "ibis.Table":

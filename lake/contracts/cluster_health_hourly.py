@@ -1,21 +1,19 @@
-"""How a cluster served in one hour, as its agents' calls tell: the contract of ``curated.cluster_health_hourly``.
+"""How a cluster did in one hour: the contract of ``curated.cluster_health_hourly``."""
 
-Its columns come from the interactions alone. What the cluster's own metrics and events say joins as optional columns (a
-minor version) once their data sets are in the lake.
-"""
-
-from lake.contracts.base import Classification, Contract, Field, Model, Timestamp
+from lake.contracts.base import Classification, Contract, Field, Model, OptionalInt, Timestamp
 
 
 class ClusterHealthHourly(Model):
-    """How the agents on one cluster served in one hour (UTC): one row a cluster and hour with traffic."""
+    """How a cluster did in one hour (UTC), by its agents' calls, metrics, logs and events: one row an hour heard of."""
 
     cluster: str = Field(doc="Where the agents run.", max_length=256)
-    hour: Timestamp = Field(doc="The full hour (UTC): interactions from it on, before the next.")
-    requests: int = Field(doc="Interactions.", unit="interactions", ge=1)
-    agents: int = Field(doc="Different agents seen.", unit="agents", ge=1)
+    hour: Timestamp = Field(doc="The full hour (UTC): what happened from it on, before the next.")
+    requests: int = Field(doc="Interactions; 0 where there was none.", unit="interactions", ge=0)
+    agents: int = Field(doc="Different agents seen.", unit="agents", ge=0)
     errors: int = Field(doc="Interactions that failed.", unit="interactions", ge=0)
-    error_rate: float = Field(doc="Failed over all interactions.", unit="share", ge=0, le=1)
+    error_rate: float = Field(
+        doc="Failed over all interactions; null without any.", unit="share", ge=0, le=1, nullable=True
+    )
     latency_p50_ms: float = Field(
         doc="Median (nearest rank) latency of the calls that succeeded; null where none did.",
         unit="ms",
@@ -24,13 +22,54 @@ class ClusterHealthHourly(Model):
     )
     latency_p95_ms: float = Field(doc="95th percentile (nearest rank) of the same.", unit="ms", ge=0, nullable=True)
     tokens: int = Field(doc="Tokens of queries and responses.", unit="tokens", ge=0)
-    last_request_at: Timestamp = Field(doc="The newest interaction that counts: how far an unfinished hour has come.")
+    last_request_at: Timestamp = Field(
+        doc="The newest interaction that counts: how far an unfinished hour has come; null without any.", nullable=True
+    )
+    log_lines: OptionalInt = Field(doc="Log lines; null where no log came.", unit="lines", ge=0, nullable=True)
+    error_log_rate: float = Field(
+        doc="Lines that say an error over all lines; null where no line came.", unit="share", ge=0, le=1, nullable=True
+    )
+    restarts: OptionalInt = Field(
+        doc="Restarts of containers; null where no container was measured.", unit="restarts", ge=0, nullable=True
+    )
+    cpu_pressure: float = Field(
+        doc="Share of the hour in which a task of a node waited for a CPU, else CPU used over limits; null where "
+        "neither is measured.",
+        unit="share",
+        ge=0,
+        nullable=True,
+    )
+    memory_pressure: float = Field(
+        doc="Share of the hour in which a task of a node waited for memory, else working set over limits at the step "
+        "where it was most; null where neither is measured.",
+        unit="share",
+        ge=0,
+        nullable=True,
+    )
+    measured_requests: float = Field(
+        doc="HTTP requests that histograms counted, of whatever runs on the cluster.",
+        unit="requests",
+        ge=0,
+        nullable=True,
+    )
+    measured_latency_p95_ms: float = Field(
+        doc="95th percentile of their latency, as PromQL's histogram_quantile.", unit="ms", ge=0, nullable=True
+    )
+    crash_loops: OptionalInt = Field(
+        doc="Pods whose containers Kubernetes held back from restarting; null where the cluster told of no event.",
+        unit="pods",
+        ge=0,
+        nullable=True,
+    )
+    warning_events: OptionalInt = Field(
+        doc="Kubernetes events of type Warning, each count one; null likewise.", unit="events", ge=0, nullable=True
+    )
     built_from: str = Field(doc="Digest of the input files of this day and of the transform.", max_length=64)
 
 
 CLUSTER_HEALTH_HOURLY = Contract(
     name="curated.cluster_health_hourly",
-    version="1.0",
+    version="2.0",
     model=ClusterHealthHourly,
     owner="platform",
     classification=Classification.INTERNAL,

@@ -5,6 +5,11 @@ from collections.abc import Callable
 
 import pandas as pd
 
+MEASURES = (
+    *("log_lines", "error_log_rate", "restarts", "cpu_pressure", "memory_pressure", "measured_requests"),
+    *("measured_latency_p95_ms", "crash_loops", "warning_events"),
+)
+
 
 def agent_days(calls: pd.DataFrame, thumbs: pd.DataFrame) -> pd.DataFrame:
     """``curated.agent_performance_daily``."""
@@ -55,7 +60,8 @@ def _user_day(calls: pd.DataFrame) -> dict[str, object]:
 
 
 def _cluster_hour(calls: pd.DataFrame) -> dict[str, object]:
-    return {**_common(calls), **_latencies(calls), "agents": calls["agent_name"].nunique()}
+    unknown = dict.fromkeys(MEASURES, math.nan)  # there are calls and nothing else
+    return {**_common(calls), **_latencies(calls), "agents": calls["agent_name"].nunique(), **unknown}
 
 
 def _common(calls: pd.DataFrame) -> dict[str, object]:

@@ -160,9 +160,9 @@ def test_a_back_fill_touches_no_day_outside_of_its_range(lake: Lake) -> None:
 
 def test_a_back_fill_of_many_days_commits_a_month_at_a_time(lake: Lake) -> None:
     ask(lake, make_interactions(600, days=40), "a")
-    done = build(lake, CLUSTER_HEALTH)
+    done = build(lake, AGENT_PERFORMANCE)
     assert len(done.rebuilt) == 40
-    assert len(lake.tables.snapshots(CLUSTER_HEALTH.contract)) == 2
+    assert len(lake.tables.snapshots(AGENT_PERFORMANCE.contract)) == 2
 
 
 def test_a_build_from_an_older_pin_writes_nothing_over_a_newer_one(lake: Lake) -> None:
@@ -178,11 +178,11 @@ def test_a_build_from_an_older_pin_writes_nothing_over_a_newer_one(lake: Lake) -
 
 def test_a_table_is_rebuilt_where_its_definition_changes(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(lake, make_interactions(50), "a")
-    build(lake, CLUSTER_HEALTH)
+    build(lake, USER_SUMMARY)
     changed = Curated(
-        contract=CLUSTER_HEALTH.contract,
-        transform=lambda calls: CLUSTER_HEALTH.transform(calls.filter(calls.agent_name != "jamie")),
-        inputs=CLUSTER_HEALTH.inputs,
+        contract=USER_SUMMARY.contract,
+        transform=lambda calls, given: USER_SUMMARY.transform(calls.filter(calls.agent_name != "jamie"), given),
+        inputs=USER_SUMMARY.inputs,
     )
     assert build(lake, changed).rebuilt == [str(day) for day in DAYS]
 

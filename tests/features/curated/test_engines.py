@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,19 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from features.compute import view_rows, view_windows
 from features.curated import build, datasets
 from features.curated.tables import AGENT_PERFORMANCE, CLUSTER_HEALTH, TABLES, USER_SUMMARY, Curated
 from features.engine import as_ibis, ibis_engine
+from features.views import INFRASTRUCTURE_FEATURES
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.training_sets import TRAINING_SETS
+from tests.features import clusters
 
 if TYPE_CHECKING:
     from ibis.backends.pyspark import Backend
 
+FAR = datetime(2027, 1, 1, tzinfo=UTC)
 SET = pa.schema([TRAINING_SETS.arrow_schema.field(name) for name in datasets.COLUMNS])
 
 
@@ -80,20 +84,58 @@ def ordered(rows: pa.Table, fields: pa.Schema, key: tuple[str, ...]) -> pd.DataF
     return typed.sort_by([(name, "ascending") for name in key]).to_pandas()
 
 
+@pytest.fixture(scope="module")
+def known(real_interactions: pa.Table, thumbs: pa.Table) -> dict[str, pa.Table]:
+    """Rows of every input, by table: what is real, and what servers told of the first real day."""
+    day = pd.Timestamp("2026-10-26", tz="UTC").to_pydatetime()
+    stands = pa.Table.from_pylist(
+        [{"cluster": "studio", "hour": day + timedelta(hours=hour), "restarts": 7} for hour in (1, 30)],
+        schema=pa.schema([one.with_nullable(True) for one in CLUSTER_HEALTH.contract.arrow_schema]),
+    )
+    return {
+        "processed.agent_interactions": real_interactions,
+        "processed.agent_feedback": thumbs,
+        "processed.metrics": clusters.metrics(clusters.a_day_of_metrics(day)),
+        "processed.logs": clusters.logs(clusters.a_day_of_lines(day)),
+        "processed.kubernetes_events": clusters.events(clusters.a_day_of_events(day)),
+        CLUSTER_HEALTH.contract.table: stands,
+    }
+
+
+def given(curated: Curated, known: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    """What the transform takes, in its order."""
+    inputs = (*curated.inputs, curated.standing) if curated.keeps else curated.inputs
+    return {one.contract.table.replace(".", "_"): known[one.contract.table].select(one.columns) for one in inputs}
+
+
 @pytest.mark.parametrize("curated", TABLES, ids=lambda one: one.contract.name)
 def test_spark_gives_the_rows_that_duckdb_gives(
-    spark: "Backend", curated: Curated, real_interactions: pa.Table, thumbs: pa.Table, tmp_path: Path
+    spark: "Backend", curated: Curated, known: dict[str, pa.Table], tmp_path: Path
 ) -> None:
-    tables = {
-        "calls": real_interactions.select(curated.inputs[0].columns),
-        "thumbs": thumbs.select(AGENT_FEEDBACK.arrow_schema.names),
-    }
-    given = dict(list(tables.items())[: len(curated.inputs)])
-    expected = build.compute(curated, list(given.values()))
-    found = on_spark(spark, curated.transform, given, tmp_path)
+    tables = given(curated, known)
+    expected = build.compute(curated, list(tables.values()))
+    found = on_spark(spark, curated.transform, tables, tmp_path)
     assert expected.num_rows > 50
+    empty = [name for name in expected.column_names if expected[name].null_count == expected.num_rows]
+    assert not empty, "each column is told of"
     pd.testing.assert_frame_equal(
         ordered(found, expected.schema, curated.contract.key), ordered(expected, expected.schema, curated.contract.key)
+    )
+
+
+def test_spark_gives_the_infrastructure_features_that_duckdb_gives(
+    spark: "Backend", known: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    view = INFRASTRUCTURE_FEATURES
+    tables = {one.contract.name.replace(".", "_"): known[one.contract.table].select(one.columns) for one in view.inputs}
+    rows = list(tables.values())
+    wanted = view_windows(view, rows[0], FAR, *rows[1:])
+    expected = view_rows(view, rows[0], wanted, *rows[1:])
+    fields = pa.schema([one for one in expected.schema if one.name != "created_timestamp"])
+    found = on_spark(spark, view.transform, {**tables, "wanted": wanted}, tmp_path)
+    assert expected.num_rows > 50
+    pd.testing.assert_frame_equal(
+        ordered(found, fields, view.contract.key), ordered(expected, fields, view.contract.key)
     )
 
 
@@ -157,25 +199,25 @@ def test_the_definition_compiles_for_trino_and_parses_as_trino(name: str) -> Non
     [parsed] = sqlglot.parse(sql, read="trino", error_level=sqlglot.ErrorLevel.RAISE)
     assert isinstance(parsed, exp.Select)
     read = {f"{table.db}.{table.name}" for table in parsed.find_all(exp.Table) if table.db}
-    assert read <= {"processed.agent_interactions", "processed.agent_feedback", "ml.training_sets"}
     assert read
+    assert read <= {one.contract.table for table in TABLES for one in (*table.inputs, table.standing)} | {
+        "ml.training_sets"
+    }
 
 
 @pytest.mark.parametrize("curated", [AGENT_PERFORMANCE, USER_SUMMARY, CLUSTER_HEALTH], ids=lambda c: c.contract.name)
-def test_the_trino_sql_means_what_the_expression_means(
-    curated: Curated, real_interactions: pa.Table, thumbs: pa.Table
-) -> None:
+def test_the_trino_sql_means_what_the_expression_means(curated: Curated, known: dict[str, pa.Table]) -> None:
     """There is no Trino here: its SQL, carried over to DuckDB by sqlglot, gives the same rows."""
     trino = str(ibis.to_sql(curated.expression, dialect="trino"))
     engine = ibis_engine()
-    engine.con.execute("CREATE SCHEMA processed")
-    for one, rows in zip(curated.inputs, (real_interactions, thumbs), strict=False):
-        name = one.contract.table.split(".")[1]
+    engine.con.execute("CREATE SCHEMA processed; CREATE SCHEMA curated")
+    tables = given(curated, known)
+    for table, rows in known.items():
+        name = table.split(".")[1]
         as_ibis(engine, f"{name}_rows", rows)
-        engine.con.execute(f"CREATE TABLE processed.{name} AS FROM {name}_rows")
+        engine.con.execute(f"CREATE TABLE {table} AS FROM {name}_rows")
     sql = sqlglot.transpile(trino, read="trino", write="duckdb")[0]
     found = engine.con.sql(sql).to_arrow_table()
-    given = [real_interactions.select(curated.inputs[0].columns), thumbs][: len(curated.inputs)]
-    expected = build.compute(curated, given)
+    expected = build.compute(curated, list(tables.values()))
     key = curated.contract.key
     pd.testing.assert_frame_equal(ordered(found, expected.schema, key), ordered(expected, expected.schema, key))

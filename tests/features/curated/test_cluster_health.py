@@ -1,0 +1,122 @@
+"""A cluster's health out of four sources: what each says is there, what comes late is taken in, what goes is kept."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from features.curated.build import build, compute
+from features.curated.tables import CLUSTER_HEALTH
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.base import Contract
+from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
+from lake.contracts.logs import LOGS
+from lake.contracts.metrics import METRICS
+from lake.lake import Lake
+from tests.features import clusters
+from tests.features.conftest import FIRST_DAY, make_interactions
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+OF_BRUNO = {"namespace": "agents", "pod": "bruno-1", "container": "bruno"}
+RESTARTS = "kube_pod_container_status_restarts_total"
+
+
+def restarts(lake: Lake, start: datetime, values: list[float], key: str, cluster: str = "studio") -> None:
+    rows = clusters.series(RESTARTS, start, values, cluster=cluster, **OF_BRUNO)
+    lake.tables.append(METRICS, clusters.metrics(rows), key=key)
+
+
+def health(lake: Lake) -> dict[tuple[str, datetime], dict[str, Any]]:
+    version = lake.tables.current(CLUSTER_HEALTH.contract)
+    assert version
+    return {(row["cluster"], row["hour"]): row for row in lake.tables.read(version).to_pylist()}
+
+
+def said(rows: dict[tuple[str, datetime], dict[str, Any]]) -> dict[tuple[str, datetime], dict[str, Any]]:
+    """The rows less what they were built from."""
+    return {key: {name: value for name, value in row.items() if name != "built_from"} for key, row in rows.items()}
+
+
+def test_an_hour_without_a_call_has_a_row_where_a_server_told_of_it(lake: Lake) -> None:
+    calls = make_interactions(1, days=1)
+    at = calls["timestamp"][0].as_py().replace(minute=0, second=0, microsecond=0)
+    lake.tables.append(AGENT_INTERACTIONS, calls, key="a")
+    restarts(lake, FIRST_DAY + 4 * HOUR, [0.0] * 30 + [1.0] * 30, "a", cluster="forge")
+    lake.tables.append(LOGS, clusters.logs([clusters.line(at, "level=error", namespace="agents")]), key="a")
+    build(lake, CLUSTER_HEALTH)
+    found = health(lake)
+    assert found.keys() == {("studio", at), ("forge", FIRST_DAY + 4 * HOUR)}
+    quiet, busy = found["forge", FIRST_DAY + 4 * HOUR], found["studio", at]
+    assert (quiet["requests"], quiet["tokens"], quiet["error_rate"], quiet["last_request_at"]) == (0, 0, None, None)
+    assert (quiet["restarts"], quiet["log_lines"], quiet["crash_loops"]) == (1, None, None)
+    assert (busy["requests"], busy["log_lines"], busy["error_log_rate"], busy["restarts"]) == (1, 1, 1.0, None)
+
+
+def test_every_source_that_comes_late_rebuilds_its_own_day(lake: Lake) -> None:
+    lake.tables.append(AGENT_INTERACTIONS, make_interactions(200), key="a")
+    build(lake, CLUSTER_HEALTH)
+    at = FIRST_DAY + DAY + 5 * HOUR
+    late: list[tuple[Contract, Any]] = [
+        (LOGS, clusters.logs([clusters.line(at, "x", namespace="agents")])),
+        (KUBERNETES_EVENTS, clusters.events([clusters.event(at, "a", "Unhealthy")])),
+    ]
+    for contract, rows in late:
+        lake.tables.append(contract, rows, key="late")
+        assert build(lake, CLUSTER_HEALTH).rebuilt == [str(at.date())]
+        assert build(lake, CLUSTER_HEALTH).rebuilt == []
+    row = health(lake)["studio", at]
+    assert (row["log_lines"], row["crash_loops"], row["warning_events"]) == (1, 0, 1)
+
+
+def test_an_hour_after_midnight_knows_the_counters_point_before_it(lake: Lake) -> None:
+    midnight = FIRST_DAY + DAY
+    restarts(lake, midnight - HOUR, [0.0] * 60 + [3.0] * 60, "a")
+    build(lake, CLUSTER_HEALTH)
+    assert [health(lake)["studio", midnight + n * HOUR]["restarts"] for n in (-1, 0)] == [0, 3]
+    restarts(lake, midnight - 2 * HOUR, [0.0] * 60, "b")
+    assert build(lake, CLUSTER_HEALTH).rebuilt == [str(FIRST_DAY.date()), str(midnight.date())]
+
+
+def test_what_a_source_said_stands_after_its_rows_were_let_go(lake: Lake) -> None:
+    lake.tables.append(AGENT_INTERACTIONS, make_interactions(100, days=1), key="a")
+    restarts(lake, FIRST_DAY, [0.0] * 30 + [2.0] * 60, "a", cluster="studio")
+    restarts(lake, FIRST_DAY + DAY, [0.0] * 30 + [4.0] * 30, "b", cluster="forge")
+    build(lake, CLUSTER_HEALTH)
+    before = health(lake)
+    lake.tables.load(METRICS.table).delete("metric == 'kube_pod_container_status_restarts_total'")
+    done = build(lake, CLUSTER_HEALTH)
+    assert done.rebuilt == [str(FIRST_DAY.date())], "a day with nothing left is left alone"
+    after = health(lake)
+    assert before.keys() == after.keys()
+    assert [{**row, "built_from": ""} for row in after.values()] == [
+        {**row, "built_from": ""} for row in before.values()
+    ]
+    assert build(lake, CLUSTER_HEALTH).rebuilt == []
+
+
+def test_a_day_of_everything_is_the_same_whether_built_at_once_or_as_it_came(lake: Lake) -> None:
+    parts: list[tuple[Contract, Any]] = [
+        (METRICS, clusters.metrics(clusters.a_day_of_metrics(FIRST_DAY))),
+        (LOGS, clusters.logs(clusters.a_day_of_lines(FIRST_DAY))),
+        (KUBERNETES_EVENTS, clusters.events(clusters.a_day_of_events(FIRST_DAY))),
+    ]
+    for contract, rows in parts:
+        middle = rows.num_rows // 2
+        for number, half in enumerate((rows.slice(0, middle), rows.slice(middle))):
+            lake.tables.append(contract, half, key=str(number))
+            build(lake, CLUSTER_HEALTH)
+    whole = {(row["cluster"], row["hour"]): row for row in _at_once(parts)}
+    piecemeal = said(health(lake))
+    assert piecemeal.keys() == whole.keys()
+    for key, row in piecemeal.items():
+        for name, value in row.items():
+            assert value == (pytest.approx(whole[key][name]) if isinstance(value, float) else whole[key][name]), name
+
+
+def _at_once(parts: list[tuple[Contract, Any]]) -> list[dict[str, Any]]:
+    given = {contract.table: rows for contract, rows in parts}
+    inputs = (*CLUSTER_HEALTH.inputs, CLUSTER_HEALTH.standing)
+    empty = {one.contract.table: one.contract.arrow_schema.empty_table() for one in inputs}
+    tables = [(empty | given)[one.contract.table].select(list(one.columns)) for one in inputs]
+    rows: list[dict[str, Any]] = compute(CLUSTER_HEALTH, tables).to_pylist()
+    return rows
