@@ -30,6 +30,8 @@ class WatchRule:
         default_factory=lambda: ["processed.agent_interactions", "ml.agent_features", "ml.user_features"]
     )
     """Whose newest row is looked at. Data that come now and then, as thumbs do, are better left out."""
+    where_there: list[str] = field(default_factory=lambda: ["ml.infrastructure_features"])
+    """The same, but only once they have a row: not every lake measures its clusters."""
     silent_after_hours: float = 24.0
     """A source whose newest row is older than this has stopped, whatever its contract says."""
 
@@ -83,7 +85,8 @@ def check(
     """
     form = contract(data_set)
     report = quality_report(lake, form, source, since=due.start, until=due.end, gate=gate)
-    fresh = [freshness(lake, contract(name), due.end, period) for name in rule.data_sets]
+    names = [*rule.data_sets, *(name for name in rule.where_there if newest(lake, contract(name)))]
+    fresh = [freshness(lake, contract(name), due.end, period) for name in names]
     silent = [one.data_set for one in fresh if one.data_set == form.name and _silent(one, rule)]
     complaints = [*_silence(fresh, silent), *_poor(report, gate), *_broken(report), *_late(fresh, silent)]
     poor = report.level is QualityLevel.BLOCKED and report.landed >= rule.least_lines

@@ -1,13 +1,14 @@
 """What looks after the tables and tells people of them."""
 
 from lake.quality import QualityGate
+from lake.silence import SilenceRule
 from lake.upkeep import CareRule
 from lake.watch import WatchRule
 from launchplans.calendar import scheduled
 from models.triggers.rules import Patience
 from workflows.audit import scheduled_audit
 from workflows.care import scheduled_retention, scheduled_table_care
-from workflows.watch import quality_check
+from workflows.watch import quality_check, source_check
 from workflows.weekly import weekly_report
 
 audit_daily = scheduled("audit_daily", scheduled_audit, "30 4 * * *", owner="platform")
@@ -21,6 +22,11 @@ check_quality_hourly = scheduled(
     fixed_inputs={"gate": QualityGate(), "rule": WatchRule()},
 )
 """Twenty minutes after the agents' logs came in."""
+
+check_sources_hourly = scheduled(
+    "check_sources_hourly", source_check, "55 * * * *", owner="platform", fixed_inputs={"rule": SilenceRule()}
+)
+"""Long after the servers were asked; for a lake that has such servers, as the plans that collect."""
 
 report_weekly = scheduled("report_weekly", weekly_report, "0 6 * * 1", owner="platform")
 """Monday morning, about the ISO week that ended at midnight UTC."""

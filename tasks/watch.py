@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from lake.quality import QualityGate
+from lake.silence import Heard, SilenceRule
 from lake.watch import Finding, WatchRule
 from tasks.environments import cpu
 from tasks.runtime import due, lake, log, publish
@@ -37,6 +38,44 @@ def watch_source(
     for one in found:
         require_sound(one)
     return found
+
+
+@cpu
+def watch_servers(rule: SilenceRule, kickoff: datetime, every_minutes: int, schedule: str) -> list[Heard]:
+    """Look how far every server that is pulled from has come; fail where one has fallen silent."""
+    from lake.charts import note
+    from lake.silence import listen, require_heard
+
+    here = lake()
+    found = due(
+        here, schedule, lambda window: listen(here, rule, window.end), kickoff=kickoff, every_minutes=every_minutes
+    )
+    if not found:
+        publish(20, "Sources", note("An earlier run has done the work of this one, or is at it."))
+    heard = [one for window in found for one in window]
+    _show_heard(heard)
+    require_heard(heard)
+    return heard
+
+
+def _show_heard(heard: list[Heard]) -> None:
+    from lake.charts import note, table
+
+    for one in heard:
+        if one.complaint:
+            log.warning("%s", one.complaint)
+    ages = [
+        {
+            "source": one.source,
+            "data set": one.data_set,
+            "newest row (UTC)": one.newest[:16].replace("T", " ") or "none yet",
+            "age, hours": one.age_s / 3600,
+            "may be, hours": one.limit_s / 3600,
+        }
+        for one in heard
+    ]
+    if heard:
+        publish(20, "Sources", table(ages), *(note(one.complaint) for one in heard if one.complaint))
 
 
 def _show(found: Finding) -> None:

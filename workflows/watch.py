@@ -5,8 +5,9 @@ from datetime import datetime
 from flytekit import workflow
 
 from lake.quality import QualityGate
+from lake.silence import Heard, SilenceRule
 from lake.watch import Finding, WatchRule
-from tasks.watch import watch_source
+from tasks.watch import watch_servers, watch_source
 
 
 @workflow
@@ -41,3 +42,21 @@ def quality_check(
         every_minutes=every_minutes,
         schedule=schedule,
     )
+
+
+@workflow
+def source_check(
+    kickoff: datetime,
+    every_minutes: int = 60,
+    schedule: str = "check_sources_hourly",
+    rule: SilenceRule = SilenceRule(),
+) -> list[Heard]:
+    """Look whether every server that is pulled from still tells something. One that has fallen silent fails the run.
+
+    Args:
+        kickoff: the scheduled time.
+        every_minutes: the time between two fires.
+        schedule: the launch plan's name.
+        rule: how long which data sets may have nothing new.
+    """
+    return watch_servers(rule=rule, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)

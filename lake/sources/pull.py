@@ -45,8 +45,8 @@ Connect = Callable[[Endpoint], Remote]
 
 
 def connect(endpoint: Endpoint) -> Remote:
-    """A server within the usual limits."""
-    return Remote(endpoint, Limits())
+    """A server within the usual limits; twenty requests a second at most, because it has others to serve."""
+    return Remote(endpoint, Limits(between_s=0.05))
 
 
 def source_name(endpoint: Endpoint) -> str:

@@ -5,16 +5,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import tasks.runtime
 from features.schedule import keep_up
 from features.views import AGENT_FEATURES as AGENTS
 from lake.contracts.agent_features import AGENT_FEATURES
+from lake.contracts.metrics import METRICS
 from lake.inbox import put
 from lake.lake import Lake, open_lake
 from lake.sample import FIRST_DAY, write_sample
 from settings import settings
+from tests.features import clusters
 from tests.lake.rows import interaction, lines
 
 NOW = FIRST_DAY + timedelta(days=3, hours=2, minutes=31)
@@ -114,6 +118,27 @@ def test_missed_hours_are_computed_by_the_first_fire_and_each_view_goes_online_b
     assert daily.agents == 0
 
 
+def test_what_is_measured_of_the_clusters_goes_online_half_past_and_by_no_other_schedule(
+    here: Lake, another_run: None, tmp_path: Path
+) -> None:
+    from workflows.features import features, scheduled_features
+    from workflows.ingestion import scheduled_ingestion
+
+    write_sample(tmp_path / "logs" / "agents", days=3)
+    [landed] = scheduled_ingestion(kickoff=NOW.replace(minute=5))
+    told = clusters.metrics(clusters.a_day_of_metrics(NOW.replace(hour=0, minute=0)))
+    here.tables.append(METRICS, told.filter(pc.less(told["timestamp"], pa.scalar(NOW, told.schema[1].type))), key="a")
+    [hourly] = scheduled_features(kickoff=NOW.replace(minute=15))
+    assert (hourly.agents >= 1, hourly.namespaces) == (True, 0)
+    [measured] = scheduled_features(
+        kickoff=NOW.replace(minute=30), schedule="compute_infrastructure_hourly", view="infrastructure_features"
+    )
+    assert (measured.agents, measured.namespaces) == (0, 3)
+    _, _, [version] = features(interactions=landed.table, upto=NOW)
+    ends = here.tables.read(version, columns=["event_timestamp"])["event_timestamp"].to_pylist()
+    assert set(ends) == {NOW.replace(hour=hour, minute=0) for hour in (1, 2)}
+
+
 def _hours(here: Lake) -> set[datetime]:
     """The window ends that have an agent's features."""
     version = here.tables.current(AGENT_FEATURES)
@@ -168,6 +193,24 @@ def test_a_check_that_finds_a_silent_source_fails_its_run_once_and_keeps_its_fin
     assert quality_check(kickoff=NOW.replace(minute=25) - HOUR) == []
     [kept] = here.ledger.entries("sources/agents", kind="checked")
     assert kept.payload["level"] == "blocked"
+
+
+def test_a_server_that_fell_silent_fails_the_check_of_sources_once(
+    here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from lake.ingest import ingest_file
+    from workflows.watch import source_check
+
+    assert source_check(kickoff=NOW.replace(minute=0)) == []
+    monkeypatch.setenv("FUELLINE_PROMETHEUS", "studio=http://127.0.0.1:9")
+    settings.cache_clear()
+    row = {"series": "s", "timestamp": "2026-10-05T00:00:00Z", "cluster": "studio", "metric": "up", "labels": "{}"}
+    (tmp_path / "rows.jsonl").write_bytes(lines([row | {"value": 1.0}]))
+    ingest_file(here, METRICS, "prometheus-studio", tmp_path / "rows.jsonl")
+    with pytest.raises(Exception, match="prometheus-studio tells nothing"):
+        source_check(kickoff=NOW.replace(minute=30))
+    assert source_check(kickoff=NOW.replace(minute=30)) == []
+    assert len(here.ledger.entries("sources/prometheus-studio", kind="silent")) == 1
 
 
 def test_a_weekly_report_that_comes_late_is_written_by_the_first_fire(here: Lake, another_run: None) -> None:

@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from errors import QualityTooLow
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.infrastructure_features import INFRASTRUCTURE_FEATURES
 from lake.ingest import ingest_file
 from lake.lake import Lake, open_lake
 from lake.quality import QualityGate, QualityLevel
@@ -112,6 +114,16 @@ def test_a_source_that_stands_still_for_a_day_fails_the_run(land: Land) -> None:
 def test_a_data_set_without_a_row_is_a_warning_and_not_a_silence(lake: Lake) -> None:
     found = look(lake, START)
     assert (found.level, found.complaints) == (QualityLevel.WARNING, ["processed.agent_interactions has no row yet"])
+
+
+def test_features_of_clusters_are_looked_at_once_there_are_any(land: Land) -> None:
+    lake, rule = land([interaction(0)], START), WatchRule(data_sets=[AGENT_INTERACTIONS.name], least_lines=10)
+    assert look(lake, START, rule=rule).complaints == []
+    row = {"cluster_namespace": "studio/*", "event_timestamp": START, "created_timestamp": START}
+    form = INFRASTRUCTURE_FEATURES
+    lake.tables.append(form, pa.Table.from_pylist([row], schema=form.arrow_schema), key="a")
+    found = look(lake, START + timedelta(hours=3), rule=rule)
+    assert "ml.infrastructure_features is 3.0 h old, 2.5 h are promised" in found.complaints
 
 
 def test_the_newest_row_is_read_from_metadata_and_is_the_newest(land: Land) -> None:
