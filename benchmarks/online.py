@@ -148,13 +148,13 @@ def ours(port: int, requests: int, scratch: str) -> Figures:
 def feast(port: int, requests: int, scratch: str) -> Figures:
     """Feast's ``get_online_features(...).to_dict()``, which checks no age."""
     from features.repo import open_feature_store
-    from features.views import VIEWS
+    from features.views import VIEWS, place_of
 
     store = open_feature_store(_settings(port, scratch))
     references = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
 
     def read(user: str, agent: str) -> bool:
-        asked = [{"user_id": user, "agent_name": agent}]
+        asked = [{"user_id": user, "agent_name": agent, "cluster_namespace": place_of("studio")}]
         answer = store.get_online_features(references, asked, full_feature_names=True).to_dict()
         return answer["user_features__total_queries"][0] is not None
 

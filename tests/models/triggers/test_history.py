@@ -5,9 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pandera.pandas as pandera
 import pytest
 
-from lake.contracts.training_sets import TRAINING_SETS
+from lake.contracts.joined_features import INFRASTRUCTURE_PREFIX
+from lake.contracts.training_sets import TRAINING_SETS, TrainingSets
 from lake.lake import Lake
 from models.state import Training, chain, read_state
 from models.triggers.history import CUMULATIVE, LakeHistory
@@ -15,6 +17,19 @@ from settings import read_settings
 from tests.operated import AGENTS, START, empty_lake, ingest, train_and_judge, write_logs
 
 DAYS, ROWS = 20, 60
+
+
+class BeforeClusters(TrainingSets):
+    """Training sets as they were before the infrastructure features."""
+
+    @classmethod
+    def to_schema(cls) -> pandera.DataFrameSchema:
+        """The columns that there were."""
+        schema = super().to_schema()
+        return schema.remove_columns([name for name in schema.columns if name.startswith(INFRASTRUCTURE_PREFIX)])
+
+
+BEFORE = replace(TRAINING_SETS, version="1.0", model=BeforeClusters)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +92,22 @@ def test_each_request_has_its_day_its_user_and_every_watched_feature(operated: t
     assert {len(own) for own in (*sample.values.values(), *sample.clusters.values())} == {rows}
     assert not CUMULATIVE & set(sample.values)
     assert {"agent_name", "query_characters", "queries_last_7d", "agent_error_rate"} <= set(sample.values)
+
+
+def test_of_a_training_set_from_before_a_feature_was_there_the_feature_is_missing(
+    operated: tuple[Lake, Training], tmp_path: Path
+) -> None:
+    lake, training = operated
+    version = lake.tables.current(TRAINING_SETS)
+    assert version is not None
+    rows = lake.tables.read(version)
+    old = empty_lake(read_settings(home=tmp_path / "home", lake="old", cache=tmp_path / "cache"))
+    old.tables.append(BEFORE, rows.select(BEFORE.arrow_schema.names), key="set")
+    start = training.cut - timedelta(days=28)
+    before = {one.name: one for one in LakeHistory(old).features_before(training, start)}
+    assert before["infrastructure_restarts"].missing == before["infrastructure_restarts"].rows > 0
+    known = {one.name: one for one in LakeHistory(lake).features_before(training, start)}
+    assert before["query_characters"] == known["query_characters"]
 
 
 def test_the_references_profiles_are_of_the_training_set_and_come_back_as_they_were_kept(
