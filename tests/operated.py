@@ -83,6 +83,7 @@ def train_and_judge(lake: Lake, interactions: TableVersion, version: int, *, bas
         feedback=None,
         user_features=features[0],
         agent_features=features[1],
+        infrastructure_features=next(iter(features[2:]), None),
         cut=cut,
     )
     tell_training(lake, version, [*training_set.inputs, training_set.table], baseline=baseline)

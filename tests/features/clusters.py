@@ -107,6 +107,9 @@ def a_day_of_metrics(day: datetime, *, step: int = 5) -> list[Row]:
         seen = np.cumsum(random.integers(0, 9, (points, 4)), axis=0)
         for le, values in zip(("0.1", "0.5", "2.5", "+Inf"), np.cumsum(seen, axis=1).T, strict=True):
             rows += _every(step, "http_request_duration_seconds_bucket", day, values, **of, le=le)
+    answers = (random.random((2, points)) < 0.9) * 1.0
+    rows += _every(step, "up", day, answers[0], job="agents/bruno", instance="a:80")
+    rows += _every(step, "kube_deployment_status_replicas_available", day, 2 * answers[1], deployment="jamie")
     for node in ("a:9100", "b:9100"):
         waiting = np.cumsum(random.random(points) * step)
         rows += _every(step, "node_pressure_cpu_waiting_seconds_total", day, waiting, instance=node)

@@ -151,30 +151,30 @@ def test_a_histogram_that_is_told_in_both_forms_counts_once() -> None:
     assert one(measured)["requests_per_hour"] == pytest.approx(590)
 
 
-@pytest.mark.parametrize(
-    ("message", "labels", "fails"),
-    [
-        ('{"level":"error","msg":"x"}', {}, True),
-        ('{"severity": "CRITICAL"}', {}, True),
-        ("ts=1 level=error msg=x", {}, True),
-        ('level="fatal" msg=x', {}, True),
-        ("E0822 07:01:02.1 1 reflector.go:1] x", {}, True),
-        ("2026-03-02T07:01:02.1Z stderr F E0302 07:01:02.1 1 errors.go:77] x", {}, True),
-        ("I0822 07:01:02.1 1 reflector.go:1] x", {}, False),
-        ("2026-03-02 ERROR agent: x", {}, True),
-        ("level=info msg=error", {}, False),
-        ("no errors at all", {}, False),
-        ('{"error_level":"none","level":"info"}', {}, False),
-        ("level=error", {"level": "info"}, False),
-        ("plain", {"detected_level": "Error"}, True),
-        ("plain", {"level": "errors-are-us"}, False),
-    ],
+LINES: tuple[tuple[str, dict[str, str], bool], ...] = (
+    ('{"level":"error","msg":"x"}', {}, True),
+    ('{"severity": "CRITICAL"}', {}, True),
+    ("ts=1 level=error msg=x", {}, True),
+    ('level="fatal" msg=x', {}, True),
+    ("E0822 07:01:02.1 1 reflector.go:1] x", {}, True),
+    ("2026-03-02T07:01:02.1Z stderr F E0302 07:01:02.1 1 errors.go:77] x", {}, True),
+    ("I0822 07:01:02.1 1 reflector.go:1] x", {}, False),
+    ("2026-03-02 ERROR agent: x", {}, True),
+    ("level=info msg=error", {}, False),
+    ("no errors at all", {}, False),
+    ('{"error_level":"none","level":"info"}', {}, False),
+    ("level=error", {"level": "info"}, False),
+    ("plain", {"detected_level": "Error"}, True),
+    ("plain", {"level": "errors-are-us"}, False),
 )
-def test_a_line_says_an_error_by_its_streams_level_or_by_what_it_looks_like(
-    message: str, labels: dict[str, str], fails: bool
-) -> None:
-    found = one([], (line(START, message, namespace="agents", **labels),))
-    assert found["error_log_rate"] == float(fails)
+"""A line, the labels of its stream, and whether it says an error."""
+
+
+def test_a_line_says_an_error_by_its_streams_level_or_by_what_it_looks_like() -> None:
+    written = [line(START, text, namespace=f"n{n}", **labels) for n, (text, labels, _) in enumerate(LINES)]
+    found = compute([], tuple(written))
+    told = [(text, found[f"studio/n{n}", END]["error_log_rate"]) for n, (text, _, _) in enumerate(LINES)]
+    assert told == [(text, float(fails)) for text, _, fails in LINES]
 
 
 def test_crash_loops_are_pods_held_back_however_often_they_are_told_of() -> None:

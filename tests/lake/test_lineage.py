@@ -1,5 +1,6 @@
 """The lineage of a version, on a lake whose tables are real."""
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -7,11 +8,14 @@ import pytest
 
 from errors import UnknownName
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.metrics import METRICS
+from lake.ingest import ingest_file
 from lake.lake import Lake
 from lake.lineage import Graph, Node, folded, lineage
 from lake.lineage_views import as_svg, as_text
 from settings import Settings, read_settings
 from tests import operated
+from tests.features import clusters
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,22 @@ def test_every_step_back_is_there(operated_lake: Lake) -> None:
     assert set(inputs) == {"processed.agent_interactions", "ml.user_features", "ml.agent_features"}
     assert [n.id for n in graph.sources(inputs["ml.user_features"])] == [inputs["processed.agent_interactions"]]
     assert kinds(graph.sources(inputs["processed.agent_interactions"])) == ["raw"] * 11
+
+
+def test_what_the_clusters_told_is_among_what_a_version_was_made_of(tmp_path: Path) -> None:
+    lake = operated.empty_lake(read_settings(home=tmp_path / "home", lake="test"))
+    told = clusters.series("kube_pod_container_status_restarts_total", operated.START, [0.0] * 60, namespace="agents")
+    rows = [{**row, "timestamp": row["timestamp"].isoformat()} for row in told]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    ingest_file(lake, METRICS, "prometheus-studio", tmp_path / "rows.jsonl")
+    operated.train_and_judge(lake, operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 8)), 1)
+    operated.roll_out(lake, 1)
+    graph = lineage(lake, "agents@v1")
+    at = next(node for node in graph.nodes if node.label == "ml.infrastructure_features").id
+    [measured] = graph.sources(at)
+    assert measured.label == "processed.metrics"
+    assert kinds(graph.sources(measured.id)) == ["raw"]
+    assert "ml.training_sets" in {node.label for node in graph.targets(at)}
 
 
 def test_a_version_leads_forward_to_its_rollout_its_verdict_and_its_successor(operated_lake: Lake) -> None:

@@ -20,7 +20,7 @@ from features.compute import view_rows, view_windows
 from features.curated import build, datasets
 from features.curated.tables import AGENT_PERFORMANCE, CLUSTER_HEALTH, TABLES, USER_SUMMARY, Curated
 from features.engine import as_ibis, ibis_engine
-from features.views import INFRASTRUCTURE_FEATURES
+from features.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, View
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.training_sets import TRAINING_SETS
 from tests.features import clusters
@@ -123,13 +123,14 @@ def test_spark_gives_the_rows_that_duckdb_gives(
     )
 
 
-def test_spark_gives_the_infrastructure_features_that_duckdb_gives(
-    spark: "Backend", known: dict[str, pa.Table], tmp_path: Path
+@pytest.mark.parametrize("view", [AGENT_FEATURES, INFRASTRUCTURE_FEATURES], ids=lambda view: view.name)
+def test_spark_gives_the_features_that_duckdb_gives(
+    spark: "Backend", view: View, known: dict[str, pa.Table], tmp_path: Path
 ) -> None:
-    view = INFRASTRUCTURE_FEATURES
     tables = {one.contract.name.replace(".", "_"): known[one.contract.table].select(one.columns) for one in view.inputs}
     rows = list(tables.values())
-    wanted = view_windows(view, rows[0], FAR, *rows[1:])
+    calling = [table for table, one in zip(rows, view.inputs, strict=True) if one.windows]
+    wanted = view_windows(view, calling[0], FAR, *calling[1:])
     expected = view_rows(view, rows[0], wanted, *rows[1:])
     fields = pa.schema([one for one in expected.schema if one.name != "created_timestamp"])
     found = on_spark(spark, view.transform, {**tables, "wanted": wanted}, tmp_path)
