@@ -3,19 +3,22 @@
 What changes behaviour (thresholds, windows, hyperparameters) is a launch-plan input and never stands here.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import SettingsError
+from hints import example, fault, refuse_unknown
 
 PEERS = ("prometheus", "loki", "kubernetes", "github", "tempo")
 """Kinds of servers that data are pulled from."""
 NAME, ADDRESS = r"[a-z0-9][a-z0-9-]{0,62}", r"https?://[^\s@?#]+"
+SQL = r"(sqlite|postgresql(\+psycopg2?)?)://"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,14 +48,19 @@ class Settings(BaseSettings):
     s3_endpoint: str = ""
     """Endpoint of an S3 service other than AWS, for example ``http://minio.forge.svc:9000``."""
     s3_region: str = "us-east-1"
+    s3_ca: str = ""
+    """A file of certificates (PEM) that the S3 service's own is signed by, where that is a private authority; empty: those
+    that the machine trusts."""
     s3_access_key: SecretStr = SecretStr("")
+    """Empty: credentials by the usual chain of AWS' tools (``AWS_*`` variables, ``~/.aws``, a web identity, the node)."""
     s3_secret_key: SecretStr = SecretStr("")
     catalog: str = Field("", repr=False)
-    """Iceberg catalogue as an SQLAlchemy address; empty for SQLite under the lake's folder."""
+    """Iceberg catalogue and Feast's registry: ``postgresql://user:password@host:5432/database``; empty for SQLite under
+    the lake's folder."""
     online: str = Field("", repr=False)
-    """Online features: ``redis://host:port``; empty for SQLite under the lake's folder."""
+    """Online features: ``redis://host:port`` or, over TLS, ``rediss://``; empty for SQLite under the lake's folder."""
     tracking: str = Field("", repr=False)
-    """MLflow tracking server; empty for SQLite under the lake's folder."""
+    """MLflow: the address of a tracking server or of its database; empty for SQLite under the lake's folder."""
     vllm: str = ""
     """The vLLM replicas, with commas between, for example ``http://vllm-0.vllm:8000,http://vllm-1.vllm:8000``; empty:
     nothing serves live traffic, and the shadow's verdict ends a rollout."""
@@ -94,8 +102,29 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _store_is_a_folder_or_s3(cls, value: str) -> str:
-        if "://" in value and not value.startswith("s3://"):
+        if "://" in value and not re.match(r"s3://[a-z0-9][a-z0-9.-]{2,62}(/|$)", value):
             raise ValueError("is neither a folder nor s3://bucket/prefix")
+        return value
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _endpoint_is_an_address(cls, value: str) -> str:
+        if value and not re.fullmatch(ADDRESS, value):
+            raise ValueError("is not of the form https://host:9000")
+        return value
+
+    @field_validator("catalog")
+    @classmethod
+    def _catalog_is_sql(cls, value: str) -> str:
+        if value and not re.match(SQL, value):
+            raise ValueError("is not of the form postgresql://user:password@host:5432/database")
+        return value
+
+    @field_validator("tracking")
+    @classmethod
+    def _tracking_is_mlflow(cls, value: str) -> str:
+        if value and not re.match(rf"https?://|{SQL}", value):
+            raise ValueError("is neither a server, https://host:5000, nor a database, postgresql://host:5432/database")
         return value
 
     @field_validator("online")
@@ -143,6 +172,15 @@ class Settings(BaseSettings):
             raise ValueError("names one cluster twice")
         return value
 
+    @model_validator(mode="after")
+    def _keys_come_in_pairs(self) -> "Settings":
+        if bool(self.s3_access_key.get_secret_value()) != bool(self.s3_secret_key.get_secret_value()):
+            raise ValueError(
+                "FUELLINE_S3_ACCESS_KEY and FUELLINE_S3_SECRET_KEY go together: set both, or neither for the usual chain. "
+                f"Example: {example('s3_access_key')} {example('s3_secret_key')}"
+            )
+        return self
+
     @property
     def alert_addresses(self) -> tuple[str, ...]:
         """Each address of ``alerts``."""
@@ -174,10 +212,9 @@ class Settings(BaseSettings):
         """
         stated = _pairs(getattr(self, peer))
         if not stated:
-            variable = f"FUELLINE_{peer.upper()}"
             raise SettingsError(
-                f"{variable} is not set. It names the {peer} servers to read from, by cluster. "
-                f"Example: {variable}=studio=http://{peer}.studio:8080,forge=https://{peer}.forge"
+                f"FUELLINE_{peer.upper()} is not set. It names the {peer} servers to read from, by cluster. "
+                f"Example: {example(peer)}"
             )
         tokens = _pairs(getattr(self, f"{peer}_token").get_secret_value())
         return tuple(
@@ -219,13 +256,14 @@ def read_settings(**overrides: object) -> Settings:
     """Read the settings from the environment; ``overrides`` win.
 
     Raises:
-        SettingsError: a setting is malformed; the message names the variable, the value's fault and an example.
+        SettingsError: a setting is malformed, or a variable is none; the message names the variable, the value's fault
+            and an example of that setting.
     """
+    refuse_unknown(os.environ)
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = "; ".join(f"FUELLINE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"{faults}. Example: FUELLINE_LAKE=studio, FUELLINE_STORE=s3://fuelline/lake") from None
+        raise SettingsError("; ".join(fault(*map(str, e["loc"]), told=e["msg"]) for e in error.errors())) from None
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from errors import SettingsError
-from settings import read_settings
+from hints import EXAMPLES, refuse_unknown
+from settings import Settings, read_settings
 
 
 def test_two_lakes_under_one_store_never_share_a_place(tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ def test_a_malformed_address_is_named_by_its_variable_and_not_by_its_value(setti
 def test_settings_can_be_shown_without_showing_a_password() -> None:
     address = "postgresql+psycopg2://user:hunter2@host/db"
     online = "redis://:hunter2@host:6379"
-    shown = read_settings(catalog=address, tracking=address, online=online, s3_secret_key="hunter2")
+    shown = read_settings(catalog=address, tracking=address, online=online, s3_access_key="me", s3_secret_key="hunter2")
     assert "hunter2" not in repr(shown)
 
 
@@ -41,3 +42,57 @@ def test_alerts_are_addresses_with_commas_between() -> None:
     assert read_settings().alert_addresses == ()
     with pytest.raises(SettingsError, match="FUELLINE_ALERTS"):
         read_settings(alerts="ops@home.example, the pager")
+
+
+def test_every_setting_has_an_example_that_would_do() -> None:
+    assert EXAMPLES.keys() == Settings.model_fields.keys()
+    assert read_settings(**EXAMPLES).store == EXAMPLES["store"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("store", "gs://bucket"),
+        ("store", "s3://"),
+        ("s3_endpoint", "minio:9000"),
+        ("catalog", "mysql://host/db"),
+        ("catalog", "postgres://host/db"),
+        ("online", "localhost:6379"),
+        ("tracking", "mlflow.forge.svc:5000"),
+        ("rabbitmq", "http://host:15672"),
+        ("vllm", "vllm-0:8000"),
+        ("slack", "#alerts"),
+        ("prometheus", "http://prometheus:9090"),
+        ("lake", "My Lake"),
+        ("cluster", ""),
+    ],
+)
+def test_a_malformed_setting_is_answered_with_its_name_the_reason_and_an_example_of_it(
+    setting: str, value: str
+) -> None:
+    variable = f"FUELLINE_{setting.upper()}"
+    with pytest.raises(SettingsError) as error:
+        read_settings(**{setting: value})
+    assert str(error.value).startswith(f"{variable}: ")
+    assert str(error.value).endswith(f"Example: {variable}={EXAMPLES[setting]}")
+
+
+def test_half_a_pair_of_keys_is_refused_without_telling_it() -> None:
+    with pytest.raises(SettingsError, match=r"FUELLINE_S3_ACCESS_KEY and FUELLINE_S3_SECRET_KEY go together") as error:
+        read_settings(s3_secret_key="hunter2")
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_mistyped_variable_is_an_error_that_names_the_one_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUELLINE_STOER", "s3://bucket")
+    with pytest.raises(SettingsError, match=r"^FUELLINE_STOER is no setting; did you mean FUELLINE_STORE\? Example: "):
+        read_settings()
+
+
+def test_what_kubernetes_and_the_house_set_themselves_is_no_mistake() -> None:
+    own = ["FUELLINE_DEBUG", "FUELLINE_PORT", "FUELLINE_SERVICE_HOST", "FUELLINE_SERVICE_PORT_HTTP"]
+    refuse_unknown(
+        [*own, "FUELLINE_GATEWAY_SERVICE_PORT", "FUELLINE_GATEWAY_PORT_8080_TCP_ADDR", "FUEL", "fuelline_lake"]
+    )
+    with pytest.raises(SettingsError, match="FUELLINE_SOMETHING_ELSE_AGAIN is no setting; settings.py lists all"):
+        refuse_unknown(["FUELLINE_SOMETHING_ELSE_AGAIN"])

@@ -78,7 +78,7 @@ def test_an_address_that_is_none_is_refused_by_the_settings_name(value: str) -> 
 @pytest.mark.parametrize("peer", PEERS)
 def test_a_setting_that_is_missing_is_named_with_what_it_is_for_and_an_example(peer: str) -> None:
     variable = f"FUELLINE_{peer.upper()}"
-    with pytest.raises(SettingsError, match=rf"{variable} is not set.*by cluster.*Example: {variable}=studio=http://"):
+    with pytest.raises(SettingsError, match=rf"{variable} is not set.*by cluster.*Example: {variable}=\w+=https?://"):
         read_settings().endpoints(peer)
 
 
