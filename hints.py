@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from errors import SettingsError
+from errors import PeerError, SettingsError
 
 NO_SETTINGS = {"DEBUG"}
 """Of the house's variables those that say nothing of a place, without ``FUELLINE_``, as the next."""
@@ -30,7 +30,7 @@ EXAMPLES = {
     "logs": "/logs",
     "rabbitmq": "amqp://fuelline:<password>@rabbitmq.forge.svc:5672/agents",
     "alerts": "ops@home.example,pager@duty.example",
-    "slack": "https://hooks.slack.com/services/<the webhook's own path>",
+    "slack": "https://hooks.slack.com/services/T000/B000/<secret>",
     "prometheus": "studio=http://prometheus.studio:9090,forge=http://prometheus.forge:9090",
     "loki": "studio=http://loki.studio:3100,forge=http://loki.forge:3100",
     "kubernetes": "studio=https://kubernetes.studio:6443,forge=https://kubernetes.forge:6443",
@@ -51,12 +51,24 @@ def example(name: str) -> str:
     return f"FUELLINE_{name.upper()}={EXAMPLES[name]}"
 
 
-def fault(*names: str, told: str) -> str:
+def wrong(name: str, reason: str) -> SettingsError:
+    """The error of a setting that only a person can mend."""
+    return SettingsError(_told(name, reason))
+
+
+def away(name: str, reason: str) -> PeerError:
+    """The error of a service that a setting names and that does not answer: it may be back, so a task tries again."""
+    return PeerError(_told(name, reason))
+
+
+def malformed(*names: str, told: str) -> str:
     """What is said of a setting whose value does not do; without a name, of several that do not go together."""
     reason = told.removeprefix("Value error, ")
-    if not names:
-        return reason
-    return f"FUELLINE_{names[0].upper()}: {reason}. Example: {example(names[0])}"
+    return _told(names[0], reason) if names else reason
+
+
+def _told(name: str, reason: str) -> str:
+    return f"FUELLINE_{name.upper()}: {reason.rstrip('.')}. Example: {example(name)}"
 
 
 def refuse_unknown(variables: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import SettingsError
-from hints import example, fault, refuse_unknown
+from hints import example, malformed, refuse_unknown
 
 PEERS = ("prometheus", "loki", "kubernetes", "github", "tempo")
 """Kinds of servers that data are pulled from."""
@@ -49,10 +49,10 @@ class Settings(BaseSettings):
     """Endpoint of an S3 service other than AWS, for example ``http://minio.forge.svc:9000``."""
     s3_region: str = "us-east-1"
     s3_ca: str = ""
-    """A file of certificates (PEM) that the S3 service's own is signed by, where that is a private authority; empty: those
-    that the machine trusts."""
+    """A file of certificates (PEM) to trust where the S3 service's is signed by a private authority; empty: those that
+    the machine trusts."""
     s3_access_key: SecretStr = SecretStr("")
-    """Empty: credentials by the usual chain of AWS' tools (``AWS_*`` variables, ``~/.aws``, a web identity, the node)."""
+    """Empty: credentials by the usual chain of AWS' tools (``AWS_*`` variables, ``~/.aws``, web identity, the node)."""
     s3_secret_key: SecretStr = SecretStr("")
     catalog: str = Field("", repr=False)
     """Iceberg catalogue and Feast's registry: ``postgresql://user:password@host:5432/database``; empty for SQLite under
@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     def _keys_come_in_pairs(self) -> "Settings":
         if bool(self.s3_access_key.get_secret_value()) != bool(self.s3_secret_key.get_secret_value()):
             raise ValueError(
-                "FUELLINE_S3_ACCESS_KEY and FUELLINE_S3_SECRET_KEY go together: set both, or neither for the usual chain. "
+                "FUELLINE_S3_ACCESS_KEY and FUELLINE_S3_SECRET_KEY go together; neither means the usual chain. "
                 f"Example: {example('s3_access_key')} {example('s3_secret_key')}"
             )
         return self
@@ -263,7 +263,7 @@ def read_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError("; ".join(fault(*map(str, e["loc"]), told=e["msg"]) for e in error.errors())) from None
+        raise SettingsError("; ".join(malformed(*map(str, e["loc"]), told=e["msg"]) for e in error.errors())) from None
 
 
 @lru_cache(maxsize=1)

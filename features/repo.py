@@ -8,12 +8,14 @@ Iceberg catalogue: SQLite under the lake's folder, or the catalogue's Postgres.
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 
 from errors import UnknownName
 from features.views import CREATED_TIMESTAMP, EVENT_TIMESTAMP, SERVICES, VIEWS, View
+from hints import wrong
+from lake.sql import ENGINE, opened, sql_address
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -28,10 +30,18 @@ def open_feature_store(settings: Settings, answer_s: float | None = None) -> "Fe
 
     Definitions that are registered already are not written again. Where ``answer_s`` is given, Redis has that many
     seconds to take a connection and to answer, and is not asked twice.
+
+    Raises:
+        SettingsError: the registry's database, ``FUELLINE_CATALOG``, is not there or not for this user.
+        PeerError: it does not answer.
     """
+    return opened("catalog", settings.catalog, lambda: _registered(repo_config(settings, answer_s)))
+
+
+def _registered(config: "RepoConfig") -> "FeatureStore":
     from feast import FeatureStore
 
-    store = FeatureStore(config=repo_config(settings, answer_s))
+    store = FeatureStore(config=config)
     views = feature_views()
     registered = {view.name: view for view in store.list_feature_views()}
     services = {service.name for service in store.list_feature_services()}
@@ -89,7 +99,8 @@ def repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConfi
         provider="local",
         registry={
             "registry_type": "sql",
-            "path": settings.catalog or f"sqlite:///{settings.folder / 'feast.db'}?timeout=60",
+            "path": sql_address(settings.catalog or f"sqlite:///{settings.folder / 'feast.db'}?timeout=60"),
+            "sqlalchemy_config_kwargs": ENGINE,
             "cache_ttl_seconds": 0,  # for ever: definitions change with a release, not under a running gateway
         },
         offline_store={"type": "duckdb"},
@@ -102,11 +113,14 @@ def _online_store(settings: Settings, answer_s: float | None) -> dict[str, objec
     if not settings.online:
         return {"type": "sqlite", "path": str(settings.folder / "online.db")}
     place = urlsplit(settings.online)
+    if "," in unquote(place.password or ""):
+        raise wrong("online", "Feast takes no password with a comma in it")
     parts = [f"{place.hostname}:{place.port or 6379}"]
-    parts += [f"username={place.username}"] if place.username else []
-    parts += [f"password={place.password}"] if place.password else []
+    parts += [f"username={unquote(place.username)}"] if place.username else []
+    parts += [f"password={unquote(place.password)}"] if place.password else []
     parts += [f"db={place.path.strip('/')}"] if place.path.strip("/") else []
     parts += ["ssl=true"] if place.scheme == "rediss" else []
+    parts += [f"{name}={value}" for name, value in parse_qsl(place.query)]  # ssl_ca_certs, for example
     if answer_s is not None:
         parts += [f"socket_connect_timeout={answer_s}", f"socket_timeout={answer_s}", "retry=null"]
     # Redis forgets an entity once its last value has outlived every TTL: nobody's data stay for ever.

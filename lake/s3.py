@@ -4,14 +4,13 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from errors import ObjectChanged, ObjectExists, ObjectMissing, PeerError, SettingsError
+from errors import FuellineError, ObjectChanged, ObjectExists, ObjectMissing, PeerError
+from hints import away, wrong
+from lake.s3_access import NO_CREDENTIALS, S3Access, s3_client
 from lake.store import Stored, checked, checked_prefix
 from settings import Settings
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 CONFLICTS = 20
 CONFLICT_PAUSE_S = 0.05
@@ -32,7 +31,7 @@ class S3Store:
         self.address = address.rstrip("/")
         self.bucket, _, prefix = self.address.removeprefix("s3://").partition("/")
         self.prefix = prefix + "/" if prefix else ""
-        self.client = _s3_client(settings)
+        self.client = s3_client(S3Access.of(settings))
         self._check_bucket()
 
     def read(self, key: str) -> bytes:
@@ -119,10 +118,7 @@ class S3Store:
         try:
             self.client.head_bucket(Bucket=self.bucket)
         except (ClientError, BotoCoreError) as error:
-            raise SettingsError(
-                f"FUELLINE_STORE: bucket {self.bucket!r} cannot be reached ({_reason(error)}). Check the bucket's "
-                "name, FUELLINE_S3_ENDPOINT (for example http://minio.forge.svc:9000) and the credentials"
-            ) from error
+            raise unreachable(self.bucket, error) from error
 
     @contextlib.contextmanager
     def _answers(self, key: str, precondition: type[PeerError] = ObjectChanged) -> Iterator[None]:
@@ -149,21 +145,23 @@ def _reason(error: Exception) -> str:
     return str(answer.get("Error", {}).get("Code") or type(error).__name__)
 
 
-def _s3_client(settings: Settings) -> "S3Client":
-    import boto3
-    from botocore.config import Config
+def unreachable(bucket: str, error: Exception) -> FuellineError:
+    """What is said of a bucket that did not open: the setting that it is likely to be, why, and an example."""
+    reason = _reason(error)
+    kind, setting, told = _FAULTS.get(reason, (away, "s3_endpoint", "S3 answered for the bucket {bucket}: {reason}"))
+    return kind(setting, told.format(bucket=repr(bucket), reason=reason))
 
-    explicit = settings.s3_access_key.get_secret_value()
-    return boto3.client(
-        "s3",
-        endpoint_url=settings.s3_endpoint or None,
-        region_name=settings.s3_region,
-        aws_access_key_id=explicit or None,
-        aws_secret_access_key=settings.s3_secret_key.get_secret_value() or None,
-        config=Config(
-            retries={"mode": "standard", "max_attempts": 4},
-            connect_timeout=5,
-            read_timeout=60,
-            s3={"addressing_style": "path"} if settings.s3_endpoint else None,
-        ),
-    )
+
+_FAULTS = {
+    "404": (wrong, "store", "there is no bucket {bucket} at FUELLINE_S3_ENDPOINT"),
+    "403": (wrong, "s3_access_key", "S3 does not let it into the bucket {bucket}: the key, its secret or its policy"),
+    "400": (wrong, "s3_region", "S3 does not take the request for the bucket {bucket}; the region may be another"),
+    "301": (wrong, "s3_region", "the bucket {bucket} is in another region"),
+    "NoCredentialsError": (wrong, "s3_access_key", NO_CREDENTIALS),
+    "SSLError": (wrong, "s3_ca", "the certificate of FUELLINE_S3_ENDPOINT is not signed by anybody trusted here"),
+    "EndpointConnectionError": (away, "s3_endpoint", "nothing listens there"),
+    "ConnectTimeoutError": (away, "s3_endpoint", "it takes no connection"),
+    "ReadTimeoutError": (away, "s3_endpoint", "it does not answer"),
+    "ConnectionClosedError": (away, "s3_endpoint", "it breaks the connection off; http and https may be mixed up"),
+}
+"""By S3's code or botocore's class: whose fault it is, the setting, and the reason."""

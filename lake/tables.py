@@ -6,7 +6,6 @@ exactly that snapshot; on conflict it begins again. A marker per key outlives th
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from errors import CommitContended, ObjectMissing, SettingsError, UnknownName
+from errors import CommitContended, ObjectMissing, UnknownName
+from lake.catalog import open_catalog
 from lake.contracts.base import Contract
 from lake.schema import CONTRACT, evolve
 from lake.store import ObjectStore
@@ -37,7 +37,6 @@ MAINTENANCE = "fuelline.maintenance"
 INPUTS = "fuelline.inputs"
 WATERMARK = "fuelline.watermark."
 TRIES = 40
-CATALOG_TRIES = 4
 TABLE_PROPERTIES = {
     "commit.retry.num-retries": "0",
     "write.metadata.delete-after-commit.enabled": "true",
@@ -179,7 +178,7 @@ class Tables:
     @property
     def catalog(self) -> "Catalog":
         """The Iceberg catalogue of this lake."""
-        return _catalog(self.settings)
+        return open_catalog(self.settings)
 
     def _load(self, contract: Contract) -> "Table | None":
         try:
@@ -248,33 +247,3 @@ def narrow(table: pa.Table) -> pa.Table:
             ]
         )
     )
-
-
-@functools.lru_cache(maxsize=8)
-def _catalog(settings: Settings) -> "Catalog":
-    from pyiceberg.catalog.sql import SqlCatalog
-    from sqlalchemy.exc import DBAPIError
-
-    address = settings.store_address
-    warehouse = f"{address}/warehouse" if address.startswith("s3://") else f"file://{address}/warehouse"
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    places = {"uri": settings.catalog_address, "warehouse": warehouse, **_s3_properties(settings)}
-    for _ in range(CATALOG_TRIES):
-        with contextlib.suppress(DBAPIError):  # another process makes the catalogue's own tables at the same moment
-            return SqlCatalog(settings.lake, **places)
-    try:
-        return SqlCatalog(settings.lake, **places)
-    except DBAPIError as error:
-        raise SettingsError(
-            f"FUELLINE_CATALOG: the catalogue cannot be opened ({type(error.orig).__name__})"
-        ) from error
-
-
-def _s3_properties(settings: Settings) -> dict[str, str]:
-    stated = {
-        "s3.endpoint": settings.s3_endpoint,
-        "s3.region": settings.s3_region,
-        "s3.access-key-id": settings.s3_access_key.get_secret_value(),
-        "s3.secret-access-key": settings.s3_secret_key.get_secret_value(),
-    }
-    return {name: value for name, value in stated.items() if value}

@@ -95,7 +95,8 @@ class Writer:
             failure = error
         self.table = self.tables.load(self.contract.table)
         recorded = self.tables._recorded(self.contract, self.table, self.key)
-        self._disposable = not self._is_ours()
+        lost = failure is None or isinstance(failure, CommitFailedException)
+        self._disposable = lost and not self._is_ours()
         if recorded:
             self.tables._keep_mark(self.contract, self.key, *recorded)
             return recorded[0]

@@ -9,17 +9,22 @@ import logging
 import math
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lake.sql import ENGINE, sql_address
 from models.spec import ModelSpec, TrainingProfile
 from models.tuning import Study, Trial, TrialState, Tuned
 from models.types import Evaluation, ModelVersion, ScoreDifference
 from settings import Settings
 
 log = logging.getLogger("fuelline.tracking")
+
+TRIES, PAUSE_S = 5, 1.0
+LOST_RACE = "already exists|unique constraint|duplicate key|out-of-date database schema"
 
 KEY_TAG, BASELINE_TAG, VERSION_TAG = "fuelline.training_key", "fuelline.baseline", "fuelline.version"
 STUDY_TAG, TRIAL_TAG, STATE_TAG = "fuelline.study", "fuelline.trial", "fuelline.state"
@@ -80,7 +85,7 @@ def _mirrored(settings: Settings, write: Callable[[Any], str]) -> Mirrored:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Mirrored(holds=True, run_id=write(_client(settings)))
+            return Mirrored(holds=True, run_id=_written(settings, write))
     except Exception as error:  # the peers' errors have no common root: SQLAlchemy, requests, MLflow, alembic
         told = re.sub(r"//[^@/\s]*@", "//", str(error))  # an address may carry a password
         reason = f"{type(error).__name__}: {told.partition(chr(10))[0][:200]}"
@@ -88,18 +93,32 @@ def _mirrored(settings: Settings, write: Callable[[Any], str]) -> Mirrored:
         return Mirrored(holds=False, reason=reason)
 
 
+def _written(settings: Settings, write: Callable[[Any], str]) -> str:
+    """Two processes may make the same table or model at the same moment: who comes second finds it."""
+    for _ in range(TRIES - 1):
+        try:
+            return write(_client(settings))
+        except Exception as error:  # as above
+            if not re.search(LOST_RACE, str(error), re.IGNORECASE):
+                raise
+            time.sleep(PAUSE_S)
+    return write(_client(settings))
+
+
 def _client(settings: Settings) -> Any:
     """A client that gives up within seconds, says nothing and reports to nobody."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", str(ENGINE["pool_size"]))
     from mlflow import MlflowClient
 
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     if not settings.tracking:
         settings.folder.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=settings.tracking_address, registry_uri=settings.tracking_address)
+    address = sql_address(settings.tracking_address)
+    return MlflowClient(tracking_uri=address, registry_uri=address)
 
 
 def _log_run(
@@ -141,8 +160,15 @@ def _experiment(client: Any, settings: Settings, model: str) -> str:
     known = client.get_experiment_by_name(model)
     if known:
         return str(known.experiment_id)
-    place = None if settings.tracking else (settings.folder / "mlflow-artifacts").as_uri()
-    return str(client.create_experiment(model, artifact_location=place))
+    return str(client.create_experiment(model, artifact_location=_artifacts(settings)))
+
+
+def _artifacts(settings: Settings) -> str | None:
+    """Where an experiment's artifacts would lie; the mirror keeps none, a server has a place of its own for them."""
+    if settings.tracking.startswith("http"):
+        return None
+    shared = settings.store_address.startswith("s3://")
+    return f"{settings.store_address}/mlflow" if shared else (settings.folder / "mlflow-artifacts").as_uri()
 
 
 def _run(client: Any, experiment: str, training_key: str, baseline: str = "") -> Any | None:

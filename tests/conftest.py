@@ -1,11 +1,12 @@
 """Fixtures that every test may use: a lake of its own, embedded or on an S3 server that this run started."""
 
-import shutil
+import contextlib
+import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 
 from lake.lake import Lake, open_lake
 from settings import Settings, read_settings
+from stack.binaries import find
+from stack.postgres import Postgres
 
 # A loaded machine is slow, not wrong: no example has a deadline.
 hypothesis.settings.register_profile("fuelline", deadline=None)
@@ -32,7 +35,7 @@ def need_binary(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
     """Call it with a server's binary: returns its path, or skips (fails under ``--require-services``)."""
 
     def need(name: str, package: str) -> str:
-        if path := shutil.which(name):
+        if path := find(name):
             return path
         message = f"{name} is not installed: apt-get install {package}"
         if request.config.getoption("--require-services"):
@@ -71,24 +74,52 @@ def rabbitmq_url(need_binary: Callable[[str, str], str], tmp_path_factory: pytes
 
 
 @pytest.fixture(scope="session")
+def postgres(need_binary: Callable[[str, str], str]) -> Iterator[Postgres]:
+    """A real Postgres on loopback, one for the whole run. Root's own temporary folders are not for its user."""
+    need_binary("initdb", "postgresql")
+    with tempfile.TemporaryDirectory(prefix="fuelline-postgres-") as name:
+        Path(name).chmod(0o755)
+        server = Postgres(folder=Path(name, "data"), port=free_port())
+        server.start(fsync="off", full_page_writes="off")
+        try:
+            yield server
+        finally:
+            server.stop("immediate")
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> str:
+    """The address of a fresh database."""
+    name = f"test_{secrets.token_hex(6)}"
+    postgres.make_database(name)
+    return postgres.url(name)
+
+
+@pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """A moto S3 server on loopback, one for the whole run."""
-    port = free_port()
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    endpoint = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(endpoint, server)
+    with moto() as endpoint:
         yield endpoint
+
+
+@contextlib.contextmanager
+def moto(*options: str, scheme: str = "http", host: str = "127.0.0.1") -> Iterator[str]:
+    """A moto S3 server on loopback; yields its endpoint."""
+    port = free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port), *options]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port, server)
+        yield f"{scheme}://{host}:{port}"
     finally:
         server.terminate()
         server.wait(10)
 
 
-def _wait_for(endpoint: str, server: "subprocess.Popen[bytes]") -> None:
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
     for _ in range(300):
         try:
-            urllib.request.urlopen(f"{endpoint}/moto-api/", timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             assert server.poll() is None, "the S3 server stopped at once"
             time.sleep(0.1)

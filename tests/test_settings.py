@@ -94,5 +94,5 @@ def test_what_kubernetes_and_the_house_set_themselves_is_no_mistake() -> None:
     refuse_unknown(
         [*own, "FUELLINE_GATEWAY_SERVICE_PORT", "FUELLINE_GATEWAY_PORT_8080_TCP_ADDR", "FUEL", "fuelline_lake"]
     )
-    with pytest.raises(SettingsError, match="FUELLINE_SOMETHING_ELSE_AGAIN is no setting; settings.py lists all"):
+    with pytest.raises(SettingsError, match=r"FUELLINE_SOMETHING_ELSE_AGAIN is no setting; settings\.py lists all"):
         refuse_unknown(["FUELLINE_SOMETHING_ELSE_AGAIN"])

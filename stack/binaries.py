@@ -1,0 +1,21 @@
+"""Where a server's binary is: on the path, beside Python, or where Debian keeps Postgres, which it puts on no path."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+PACKAGES = {
+    "redis-server": "redis-server",
+    "postgres": "postgresql",
+    "rabbitmq-server": "rabbitmq-server",
+    "prometheus": "prometheus",
+}
+"""The Debian package of each server that pip does not install."""
+
+
+def find(name: str) -> str | None:
+    """The binary's path; None where it is not installed."""
+    newest_first = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
+    places = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), *map(str, newest_first)]
+    return shutil.which(name, path=os.pathsep.join(places))

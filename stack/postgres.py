@@ -1,0 +1,105 @@
+"""A Postgres of one's own on loopback, its data in one folder. It refuses root, so root runs it as ``postgres``."""
+
+import os
+import pwd
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stack.binaries import find
+
+USER = PASSWORD = "fuelline"
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "60",
+    "shared_buffers": "32MB",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postgres:
+    """One server. Whether it runs, its folder says."""
+
+    folder: Path
+    """Its data; the user that runs it has to be able to reach it."""
+    port: int
+
+    def url(self, database: str = "postgres", user: str = USER, password: str = PASSWORD) -> str:
+        """The address of a database."""
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self, **settings: str) -> None:
+        """Start it and wait until it answers; its data are made if there are none."""
+        if not (self.folder / "PG_VERSION").exists():
+            self._make(SETTINGS | settings)
+        if not self.running():
+            told = ["-o", f"-p {self.port}", "-l", str(self.folder / "log"), "-w", "-t", "60"]
+            self._call("pg_ctl", "-D", str(self.folder), *told, "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it and wait; ``immediate`` is as a crash."""
+        if self.running():
+            self._call("pg_ctl", "-D", str(self.folder), "-m", mode, "-w", "stop")
+
+    def running(self) -> bool:
+        """Whether its process is there."""
+        asked = [_binary("pg_ctl"), "-D", str(self.folder), "status"]
+        return subprocess.run(asked, capture_output=True, check=False, **_as_postgres()).returncode == 0
+
+    def execute(self, *statements: str, database: str = "postgres") -> None:
+        """Run statements as the server's owner, each by itself."""
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def make_database(self, name: str) -> None:
+        """Make a database, if it is not there."""
+        if name not in self.databases():
+            self.execute(f'CREATE DATABASE "{name}"')
+
+    def databases(self) -> set[str]:
+        """Names of the databases there are."""
+        import psycopg
+
+        with psycopg.connect(self.url()) as connection:
+            return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+
+    def _make(self, settings: dict[str, str]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        if identity := _as_postgres():
+            os.chown(self.folder, identity["user"], identity["group"])
+        with tempfile.NamedTemporaryFile("w") as secret:
+            secret.write(PASSWORD)
+            secret.flush()
+            Path(secret.name).chmod(0o644)
+            made = ["-D", str(self.folder), "-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
+            self._call("initdb", *made, f"--pwfile={secret.name}")
+        with (self.folder / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def _call(self, name: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [_binary(name), *arguments], capture_output=True, text=True, check=False, **_as_postgres()
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: {(done.stdout + done.stderr)[-2000:]}")
+
+
+def _binary(name: str) -> str:
+    if path := find(name):
+        return path
+    raise RuntimeError(f"{name} is not installed: apt-get install postgresql")
+
+
+def _as_postgres() -> dict[str, Any]:
+    """For ``subprocess``: nothing, or for root whom to be."""
+    if os.geteuid():
+        return {}
+    user = pwd.getpwnam("postgres")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": "/", "env": {"LC_ALL": "C.UTF-8"}}
