@@ -6,6 +6,7 @@ SOURCE ?=
 PROFILE ?= laptop
 DAYS ?= 14
 ARGS ?=
+STACK ?=
 
 # A version of the code on a cluster, and the images that it was built into. SETTINGS are places, never secrets.
 REGISTRY ?=
@@ -34,7 +35,9 @@ define LAKE_OF_SOURCE
 name=$$(basename "$$PWD" | tr '[:upper:]' '[:lower:]' | LC_ALL=C tr -cs 'a-z0-9\n' - | sed 's/^-*//; s/-*$$//'); \
 printf '%.40s-%s' "$${name:-logs}" "$$(printf %s "$$PWD" | cksum | cut -d ' ' -f 1)"
 endef
-LOOP = $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --folder "$$SOURCE" --profile "$$PROFILE" \
+STACK_ENV := .fuelline/stack/env
+ON_STACK = $(if $(STACK),set -a; . ./$(STACK_ENV); set +a;)
+LOOP = $(ON_STACK) $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --folder "$$SOURCE" --profile "$$PROFILE" \
 	--reason 'make run' && $(BIN)/fuelline report
 export SOURCE PROFILE
 # The ledger knows what is done; a cache of flytekit beside it would only keep decks out of the report.
@@ -42,16 +45,16 @@ export FLYTE_LOCAL_CACHE_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run gateway demo-canary vllm test test-vllm lint format bench simulate canary register package setup clean
+.PHONY: help run stack stack-stop gateway demo-canary vllm test test-vllm lint format bench simulate canary register package setup clean
 
 help: ## List the commands
 	@echo 'Fuelline. Commands:'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14>'
+	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14> STACK=1'
 	@echo 'Options of test: ARGS="<pytest arguments>"; of bench, simulate and canary: ARGS="--help"'
 	@echo 'Options of register and package: REGISTRY=<registry> VERSION=<git sha or tag> PROJECT= DOMAIN= SETTINGS="NAME=value ..."'
 
-run: $(RUN_READY) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
+run: $(RUN_READY) $(if $(STACK),stack) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
 ifeq ($(SOURCE),)
 	@$(BIN)/python -m lake.sample $(SAMPLE) --days $(DAYS)
 	@export FUELLINE_LAKE=sample SOURCE=$(SAMPLE); $(LOOP)
@@ -59,6 +62,12 @@ else
 	@test -d "$$SOURCE" || { echo "SOURCE=$$SOURCE is not a folder. Give the folder that holds your logs." >&2; exit 2; }
 	@export FUELLINE_LAKE="$${FUELLINE_LAKE:-$$(cd "$$SOURCE" && $(LAKE_OF_SOURCE))}"; $(LOOP)
 endif
+
+stack: $(DEV_READY) ## Start Redis, Postgres, RabbitMQ, Prometheus and an S3 server here, for run with STACK=1
+	@$(BIN)/python -m stack start
+
+stack-stop: $(DEV_READY) ## Stop what stack started; the data stay in .fuelline/stack
+	@$(BIN)/python -m stack stop
 
 gateway: $(RUN_READY) ## Serve the agents before vLLM: FUELLINE_VLLM=http://host:8000, ARGS="--host --port"
 	@$(BIN)/python -m serving.gateway $(ARGS)

@@ -11,22 +11,21 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from errors import FuellineError, IntegrityError, UnknownName
-from lake.terminal import print_json, print_status, print_summary, print_table
+from fuelline_checks import check, ledger
+from lake.terminal import json_option, print_json, print_status, print_summary, print_table
 
 if TYPE_CHECKING:
     from lake.lake import Lake
     from lake.ledger import Entry
 
 BROKEN = 3
-F = TypeVar("F", bound=Callable[..., object])
 
 
 class _Commands(click.Group):
@@ -40,10 +39,6 @@ class _Commands(click.Group):
                 raise
             click.echo(f"fuelline: {error}", err=True)
             context.exit(BROKEN if isinstance(error, IntegrityError) else 1)
-
-
-def _json_option(command: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -65,6 +60,7 @@ def main(context: click.Context, lake_name: str | None, verbose: bool, debug: bo
       fuelline lineage agents@v1            back to the raw objects
       fuelline rollback agents ...          back to the version before, at once
       fuelline --lake sample ledger verify  is every entry as it was written?
+      fuelline check                        are the services there that the settings name?
     """
     context.obj = lake_name
     if verbose:
@@ -74,9 +70,13 @@ def main(context: click.Context, lake_name: str | None, verbose: bool, debug: bo
         logging.getLogger("fuelline").setLevel(logging.INFO)
 
 
+for command in (check, ledger):
+    main.add_command(command)
+
+
 @main.command()
 @click.option("--at", metavar="TIME", help="As of this time, for example 2026-11-03 or 2026-11-03T14:00 (UTC).")
-@_json_option
+@json_option
 @click.pass_obj
 def status(lake_name: str | None, at: str | None, as_json: bool) -> None:
     """Show what is in the lake, and for each model what is live, trained and waiting.
@@ -101,7 +101,7 @@ def status(lake_name: str | None, at: str | None, as_json: bool) -> None:
 @main.command()
 @click.argument("model")
 @click.option("--kind", metavar="KIND", help="Only events of this kind, for example promoted.")
-@_json_option
+@json_option
 @click.pass_obj
 def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) -> None:
     """List every event of MODEL with its time and its evidence, oldest first.
@@ -129,7 +129,7 @@ def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) 
 @click.argument("version", metavar="MODEL@VERSION")
 @click.option("--svg", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture too.")
 @click.option("--all", "everything", is_flag=True, help="List every raw object, however many.")
-@_json_option
+@json_option
 @click.pass_obj
 def lineage(lake_name: str | None, version: str, svg: Path | None, everything: bool, as_json: bool) -> None:
     """Trace MODEL@VERSION back to the raw objects and forward to its rollout.
@@ -154,7 +154,7 @@ def lineage(lake_name: str | None, version: str, svg: Path | None, everything: b
 
 @main.command()
 @click.argument("version", metavar="MODEL@VERSION")
-@_json_option
+@json_option
 @click.pass_obj
 def replay(lake_name: str | None, version: str, as_json: bool) -> None:
     """Train MODEL@VERSION again from its manifest and compare the weights, byte for byte.
@@ -190,7 +190,7 @@ def replay(lake_name: str | None, version: str, as_json: bool) -> None:
 @main.command()
 @click.argument("model")
 @click.option("--on", "day", metavar="DAY", help="The day, for example 2026-11-03 (UTC; default: today).")
-@_json_option
+@json_option
 @click.pass_obj
 def why(lake_name: str | None, model: str, day: str | None, as_json: bool) -> None:
     """Say why MODEL retrained on a day, or why it did not: what each trigger saw, and what came of it.
@@ -216,7 +216,7 @@ def why(lake_name: str | None, model: str, day: str | None, as_json: bool) -> No
 @click.option("--reason", required=True, help="Why, in a sentence; the ledger keeps it.")
 @click.option("--by", required=True, help="Who you are; the ledger keeps it.")
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
-@_json_option
+@json_option
 @click.pass_obj
 def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: bool, as_json: bool) -> None:
     """Take MODEL's users back at once: end its open rollout, or go back to what was in production before.
@@ -262,40 +262,9 @@ def approve(lake_name: str | None, model: str, reason: str, by: str) -> None:
     click.echo(f"{takeback.approve(lake, model, reason=reason, by=by)} may be promoted once its evidence is there.")
 
 
-@main.group()
-def ledger() -> None:
-    """Look after the ledger."""
-
-
-@ledger.command()
-@click.argument("chain", required=False)
-@_json_option
-@click.pass_obj
-def verify(lake_name: str | None, chain: str | None, as_json: bool) -> None:
-    """Walk every entry of CHAIN (default: all) and check that none is missing, altered or out of order.
-
-    \b
-    Examples:
-      fuelline ledger verify
-      fuelline ledger verify models/agents
-    """
-    lake = _open(lake_name)
-    chains = lake.ledger.chains()
-    if chain and chain not in chains:
-        raise UnknownName("chain", chain, chains)
-    walked = {name: lake.ledger.verify(name) for name in ([chain] if chain else chains)}
-    if as_json:
-        print_json(walked)
-        return
-    for name, count in walked.items():
-        click.echo(f"{name}: {count:,} entries, whole")
-    if not walked:
-        click.echo("no entries yet")
-
-
 @main.command()
 @click.argument("run", required=False, default="")
-@_json_option
+@json_option
 @click.pass_obj
 def report(lake_name: str | None, run: str, as_json: bool) -> None:
     """Show what a run came to (default: the newest) and where its HTML report is.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from errors import FuellineError
 from features.streaming import Stream, count, open_stream
 from lake.lake import open_lake
+from lake.services import refuse_wrong
 from lake.sources.amqp import Batching, Until, consume
 from lake.sources.cloudevents import Message
 from settings import Settings
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: until.asked.set())
     try:
         lake = open_lake()
+        refuse_wrong(lake.settings, "online", "rabbitmq")
         stream = open_stream(lake)
         push = feast_push(lake.settings, stream) if asked.push else None
         done = follow(lake.settings, stream, until, push=push)

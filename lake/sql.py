@@ -61,6 +61,22 @@ def opened(setting: str, address: str, step: Callable[[], T]) -> T:
         raise wrong(setting, f"the database cannot be opened ({type(error.orig).__name__})") from error
 
 
+def knock(setting: str, address: str) -> None:
+    """Connect once, say nothing, and go.
+
+    Raises:
+        SettingsError: the database is not there or not for this user.
+        PeerError: it does not answer.
+    """
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        create_engine(sql_address(address), poolclass=NullPool).connect().close()
+    except DBAPIError as error:
+        raise refused(setting, error.orig or error) from error
+
+
 def make_patient(engine: "Engine", setting: str) -> None:
     """Let an engine wait for Postgres while it restarts, and let what is lost then be told by the setting's name."""
     from sqlalchemy import event

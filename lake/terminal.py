@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,8 +12,14 @@ if TYPE_CHECKING:
 
     from lake.report import RunSummary
 
+F = TypeVar("F", bound=Callable[..., object])
 PIPED_WIDTH = 10_000
 """Columns where the output is no terminal: a line stays one line."""
+
+
+def json_option(command: F) -> F:
+    """The option of a command that can answer a program."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
 def print_json(value: object) -> None:

@@ -26,6 +26,7 @@ from starlette.routing import Route as Endpoint
 from starlette.types import Receive, Scope, Send
 
 from errors import FuellineError, SettingsError
+from lake.services import refuse_wrong
 from serving.asking import Refused, authorize, headers_of, read_request
 from serving.draining import Drain
 from serving.exchange import Exchange, Parts
@@ -211,7 +212,9 @@ def main(arguments: list[str] | None = None) -> int:
     sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(levelname)s  %(message)s", datefmt="%H:%M:%S")
     try:
-        application = build(read_settings(), asked.spool, asked.concurrency)
+        chosen = read_settings()
+        refuse_wrong(chosen, "store", "catalog", "online")
+        application = build(chosen, asked.spool, asked.concurrency)
     except FuellineError as error:
         sys.stderr.write(f"{error}\n")
         return 2

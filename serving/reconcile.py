@@ -205,7 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         chosen = read_settings()
         replicas, lake, folder = _replicas(chosen), open_lake(chosen), Path(chosen.adapters)
-    except SettingsError as error:
+    except FuellineError as error:
         log.error("%s", error)
         return 2
     if asked.once or asked.dry_run:

@@ -4,6 +4,7 @@ import os
 import pwd
 import subprocess
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,13 @@ class Postgres:
         )
         if done.returncode:
             raise RuntimeError(f"{name} failed: {(done.stdout + done.stderr)[-2000:]}")
+
+
+def reachable(folder: Path) -> Path:
+    """The folder, or for root, where Postgres' user may not go there, one of the same name that it can reach."""
+    if os.geteuid() or all(parent.stat().st_mode & 0o001 for parent in folder.parents if parent.exists()):
+        return folder
+    return Path("/var/tmp", f"fuelline-{zlib.crc32(str(folder).encode()):08x}-{folder.name}")
 
 
 def _binary(name: str) -> str:

@@ -28,7 +28,7 @@ def drain_due(minutes: int, kickoff: datetime, every_minutes: int, schedule: str
     from lake.sources.amqp import Until
     from lake.sources.rabbitmq import drain
 
-    here = lake()
+    here = lake("rabbitmq")
     done = due(
         here,
         schedule,

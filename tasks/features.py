@@ -54,7 +54,7 @@ def materialize_features(
     """Put the newest value of each user, agent and namespace online; returns how many entities have one."""
     from features.schedule import materialize_once
 
-    pushed = materialize_once(lake(), user_features, agent_features, *infrastructure_features, as_of=as_of)
+    pushed = materialize_once(lake("online"), user_features, agent_features, *infrastructure_features, as_of=as_of)
     return pushed.users + pushed.agents + pushed.namespaces
 
 
@@ -67,7 +67,7 @@ def keep_features(view: str, kickoff: datetime, every_minutes: int, schedule: st
     from features.schedule import keep_up
     from features.views import named_view
 
-    here, chosen = lake(), named_view(view)
+    here, chosen = lake("online"), named_view(view)
     done = due(
         here, schedule, lambda window: keep_up(here, window.end, chosen), kickoff=kickoff, every_minutes=every_minutes
     )
@@ -81,7 +81,7 @@ def materialize_now() -> Materialization:
     """Compute what is due by the newest interaction, and put every view's newest values online."""
     from features.schedule import compute_due, materialize_once
 
-    here = lake()
+    here = lake("online")
     pushed = materialize_once(here, *compute_due(here), as_of=here.ledger.clock())
     _show_online([pushed])
     return pushed

@@ -14,7 +14,9 @@ from typing import TypeVar
 from flytekit import Deck, current_context
 
 from errors import SettingsError
+from hints import example
 from lake.lake import Lake, open_lake
+from lake.services import ready
 from lake.windows import Window, catch_up
 from models.claims import LEASE_S
 from settings import settings
@@ -26,15 +28,36 @@ QUEUE_S = 6 * 3600.0
 T = TypeVar("T")
 
 
-def lake() -> Lake:
-    """The lake that this process's settings name. Also turns on progress, which a library must not."""
+def lake(*uses: str) -> Lake:
+    """The lake that this process's settings name. Also turns on progress, which a library must not.
+
+    Args:
+        uses: settings of the services beside store and catalogue that the task needs, such as ``online``: a task that
+            cannot end well does not begin.
+
+    Raises:
+        SettingsError: a setting is missing or wrong.
+        PeerError: a service does not answer.
+    """
     show_progress()
-    if on_cluster() and not settings().store:
+    if on_cluster():
+        _require_shared_places()
+    opened = open_lake()  # which asks the store
+    ready(opened.settings, "catalog", *uses)
+    return opened
+
+
+def _require_shared_places() -> None:
+    if not settings().store:
         raise SettingsError(
             "FUELLINE_STORE is not set, so every pod would have a lake of its own. Register with "
             "SETTINGS=FUELLINE_STORE=s3://bucket/prefix; FUELLINE_CATALOG comes from the secret"
         )
-    return open_lake()
+    if not settings().catalog:
+        raise SettingsError(
+            "FUELLINE_CATALOG is not set, so every pod would have a catalogue of its own. Put it into the secret "
+            f"'fuelline' of this namespace. Example: {example('catalog')}"
+        )
 
 
 def show_progress() -> None:

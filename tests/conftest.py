@@ -74,6 +74,37 @@ def rabbitmq_url(need_binary: Callable[[str, str], str], tmp_path_factory: pytes
 
 
 @pytest.fixture(scope="session")
+def redis_url(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis on loopback, one for the whole run."""
+    binary, port = need_binary("redis-server", "redis-server"), free_port()
+    folder = tmp_path_factory.mktemp("redis")
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "no"]
+    server = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for_redis(port, server)
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait_for_redis(port: int, server: "subprocess.Popen[bytes]") -> None:
+    from redis import Redis
+    from redis.exceptions import ConnectionError as NotYet
+
+    with Redis(port=port) as client:
+        for _ in range(200):
+            try:
+                client.ping()
+            except NotYet:
+                assert server.poll() is None, "redis-server stopped at once"
+                time.sleep(0.05)
+            else:
+                return
+    raise AssertionError("redis-server did not start in 10 s")
+
+
+@pytest.fixture(scope="session")
 def postgres(need_binary: Callable[[str, str], str]) -> Iterator[Postgres]:
     """A real Postgres on loopback, one for the whole run. Root's own temporary folders are not for its user."""
     need_binary("initdb", "postgresql")

@@ -1,16 +1,11 @@
-"""Interactions to compute features from, and a Redis of this run's own."""
+"""Interactions to compute features from."""
 
-import subprocess
-import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from tests.conftest import free_port
 
 FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 AGENTS = ("bruno", "auditor", "jamie", "mary-kay")
@@ -47,34 +42,3 @@ def make_interactions(
         schema=AGENT_INTERACTIONS.arrow_schema,
     )
     return drawn.take(kept)
-
-
-@pytest.fixture(scope="session")
-def redis_url(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Redis on loopback, one for the whole run."""
-    binary, port = need_binary("redis-server", "redis-server"), free_port()
-    folder = tmp_path_factory.mktemp("redis")
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(port, server)
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    from redis import Redis
-    from redis.exceptions import ConnectionError as NotYet
-
-    with Redis(port=port) as client:
-        for _ in range(200):
-            try:
-                client.ping()
-            except NotYet:
-                assert server.poll() is None, "redis-server stopped at once"
-                time.sleep(0.05)
-            else:
-                return
-    raise AssertionError("redis-server did not start in 10 s")

@@ -1,0 +1,81 @@
+"""A server that goes on after the command that started it, and is found and ended by its folder. Linux only."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PAUSE_S = 0.2
+START_S = 120.0
+END_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Daemon:
+    """One server: its folder holds its data, its log and its number."""
+
+    folder: Path
+    command: Sequence[str]
+    answers: Callable[[], bool]
+    """Whether it serves."""
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def start(self) -> None:
+        """Start it and wait until it answers; no change where it runs.
+
+        Raises:
+            RuntimeError: it stopped, or does not answer within two minutes; the end of its log is told.
+        """
+        if self.running():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(
+                list(self.command),
+                cwd=self.folder,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._pid.write_text(str(process.pid))
+        end = time.monotonic() + START_S
+        while not self.answers():
+            if process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                raise RuntimeError(f"{self.command[0]} did not start: {self._log.read_text()[-1500:]}")
+            time.sleep(PAUSE_S)
+
+    def stop(self) -> None:
+        """End it and whatever it has started in its session, and wait for that."""
+        if not self.running():
+            return
+        group = int(self._pid.read_text())
+        os.killpg(group, signal.SIGTERM)
+        end = time.monotonic() + END_S
+        while self.running() and time.monotonic() < end:
+            time.sleep(PAUSE_S)
+        if self.running():
+            os.killpg(group, signal.SIGKILL)
+        self._pid.unlink()
+
+    def running(self) -> bool:
+        """Whether the process of that number is there and is ours: numbers are used again."""
+        try:
+            place = Path("/proc", self._pid.read_text())
+            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+            return state != "Z" and (place / "cwd").readlink() == self.folder.resolve()
+        except OSError:
+            return False
+
+    @property
+    def _pid(self) -> Path:
+        return self.folder / "pid"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "out.log"
