@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_children: "dict[int, subprocess.Popen[bytes]]" = {}
+"""By number, what this process has started: it has to be waited for when it has ended."""
 PAUSE_S = 0.2
 START_S = 120.0
 END_S = 30.0
@@ -42,6 +44,7 @@ class Daemon:
                 stderr=log,
                 start_new_session=True,
             )
+        _children[process.pid] = process
         self._pid.write_text(str(process.pid))
         end = time.monotonic() + START_S
         while not self.answers():
@@ -52,15 +55,18 @@ class Daemon:
 
     def stop(self) -> None:
         """End it and whatever it has started in its session, and wait for that."""
-        if not self.running():
+        if not self._pid.exists():
             return
         group = int(self._pid.read_text())
-        os.killpg(group, signal.SIGTERM)
+        if self.running():
+            os.killpg(group, signal.SIGTERM)
         end = time.monotonic() + END_S
         while self.running() and time.monotonic() < end:
             time.sleep(PAUSE_S)
         if self.running():
             os.killpg(group, signal.SIGKILL)
+        if child := _children.pop(group, None):
+            child.wait()
         self._pid.unlink()
 
     def running(self) -> bool:

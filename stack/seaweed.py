@@ -45,7 +45,7 @@ def seaweed(folder: Path, ports: Mapping[str, int], users: Sequence[User] = ()) 
     ]
     options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json", "-dir=data"]
     options += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.max=0"]
-    options += ["-master.volumeSizeLimitMB=256"]
+    options += ["-master.volumeSizeLimitMB=256", "-volume.preStopSeconds=0"]
     return Daemon(folder=folder, command=[binary, "server", *options, *places], answers=lambda: _answers(ports["s3"]))
 
 
