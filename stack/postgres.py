@@ -11,7 +11,7 @@ from typing import Any
 
 from stack.binaries import find
 
-USER = PASSWORD = "fuelline"
+PASSWORD = "fuelline"
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -27,10 +27,12 @@ class Postgres:
     folder: Path
     """Its data; the user that runs it has to be able to reach it."""
     port: int
+    owner: str = "fuelline"
+    """Its first user, who may do everything."""
 
-    def url(self, database: str = "postgres", user: str = USER, password: str = PASSWORD) -> str:
-        """The address of a database."""
-        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+    def url(self, database: str = "postgres", user: str = "", password: str = PASSWORD) -> str:
+        """The address of a database, for its owner or another user."""
+        return f"postgresql://{user or self.owner}:{password}@127.0.0.1:{self.port}/{database}"
 
     def start(self, **settings: str) -> None:
         """Start it and wait until it answers; its data are made if there are none."""
@@ -79,7 +81,7 @@ class Postgres:
             secret.write(PASSWORD)
             secret.flush()
             Path(secret.name).chmod(0o644)
-            made = ["-D", str(self.folder), "-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
+            made = ["-D", str(self.folder), "-U", self.owner, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
             self._call("initdb", *made, f"--pwfile={secret.name}")
         with (self.folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())

@@ -1,0 +1,185 @@
+"""The accounts of ``deploy/`` in a real Postgres, Redis and RabbitMQ: each does its work and nothing more."""
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pika
+import pika.exceptions
+import psycopg
+import pytest
+from redis import Redis
+from redis.exceptions import NoPermissionError
+
+from features.compute import compute_features
+from features.online import materialize, read_online
+from features.repo import open_feature_store, register_model_version
+from features.streaming import count, forget, open_stream, read_streaming
+from features.views import SERVICES
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.lake import open_lake
+from lake.services import check, ready
+from lake.sources.amqp import EXCHANGE, Until, connected
+from lake.sources.rabbitmq import QUEUE, drain
+from settings import Settings, read_settings
+from stack.binaries import find
+from stack.daemon import Daemon
+from stack.ports import listens
+from stack.postgres import Postgres
+from stack.rabbitmq import RabbitMQ, script
+from tests.broker import node
+from tests.conftest import free_port
+from tests.features.conftest import FIRST_DAY, make_interactions
+from tests.features.test_streaming import messages
+from tests.lake.events import STRUCTURED, event
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+AFTER = FIRST_DAY + timedelta(days=10)
+
+
+@pytest.fixture(scope="module")
+def roles(need_binary: Callable[[str, str], str]) -> Iterator[Postgres]:
+    """A Postgres with the roles of the deployment and nothing else; each password is the role's variable."""
+    need_binary("initdb", "postgresql")
+    with tempfile.TemporaryDirectory(prefix="fuelline-roles-") as name:
+        Path(name).chmod(0o755)
+        server = Postgres(folder=Path(name, "data"), port=free_port(), owner="postgres")
+        server.start(fsync="off")
+        try:
+            variables = [f"--set={one}={one}" for one in ("tasks", "gateway", "copy", "trino", "mlflow")]
+            file = f"--file={DEPLOY / 'postgres' / 'roles.sql'}"
+            done = subprocess.run(
+                [str(find("psql")), server.url(), *variables, file], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            yield server
+        finally:
+            server.stop("immediate")
+
+
+def test_the_tasks_make_what_they_need_and_the_others_read_what_is_theirs(roles: Postgres, tmp_path: Path) -> None:
+    tasks = read_settings(
+        home=tmp_path / "tasks",
+        lake="default",
+        store=str(tmp_path / "objects"),
+        catalog=roles.url("fuelline", "fuelline", "tasks"),
+        tracking=roles.url("mlflow", "mlflow", "mlflow"),
+    )
+    open_lake(tasks).tables.append(AGENT_INTERACTIONS, make_interactions(20), key="a")
+    register_model_version(open_feature_store(tasks), "agents@v1", next(iter(SERVICES)))
+    assert [one.fault for one in check(tasks)] == [""] * 6
+
+    gateway = roles.url("fuelline", "fuelline_gateway", "gateway")
+    store = open_feature_store(read_settings(**tasks.model_dump() | {"catalog": gateway, "home": tmp_path / "gateway"}))
+    assert "agents@v1" in {service.name for service in store.list_feature_services()}
+    with psycopg.connect(roles.url("fuelline", "fuelline_trino", "trino")) as trino:
+        assert trino.execute("SELECT count(*) FROM iceberg_tables").fetchone() == (1,)
+    dump = ["--no-owner", f"--file={tmp_path / 'dump'}", roles.url("fuelline", "fuelline_copy", "copy")]
+    subprocess.run([str(find("pg_dump")), *dump], check=True)
+    assert "agents@v1" in (tmp_path / "dump").read_text()
+
+    for role, password in (("fuelline_gateway", "gateway"), ("fuelline_trino", "trino"), ("fuelline_copy", "copy")):
+        for statement in ("DELETE FROM iceberg_tables", "CREATE TABLE mine (x int)", "DROP TABLE feature_services"):
+            with (
+                psycopg.connect(roles.url("fuelline", role, password)) as connection,
+                pytest.raises(psycopg.errors.InsufficientPrivilege),
+            ):
+                connection.execute(statement)
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(roles.url("mlflow", role, password))
+
+
+@pytest.fixture
+def guarded(need_binary: Callable[[str, str], str], tmp_path: Path) -> Iterator[Callable[[str], Settings]]:
+    """A Redis with the users of the deployment; settings as one of them."""
+    users = (DEPLOY / "redis" / "users.acl").read_text().replace("<password>", "hunter2")
+    (tmp_path / "users.acl").write_text(users)
+    port = free_port()
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--aclfile", str(tmp_path / "users.acl")]
+    command = [need_binary("redis-server", "redis-server"), *options]
+    server = Daemon(folder=tmp_path / "redis", command=command, answers=lambda: listens(port))
+
+    def as_user(user: str) -> Settings:
+        place = f"redis://{user}:hunter2@127.0.0.1:{port}"
+        return read_settings(home=tmp_path / "home", lake="default", cache=tmp_path / "cache", online=place)
+
+    try:
+        server.start()
+        yield as_user
+    finally:
+        server.stop()
+
+
+def test_the_tasks_put_features_online_and_the_gateway_only_reads_them(guarded: Callable[[str], Settings]) -> None:
+    lake = open_lake(guarded("fuelline"))
+    ready(lake.settings, "online")
+    rows = make_interactions(200, days=3)
+    users, agents = compute_features(lake, lake.tables.append(AGENT_INTERACTIONS, rows, key="a"), AFTER)
+    as_of = FIRST_DAY + timedelta(hours=74)
+    assert materialize(lake, users, agents, as_of).users > 0
+    stream = open_stream(lake)
+    count(stream, messages(rows.slice(0, 50)), AFTER)
+    user, agent = rows["user_id"][0].as_py(), rows["agent_name"][0].as_py()
+
+    reader = guarded("fuelline-gateway")
+    ready(reader, "online")
+    known = {f"user-{number}" for number in range(6)}
+    assert any(read_online(open_feature_store(reader), one, agent, as_of).total_queries for one in known)
+    read_streaming(open_stream(open_lake(reader)), user, agent, rows["timestamp"][0].as_py() + timedelta(seconds=5))
+    with Redis.from_url(reader.online) as client:
+        for refused in (
+            lambda: client.set("fuelline_default", "x"),
+            lambda: client.flushall(),
+            lambda: client.keys("*"),
+            lambda: client.get("somebody:else"),
+        ):
+            with pytest.raises(NoPermissionError):
+                refused()
+    assert forget(stream, user) > 0
+    with Redis.from_url(lake.settings.online) as client, pytest.raises(NoPermissionError):
+        client.flushdb()
+
+
+@pytest.fixture(scope="module")
+def governed(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A RabbitMQ with the users of the deployment."""
+    with node(need_binary, tmp_path_factory.mktemp("governed")) as started:
+        passwords = {"AGENTS_PASSWORD": "hunter2", "FUELLINE_PASSWORD": "hunter2", "CTL": script("rabbitmqctl")}
+        made = subprocess.run(
+            [str(DEPLOY / "rabbitmq" / "users.sh")],
+            env=started.environment() | passwords,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, made.stdout + made.stderr
+        yield started
+
+
+def test_agents_only_publish_and_the_consumer_makes_and_reads_its_queues(governed: RabbitMQ, tmp_path: Path) -> None:
+    def as_user(user: str) -> Settings:
+        place = governed.url.replace("guest:guest", f"{user}:hunter2")
+        return read_settings(home=tmp_path, lake="default", cache=tmp_path / "cache", rabbitmq=place)
+
+    lake, agents = open_lake(as_user("fuelline")), as_user("agents")
+    ready(lake.settings, "rabbitmq")
+    assert drain(lake, Until(seconds=60, empty=True)) == 0  # makes exchange and queues
+    with connected(agents) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        structured = pika.BasicProperties(content_type=STRUCTURED, delivery_mode=2)
+        for number in range(2):
+            channel.basic_publish(EXCHANGE, "event", event(number), structured)
+    assert drain(lake, Until(seconds=60, empty=True)) == 2
+    for refused in (
+        lambda channel: channel.queue_declare("fuelline.mine", durable=True),
+        lambda channel: channel.basic_get(QUEUE),
+        lambda channel: channel.queue_purge(QUEUE),
+    ):
+        with (
+            connected(agents) as connection,
+            pytest.raises(pika.exceptions.ChannelClosedByBroker, match="ACCESS_REFUSED"),
+        ):
+            refused(connection.channel())
