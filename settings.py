@@ -200,7 +200,8 @@ class Settings(BaseSettings):
         if not self.logs:
             raise SettingsError(
                 "FUELLINE_LOGS is not set. It names the folder, as this machine sees it, that holds one folder of logs "
-                f"a source: the logs of {source!r} are then looked for in $FUELLINE_LOGS/{source}"
+                f"a source: the logs of {source!r} are then looked for in $FUELLINE_LOGS/{source}. "
+                f"Example: {example('logs')}"
             )
         return Path(self.logs, source)
 

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from errors import PeerError, SettingsError
+from hints import example
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -196,8 +197,8 @@ def open_buckets(settings: Settings) -> Buckets:
 
     if not settings.online:
         raise SettingsError(
-            "FUELLINE_ONLINE is not set. Streaming features are counted in Redis, and SQLite cannot stand in for it: "
-            "FUELLINE_ONLINE=redis://redis.forge.svc:6379"
+            "FUELLINE_ONLINE is not set. Streaming features are counted in Redis, and SQLite cannot stand in for it. "
+            f"Example: {example('online')}"
         )
     # The braces keep all keys of a lake in one slot of a Redis cluster, as a script asks for.
     return Buckets(Redis.from_url(settings.online), f"{{fuelline:{settings.lake}}}")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from errors import FuellineError, ObjectExists, PeerError, SettingsError
+from errors import FuellineError, ObjectExists, PeerError
 from hints import away, wrong
 from lake.sql import knock
 from lake.store import ObjectStore, open_store
@@ -153,8 +153,6 @@ def _rabbitmq(settings: Settings) -> None:
     try:
         with connected(settings):
             return
-    except SettingsError as error:
-        raise wrong("rabbitmq", str(error).removeprefix("FUELLINE_RABBITMQ: ")) from error
     except (pika.exceptions.AMQPError, OSError) as error:
         raise away("rabbitmq", f"the broker does not answer ({type(error).__name__})") from error
 

@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from errors import ObjectChanged, ObjectExists, ObjectMissing, SettingsError
+from errors import ObjectChanged, ObjectExists, ObjectMissing
+from hints import wrong
 from settings import Settings
 
 SCRATCH = ".scratch"
@@ -124,7 +125,7 @@ class FolderStore:
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingsError(f"FUELLINE_STORE: cannot write to {self.root}: {error.strerror}") from error
+            raise wrong("store", f"cannot write to {self.root}: {error.strerror}") from error
 
     def read(self, key: str) -> bytes:
         """See ``ObjectStore``."""

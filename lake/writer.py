@@ -95,6 +95,7 @@ class Writer:
             failure = error
         self.table = self.tables.load(self.contract.table)
         recorded = self.tables._recorded(self.contract, self.table, self.key)
+        # After any other failure the database may still be at it, and refer to the files in a moment.
         lost = failure is None or isinstance(failure, CommitFailedException)
         self._disposable = lost and not self._is_ours()
         if recorded:

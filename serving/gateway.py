@@ -26,6 +26,7 @@ from starlette.routing import Route as Endpoint
 from starlette.types import Receive, Scope, Send
 
 from errors import FuellineError, SettingsError
+from hints import example
 from lake.services import refuse_wrong
 from serving.asking import Refused, authorize, headers_of, read_request
 from serving.draining import Drain
@@ -80,7 +81,7 @@ def build(settings: Settings, spool: Path | None = None, concurrency: int = CONC
         SettingsError: no replica is named, the keys cannot be read, or the spool cannot be used.
     """
     if not settings.vllm_replicas:
-        raise SettingsError("FUELLINE_VLLM is not set. It names the vLLM replicas, for example http://vllm-0.vllm:8000")
+        raise SettingsError(f"FUELLINE_VLLM is not set. It names the vLLM replicas. Example: {example('vllm')}")
     metrics = Metrics()
     following = Following(settings, metrics)
     rows = Spool(spool or settings.folder / "gateway" / "spool.db")

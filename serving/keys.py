@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import SettingsError, UnknownName
+from errors import UnknownName
+from hints import wrong
 from lake.contracts.registries import AGENTS
 
 PREFIX = "fl-"
@@ -58,13 +59,13 @@ def read_keys(path: Path) -> Keys:
     try:
         stored = json.loads(path.read_bytes())
     except OSError as error:
-        raise SettingsError(f"FUELLINE_KEYS: cannot read {str(path)!r}: {error.strerror}") from error
+        raise wrong("keys", f"cannot read {str(path)!r}: {error.strerror}") from error
     except ValueError:
-        raise SettingsError(f"FUELLINE_KEYS: {str(path)!r} is not JSON") from None
+        raise wrong("keys", f"{str(path)!r} is not JSON") from None
     if not isinstance(stored, dict) or not all(re.fullmatch("[0-9a-f]{64}", key) for key in stored):
-        raise SettingsError(f'FUELLINE_KEYS: {str(path)!r} must hold {{"<sha256 of a key>": "<agent>", ...}}')
+        raise wrong("keys", f'{str(path)!r} must hold {{"<sha256 of a key>": "<agent>", ...}}')
     if strangers := {str(agent) for agent in stored.values()} - AGENTS.keys():
-        raise SettingsError(f"FUELLINE_KEYS: {str(path)!r}: {UnknownName('agent', sorted(strangers)[0], AGENTS)}")
+        raise wrong("keys", f"{str(path)!r}: {UnknownName('agent', sorted(strangers)[0], AGENTS)}")
     return Keys(agents=stored)
 
 

@@ -50,8 +50,8 @@ def lake(*uses: str) -> Lake:
 def _require_shared_places() -> None:
     if not settings().store:
         raise SettingsError(
-            "FUELLINE_STORE is not set, so every pod would have a lake of its own. Register with "
-            "SETTINGS=FUELLINE_STORE=s3://bucket/prefix; FUELLINE_CATALOG comes from the secret"
+            "FUELLINE_STORE is not set, so every pod would have a lake of its own. Give it at registration. "
+            f"Example: {example('store')}"
         )
     if not settings().catalog:
         raise SettingsError(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from errors import PeerError, SettingsError
+from hints import example, wrong
 from lake.sources.cloudevents import Message
 from settings import Settings
 
@@ -108,14 +109,14 @@ def connected(settings: Settings) -> "Iterator[BlockingConnection]":
 
     if not (address := settings.rabbitmq.get_secret_value()):
         raise SettingsError(
-            "FUELLINE_RABBITMQ is not set. It says where the broker of the agents' events is: "
-            "FUELLINE_RABBITMQ=amqp://user:password@rabbitmq.forge.svc:5672"
+            "FUELLINE_RABBITMQ is not set. It says where the broker of the agents' events is. "
+            f"Example: {example('rabbitmq')}"
         )
     where = urlsplit(address).hostname
     try:
         connection = pika.BlockingConnection(pika.URLParameters(address))
     except (pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError) as error:
-        raise SettingsError(f"FUELLINE_RABBITMQ: the broker at {where} refuses this user or virtual host") from error
+        raise wrong("rabbitmq", f"the broker at {where} refuses this user or virtual host") from error
     with contextlib.closing(_Quietly(connection)):
         yield connection
 

@@ -112,19 +112,23 @@ def test_a_commit_whose_reply_is_lost_happens_once(
     lake.tables.append(CONTRACT, table([interaction(0), interaction(1)]), key="a")
     assert len(lake.tables.snapshots(CONTRACT)) == 1
     assert ids(lake) == ["i000000", "i000001"]
-    assert files(lake) == referenced(lake)
+    in_doubt = outcome[0] is False and not isinstance(outcome[1], CommitFailedException)
+    assert files(lake) >= referenced(lake) if in_doubt else files(lake) == referenced(lake)
 
 
-def test_a_commit_that_fails_for_good_says_so_and_leaves_no_files(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_lost_leaves_no_files_and_one_in_doubt_leaves_them_to_the_search_for_orphans(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failing(monkeypatch, [(False, ConnectionError("gone"))])
     with pytest.raises(PeerError, match=r"agent_interactions.*ConnectionError"):
         lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
-    assert not files(lake)
+    in_doubt = files(lake)
+    assert in_doubt  # the database may still be at it: a file that is removed now could be referred to in a moment
     failing(monkeypatch, [(False, CommitFailedException("lost"))] * 100)
     monkeypatch.setattr("lake.tables.TRIES", 3)
     with pytest.raises(CommitContended, match="3 commits of 'a' lost"):
         lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
-    assert not files(lake)
+    assert files(lake) == in_doubt
 
 
 def test_a_key_outlives_its_expired_snapshot(lake: Lake) -> None:
