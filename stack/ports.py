@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import random
 import socket
 
 
@@ -16,7 +17,8 @@ def free_ports(count: int) -> list[int]:
 
 def lasting_ports(count: int) -> list[int]:
     """The same, of those that the system gives to no outgoing connection, so that they can be kept for later."""
-    return list(itertools.islice((port for port in range(21000, 32000) if not listens(port)), count))
+    first = random.randrange(21000, 31000)
+    return list(itertools.islice((port for port in range(first, 32000) if not listens(port)), count))
 
 
 def listens(port: int) -> bool:
