@@ -19,6 +19,8 @@ from lake.s3 import S3Store
 from lake.services import check
 from lake.store import ObjectStore
 from lake.upkeep import CareRule, look_after
+from settings import Settings
+from tests.lake.processes import at_once
 from tests.lake.rows import interaction, lines, table
 from tests.operated import ingest, train_and_judge, write_logs
 from tests.s3 import BUCKET, places, real_s3
@@ -99,6 +101,7 @@ def test_the_gateway_leaves_rows_and_reads_the_ledger_and_no_more(
     lake = as_account("gateway")
     assert lake.ledger.entries("models/agents")[0].key == "key"
     put(lake.store, "agents", "g", 1, 1, lines([interaction(0)]))
+    assert [one.fault for one in check(lake.settings) if one.place] == ["", ""]
     for refused in (
         lambda: lake.ledger.append("models/agents", "forged", "other", {}),
         lambda: lake.store.delete(ENTRY),
@@ -129,6 +132,20 @@ def test_who_only_follows_the_ledger_writes_nothing(
     assert len(lake.ledger.entries("models/agents")) == 1
     with pytest.raises(PeerError, match="AccessDenied"):
         lake.store.write("inbox/agents/x", b"")
+
+
+def tell(settings: Settings, who: int) -> None:
+    ledger = open_lake(settings).ledger
+    for number in range(20):
+        ledger.append("work", "told", f"{who}-{number}", {})
+
+
+def test_of_several_writers_on_a_real_server_none_writes_over_another(
+    as_account: Callable[[str], Lake], emptied: ObjectStore
+) -> None:
+    lake = as_account("tasks")
+    at_once(tell, [(lake.settings, who) for who in range(4)])
+    assert lake.ledger.verify("work") == 80
 
 
 def test_an_account_that_is_none_is_told_by_the_settings_name(endpoint: str, tmp_path: Path) -> None:
