@@ -24,10 +24,14 @@ import numpy as np
 
 from serving.canary_rule import CanaryRule, Metric
 from serving.evidence import Bools, Evidence, Floats, Totals, numbered, totals_of
-from serving.sequential import log_assignment_mixture, log_normal_mixture
+from serving.sequential import gamma, half_normal, log_assignment_mixture, log_normal_mixture
 
-HARM_RHO = 2.0
-"""Tightest at λ of 0.7 to 1, where a doubled bad rate is, whatever the rate: λ is the excess over the variance."""
+HARM_PRIOR = gamma(4.0, 1.0)
+"""Its mode is 3/4. A doubled bad rate has its λ, the excess over the variance, at 0.7 to 1, whatever the rate is: this
+prior is chosen for it, as a doubling is what a canary must find soon; what is rather less takes a little longer."""
+
+MOST_OF_AN_ARM = 0.99
+"""What one user may have of an arm: where it is more, there is nobody to hold him against, and nothing is shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +182,7 @@ def log_e_worse(sums: Totals, rule: CanaryRule, shadow: ShadowCounts | None = No
     s = float(sums.difference.sum()) + paired.difference
     # A pair is ±1/2 with equal chances under the null, which is no wider than a normal of variance 1/4.
     return log_assignment_mixture(
-        s, _placed(sums.residual, rule), _lengths(sums, rule), HARM_RHO, paired.discordant / 4
+        s, _placed(sums.residual, rule), _lengths(sums, rule), HARM_PRIOR, paired.discordant / 4
     )
 
 
@@ -190,14 +194,14 @@ def log_e_not_worse(sums: Totals, rule: CanaryRule, metric: Metric, shadow: Shad
     totals, lengths = -_placed(_residual(sums), rule), _lengths(sums, rule)
     seen, effect = _variance(totals, lengths), design_effect(sums, rule)
     live = effect * _null_variance(sums, margin)
-    if not (weight > 0 and live > 0):
+    if not (weight > 0 and live > 0) or (_leverage(sums) > MOST_OF_AN_ARM).any():
         return 0.0
     v = live + paired.null_variance(margin)
     rho = (v / (margin * weight)) ** 2
     normal = log_normal_mixture(s, v, rho)
     if normal < log_not_worse_at(rule) or not seen:
         return normal  # the exact one takes longer and could only lower it; without any bad row there is none
-    return min(normal, log_assignment_mixture(s, totals * math.sqrt(live / seen), lengths, rho, v - live))
+    return min(normal, log_assignment_mixture(s, totals * math.sqrt(live / seen), lengths, half_normal(rho), v - live))
 
 
 def design_effect(sums: Totals, rule: CanaryRule) -> float:
@@ -230,8 +234,15 @@ def _gap(sums: Totals) -> float:
 
 
 def _residual(sums: Totals) -> Floats:
-    """Totals of the users without the difference between the arms, so that it does not count as theirs."""
-    return sums.residual - _gap(sums) * sums.side
+    """Totals of the users without the difference between the arms, each against an estimate that leaves him out."""
+    left = sums.residual - _gap(sums) * sums.side
+    return left / (1 - np.minimum(_leverage(sums), MOST_OF_AN_ARM))[:, None]
+
+
+def _leverage(sums: Totals) -> Floats:
+    """[users] How much of the estimated difference is one user's own: his part of the weight of his arm."""
+    weight = sums.weight.sum()
+    return np.abs(sums.side).sum(axis=1) / weight if weight else np.zeros(len(sums.side))
 
 
 def _placed(residual: Floats, rule: CanaryRule) -> Floats:

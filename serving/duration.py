@@ -10,12 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from serving.analysis import HARM_RHO, log_not_worse_at, log_worse_at
+import numpy as np
+
+from serving.analysis import HARM_PRIOR, log_not_worse_at, log_worse_at
 from serving.canary_rule import CanaryRule, Metric
-from serving.sequential import log_normal_mixture
+from serving.sequential import log_mixture, log_normal_mixture
 
 LONGEST_HOURS = 24 * 365.0
 """What is not decided within a year of traffic is said never to be."""
+SHORTEST_HOURS = 1e-4
+TRIES = 300
+"""Each 6% after the one before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +151,7 @@ def _rolled_back(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[floa
         return False
     pooled = min(traffic.bad_rate * (2 - stable_weight / weight), 1.0)
     v = weight * pooled * (1 - pooled) * _design_effect(traffic, users, hours)
-    return log_normal_mixture(traffic.bad_rate * weight, v, HARM_RHO) >= log_worse_at(rule)
+    return log_mixture(traffic.bad_rate * weight, v, HARM_PRIOR) >= log_worse_at(rule)
 
 
 def _weights(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], hours: float) -> tuple[float, float]:
@@ -169,10 +174,16 @@ def _design_effect(traffic: MetricTraffic, users: int, hours: float) -> float:
 
 
 def _first(decided: Callable[[float], bool]) -> float:
-    """Hours after which it is decided: it is once decided for good, so halving finds them."""
-    if not decided(LONGEST_HOURS):
+    """Hours after which it is first decided.
+
+    Not for good: where users are alike the evidence grows up to what so many users can show, and then wears off. So
+    the hours are tried one after the other, and between the last two by halving.
+    """
+    tried = np.geomspace(SHORTEST_HOURS, LONGEST_HOURS, TRIES)
+    found = next((place for place, hours in enumerate(tried) if decided(float(hours))), None)
+    if found is None:
         return math.inf
-    low, high = 0.0, LONGEST_HOURS
+    low, high = float(tried[found - 1]) if found else 0.0, float(tried[found])
     while high - low > 0.01 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if decided(middle) else (middle, high)

@@ -60,6 +60,15 @@ def test_users_who_are_alike_take_longer() -> None:
     assert alike.rollback_requests > 1.1 * unlike.rollback_requests
 
 
+def test_more_traffic_never_makes_a_decision_take_more_hours() -> None:
+    rates = [10.0**power for power in range(2, 10)]
+    plans = [expected_duration(RULE, [replace(ERRORS, per_hour=rate, alike=0.02)], users=300) for rate in rates]
+    hours = np.array([[plan.metrics[0].promote_hours, plan.metrics[0].rollback_hours] for plan in plans])
+
+    assert np.isfinite(hours).all()
+    assert (np.diff(hours, axis=0) < 0).all()
+
+
 def test_impossible_traffic_is_refused() -> None:
     with pytest.raises(ValueError, match="no such traffic"):
         MetricTraffic(metric=Metric.ERROR, per_hour=10, bad_rate=1.5)
