@@ -5,10 +5,12 @@ import sys
 import time
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 
-from benchmarks.canary.play import play
+from benchmarks.canary.play import Ended, play
 from benchmarks.canary.report import ENDS, Tally, bars, ends_table, sizes_table
 from benchmarks.canary.scenarios import Scenario, scenarios
 from benchmarks.canary.world import traffic
@@ -29,11 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _played(number: int, of: int, one: Scenario, asked: argparse.Namespace) -> Tally:
     began = time.monotonic()
-    ended = []
-    name = zlib.crc32(f"{one.truth} {one.name}".encode())  # so that a scenario played alone is the same
-    for rollout in range(max(1, int(asked.rollouts * one.parts))):
-        generator = np.random.default_rng((asked.seed, name, rollout))
-        ended.append(play(traffic(one.world, generator), one.rule))
+    rollout = partial(_rollout, one, asked.seed)
+    if asked.processes == 1:
+        ended = [rollout(each) for each in range(asked.rollouts)]
+    else:
+        with ProcessPoolExecutor(asked.processes) as pool:
+            ended = list(pool.map(rollout, range(asked.rollouts), chunksize=25))
     tally = Tally(scenario=one, ended=ended)
     took = time.monotonic() - began
     counts = ", ".join(f"{tally.count(end)} {end}" for end in ENDS)
@@ -41,11 +44,18 @@ def _played(number: int, of: int, one: Scenario, asked: argparse.Namespace) -> T
     return tally
 
 
+def _rollout(one: Scenario, seed: int, number: int) -> Ended:
+    name = zlib.crc32(f"{one.truth} {one.name}".encode())  # so that a scenario played alone is the same
+    generator = np.random.default_rng((seed, name, number))
+    return play(traffic(one.world, generator), one.rule, one.every)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.canary", description=__doc__)
     parser.add_argument("--rollouts", type=int, default=2_000, help="of each scenario (default: 2000)")
     parser.add_argument("--name", default="", help="of the scenarios, those whose name has this in it")
     parser.add_argument("--truth", default="", help="of the scenarios, those of this truth: equal, margin, worse, ...")
+    parser.add_argument("--processes", type=int, default=1, help="that play at once; the results are the same")
     parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn (default: 1)")
     return parser
 

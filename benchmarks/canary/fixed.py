@@ -1,4 +1,9 @@
-"""What a test of a fixed size would need: two proportions, the same levels, power and steps."""
+"""What a test of a fixed size would need: two proportions, the same levels, power, steps and users.
+
+It is the textbook's z-test with one look at the end, of the same weighted difference, for users who stay on their arm:
+where they are alike a further request tells less and less, and so many users can show so much and no more. It is
+favoured a little: the shares of the requests are taken to be those of the users, and the sum to be normal.
+"""
 
 import math
 
@@ -7,46 +12,62 @@ from scipy.stats import norm
 from benchmarks.canary.scenarios import Scenario
 from serving.canary_rule import Metric
 
+MOST = 1e8
 
-def requests_needed(scenario: Scenario, power: float, widened: float, alike: float, each: float) -> float:
-    """Requests of both arms until a one-sided z-test has this power.
+
+def requests_needed(scenario: Scenario, power: float, widened: float) -> float:
+    """Requests of both arms until a one-sided z-test has this power; infinite where so few users never give it.
 
     Args:
         scenario: its rates, margin and rule.
         power: chance of showing what is so.
         widened: requests at which the second share takes effect.
-        alike: correlation of the requests of one user; 0: as if they were independent, which favours this test.
-        each: requests of a user within the whole rollout, weighed by their number (Σm²/Σm).
     """
-    world, rule = scenario.world, scenario.rule
-    harm = world.excess > 0
-    level = rule.rollback_error / len(Metric) if harm else rule.promote_error
-    margin = rule.error_margin
-    found, low, high = math.inf, 1.0, 1e8
+    if not _shows(scenario, power, MOST, widened):
+        return math.inf
+    low, high = 1.0, MOST
     while high / low > 1.001:
         middle = math.sqrt(low * high)
-        weight, stable_weight = _weights(rule.steps, middle, widened)
-        share = 1 - stable_weight / weight
-        p0, p1 = world.rate, world.rate + world.excess
-        pooled = p0 + share * world.excess
-        null = pooled * (1 - pooled) if harm else _variance(p0, p0 + margin, share)
-        gap = world.excess if harm else margin - world.excess
-        effect = 1 + alike * (each * middle / world.requests - 1) if alike else 1.0
-        z = norm.isf(level) * math.sqrt(null) + norm.ppf(power) * math.sqrt(_variance(p0, p1, share))
-        if gap * math.sqrt(weight / max(effect, 1.0)) >= z:
-            found, high = middle, middle
-        else:
-            low = middle
-    return found
+        low, high = (low, middle) if _shows(scenario, power, middle, widened) else (middle, high)
+    return high
 
 
-def _weights(steps: list[float], requests: float, widened: float) -> tuple[float, float]:
-    """Σ n₁n₀/(n₁+n₀), and the same times the stable share, along the two steps."""
-    parts = (min(requests, widened), max(requests - widened, 0.0))
-    weight = sum(n * q * (1 - q) for n, q in zip(parts, steps, strict=True))
-    return weight, sum(n * q * (1 - q) ** 2 for n, q in zip(parts, steps, strict=True))
+def _shows(scenario: Scenario, power: float, requests: float, widened: float) -> bool:
+    world, rule = scenario.world, scenario.rule
+    rows = [min(requests, widened), max(requests - widened, 0.0)]
+    weight = sum(n * q * (1 - q) for n, q in zip(rows, rule.steps, strict=True))
+    share = sum(n * q * (1 - q) * q for n, q in zip(rows, rule.steps, strict=True)) / weight
+    p0, p1 = world.rate, world.rate + world.excess
+    if world.excess > 0:
+        level, gap = rule.rollback_error / len(Metric), world.excess
+        null = (p0 + share * world.excess,) * 2
+    else:
+        level, gap = rule.promote_error, rule.error_margin - world.excess
+        null = (p0, p0 + rule.error_margin)
+    # Users who ask an exponential amount: the squares of their parts of the requests add up to 2/users.
+    together = 2 * world.alike / world.users
+    of_null, of_truth = (
+        math.sqrt(_variance(rows, rule.steps, stable, candidate, together)) for stable, candidate in (null, (p0, p1))
+    )
+    return gap * weight >= norm.isf(level) * of_null + norm.ppf(power) * of_truth
 
 
-def _variance(stable: float, candidate: float, share: float) -> float:
-    """Of the weighted difference, a unit of weight."""
-    return (1 - share) * candidate * (1 - candidate) + share * stable * (1 - stable)
+def _variance(rows: list[float], steps: list[float], stable: float, candidate: float, together: float) -> float:
+    """Of Σ n₁n₀/(n₁+n₀)·(difference of the rates): of single requests, and of users whose places fall at random.
+
+    A user's rate with the candidate is his stable one in proportion, so its deviation is in proportion too.
+    """
+    spread = stable * (1 - stable)
+    stretched = candidate / stable
+    single = sum(
+        n * q * (1 - q) * ((1 - q) * candidate * (1 - candidate) + q * spread) for n, q in zip(rows, steps, strict=True)
+    )
+    users = 0.0
+    for n, q in zip(rows, steps, strict=True):
+        for m, r in zip(rows, steps, strict=True):
+            low, high = min(q, r), max(q, r)
+            on_candidate = low * (1 - q) * (1 - r) * stretched**2
+            on_stable = (1 - high) * q * r
+            crossed = (high - low) * low * (1 - high) * stretched
+            users += n * m * (on_candidate + on_stable - crossed)
+    return single + together * spread * users

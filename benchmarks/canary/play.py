@@ -1,21 +1,18 @@
-"""One rollout from the first user to its end, as the state machine would take it, on the real statistics.
+"""One rollout from the first user to its end, as the state machine would take it, on the real statistics."""
 
-The sums of ``serving.evidence`` at every look are made all at once here, as running sums over the stretches of time;
-``tests/serving/test_analysis.py`` holds that they are those of ``totals_of``.
-"""
-
-from collections.abc import Iterator
 from dataclasses import dataclass
-from heapq import merge
 from typing import Literal
 
 import numpy as np
 
+from benchmarks.canary.running import Running
 from benchmarks.canary.world import METRICS, Traffic, arms
 from serving.analysis import analyse, log_e_not_worse, log_e_worse, log_not_worse_at, log_worse_at
 from serving.canary_rule import CanaryRule, Metric
-from serving.evidence import Bools, Evidence, Floats, Ints, Totals, stretches
+from serving.evidence import Bools, Evidence, Floats, Ints, Totals
 
+LOOK_EVERY = 25
+FAR = 2.5
 End = Literal["promoted", "rolled_back", "inconclusive"]
 
 
@@ -76,56 +73,80 @@ def evidence_of(drawn: Traffic, taken: Course, metric: int = 0) -> Evidence:
     )
 
 
-def running_totals(evidence: Evidence, users: int) -> Iterator[tuple[int, Totals]]:
-    """The totals after every stretch of time, with the rows until then."""
-    starts = stretches(evidence.time, evidence.widened)
-    ends = np.append(starts[1:], len(evidence))
-    step_of = np.searchsorted(np.asarray(evidence.widened, np.int64), evidence.time[starts], side="right")
-    steps, user = len(evidence.widened) + 1, evidence.unit.astype(np.int64)
-    sums = np.zeros((5, steps))
-    residual, side = np.zeros((users, steps)), np.zeros((users, steps))
-    for begin, end, step in zip(starts, ends, step_of, strict=True):
-        bad, arm = evidence.bad[begin:end], evidence.candidate[begin:end]
-        n, n1, rate = end - begin, int(arm.sum()), bad.mean()
-        share, weight = n1 / n, n1 * (1 - n1 / n)
-        left = bad - rate
-        sums[:, step] += [left @ arm, weight, weight * (1 - share), weight * rate, left @ left]
-        np.add.at(residual[:, step], user[begin:end], left)
-        np.add.at(side[:, step], user[begin:end], arm - share)
-        begun = int(step) + 1
-        yield int(end), _totals(sums[:, :begun], residual[:, :begun], side[:, :begun])
+def play(drawn: Traffic, rule: CanaryRule, every: int = LOOK_EVERY, *, screened: bool = True) -> Ended:
+    """Look after every so many requests until the rollout ends.
 
-
-def _totals(sums: Floats, residual: Floats, side: Floats) -> Totals:
-    difference, weight, stable_weight, level, squares = sums
-    return Totals(
-        difference=difference,
-        weight=weight,
-        stable_weight=stable_weight,
-        level=level,
-        squares=squares,
-        residual=residual,
-        side=side,
-    )
-
-
-def play(drawn: Traffic, rule: CanaryRule) -> Ended:
-    """Look after every stretch of each metric until the rollout ends."""
+    Args:
+        drawn: users and requests.
+        rule: margins, errors, steps.
+        every: requests from one look to the next.
+        screened: leave out the e-values that cannot be large; the tests play without.
+    """
     taken = course(drawn, rule)
-    worse_at, not_worse_at = log_worse_at(rule), log_not_worse_at(rule)
-    waiting = {METRICS[place] for place in range(len(drawn.bad)) if rule.judged_for_promotion(METRICS[place])}
-    safe: set[Metric] = set()
-    for row, metric, sums in merge(*_looks(drawn, taken), key=lambda look: look[0]):
-        difference, weight = float(sums.difference.sum()), float(sums.weight.sum())
-        if _far(sums, difference) and log_e_worse(sums, rule) >= worse_at:
-            return _ended("rolled_back", row, taken)
-        if row >= taken.ripe and metric in waiting:
-            below = rule.margin(metric) * weight - difference
-            shown = _far(sums, below) and log_e_not_worse(sums, rule, metric) >= not_worse_at
-            safe = safe | {metric} if shown else safe - {metric}
-            if safe == waiting:
-                return _ended("promoted", row, taken)
+    looks = [_Looks.of(drawn, taken, rule, place, every) for place in range(len(drawn.bad))]
+    judged = [one for one in looks if rule.judged_for_promotion(one.metric)]
+    at = looks[0].at
+    harmful = np.array([one.far(one.difference) | (not screened) for one in looks])
+    harmless = np.all([one.far(one.below) | (not screened) for one in judged], axis=0) & (at >= taken.ripe)
+    for look in np.flatnonzero(harmless | harmful.any(axis=0)).tolist():
+        if any(far[look] and one.worse(look) for one, far in zip(looks, harmful, strict=True)):
+            return _ended("rolled_back", int(at[look]), taken)
+        if harmless[look] and all(one.not_worse(look) for one in judged):
+            return _ended("promoted", int(at[look]), taken)
     return _ended("inconclusive", len(drawn.user), taken)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Looks:
+    """The looks at one metric."""
+
+    metric: Metric
+    rule: CanaryRule
+    at: Ints
+    """[looks] Requests of the rollout until then."""
+    rows: Ints
+    """[looks] Those of them with an outcome in this metric."""
+    running: Running
+    difference: Floats
+    """[looks] The sum that harm raises."""
+    below: Floats
+    """[looks] By how much it is below the margin."""
+    deviation: Floats
+    """[looks] Standard deviation of both if requests were independent."""
+
+    @classmethod
+    def of(cls, drawn: Traffic, taken: Course, rule: CanaryRule, place: int, every: int) -> "_Looks":
+        at = np.arange(every, len(drawn.user) + 1, every)
+        running = Running(evidence_of(drawn, taken, place), len(drawn.place))
+        rows = np.cumsum(drawn.outcome[place])[at - 1]
+        difference, weight, level = running.overall(np.maximum(rows, 1))
+        return cls(
+            metric=METRICS[place],
+            rule=rule,
+            at=at,
+            rows=rows,
+            running=running,
+            difference=difference,
+            below=rule.margin(METRICS[place]) * weight - difference,
+            deviation=np.sqrt(level * (1 - level / np.maximum(weight, 1e-9))),
+        )
+
+    def far(self, beyond: Floats) -> Bools:
+        """Whether a sum lies far enough beyond its null to be worth the whole e-value.
+
+        Either is shown at 3 deviations or more, of users who are alike later still: who does not ask at ``FAR`` of them
+        saves most of the time.
+        """
+        return (self.rows > 0) & (beyond > FAR * self.deviation)
+
+    def worse(self, look: int) -> bool:
+        return log_e_worse(self._sums(look), self.rule) >= log_worse_at(self.rule)
+
+    def not_worse(self, look: int) -> bool:
+        return log_e_not_worse(self._sums(look), self.rule, self.metric) >= log_not_worse_at(self.rule)
+
+    def _sums(self, look: int) -> Totals:
+        return self.running.until(int(self.rows[look]))
 
 
 def play_every(drawn: Traffic, rule: CanaryRule, every: int) -> Ended:
@@ -150,25 +171,6 @@ def _until(rows: Evidence, last: int) -> Evidence:
         bad=rows.bad[:count],
         widened=tuple(at for at in rows.widened if at <= last),
     )
-
-
-def _far(sums: Totals, beyond: float) -> bool:
-    """Whether the difference lies far enough beyond its null to be worth the whole e-value.
-
-    Either is shown at 3 standard deviations or more of independent requests, of users who are alike later still: who
-    does not ask at 2 saves nine tenths of the time. A test compares a handful of rollouts with and without.
-    """
-    return bool(beyond > 0 and beyond**2 > 4 * sums.level.sum() * (1 - sums.level.sum() / sums.weight.sum()))
-
-
-def _looks(drawn: Traffic, taken: Course) -> list[Iterator[tuple[int, Metric, Totals]]]:
-    return [_looks_at(drawn, taken, place) for place in range(len(drawn.bad))]
-
-
-def _looks_at(drawn: Traffic, taken: Course, place: int) -> Iterator[tuple[int, Metric, Totals]]:
-    row_of = np.flatnonzero(drawn.outcome[place])
-    for rows, sums in running_totals(evidence_of(drawn, taken, place), len(drawn.place)):
-        yield int(row_of[rows - 1]) + 1, METRICS[place], sums
 
 
 def _ended(end: End, rows: int, taken: Course) -> Ended:

@@ -56,13 +56,15 @@ class Tally:
         """What a good end is."""
         return "rolled_back" if self.scenario.truth == "worse" else "promoted"
 
-    def fixed(self, alike: float) -> float:
-        """Requests of a fixed-size test with the power that was seen here."""
-        power = min(self.part(self.right), POWERS_AT)
-        world = self.scenario.world
-        # Exponential weights: Σm²/Σm is twice the mean.
-        each = 2 * world.requests / world.users
-        return requests_needed(self.scenario, power, np.median([one.widened for one in self.ended]), alike, each)
+    def fixed(self, power: float) -> float:
+        """Requests of a fixed-size test with this power, for the same users."""
+        widened = float(np.median([one.widened for one in self.ended]))
+        return requests_needed(self.scenario, min(power, POWERS_AT), widened)
+
+    @property
+    def ratio(self) -> float:
+        """Median of the requests over those of a fixed size with the power that was seen."""
+        return self.median(self.right) / self.fixed(self.part(self.right))
 
 
 def wilson(count: int, of: int, z: float = 1.96) -> tuple[float, float]:
@@ -99,25 +101,19 @@ def _ends(one: Tally) -> tuple[str, ...]:
 
 
 def sizes_table(tallies: Sequence[Tally]) -> str:
-    """Requests that a decision takes against those of a fixed size."""
-    header = (
-        "Scenario",
-        "Power",
-        "Median",
-        "Fixed, independent requests",
-        "Ratio",
-        "Fixed, users' design effect",
-        "Ratio",
-    )
+    """Requests that a decision takes against those of a fixed size, with the power that was seen and one surely had."""
+    header = ("Scenario", "Power", "Median", "Fixed size", "Ratio", "Power at least", "Fixed size", "Ratio")
     return table(header, [_sizes(one) for one in tallies if one.scenario.truth == "worse"])
 
 
 def _sizes(one: Tally) -> tuple[str, ...]:
-    median, plain = one.median(one.right), one.fixed(0.0)
-    cells = [one.scenario.name, f"{one.part(one.right):.1%}", _number(median), _number(plain), f"{median / plain:.2f}"]
-    alike = one.scenario.world.alike
-    honest = one.fixed(alike)
-    return (*cells, *((_number(honest), f"{median / honest:.2f}") if alike else ("", "")))
+    seen, median = one.part(one.right), one.median(one.right)
+    least, _ = wilson(one.count(one.right), len(one.ended))
+    cells = [one.scenario.name, f"{seen:.1%}", _number(median)]
+    for power, shown in ((seen, ""), (least, f"{least:.1%}")):
+        fixed = one.fixed(power)
+        cells += [*([shown] if shown else []), _number(fixed), f"{median / fixed:.2f}"]
+    return tuple(cells)
 
 
 def bars(tallies: Sequence[Tally]) -> list[tuple[str, bool]]:
@@ -129,9 +125,7 @@ def bars(tallies: Sequence[Tally]) -> list[tuple[str, bool]]:
                 (f"{one.scenario.truth}, {one.scenario.name}: {one.part(one.wrong):.2%}", one.part(one.wrong) <= BOUND)
             )
         if one.scenario.truth == "worse" and "doubled" in one.scenario.name and one.part(one.right) >= POWER_PROMISED:
-            against = one.fixed(one.scenario.world.alike)
-            ratio = one.median(one.right) / against
-            told.append((f"{one.scenario.name}: median {ratio:.2f} of the fixed size", ratio <= HALF))
+            told.append((f"{one.scenario.name}: median {one.ratio:.2f} of the fixed size", one.ratio <= HALF))
     return told
 
 

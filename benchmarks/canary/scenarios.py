@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from benchmarks.canary.play import LOOK_EVERY
 from benchmarks.canary.world import Also, World
 from serving.canary_rule import CanaryRule
 
@@ -18,8 +19,8 @@ class Scenario:
     """``equal`` must not be rolled back, ``margin`` (worse by the margin or more) not promoted."""
     world: World
     rule: CanaryRule = field(default_factory=CanaryRule)
-    parts: float = 1.0
-    """Of the rollouts asked for, how many this one gets."""
+    every: int = LOOK_EVERY
+    """Requests from one look to the next."""
 
 
 LIKE = World(rate=0.05)
@@ -35,7 +36,6 @@ class Kind:
     name: str
     world: World
     margin: float
-    parts: float = 0.5
     min_users: int = 20
 
     @property
@@ -46,11 +46,11 @@ class Kind:
 
 KINDS = [
     Kind(name="2% bad", world=replace(LIKE, rate=0.02), margin=0.02),
-    Kind(name="5% bad", world=LIKE, margin=0.03, parts=1),
+    Kind(name="5% bad", world=LIKE, margin=0.03),
     Kind(name="10% bad", world=replace(LIKE, rate=0.10), margin=0.05),
     Kind(name="5% bad, users of one rate", world=replace(LIKE, users=800, alike=0.0), margin=0.03),
-    Kind(name="daily cycle, outage, rising trend", world=RESTLESS, margin=0.03, parts=1),
-    Kind(name="a few ask most, very unlike", world=HEAVY, margin=0.05, parts=1),
+    Kind(name="daily cycle, outage, rising trend", world=RESTLESS, margin=0.03),
+    Kind(name="a few ask most, very unlike", world=HEAVY, margin=0.05),
     Kind(name="the same, who fail more", world=replace(HEAVY, heavy_fail_more=True), margin=0.05),
     Kind(name="40 users", world=replace(LIKE, users=40, requests=6_000), margin=0.05, min_users=2),
     Kind(name="100 users, a few ask most", world=FEW, margin=0.05, min_users=5),
@@ -63,7 +63,7 @@ def scenarios() -> list[Scenario]:
 
 
 def _equal() -> list[Scenario]:
-    single = [Scenario(name=one.name, truth="equal", world=one.world, rule=one.rule, parts=one.parts) for one in KINDS]
+    single = [Scenario(name=one.name, truth="equal", world=one.world, rule=one.rule) for one in KINDS]
     also = (Also(rate=0.05), Also(rate=0.2, outcomes=0.1))
     three = Scenario(
         name="three metrics (5% errors, 5% slow, a tenth rated)",
@@ -81,7 +81,6 @@ def _margin() -> list[Scenario]:
             truth="margin",
             world=replace(one.world, excess=one.margin),
             rule=one.rule,
-            parts=one.parts,
         )
         for one in KINDS
     ]
@@ -94,7 +93,7 @@ def _margin() -> list[Scenario]:
     ]
     return [
         *worst,
-        *(Scenario(name=name, truth="margin", world=world, rule=own, parts=0.5) for name, world, own in more),
+        *(Scenario(name=name, truth="margin", world=world, rule=own) for name, world, own in more),
     ]
 
 
@@ -109,7 +108,6 @@ def _harm() -> list[Scenario]:
             name=f"{rate:.0%} bad {what}, {like}",
             truth="worse",
             world=World(rate=rate, excess=rate * (times - 1), users=users, alike=alike),
-            parts=0.25,
         )
         for like, users, alike in worlds
         for what, times in (("doubled", 2), ("tripled", 3))
@@ -119,9 +117,17 @@ def _harm() -> list[Scenario]:
 
 def _other() -> list[Scenario]:
     rule = CanaryRule(error_margin=0.03)
+    every_request = World(rate=0.10, users=100, alike=0.05, requests=3_000)
+    own = CanaryRule(error_margin=0.10, min_users=5)
     return [
-        Scenario(name="5% bad, halved", truth="better", world=replace(LIKE, excess=-0.025), rule=rule, parts=0.25),
+        Scenario(name="looked at after every request", truth="equal", world=every_request, rule=own, every=1),
         Scenario(
-            name="5% bad, half the margin", truth="within", world=replace(LIKE, excess=0.015), rule=rule, parts=0.25
+            name="looked at after every request, margin 10%",
+            truth="margin",
+            world=replace(every_request, excess=0.10),
+            rule=own,
+            every=1,
         ),
+        Scenario(name="5% bad, halved", truth="better", world=replace(LIKE, excess=-0.025), rule=rule),
+        Scenario(name="5% bad, half the margin", truth="within", world=replace(LIKE, excess=0.015), rule=rule),
     ]

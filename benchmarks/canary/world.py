@@ -75,12 +75,10 @@ def traffic(world: World, generator: np.random.Generator) -> Traffic:
     day = _days(world, generator)
     user = generator.choice(world.users, size=world.requests, p=weight)
     rate = _rates(world, world.rate, weight, generator)
-    stable = np.clip(rate[user] * _swing(world, day), 0, 1)
-    candidate = np.clip(_candidate(world, stable, user, weight, generator), 0, 1)
-    likely = [np.column_stack([stable, candidate])]
+    likely = [_likely(world, day, rate[user], _candidate(world, rate, weight, generator)[user])]
     for one in world.also:
-        equal = np.clip(_rates(world, one.rate, weight, generator)[user] * _swing(world, day), 0, 1)
-        likely.append(np.column_stack([equal, equal]))
+        equal = _rates(world, one.rate, weight, generator)[user]
+        likely.append(_likely(world, day, equal, equal))
     chance = np.array([1.0, *(one.outcomes for one in world.also)])
     return Traffic(
         time=START_US + (day * DAY_US).astype(np.int64),
@@ -110,7 +108,18 @@ def _rates(world: World, mean: float, weight: Floats, generator: np.random.Gener
     rate = generator.beta(mean * strength, (1 - mean) * strength, world.users)
     if world.heavy_fail_more:
         rate = np.sort(rate)[np.argsort(np.argsort(weight))]
-    return np.asarray(rate * mean / (weight @ rate), np.float64)
+    return _scaled(rate, weight, mean)
+
+
+def _scaled(rate: Floats, weight: Floats, mean: float) -> Floats:
+    """Rates in proportion to these, none above 1, of exactly this mean over the requests."""
+    certain = np.zeros(len(rate), bool)
+    while True:
+        scale = (mean - weight[certain].sum()) / (weight @ np.where(certain, 0, rate))
+        more = certain | (rate * scale > 1)
+        if (more == certain).all():
+            return np.where(certain, 1.0, rate * scale)
+        certain = more
 
 
 def _days(world: World, generator: np.random.Generator) -> Floats:
@@ -135,10 +144,18 @@ def _swing(world: World, day: Floats) -> Floats:
     return swing
 
 
-def _candidate(world: World, stable: Floats, user: Ints, weight: Floats, generator: np.random.Generator) -> Floats:
+def _likely(world: World, day: Floats, stable: Floats, candidate: Floats) -> Floats:
+    """[requests, 2] Chance of a bad answer. What the candidate adds to everybody does not swing."""
+    swing, added = _swing(world, day), world.effect == "added"
+    both = [stable * swing, stable * swing + (candidate - stable) if added else candidate * swing]
+    return np.clip(np.column_stack(both), 0, 1)
+
+
+def _candidate(world: World, stable: Floats, weight: Floats, generator: np.random.Generator) -> Floats:
+    """Each user's bad rate with the candidate."""
     if world.effect == "added":
         return stable + world.excess
     if world.effect == "concentrated":
         hit = np.isin(np.arange(world.users), generator.permutation(world.users)[: world.users // 5])
-        return np.asarray(stable + hit[user] * world.excess / (weight @ hit), np.float64)
-    return stable * (1 + world.excess / world.rate)
+        return stable + hit * world.excess / (weight @ hit)
+    return _scaled(stable, weight, world.rate + world.excess)
