@@ -35,7 +35,7 @@ class CanaryRule:
     """Chance of promoting a candidate that is worse than a margin, at most: over all metrics and looks together."""
     rollback_error: float = 0.01
     """Chance of rolling back a candidate that is equal, at most: over all metrics and looks together."""
-    min_requests: int = 100
+    min_requests: int = 50
     """Requests that the candidate must have answered within a step before the next."""
     min_users: int = 20
     """Users whom it must have answered within a step before the next."""
