@@ -5,9 +5,11 @@ other sides: so the distribution of the difference under the null is known from 
 they differ (design-based, as in Ham, Bojinov, Lindon and Tingley 2022, arXiv:2210.08639), and is taken exactly.
 
 Promotion (null: worse than the margin). The variance is that of the rates under the null, times the design effect that
-the users show: the candidate's own scatter would vanish just when it was lucky. The e-value is the smaller one of
-the normal mixture (an asymptotic confidence sequence: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas 2024, Annals of
-Statistics 52(6)) and of the assignment's exact one.
+the users show: the candidate's own scatter would vanish just when it was lucky. Each user is held against an estimate
+that leaves him out, since one who asks most of an arm would draw it to himself and hide how unlike the others he is
+(the jackknife over users: Bell and McCaffrey 2002, Survey Methodology 28(2); MacKinnon, Nielsen and Webb 2023, Journal
+of Applied Econometrics 38(5)). The e-value is the smaller one of the normal mixture (an asymptotic confidence sequence:
+Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas 2024, Annals of Statistics 52(6)) and of the assignment's exact one.
 
 A user's requests are alike, so the sums move on with what they have (increments correlate positively) and cross a
 boundary no more often than independent increments of the same variances would (Slepian's inequality).

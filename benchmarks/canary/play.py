@@ -1,5 +1,6 @@
 """One rollout from the first user to its end, as the state machine would take it, on the real statistics."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,11 +84,11 @@ def play(drawn: Traffic, rule: CanaryRule, every: int = LOOK_EVERY, *, screened:
         screened: leave out the e-values that cannot be large; the tests play without.
     """
     taken = course(drawn, rule)
-    looks = [_Looks.of(drawn, taken, rule, place, every) for place in range(len(drawn.bad))]
+    looks = [_Looks.of(drawn, taken, rule, place, every, screened) for place in range(len(drawn.bad))]
     judged = [one for one in looks if rule.judged_for_promotion(one.metric)]
     at = looks[0].at
-    harmful = np.array([one.far(one.difference) | (not screened) for one in looks])
-    harmless = np.all([one.far(one.below) | (not screened) for one in judged], axis=0) & (at >= taken.ripe)
+    harmful = np.array([one.far(one.difference) for one in looks])
+    harmless = np.all([one.far(one.below) for one in judged], axis=0) & (at >= taken.ripe)
     for look in np.flatnonzero(harmless | harmful.any(axis=0)).tolist():
         if any(far[look] and one.worse(look) for one, far in zip(looks, harmful, strict=True)):
             return _ended("rolled_back", int(at[look]), taken)
@@ -113,9 +114,10 @@ class _Looks:
     """[looks] By how much it is below the margin."""
     deviation: Floats
     """[looks] Standard deviation of both if requests were independent."""
+    screened: bool
 
     @classmethod
-    def of(cls, drawn: Traffic, taken: Course, rule: CanaryRule, place: int, every: int) -> "_Looks":
+    def of(cls, drawn: Traffic, taken: Course, rule: CanaryRule, place: int, every: int, screened: bool) -> "_Looks":
         at = np.arange(every, len(drawn.user) + 1, every)
         running = Running(evidence_of(drawn, taken, place), len(drawn.place))
         rows = np.cumsum(drawn.outcome[place])[at - 1]
@@ -129,6 +131,7 @@ class _Looks:
             difference=difference,
             below=rule.margin(METRICS[place]) * weight - difference,
             deviation=np.sqrt(level * (1 - level / np.maximum(weight, 1e-9))),
+            screened=screened,
         )
 
     def far(self, beyond: Floats) -> Bools:
@@ -137,10 +140,13 @@ class _Looks:
         Either is shown at 3 deviations or more, of users who are alike later still: who does not ask at ``FAR`` of them
         saves most of the time.
         """
-        return (self.rows > 0) & (beyond > FAR * self.deviation)
+        return (self.rows > 0) & ((beyond > FAR * self.deviation) | (not self.screened))
 
     def worse(self, look: int) -> bool:
-        return log_e_worse(self._sums(look), self.rule) >= log_worse_at(self.rule)
+        sums = self._sums(look)
+        if self.screened and self.difference[look] < FAR * math.sqrt(_variance_of_users(sums, self.rule)):
+            return False
+        return log_e_worse(sums, self.rule) >= log_worse_at(self.rule)
 
     def not_worse(self, look: int) -> bool:
         return log_e_not_worse(self._sums(look), self.rule, self.metric) >= log_not_worse_at(self.rule)
@@ -171,6 +177,12 @@ def _until(rows: Evidence, last: int) -> Evidence:
         bad=rows.bad[:count],
         widened=tuple(at for at in rows.widened if at <= last),
     )
+
+
+def _variance_of_users(sums: Totals, rule: CanaryRule) -> float:
+    steps = np.array(rule.steps[: len(sums.weight)])
+    covariance = np.minimum.outer(steps, steps) - np.outer(steps, steps)
+    return float((sums.residual @ covariance * sums.residual).sum())
 
 
 def _ended(end: End, rows: int, taken: Course) -> Ended:

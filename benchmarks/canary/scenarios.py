@@ -117,7 +117,7 @@ def _harm() -> list[Scenario]:
 
 def _other() -> list[Scenario]:
     rule = CanaryRule(error_margin=0.03)
-    every_request = World(rate=0.10, users=100, alike=0.05, requests=3_000)
+    every_request = World(rate=0.10, users=100, alike=0.05, requests=2_000)
     own = CanaryRule(error_margin=0.10, min_users=5)
     return [
         Scenario(name="looked at after every request", truth="equal", world=every_request, rule=own, every=1),
