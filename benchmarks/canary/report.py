@@ -117,13 +117,13 @@ def _sizes(one: Tally) -> tuple[str, ...]:
 
 
 def bars(tallies: Sequence[Tally]) -> list[tuple[str, bool]]:
-    """Every promised bound, and whether it held."""
+    """Every promised bound, and whether it is shown: a chance by the upper end of its interval."""
     told = []
     for one in tallies:
         if one.wrong:
-            told.append(
-                (f"{one.scenario.truth}, {one.scenario.name}: {one.part(one.wrong):.2%}", one.part(one.wrong) <= BOUND)
-            )
+            _, most = wilson(one.count(one.wrong), len(one.ended))
+            what = f"{one.scenario.truth}, {one.scenario.name}: {one.part(one.wrong):.2%}, at most {most:.2%}"
+            told.append((what, most <= BOUND))
         if one.scenario.truth == "worse" and "doubled" in one.scenario.name and one.part(one.right) >= POWER_PROMISED:
             told.append((f"{one.scenario.name}: median {one.ratio:.2f} of the fixed size", one.ratio <= HALF))
     return told
