@@ -13,7 +13,8 @@ from serving.canary_rule import CanaryRule, Metric
 from serving.evidence import Bools, Evidence, Floats, Ints, Totals
 
 LOOK_EVERY = 25
-FAR = 2.5
+FAR = 2.9
+"""Standard deviations of independent requests below which no e-value suffices: exp(2.9²/2) is 67, and 100 is asked."""
 End = Literal["promoted", "rolled_back", "inconclusive"]
 
 
@@ -137,8 +138,7 @@ class _Looks:
     def far(self, beyond: Floats) -> Bools:
         """Whether a sum lies far enough beyond its null to be worth the whole e-value.
 
-        Either is shown at 3 deviations or more, of users who are alike later still: who does not ask at ``FAR`` of them
-        saves most of the time.
+        Of users who are alike either is shown later still: who does not ask before saves most of the time.
         """
         return (self.rows > 0) & ((beyond > FAR * self.deviation) | (not self.screened))
 
