@@ -115,3 +115,14 @@ def test_hardly_any_candidate_at_the_margin_is_promoted() -> None:
     ends = [play(traffic(world, np.random.default_rng((12, seed))), rule).end for seed in range(120)]
 
     assert ends.count("promoted") < 5
+
+
+def test_the_evidence_for_a_candidate_at_the_margin_is_one_on_average_with_a_few_users_too() -> None:
+    # 1.3 where one who asks much is held against an estimate that he is part of himself.
+    world, rule = World(rate=0.05, excess=0.05, users=40, requests=2_000), CanaryRule(error_margin=0.05, min_users=5)
+    values = []
+    for seed in range(400):
+        base = traffic(world, np.random.default_rng((21, seed)))
+        values.append(np.exp(log_e_not_worse(totals_of(evidence_of(base, course(base, rule))), rule, Metric.ERROR)))
+
+    assert 0.8 < np.mean(values) < 1.15
