@@ -12,7 +12,7 @@ from serving.analysis import analyse, log_e_not_worse, log_e_worse, log_not_wors
 from serving.canary_rule import CanaryRule, Metric
 from serving.evidence import Bools, Evidence, Floats, Ints, Totals
 
-LOOK_EVERY = 25
+LOOK_EVERY = 50
 FAR = 2.9
 """Standard deviations of independent requests below which no e-value suffices: exp(2.9²/2) is 67, and 100 is asked."""
 End = Literal["promoted", "rolled_back", "inconclusive"]
