@@ -1,4 +1,4 @@
-"""What a test of a fixed size would need: two proportions, the same levels, power, steps and users.
+"""What a test of a fixed size would need to show harm: two proportions, the same levels, power, steps and users.
 
 It is the textbook's z-test with one look at the end, of the same weighted difference, for users who stay on their arm:
 where they are alike a further request tells less and less, and so many users can show so much and no more. It is
@@ -19,8 +19,8 @@ def requests_needed(scenario: Scenario, power: float, widened: float) -> float:
     """Requests of both arms until a one-sided z-test has this power; infinite where so few users never give it.
 
     Args:
-        scenario: its rates, margin and rule.
-        power: chance of showing what is so.
+        scenario: its rates, users and rule.
+        power: chance of showing that the candidate is worse.
         widened: requests at which the second share takes effect.
     """
     if not _shows(scenario, power, MOST, widened):
@@ -37,19 +37,14 @@ def _shows(scenario: Scenario, power: float, requests: float, widened: float) ->
     rows = [min(requests, widened), max(requests - widened, 0.0)]
     weight = sum(n * q * (1 - q) for n, q in zip(rows, rule.steps, strict=True))
     share = sum(n * q * (1 - q) * q for n, q in zip(rows, rule.steps, strict=True)) / weight
-    p0, p1 = world.rate, world.rate + world.excess
-    if world.excess > 0:
-        level, gap = rule.rollback_error / len(Metric), world.excess
-        null = (p0 + share * world.excess,) * 2
-    else:
-        level, gap = rule.promote_error, rule.error_margin - world.excess
-        null = (p0, p0 + rule.error_margin)
+    rates = world.rate, world.rate + world.excess
+    pooled = world.rate + share * world.excess
     # Users who ask an exponential amount: the squares of their parts of the requests add up to 2/users.
     together = 2 * world.alike / world.users
-    of_null, of_truth = (
-        math.sqrt(_variance(rows, rule.steps, stable, candidate, together)) for stable, candidate in (null, (p0, p1))
-    )
-    return gap * weight >= norm.isf(level) * of_null + norm.ppf(power) * of_truth
+    equal = math.sqrt(_variance(rows, rule.steps, pooled, pooled, together))
+    worse = math.sqrt(_variance(rows, rule.steps, *rates, together))
+    level = rule.rollback_error / len(Metric)
+    return world.excess * weight >= norm.isf(level) * equal + norm.ppf(power) * worse
 
 
 def _variance(rows: list[float], steps: list[float], stable: float, candidate: float, together: float) -> float:
