@@ -19,18 +19,14 @@ simulation found.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from serving.canary_rule import CanaryRule, Metric
 from serving.evidence import Bools, Evidence, Floats, Totals, numbered, totals_of
-from serving.sequential import gamma, half_normal, log_assignment_mixture, log_normal_mixture
-
-HARM_PRIOR = gamma(4.0, 1.0)
-"""Its mode is 3/4. A doubled bad rate has its λ, the excess over the variance, at 0.7 to 1, whatever the rate is: this
-prior is chosen for it, as a doubling is what a canary must find soon; what is rather less takes a little longer."""
+from serving.sequential import Prior, gamma, half_normal, log_assignment_mixture, log_normal_mixture
 
 MOST_OF_AN_ARM = 0.99
 """What one user may have of an arm: where it is more, there is nobody to hold him against, and nothing is shown."""
@@ -178,14 +174,24 @@ def log_not_worse_at(rule: CanaryRule) -> float:
     return math.log(1 / rule.promote_error)
 
 
+def harm_prior(effect: float) -> Prior:
+    """The prior of harm, where users raise the variance by so much.
+
+    λ is the excess over the variance: for a doubled bad rate 0.7 to 1 if requests are independent, whatever the rate.
+    The mode is at 3/4: a doubling is what a canary must find soon; what is rather less takes a little longer.
+    """
+    return gamma(4.0, 1 / effect)
+
+
 def log_e_worse(sums: Totals, rule: CanaryRule, shadow: ShadowCounts | None = None) -> float:
     """Log e-value against "equal for everybody"."""
     paired = shadow or NO_PAIRS
     s = float(sums.difference.sum()) + paired.difference
+    totals = _placed(sums.residual, rule)
+    # Under the null these totals are the same whoever was placed where: so the prior does not know what was seen.
+    prior = harm_prior(_effect(totals, sums.squares, rule))
     # A pair is ±1/2 with equal chances under the null, which is no wider than a normal of variance 1/4.
-    return log_assignment_mixture(
-        s, _placed(sums.residual, rule), _lengths(sums, rule), HARM_PRIOR, paired.discordant / 4
-    )
+    return log_assignment_mixture(s, totals, _lengths(sums, rule), prior, paired.discordant / 4)
 
 
 def log_e_not_worse(sums: Totals, rule: CanaryRule, metric: Metric, shadow: ShadowCounts | None = None) -> float:
@@ -207,12 +213,17 @@ def log_e_not_worse(sums: Totals, rule: CanaryRule, metric: Metric, shadow: Shad
 
 
 def design_effect(sums: Totals, rule: CanaryRule) -> float:
-    """Variance under the assignment of users, over that under an assignment of single requests; at least 1."""
-    shares, gap = np.array(rule.shares()[: len(sums.weight)]), _gap(sums)
+    """By how much users raise the variance of the difference over that of independent requests; at least 1."""
+    gap = _gap(sums)
     squares = sums.squares - 2 * gap * sums.difference + gap**2 * sums.weight
+    return _effect(_placed(_residual(sums), rule), squares, rule)
+
+
+def _effect(totals: Floats, squares: Floats, rule: CanaryRule) -> float:
+    """Variance under the assignment of users, over that under an assignment of single requests."""
+    shares = np.array(rule.shares()[: len(squares)])
     single = float(shares * (1 - shares) @ squares)
-    users = _variance(_placed(_residual(sums), rule), _lengths(sums, rule))
-    return max(1.0, users / single) if single > 0 else 1.0
+    return max(1.0, _variance(totals, _intervals(shares)) / single) if single > 0 else 1.0
 
 
 def _null_variance(sums: Totals, margin: float) -> float:
@@ -257,7 +268,11 @@ def _placed(residual: Floats, rule: CanaryRule) -> Floats:
 
 def _lengths(sums: Totals, rule: CanaryRule) -> Floats:
     """Of the intervals between the shares so far."""
-    return np.diff([0.0, *rule.shares()[: len(sums.weight)], 1.0])
+    return _intervals(rule.shares()[: len(sums.weight)])
+
+
+def _intervals(shares: Sequence[float] | Floats) -> Floats:
+    return np.diff([0.0, *shares, 1.0])
 
 
 def _variance(totals: Floats, lengths: Floats) -> float:

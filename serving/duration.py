@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from serving.analysis import HARM_PRIOR, log_not_worse_at, log_worse_at
+from serving.analysis import harm_prior, log_not_worse_at, log_worse_at
 from serving.canary_rule import CanaryRule, Metric
 from serving.sequential import log_mixture, log_normal_mixture
 
@@ -150,8 +150,9 @@ def _rolled_back(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[floa
     if not weight:
         return False
     pooled = min(traffic.bad_rate * (2 - stable_weight / weight), 1.0)
-    v = weight * pooled * (1 - pooled) * _design_effect(traffic, users, hours)
-    return log_mixture(traffic.bad_rate * weight, v, HARM_PRIOR) >= log_worse_at(rule)
+    effect = _design_effect(traffic, users, hours)
+    v = weight * pooled * (1 - pooled) * effect
+    return log_mixture(traffic.bad_rate * weight, v, harm_prior(effect)) >= log_worse_at(rule)
 
 
 def _weights(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], hours: float) -> tuple[float, float]:
