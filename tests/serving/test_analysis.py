@@ -79,6 +79,19 @@ def test_the_variance_is_that_of_other_assignments_of_the_same_users() -> None:
     assert np.var(seen) == pytest.approx(expected, rel=0.15)
 
 
+def test_the_evidence_of_harm_is_one_on_average_over_other_assignments_of_the_same_users() -> None:
+    generator = np.random.default_rng(6)
+    base = traffic(World(rate=0.1, users=40, tail=1.5, alike=0.2, requests=600), generator)
+    rule = CanaryRule(steps=[0.3, 0.6], min_users=5)
+    values = [
+        math.exp(look(_assigned(base, generator.random(40), rule, (200,)), rule).metrics[0].log_e_worse)
+        for _ in range(1_000)
+    ]
+
+    assert np.mean(values) == pytest.approx(1, abs=float(4 * np.std(values) / math.sqrt(len(values))))
+    assert np.std(values) > 0.3
+
+
 def _assigned(base: Traffic, place: np.ndarray, rule: CanaryRule, cuts: tuple[int, ...]) -> Evidence:
     share = np.array(rule.steps)[np.searchsorted(cuts, np.arange(len(base.user)), side="right")]
     return Evidence(
