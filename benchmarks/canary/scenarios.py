@@ -103,7 +103,7 @@ def _harm() -> list[Scenario]:
         ("1,000 users, alike 0.02", 1_000, 0.02),
         ("300 users, alike 0.02", 300, 0.02),
     ]
-    return [
+    until_deadline = [
         Scenario(
             name=f"{rate:.0%} bad {what}, {like}",
             truth="worse",
@@ -113,6 +113,13 @@ def _harm() -> list[Scenario]:
         for what, times in (("doubled", 2), ("tripled", 3))
         for rate in (0.02, 0.05, 0.10)
     ]
+    # Those whom 10,000 requests leave undecided too often, with a later deadline.
+    later = [
+        replace(one, name=f"{one.name}, 30,000 requests", world=replace(one.world, requests=30_000))
+        for one in until_deadline
+        if "doubled" in one.name and (one.world.rate == 0.02 or one.world.users == 300)
+    ]
+    return [*until_deadline, *later]
 
 
 def _other() -> list[Scenario]:
