@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 from features.compute import compute_features
-from features.online import materialize, read_online
+from features.online import OnlineReader, materialize
 from features.repo import open_feature_store, register_model_version
 from features.streaming import count, forget, open_stream, read_streaming
 from features.views import SERVICES
@@ -126,7 +126,8 @@ def test_the_tasks_put_features_online_and_the_gateway_only_reads_them(guarded: 
     reader = guarded("fuelline-gateway")
     ready(reader, "online")
     known = {f"user-{number}" for number in range(6)}
-    assert any(read_online(open_feature_store(reader), one, agent, as_of).total_queries for one in known)
+    online = OnlineReader(open_feature_store(reader))
+    assert any(online.read(one, agent, as_of).total_queries for one in known)
     read_streaming(open_stream(open_lake(reader)), user, agent, rows["timestamp"][0].as_py() + timedelta(seconds=5))
     with Redis.from_url(reader.online) as client:
         for refused in (
