@@ -6,6 +6,7 @@ crash between the commit and the clearing up, or two collectors at once, cost wo
 """
 
 import contextlib
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
@@ -39,7 +40,8 @@ def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, da
     Raises:
         PeerError: the store cannot be reached.
     """
-    key = f"{_folder(source)}{gateway}/{first:016d}-{last:016d}.jsonl"
+    digest = hashlib.sha256(data).hexdigest()[:12]  # a spool that was put back gives its numbers to other rows
+    key = f"{_folder(source)}{gateway}/{first:016d}-{last:016d}-{digest}.jsonl"
     with contextlib.suppress(ObjectExists):  # an earlier try put it, or this one, whose answer was lost
         store.create(key, data)
     return key

@@ -7,10 +7,11 @@ first: the entry is the decision, the gateways follow it, and unloading comes lo
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from errors import SettingsError
+from errors import PeerError, SettingsError
 from lake.lake import Lake
 from lake.ledger import Entry
 from models.pair import name_of
@@ -21,7 +22,7 @@ from serving.analysis import Analysis, MetricAnalysis, analyse
 from serving.canary import Exposure, Move, Shown, Step, next_step, next_watch
 from serving.canary_rule import CanaryRule
 from serving.gate import Proof, prove
-from serving.plan import Plan, plan_of
+from serving.plan import Plan, passing, plan_of
 from serving.reconcile import reconcile
 from serving.served import Served, gather, shadow_of
 from serving.traffic import forecast
@@ -127,7 +128,14 @@ def watch_look(lake: Lake, version: ModelVersion, soak: Soak, plan: Plan) -> Loo
 
 def _widen(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look: Look) -> Verdict:
     """Show more users the candidate, once every replica has proved that it applies it."""
-    proofs = prove_everywhere(lake, version)
+    try:
+        proofs = prove_everywhere(lake, version)
+    except PeerError as error:
+        if not _is_overdue(lake, version, rollout, plan):
+            raise
+        reason = f"Not proven on every replica within {plan.canary.proof_hours:g} hours of its shadow: {error}"
+        shown = look.plain(plan.canary)
+        return close(lake, version, rollout.key, rollout.baseline, Outcome.INCONCLUSIVE, reason, shown)
     failed = [proof for proof in proofs if not proof.passed]
     shown = look.plain(plan.canary) | {"proofs": [to_plain(proof) for proof in proofs]}
     if failed:
@@ -145,6 +153,13 @@ def _widen(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look
     entry = lake.ledger.append(chain(version.model), "canary_widened", key, payload | shown | expected)
     log.info("%s: now at %.0f%%. %s", version.name, 100 * look.step.share, look.step.reason)
     return rolling_out(version, look.step.reason, entry)
+
+
+def _is_overdue(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> bool:
+    """Whether a candidate has waited too long for its first user: one that a replica's own gate unloads gets none."""
+    passed = lake.ledger.find(chain(version.model), passing(rollout.key))
+    waited = lake.ledger.clock() - (passed.time if passed else rollout.opened)
+    return rollout.began is None and waited > timedelta(hours=plan.canary.proof_hours)
 
 
 def _end(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look: Look) -> Verdict:

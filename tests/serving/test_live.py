@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from errors import PeerError
 from lake.inbox import put
 from lake.lake import Lake, open_lake
 from models.registry import production, register
@@ -197,6 +198,24 @@ def test_without_enough_users_it_is_inconclusive_at_the_deadline(lake: Lake, clo
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "within 48 hours" in verdict.reason
     assert production(lake.ledger, SPEC.name) is None
+
+
+def test_what_no_replica_proves_is_given_up_in_time_and_met_no_user(
+    lake: Lake, clock: Clock, good: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unloaded(*_: object) -> None:
+        raise PeerError("vLLM at http://vllm-0:8001 does not serve agents@0")
+
+    monkeypatch.setattr(live, "prove_everywhere", unloaded)
+    open_rollout(lake, good, None, PROFILE, SHADOW, CANARY)
+    with pytest.raises(PeerError, match="does not serve"):
+        advance(lake, good.name)
+    clock.now += timedelta(hours=1.1)
+    verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "Not proven on every replica within 1 hours of its shadow: vLLM at http://vllm-0:8001" in verdict.reason
+    assert "canary_widened" not in kinds(lake)
+    assert (open_rollouts(lake), len(untold(lake, [SPEC.name], "one"))) == ([], 1)
 
 
 def test_where_a_person_has_to_agree_nothing_is_promoted_before_that(

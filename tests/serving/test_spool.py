@@ -1,6 +1,7 @@
 """The spool and its drain: rows survive a kill, become each one object exactly, and wait while the store is away."""
 
 import asyncio
+import hashlib
 import signal
 import subprocess
 import sys
@@ -65,8 +66,12 @@ def test_what_was_put_becomes_one_object_a_source_and_leaves_the_spool(lake: Lak
     put(spool, "up", source="feedback")
     put(spool, "c")
     drain_of(spool, lake).drain()
-    assert objects(lake) == {"0000000000000001-0000000000000004.jsonl": b"a\nb\nc\n"}
-    assert objects(lake, "feedback") == {"0000000000000003-0000000000000003.jsonl": b"up\n"}
+    for source, numbers, data in (
+        ("agents", "0000000000000001-0000000000000004", b"a\nb\nc\n"),
+        ("feedback", "0000000000000003-0000000000000003", b"up\n"),
+    ):
+        digest = hashlib.sha256(data).hexdigest()[:12]
+        assert objects(lake, source) == {f"{numbers}-{digest}.jsonl": data}
     assert spool.depth == 0
     drain_of(spool, lake).drain()
     assert len(objects(lake)) == 1
