@@ -228,7 +228,7 @@ def test_the_key_holds_what_changes_the_weights_and_nothing_else(settings: Setti
         return training_key(rows, base, spec, replace(PROFILE, **changes))
 
     assert key() == key(checkpoint_every=1, eval_rows=7, name="other") == key(spec=replace(SPEC, base="elsewhere"))
-    others = [key(seed=1), key(learning_rate=0.5), key(threads=2), key(spec=replace(SPEC, features="agents_v2"))]
+    others = [key(seed=1), key(learning_rate=0.5), key(threads=2), key(spec=replace(SPEC, features="agents_v1"))]
     assert len({key(), *others}) == 5
 
 
