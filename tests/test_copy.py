@@ -13,6 +13,7 @@ import pytest
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake, open_lake
 from lake.retention import find_due, remove
+from lake.store import ObjectStore
 from lake.versions import TableVersion
 from stack.binaries import find
 from stack.postgres import Postgres
@@ -31,8 +32,8 @@ def catalogs(postgres: Postgres) -> tuple[str, str]:
     return postgres.url("forge"), postgres.url("studio")
 
 
-def nightly(forge: str, studio: str, catalogs: tuple[str, str]) -> None:
-    """As each place's own account for the copy."""
+def nightly(forge: str, studio: str, catalogs: tuple[str, str], refused: str = "") -> None:
+    """As each place's own account for the copy; where it should refuse, with these words."""
     remotes = {"forge": forge, "studio": studio}
     environment = {"FORGE_CATALOG": catalogs[0], "STUDIO_CATALOG": catalogs[1], "RCLONE_CONFIG": "/dev/null"}
     for name, endpoint in remotes.items():
@@ -42,7 +43,8 @@ def nightly(forge: str, studio: str, catalogs: tuple[str, str]) -> None:
     folders = {str(Path(path).parent) for path in map(find, ("rclone", "pg_dump")) if path}
     environment["PATH"] = os.pathsep.join([*folders, os.environ["PATH"]])
     done = subprocess.run([str(NIGHTLY)], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert bool(refused) == bool(done.returncode), done.stderr[-3000:]
+    assert refused in done.stderr
 
 
 def assert_whole(lake: Lake) -> int:
@@ -70,6 +72,8 @@ def test_a_copy_under_a_writer_that_does_not_stop_is_whole_and_can_be_gone_on_fr
         there = open_lake(places(forge, tmp_path / "f", "tasks").model_copy(update={"catalog": catalogs[0]}))
         train_and_judge(there, ingest(there, write_logs(tmp_path / "logs", 0, 1)), 1)
         there.leases.acquire("training/agents", "a", 0)
+        for left in ("staged/0/rejects.parquet", "ml/checkpoints/0/state"):
+            there.store.write(left, b"on its way")
         stopped = threading.Event()
         writer = threading.Thread(target=write, args=(there, stopped))
         writer.start()
@@ -89,8 +93,23 @@ def test_a_copy_under_a_writer_that_does_not_stop_is_whole_and_can_be_gone_on_fr
 
         after = datetime.now(UTC) + timedelta(days=CONTRACT.retention_days + 60)
         remove(there, CONTRACT, find_due(there, CONTRACT, after))
+        assert here.store.exists("staged/0/rejects.parquet")
+        for left in ("staged/0/rejects.parquet", "ml/checkpoints/0/state"):
+            there.store.delete(left)
         nightly(forge, studio, catalogs)
         assert list(here.store.list("raw/agents/")) == []
+        assert [*here.store.list("staged/"), *here.store.list("ml/checkpoints/")] == []
+
+        there.store.write("raw/agents/2026-01-01/a.jsonl", b"{}")
+        nightly(forge, studio, catalogs)
+        for key in [*there.store.list("raw/"), *there.store.list("ledger/")]:
+            administrator(forge, tmp_path).delete(key)
+        nightly(forge, studio, catalogs, refused="Forge lacks entries of the ledger that Studio has")
+        assert list(here.store.list("raw/agents/")) == ["raw/agents/2026-01-01/a.jsonl"]
+
+
+def administrator(endpoint: str, folder: Path) -> ObjectStore:
+    return open_lake(places(endpoint, folder / "administrator")).store
 
 
 def write(lake: Lake, stopped: threading.Event) -> None:
