@@ -26,12 +26,14 @@ from serving.recording import LATENCY_MS, Finished, feature_values, rows
 from serving.reply import ClientStalled, Reply, error_body
 from serving.routes import Choice
 from serving.spool import Spool
-from serving.upstream import Unreachable, Upstream
+from serving.upstream import NotLoaded, Unreachable, Upstream
 
 log = logging.getLogger("fuelline.gateway")
 
 TIMEOUT_S = LATENCY_MS / 1_000
 """From the request to the last token."""
+PATIENT_S = 1.0
+"""An answer that waited longer for its client, in all, and did not end in time is nobody's failure."""
 BROKEN = 502, "upstream_error", "The model server broke off its answer."
 TOO_SLOW = 504, "timeout", f"The model server did not finish within {TIMEOUT_S:.0f} s."
 NOBODY = 503, "unreachable", "No model server takes connections."
@@ -79,9 +81,9 @@ class Exchange:
             async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._began)):
                 last = await self._converse(reply)
             outcome = "empty" if self._answer.is_empty else "answered"
-        except ClientStalled:  # as one that left
-            raise asyncio.CancelledError from None
         except Exception as error:  # whatever vLLM sends: the client is told in OpenAI's form, and it is on record
+            if isinstance(error, ClientStalled) or (isinstance(error, TimeoutError) and reply.waited > PATIENT_S):
+                raise asyncio.CancelledError from None  # as if it had left: nobody knows what was the version's part
             outcome, last = self._fail(error, reply)
         finally:
             recorded = self._record(outcome, reply.waited)  # also where the client has left and this is cancelled
@@ -136,6 +138,8 @@ class Exchange:
                 told = TOO_SLOW
             case Unreachable():
                 told = NOBODY
+            case NotLoaded():
+                told = NOT_LOADED
             case Failed():
                 told = error.args
             case _:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from errors import FuellineError, SettingsError
+from errors import FuellineError, SettingsError, TamperedArtifact
 from lake.lake import Lake, open_lake
 from models.types import ModelVersion
 from serving.adapters import place
@@ -46,7 +46,8 @@ class Report:
     faults: dict[str, list[str]] = field(default_factory=dict)
     """What went wrong, by the replica's address."""
     ready: set[str] = field(default_factory=set)
-    """Addresses of the replicas that serve everything that answers users, proven."""
+    """Addresses of the replicas on which everything that answers users is proven; or refused, which waiting mends no
+    more, and other models' users are not to pay for."""
 
 
 def reconcile(
@@ -101,12 +102,17 @@ class _Round:
             self.report.unloaded += [self._at(name) for name in todo.unloads]
             return
         self.proven.difference_update((self.replica.address, version.adapter_name) for version in todo.loads)
+        judged = set[str]()
         for name, version in self.wanted.now.items():
             try:
                 self._bring(version, serves.get(name))
+                judged.add(name)
+            except TamperedArtifact as error:
+                judged.add(name)
+                self.fault(str(error))
             except (FuellineError, OSError) as error:
                 self.fault(str(error))
-        if all((self.replica.address, name) in self.proven for name in self.wanted.answering):
+        if judged.issuperset(self.wanted.answering):
             self.report.ready.add(self.replica.address)
         for name in todo.unloads:
             self.replica.unload(name)

@@ -26,6 +26,10 @@ class Unreachable(Exception):
     """No replica took the connection; nothing was sent."""
 
 
+class NotLoaded(Exception):
+    """No replica that took the connection knows the version; nothing has begun."""
+
+
 class Upstream:
     """All replicas of vLLM, behind one pool of connections. Belongs to one event loop."""
 
@@ -48,10 +52,11 @@ class Upstream:
 
         Raises:
             Unreachable: no replica took the connection.
+            NotLoaded: one did, but does not know the version, and the others took none.
             aiohttp.ClientError: the connection broke.
         """
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
-        turns = self._in_turn()
+        turns, unknown = self._in_turn(), False
         for replica in turns:
             try:
                 answer = await self._session.post(f"{replica}/v1/chat/completions", data=body, headers=headers)
@@ -62,9 +67,10 @@ class Upstream:
                     return answer
                 else:
                     answer.release()  # it was restarted, and the version is not back yet: nothing has begun there
+                    unknown = True
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 self._rest(replica, type(error).__name__)
-        raise Unreachable
+        raise NotLoaded if unknown else Unreachable
 
     async def close(self) -> None:
         """Close all connections."""

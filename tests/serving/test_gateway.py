@@ -379,6 +379,31 @@ def test_a_pod_whose_door_finds_no_vllm_is_passed_over(fresh: Callable[..., Any]
         assert client.chat().json["error"]["code"] == "unreachable"
 
 
+def test_a_version_that_one_replica_lacks_while_the_other_is_away_was_met_by_nobody(
+    fresh: Callable[..., Any], settings: Settings
+) -> None:
+    with fresh(vllm=f"{settings.vllm},http://127.0.0.1:{free_port()}") as client:
+        told = [client.chat(":missing").json["error"]["code"] for _ in range(4)]
+    assert set(told) == {"version_not_loaded"}
+
+
+def test_an_answer_that_its_client_takes_too_slowly_is_no_failure_of_the_version(
+    fresh: Callable[..., Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.exchange, "TIMEOUT_S", 3.0)
+    body = {"model": "jamie", "messages": [{"role": "user", "content": ":long"}], "stream": True, "user": "slow"}
+    data = json.dumps(body).encode()
+    with vllm(Stub()) as quick, fresh(vllm=quick) as client, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        slow.connect(("127.0.0.1", client.port))
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(data)
+        slow.sendall(head + data)
+        slow.recv(1_000)
+        wait_until(lambda: client.metric("fuelline_gateway_in_flight") == 0, "its time is over")
+        assert client.metric("fuelline_gateway_requests_total", outcome="cancelled") == 1
+        assert client.metric("fuelline_gateway_requests_total", outcome="timeout") == 0
+
+
 def test_a_request_that_does_not_come_keeps_no_place(
     fresh: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
