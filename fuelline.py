@@ -317,3 +317,7 @@ def _entries(lake: "Lake", model: str) -> "list[Entry]":
 def _plain(entry: "Entry") -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(entry.encode())
     return fields | {"digest": entry.digest}
+
+
+if __name__ == "__main__":
+    main()
