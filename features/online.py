@@ -4,7 +4,6 @@ The gateway and the tests read through the same code. Feast serves values of any
 than the view's TTL is missing, exactly as in the training join.
 """
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,9 +150,21 @@ class OnlineReader:
         return _usable([rows[0] for rows in found], as_of)
 
     async def read_async(self, user_id: str, agent_name: str, as_of: datetime, cluster: str = "") -> OnlineFeatures:
-        """The same without a thread, where the store can: of all views at once."""
-        reads = [self._online.online_read_async(*asked) for asked in self._asked(user_id, agent_name, cluster)]
-        return _usable([rows[0] for rows in await asyncio.gather(*reads)], as_of)
+        """The same without a thread, where the store can (Redis): of all views in one round trip."""
+        online = self._online
+        client = await online._get_client_async(self._config.online_store)
+        asked = []
+        async with client.pipeline(transaction=False) as pipeline:
+            for config, table, keys, features in self._asked(user_id, agent_name, cluster):
+                names, fields = online._generate_hset_keys_for_features(table, features)
+                pipeline.hmget(online._generate_redis_keys_for_entities(config, keys)[0], fields)
+                asked.append((table.name, names))
+            answers = await pipeline.execute()
+        found = [
+            online._get_features_for_entity(values, name, names)
+            for values, (name, names) in zip(answers, asked, strict=True)
+        ]
+        return _usable(found, as_of)
 
     async def close(self) -> None:
         """Give the connections of ``read_async`` back, which Feast leaves open."""

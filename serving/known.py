@@ -25,7 +25,7 @@ FAILURES = 5
 """In a row, until reads are given up for a while."""
 REST_S = 5.0
 READS = 32
-"""Under way at once at most; each takes a connection of Redis a view."""
+"""Under way at once at most; each takes a connection of Redis."""
 
 NOTHING = OnlineFeatures()
 
