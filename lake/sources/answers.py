@@ -4,6 +4,7 @@ A file is a zstd stream of answers, each a line of JSON that says what was asked
 of the answer, and a newline.
 """
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -46,14 +47,9 @@ class Answers:
 
 def read_answers(path: Path) -> Iterator[tuple[Asked, bytes]]:
     """The answers of a file, in the order in which they came."""
-    with pa.CompressedInputStream(str(path), "zstd") as file:
-        text = b""
-        while piece := file.read(1 << 20):
-            text += piece
-    at = 0
-    while at < len(text):
-        end = text.index(b"\n", at)
-        said = json.loads(text[at:end])
-        asked = Asked(**said | {"parameters": [(name, value) for name, value in said["parameters"]]})
-        yield asked, text[end + 1 : end + 1 + asked.bytes]
-        at = end + 1 + asked.bytes + 1
+    with io.BufferedReader(pa.CompressedInputStream(str(path), "zstd")) as file:
+        while line := file.readline():
+            said = json.loads(line)
+            asked = Asked(**said | {"parameters": [(name, value) for name, value in said["parameters"]]})
+            yield asked, file.read(asked.bytes)
+            file.read(1)
