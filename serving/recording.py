@@ -50,8 +50,8 @@ class Finished:
 
 
 class Clock:
-    """Timestamps that rise strictly, and that no other gateway gives: a second row of an agent at one instant would be
-    dropped as a duplicate.
+    """Timestamps that rise strictly, in a slot that other gateways leave free: a second row of an agent at one instant
+    would be dropped as a duplicate.
     """
 
     def __init__(self, slot: int) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
@@ -387,17 +388,24 @@ def test_a_version_that_one_replica_lacks_while_the_other_is_away_was_met_by_nob
     assert set(told) == {"version_not_loaded"}
 
 
+@contextmanager
+def sleepy(client: Client) -> Iterator[socket.socket]:
+    """A client that has asked for a long stream and has next to no room for it."""
+    body = {"model": "jamie", "messages": [{"role": "user", "content": ":long"}], "stream": True}
+    data = json.dumps(body).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(data)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.connect(("127.0.0.1", client.port))
+        connection.sendall(head + data)
+        yield connection
+
+
 def test_an_answer_that_its_client_takes_too_slowly_is_no_failure_of_the_version(
     fresh: Callable[..., Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving.exchange, "TIMEOUT_S", 3.0)
-    body = {"model": "jamie", "messages": [{"role": "user", "content": ":long"}], "stream": True, "user": "slow"}
-    data = json.dumps(body).encode()
-    with vllm(Stub()) as quick, fresh(vllm=quick) as client, socket.socket() as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        slow.connect(("127.0.0.1", client.port))
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(data)
-        slow.sendall(head + data)
+    with vllm(Stub()) as quick, fresh(vllm=quick) as client, sleepy(client) as slow:
         slow.recv(1_000)
         wait_until(lambda: client.metric("fuelline_gateway_in_flight") == 0, "its time is over")
         assert client.metric("fuelline_gateway_requests_total", outcome="cancelled") == 1
@@ -418,14 +426,7 @@ def test_a_client_that_does_not_read_is_let_go_and_is_no_failure_of_the_version(
     fresh: Callable[..., Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving.reply, "CLIENT_S", 0.5)
-    body = {"model": "jamie", "messages": [{"role": "user", "content": ":long"}], "stream": True, "user": "sleeper"}
-    data = json.dumps(body).encode()
-    with vllm(Stub()) as quick, fresh(vllm=quick) as client, socket.socket() as sleeper:
-        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        sleeper.connect(("127.0.0.1", client.port))
-        sleeper.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(data) + data
-        )
+    with vllm(Stub()) as quick, fresh(vllm=quick) as client, sleepy(client) as sleeper:
         began = sleeper.recv(1_000).decode()
         wait_until(lambda: client.metric("fuelline_gateway_in_flight") == 0, "it is let go")
         assert client.metric("fuelline_gateway_requests_total", outcome="cancelled") == 1

@@ -74,6 +74,7 @@ def test_what_the_ledger_wants_is_loaded_and_proven_once(world: World, replica: 
     first = reconcile(world.lake, [replica], adapters, proven=proven)
     assert sorted(first.loaded) == sorted(planned.loaded)
     assert [proof.passed for proof in first.proofs] == [True, True]
+    assert first.ready == {replica.address}
     assert set(replica.adapters()) == {world.good.adapter_name, world.noisy.adapter_name}
     second = reconcile(world.lake, [replica], adapters, proven=proven)
     assert (second.loaded, second.proofs, second.unloaded, second.faults) == ([], [], [], {})
@@ -102,6 +103,7 @@ def test_a_tampered_byte_in_the_registry_is_never_loaded(world: World, replica: 
     report = reconcile(world.lake, [replica], tmp_path / "adapters")
     (fault,) = report.faults[replica.address]
     assert "differs from what was registered" in fault
+    assert report.ready == {replica.address}, "other models' users do not pay for it"
     assert replica.adapters() == {}
     assert list((tmp_path / "adapters").iterdir()) == []
 
