@@ -153,7 +153,8 @@ def _servers(scratch: Path) -> Iterator[tuple[str, str, "subprocess.Popen[bytes]
 def _started(
     scratch: Path, replica: int, gateway: int, online: int
 ) -> Iterator[tuple[str, str, "subprocess.Popen[bytes]"]]:
-    environment = os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PROMETHEUS_")}  # Feast's
+    environment = inherited | {
         "FUELLINE_ONLINE": f"redis://127.0.0.1:{online}",
         "FUELLINE_HOME": str(scratch),
         "FUELLINE_LAKE": "bench",

@@ -5,12 +5,13 @@ than the view's TTL is missing, exactly as in the training join.
 """
 
 import logging
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from features.engine import connect
+from features.hashes import Hash, Hashes
 from features.repo import open_feature_store
 from features.views import (
     AGENT_FEATURES,
@@ -28,8 +29,12 @@ from lake.versions import TableVersion
 if TYPE_CHECKING:
     import pyarrow as pa
     from feast import FeatureStore
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
 log = logging.getLogger("fuelline.features")
+
+HELD_S = 1.0
+"""How long what was read of an agent or of a cluster serves other requests: it changes once an hour."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +126,10 @@ def newest_rows(lake: Lake, view: View, version: TableVersion, as_of: datetime) 
     return connection.sql(f"FROM usable QUALIFY row_number() OVER ({latest}) = 1").to_arrow_table()
 
 
+Found = tuple[datetime | None, dict[str, Any] | None]
+"""What Feast's store holds of one view for one entity: the time and the values."""
+
+
 class OnlineReader:
     """Reads what is known for one request, straight from Feast's online store.
 
@@ -134,6 +143,13 @@ class OnlineReader:
         self._config = store.config
         self._online = get_online_store_from_config(store.config.online_store)
         self._tables = {view.name: store.get_feature_view(view.name) for view in VIEWS}
+        self._held: dict[tuple[str, str], tuple[float, Found]] = {}
+        self._hashes: Hashes | None = None
+        if self.is_async:  # the names, hashed by Feast, are the same for every request
+            self._fields = {
+                view.name: self._online._generate_hset_keys_for_features(self._tables[view.name], list(view.features))
+                for view in VIEWS
+            }
 
     @property
     def is_async(self) -> bool:
@@ -146,51 +162,58 @@ class OnlineReader:
         A value is given where it was available at ``as_of`` by schedule and is within its TTL; otherwise it is None.
         Where no cluster is named, nothing is known of one.
         """
-        found = [self._online.online_read(*asked) for asked in self._asked(user_id, agent_name, cluster)]
-        return _usable([rows[0] for rows in found], as_of)
+        found = {}
+        for view, name in _entities(user_id, agent_name, cluster):
+            table, key = self._tables[view.name], _entity_key(view.entity, name)
+            [found[view.name]] = self._online.online_read(self._config, table, [key], list(view.features))
+        return _usable(found, as_of)
 
     async def read_async(self, user_id: str, agent_name: str, as_of: datetime, cluster: str = "") -> OnlineFeatures:
-        """The same without a thread, where the store can (Redis): of all views in one round trip."""
-        online = self._online
-        client = await online._get_client_async(self._config.online_store)
-        asked = []
-        async with client.pipeline(transaction=False) as pipeline:
-            for config, table, keys, features in self._asked(user_id, agent_name, cluster):
-                names, fields = online._generate_hset_keys_for_features(table, features)
-                pipeline.hmget(online._generate_redis_keys_for_entities(config, keys)[0], fields)
-                asked.append((table.name, names))
-            answers = await pipeline.execute()
-        found = [
-            online._get_features_for_entity(values, name, names)
-            for values, (name, names) in zip(answers, asked, strict=True)
-        ]
+        """The same without a thread, where the store can (Redis): in one round trip, and what is known of an agent or
+        of a cluster once in ``HELD_S`` for all requests.
+        """
+        online, now = self._online, time.monotonic()
+        if self._hashes is None:
+            self._hashes = Hashes(await online._get_client_async(self._config.online_store))
+        found: dict[str, Found] = {}
+        missing: list[tuple[View, str, Hash]] = []
+        for view, name in _entities(user_id, agent_name, cluster):
+            until, held = self._held.get((view.name, name), (0.0, None))
+            if held and now < until:
+                found[view.name] = held
+            else:
+                [key] = online._generate_redis_keys_for_entities(self._config, [_entity_key(view.entity, name)])
+                missing.append((view, name, (key, self._fields[view.name][1])))
+        answers = await self._hashes.read([asked for _, _, asked in missing])
+        for (view, name, _), values in zip(missing, answers, strict=True):
+            found[view.name] = online._get_features_for_entity(values, view.name, self._fields[view.name][0])
+            if view is not USER_FEATURES:
+                self._held[view.name, name] = now + HELD_S, found[view.name]
         return _usable(found, as_of)
 
     async def close(self) -> None:
         """Give the connections of ``read_async`` back, which Feast leaves open."""
-        if self.is_async:
-            client = await self._online._get_client_async(self._config.online_store)
-            await client.aclose()
-
-    def _asked(self, user_id: str, agent_name: str, cluster: str) -> "Iterator[tuple[Any, ...]]":
-        """What Feast's store is asked, by view."""
-        from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-        from feast.protos.feast.types.Value_pb2 import Value
-
-        names = {
-            USER_FEATURES.entity: user_id,
-            AGENT_FEATURES.entity: agent_name,
-            INFRASTRUCTURE_FEATURES.entity: place_of(cluster),
-        }
-        for view in VIEWS:
-            key = EntityKey(join_keys=[view.entity], entity_values=[Value(string_val=names[view.entity])])
-            yield self._config, self._tables[view.name], [key], list(view.features)
+        if self._hashes:
+            await self._hashes.close()
 
 
-def _usable(found: "list[tuple[datetime | None, dict[str, Any] | None]]", as_of: datetime) -> OnlineFeatures:
+def _entities(user_id: str, agent_name: str, cluster: str) -> tuple[tuple[View, str], ...]:
+    """Whom a request asks about, by view."""
+    return (USER_FEATURES, user_id), (AGENT_FEATURES, agent_name), (INFRASTRUCTURE_FEATURES, place_of(cluster))
+
+
+def _entity_key(entity: str, name: str) -> "EntityKey":
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    return EntityKey(join_keys=[entity], entity_values=[Value(string_val=name)])
+
+
+def _usable(found: "dict[str, Found]", as_of: datetime) -> OnlineFeatures:
     """What of each view's values was available at ``as_of`` and is not too old."""
     values: dict[str, object] = {}
-    for view, (event, features) in zip(VIEWS, found, strict=True):
+    for view in VIEWS:
+        event, features = found[view.name]
         if event is None or features is None or not event + view.delay <= as_of <= event + view.ttl:
             continue
         values[view.time_column] = event

@@ -2,11 +2,10 @@
 
 The order at the end is the point: the rows are committed to the spool first, and only then do the last bytes go to the
 client. So whoever has a whole answer can be sure that it is on record, even if this process is killed the next moment.
-It costs an answer one commit, some tenths of a millisecond.
+It costs an answer one commit, a tenth of a millisecond.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import sqlite3
@@ -23,7 +22,7 @@ from serving.answering import Answer, Stream
 from serving.asking import Asked
 from serving.metrics import Metrics
 from serving.recording import LATENCY_MS, Finished, feature_values, rows
-from serving.reply import ClientStalled, Reply, error_body
+from serving.reply import Reply, error_body
 from serving.routes import Choice
 from serving.spool import Spool
 from serving.upstream import NotLoaded, Unreachable, Upstream
@@ -82,14 +81,12 @@ class Exchange:
                 last = await self._converse(reply)
             outcome = "empty" if self._answer.is_empty else "answered"
         except Exception as error:  # whatever vLLM sends: the client is told in OpenAI's form, and it is on record
-            if isinstance(error, ClientStalled) or (isinstance(error, TimeoutError) and reply.waited > PATIENT_S):
+            if isinstance(error, TimeoutError) and reply.waited > PATIENT_S:
                 raise asyncio.CancelledError from None  # as if it had left: nobody knows what was the version's part
             outcome, last = self._fail(error, reply)
         finally:
-            recorded = self._record(outcome, reply.waited)  # also where the client has left and this is cancelled
-        await self._settled(recorded)
-        with contextlib.suppress(ClientStalled):
-            await reply.end(last)
+            self._record(outcome, reply.waited)  # also where the client has left and this is cancelled
+        await reply.end(last)
 
     async def _converse(self, reply: Reply) -> bytes:
         """The answer; all but its end has been sent."""
@@ -152,8 +149,11 @@ class Exchange:
         reply.prepare(status, "application/json")
         return code, body
 
-    def _record(self, outcome: str, waited: float) -> "asyncio.Future[None]":
-        """Hand the rows to the spool, and count. What the client let the answer wait is no latency of the version."""
+    def _record(self, outcome: str, waited: float) -> None:
+        """Hand the rows to the spool, and count. What the client let the answer wait is no latency of the version.
+
+        An answer is worth more than its record: it goes out also where the spool cannot be written.
+        """
         seconds, first = time.monotonic() - self._began - waited, self._answer.first_token
         done = Finished(
             interaction=self._interaction,
@@ -168,9 +168,12 @@ class Exchange:
             latency_ms=min(int(seconds * 1_000), LATENCY_MS),
             first_token_ms=int((first - self._began) * 1_000) if first and self._asked.stream else None,
         )
-        recorded = self._parts.spool.put(rows(done, self._parts.cluster))
         self._count(done, outcome, seconds)
-        return recorded
+        try:
+            self._parts.spool.put(rows(done, self._parts.cluster))
+        except sqlite3.Error:
+            self._parts.metrics.rows_lost.inc(2)
+            log.error("%s is lost to the lake", self._interaction)
 
     def _counted(self, outcome: str) -> Choice:
         """The choice as evidence: a version that no replica had loaded was not met, so the rollout learns nothing."""
@@ -188,14 +191,6 @@ class Exchange:
         if version != asked:
             metrics.other_version.labels(asked, version).inc()
             log.warning("%s: %s was asked and %s answered", self._interaction, asked, version)
-
-    async def _settled(self, recorded: "asyncio.Future[None]") -> None:
-        """Wait until the rows are safe. An answer is worth more than its record: it goes out all the same."""
-        try:
-            await recorded
-        except sqlite3.Error:
-            self._parts.metrics.rows_lost.inc(2)
-            log.error("%s is lost to the lake", self._interaction)
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Failed:

@@ -36,7 +36,7 @@ from serving.known import Known
 from serving.looks import Looks
 from serving.metrics import Metrics
 from serving.recording import Clock, slot_of
-from serving.reply import ClientStalled, Reply, error_body, read_body, unless_gone
+from serving.reply import Reply, error_body, read_body, unless_gone
 from serving.spool import Spool
 from serving.upstream import Upstream
 from settings import Settings, read_settings
@@ -174,8 +174,7 @@ class Completions:
             headers = {"retry-after": "1"} if refused.status in (429, 503) else {}
             told = Reply(send, headers)
             told.prepare(refused.status, "application/json")
-            with contextlib.suppress(ClientStalled):
-                await told.end(error_body(refused.status, refused.code, str(refused)))
+            await told.end(error_body(refused.status, refused.code, str(refused)))
 
     async def _prepare(self, scope: Scope, receive: Receive, interaction: str, began: float) -> Exchange:
         headers = headers_of(scope)

@@ -12,16 +12,12 @@ from starlette.types import Message, Receive, Send
 from serving.asking import BODY_BYTES, Refused
 
 CLIENT_S = 10.0
-"""How long a client may take over its request, and over each piece of its answer."""
+"""How long a client may take over its request, and over the last piece of its answer."""
 HEAD_BYTES = 32 << 10
 
 
-class ClientStalled(Exception):
-    """The client has not taken a piece of its answer in time."""
-
-
 class Reply:
-    """An answer to one request: prepared, sent piece by piece, ended once. Each raises ``ClientStalled``."""
+    """An answer to one request: prepared, sent piece by piece, ended once."""
 
     def __init__(self, send: Send, headers: Mapping[str, str]) -> None:
         self._send, self._headers = send, headers
@@ -41,9 +37,11 @@ class Reply:
         await self._pass({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes) -> None:
-        """Send the last piece."""
-        await self._start({"content-length": str(len(data))})
-        await self._pass({"type": "http.response.body", "body": data, "more_body": False})
+        """Send the last piece; a client that does not take it in time goes without it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLIENT_S):
+                await self._start({"content-length": str(len(data))})
+                await self._pass({"type": "http.response.body", "body": data, "more_body": False})
 
     async def _start(self, more: Mapping[str, str]) -> None:
         if self.started:
@@ -57,26 +55,31 @@ class Reply:
     async def _pass(self, message: Message) -> None:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(CLIENT_S):
-                await self._send(message)
-        except TimeoutError:
-            raise ClientStalled from None
+            await self._send(message)
         finally:
             self.waited += time.monotonic() - began
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Do the work; give it up as soon as the client has gone."""
-    working, listening = asyncio.ensure_future(work), asyncio.ensure_future(receive())
+    this, listening = asyncio.current_task(), asyncio.ensure_future(receive())
+    assert this
+    over = gone = False
+
+    def leave(_: object) -> None:
+        nonlocal gone
+        if not over:
+            gone = this.cancel()
+
+    listening.add_done_callback(leave)
     try:
-        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
+        await work
+    except asyncio.CancelledError:
+        if not gone or this.uncancel():
+            raise  # it is the server that ends
     finally:
+        over = True
         listening.cancel()
-        working.cancel()
 
 
 def error_body(status: int, code: str, message: str) -> bytes:

@@ -389,9 +389,9 @@ def test_a_version_that_one_replica_lacks_while_the_other_is_away_was_met_by_nob
 
 
 @contextmanager
-def sleepy(client: Client) -> Iterator[socket.socket]:
-    """A client that has asked for a long stream and has next to no room for it."""
-    body = {"model": "jamie", "messages": [{"role": "user", "content": ":long"}], "stream": True}
+def sleepy(client: Client, *, stream: bool = True) -> Iterator[socket.socket]:
+    """A client that has asked for a long answer and has next to no room for it."""
+    body = {"model": "jamie", "messages": [{"role": "user", "content": ":long"}], "stream": stream}
     data = json.dumps(body).encode()
     head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(data)
     with socket.socket() as connection:
@@ -406,10 +406,23 @@ def test_an_answer_that_its_client_takes_too_slowly_is_no_failure_of_the_version
 ) -> None:
     monkeypatch.setattr(serving.exchange, "TIMEOUT_S", 3.0)
     with vllm(Stub()) as quick, fresh(vllm=quick) as client, sleepy(client) as slow:
-        slow.recv(1_000)
+        began = slow.recv(1_000).decode()
         wait_until(lambda: client.metric("fuelline_gateway_in_flight") == 0, "its time is over")
         assert client.metric("fuelline_gateway_requests_total", outcome="cancelled") == 1
         assert client.metric("fuelline_gateway_requests_total", outcome="timeout") == 0
+    [interaction] = re.findall(r"x-interaction-id: (\S+)", began)
+    assert recorded(settings, "predictions", interaction)["failed"] is False
+    assert recorded(settings, "agents", interaction)["error"] is True
+
+
+def test_a_client_that_does_not_take_the_last_piece_keeps_no_place(
+    fresh: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.reply, "CLIENT_S", 0.5)
+    with vllm(Stub()) as quick, fresh(vllm=quick) as client, sleepy(client, stream=False) as slow:
+        slow.recv(1_000)
+        wait_until(lambda: client.metric("fuelline_gateway_in_flight") == 0, "it is let go")
+        assert client.metric("fuelline_gateway_requests_total", outcome="answered") == 1
 
 
 def test_a_request_that_does_not_come_keeps_no_place(
@@ -420,19 +433,6 @@ def test_a_request_that_does_not_come_keeps_no_place(
         slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
         assert slow.recv(1_000).startswith(b"HTTP/1.1 408")
         assert client.chat().status == 200
-
-
-def test_a_client_that_does_not_read_is_let_go_and_is_no_failure_of_the_version(
-    fresh: Callable[..., Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving.reply, "CLIENT_S", 0.5)
-    with vllm(Stub()) as quick, fresh(vllm=quick) as client, sleepy(client) as sleeper:
-        began = sleeper.recv(1_000).decode()
-        wait_until(lambda: client.metric("fuelline_gateway_in_flight") == 0, "it is let go")
-        assert client.metric("fuelline_gateway_requests_total", outcome="cancelled") == 1
-    [interaction] = re.findall(r"x-interaction-id: (\S+)", began)
-    assert recorded(settings, "predictions", interaction)["failed"] is False
-    assert recorded(settings, "agents", interaction)["error"] is True
 
 
 def test_headers_have_a_limit(client: Client) -> None:

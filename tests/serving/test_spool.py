@@ -1,11 +1,12 @@
 """The spool and its drain: rows survive a kill, become each one object exactly, and wait while the store is away."""
 
-import asyncio
 import hashlib
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,13 @@ from serving.metrics import Metrics
 from serving.spool import Row, Spool
 
 WRITER = """
-import asyncio, itertools, sys
+import itertools, sys
 from pathlib import Path
 from serving.spool import Row, Spool
-async def write():
-    spool = Spool(Path(sys.argv[1]))
-    for n in itertools.count():
-        await spool.put([Row(source="agents", line=b"%d\\n" % n)])
-        print(n, flush=True)
-asyncio.run(write())
+spool = Spool(Path(sys.argv[1]))
+for n in itertools.count():
+    spool.put([Row(source="agents", line=b"%d\\n" % n)])
+    print(n, flush=True)
 """
 
 
@@ -44,12 +43,9 @@ def spool(path: Path) -> Iterator[Spool]:
 
 
 def put(spool: Spool, *lines: str, source: str = "agents") -> None:
-    """Put these lines, as many requests at once."""
-
-    async def all_of_them() -> None:
-        await asyncio.gather(*(spool.put([Row(source=source, line=f"{line}\n".encode())]) for line in lines))
-
-    asyncio.run(all_of_them())
+    """Put these lines, a request each."""
+    for line in lines:
+        spool.put([Row(source=source, line=f"{line}\n".encode())])
 
 
 def drain_of(spool: Spool, lake: Lake) -> Drain:
@@ -75,6 +71,32 @@ def test_what_was_put_becomes_one_object_a_source_and_leaves_the_spool(lake: Lak
     assert spool.depth == 0
     drain_of(spool, lake).drain()
     assert len(objects(lake)) == 1
+
+
+def test_a_batch_that_was_half_forgotten_when_killed_is_not_uploaded_again(
+    lake: Lake, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving.spool, "FORGET_ROWS", 2)
+    first, commits, commit = Spool(path), iter(("fix", "settle", "forget two")), Spool._commit
+    put(first, *"abcde")
+
+    def dies(spool: Spool) -> AbstractContextManager[sqlite3.Connection]:
+        if not next(commits, ""):
+            raise PeerError("killed")
+        return commit(spool)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "_commit", dies)
+        with pytest.raises(PeerError, match="killed"):
+            drain_of(first, lake).drain()
+    assert first.depth == 3
+    first.close()
+    again = Spool(path)
+    put(again, "f")
+    drain_of(again, lake).drain()
+    assert sorted(objects(lake).values()) == [b"a\nb\nc\nd\ne\n", b"f\n"]
+    assert again.depth == 0
+    again.close()
 
 
 def test_many_requests_at_once_are_all_kept(lake: Lake, spool: Spool) -> None:
@@ -176,12 +198,8 @@ def test_the_log_is_cut_back_once_it_is_long(lake: Lake, spool: Spool, monkeypat
 
 def test_a_commit_that_fails_is_told_and_the_next_one_that_does_not_clears_it(spool: Spool) -> None:
     broken = [Row(source=None, line=b"x")]  # type: ignore[arg-type]
-
-    async def try_it() -> None:
-        await spool.put(broken)
-
     with pytest.raises(Exception, match="NOT NULL"):
-        asyncio.run(try_it())
+        spool.put(broken)
     assert "NOT NULL" in spool.fault
     assert spool.depth == 0
     put(spool, "a")
