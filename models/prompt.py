@@ -22,8 +22,13 @@ BRIEF_CHARACTERS = 40.0
 class UserFeatures(Protocol):
     """Anything with the user features as attributes, such as one row of the online store."""
 
-    total_queries: int | None
-    avg_query_length: float | None
+    @property
+    def total_queries(self) -> int | None:
+        """How many queries of the user there were."""
+
+    @property
+    def avg_query_length(self) -> float | None:
+        """Their mean length, characters."""
 
 
 def render(agent_name: str, features: Mapping[str, Any] | UserFeatures | None, query: str) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from lake.contracts.agent_interactions import TEXT_CHARACTERS
+from serving.wire import loads
 
 DATA, DONE = b"data:", b"[DONE]"
 EVENT_BYTES = 4 << 20
@@ -50,7 +51,7 @@ class Answer:
 
     def read_body(self, data: bytes) -> None:
         """Read an answer that came in one piece. Raises ``ValueError``."""
-        self._read(json.loads(data.decode()), "message")
+        self._read(loads(data), "message")
         self.finished = True
 
     def read_event(self, event: bytes) -> bool:
@@ -61,7 +62,7 @@ class Answer:
         if data == DONE:
             self.finished = True
             return False
-        return self._read(json.loads(data.decode()), "delta")
+        return self._read(loads(data), "delta")
 
     def _read(self, said: Any, part: str) -> bool:
         if not isinstance(said, dict) or "error" in said:

@@ -6,7 +6,6 @@ It costs an answer one commit, a tenth of a millisecond.
 """
 
 import asyncio
-import json
 import logging
 import sqlite3
 import time
@@ -21,11 +20,12 @@ from models.prompt import render
 from serving.answering import Answer, Stream
 from serving.asking import Asked
 from serving.metrics import Metrics
-from serving.recording import LATENCY_MS, Finished, feature_values, rows
+from serving.recording import LATENCY_MS, Finished, rows
 from serving.reply import Reply, error_body
 from serving.routes import Choice
 from serving.spool import Spool
 from serving.upstream import NotLoaded, Unreachable, Upstream
+from serving.wire import dumps
 
 log = logging.getLogger("fuelline.gateway")
 
@@ -117,7 +117,7 @@ class Exchange:
 
     def _request(self) -> bytes:
         """The client's request with the system's message in front, for the version that was chosen."""
-        system = render(self._asked.agent, feature_values(self._features), self._asked.query)[0]
+        system = render(self._asked.agent, self._features, self._asked.query)[0]
         body: dict[str, Any] = {
             **self._asked.body,
             "model": self._choice.adapter,
@@ -126,7 +126,7 @@ class Exchange:
         body.pop("user", None)  # vLLM has no use for it
         if self._asked.stream:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        return json.dumps(body, separators=(",", ":")).encode()
+        return dumps(body)
 
     def _fail(self, error: Exception, reply: Reply) -> tuple[str, bytes]:
         """How it ended, and what the client is told."""

@@ -1,12 +1,10 @@
 """What is kept of a request: an interaction, a prediction, later a thumb, as lines that the lake's contracts admit."""
 
-import json
 import re
 import time
 import zlib
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from features.online import OnlineFeatures
 from lake.contracts.agent_interactions import NAME_CHARACTERS, TEXT_CHARACTERS
@@ -15,6 +13,7 @@ from serving.answering import Answer
 from serving.asking import Asked
 from serving.routes import Choice
 from serving.spool import Row
+from serving.wire import dumps
 
 LATENCY_MS = 30_000
 """The longest latency that the contracts admit; no request lives longer."""
@@ -84,12 +83,6 @@ def thumb(interaction: str, value: int, at: datetime) -> Row:
     return _row("feedback", {"interaction_id": interaction, "value": value, "timestamp": at.isoformat()})
 
 
-def feature_values(features: OnlineFeatures) -> dict[str, Any]:
-    """The values that are there, by name."""
-    values = ((name, getattr(features, name)) for name in _FEATURES)
-    return {name: value for name, value in values if value is not None}
-
-
 def _interaction(done: Finished, cluster: str) -> dict[str, object]:
     return {
         "interaction_id": done.interaction,
@@ -109,7 +102,8 @@ def _interaction(done: Finished, cluster: str) -> dict[str, object]:
 def _prediction(done: Finished) -> dict[str, object]:
     known = {
         name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in feature_values(done.features).items()
+        for name in _FEATURES
+        if (value := getattr(done.features, name)) is not None
     }
     optional = {
         "time_to_first_token_ms": done.first_token_ms,
@@ -133,7 +127,7 @@ def _prediction(done: Finished) -> dict[str, object]:
 
 
 def _row(source: str, values: dict[str, object]) -> Row:
-    return Row(source=source, line=json.dumps(values, separators=(",", ":")).encode() + b"\n")
+    return Row(source=source, line=dumps(values) + b"\n")
 
 
 def _text(text: str, characters: int) -> str:

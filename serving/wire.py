@@ -1,0 +1,24 @@
+"""JSON as it goes by: by orjson, and by the standard library where orjson is stricter than what models and clients send
+(``NaN``, halves of surrogate pairs, numbers beyond 64 bits).
+"""
+
+import json
+from typing import Any
+
+import orjson
+
+
+def loads(data: bytes) -> Any:
+    """Raises ``ValueError`` or ``RecursionError``."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
+def dumps(value: Any) -> bytes:
+    """Without white space. Raises ``TypeError``."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
