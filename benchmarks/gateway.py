@@ -17,12 +17,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from benchmarks.harness import Figures, Job, Options, in_turns, run, say
-from benchmarks.online import USERS, redis_server, write
+from benchmarks.online import CLUSTER, USERS, redis_server, write
 from benchmarks.table import Line
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _servers(scratch: Path) -> Iterator[tuple[str, str, "subprocess.Popen[bytes]
     """The addresses of a replica and of a gateway before it, and the gateway's process."""
     replica, gateway = _port(), _port()
     with redis_server() as online:
-        write(online, str(scratch))
+        write(online, str(scratch), datetime.now(UTC))
         yield from _started(scratch, replica, gateway, online)
 
 
@@ -158,6 +159,7 @@ def _started(
         "FUELLINE_ONLINE": f"redis://127.0.0.1:{online}",
         "FUELLINE_HOME": str(scratch),
         "FUELLINE_LAKE": "bench",
+        "FUELLINE_CLUSTER": CLUSTER,
         "FUELLINE_VLLM": f"http://127.0.0.1:{replica}",
     }
     _know_the_agents(scratch)
