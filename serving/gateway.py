@@ -159,6 +159,7 @@ class Completions:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._under_way = 0
+        gateway.metrics.in_flight.set_function(lambda: self._under_way)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -191,12 +192,10 @@ class Completions:
         if self._under_way >= self._gateway.concurrency:
             raise Refused(429, "too_many_requests", "Too many requests are under way; try again in a second.")
         self._under_way += 1
-        self._gateway.metrics.in_flight.set(self._under_way)
         try:
             yield
         finally:
             self._under_way -= 1
-            self._gateway.metrics.in_flight.set(self._under_way)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -39,6 +39,7 @@ class Upstream:
         self._rests_until = dict.fromkeys(replicas, 0.0)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),  # one answer's cookies are no business of the next
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             auto_decompress=False,
             headers={"Accept-Encoding": "identity"},
