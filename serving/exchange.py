@@ -106,14 +106,18 @@ class Exchange:
     async def _pass_through(self, response: aiohttp.ClientResponse, reply: Reply) -> bytes:
         stream = Stream(self._answer, wants_usage=self._asked.wants_usage)
         reply.prepare(200, "text/event-stream; charset=utf-8")
+        end = b""  # what came together with the end goes with it: each piece wakes the client
         async for data in response.content.iter_any():
-            if forward := stream.feed(data):
+            forward = stream.feed(data)
+            if self._answer.finished:
+                end += forward
+            elif forward:
                 await reply.send(forward)
             if self._answer.broken:
                 raise Failed(*BROKEN)
         if not self._answer.finished:
             raise Failed(*BROKEN)
-        return stream.last
+        return end + stream.last
 
     def _request(self) -> bytes:
         """The client's request with the system's message in front, for the version that was chosen."""
