@@ -53,7 +53,7 @@ class Batching:
 
 @dataclass(kw_only=True)
 class Until:
-    """When to stop. A batch that was begun is finished first."""
+    """When to stop. What was fetched by then, two batches at most, is finished first."""
 
     seconds: float | None = None
     """Run time; None: for ever."""
@@ -175,25 +175,34 @@ class _Session:
         self._last = time.monotonic()
         self._worker = ThreadPoolExecutor(1)
         self._channel = connection.channel()
+        self._consumer = ""
 
     def __enter__(self) -> "_Session":
         declare(self._channel, self._queue)
         self._channel.basic_qos(prefetch_count=2 * self._batching.messages)
-        self._channel.basic_consume(self._queue, self._arrived)
+        self._consumer = self._channel.basic_consume(self._queue, self._arrived)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._worker.shutdown(wait=True)
 
     def batches(self, until: Until) -> Iterator[int]:
-        """Handle and acknowledge batch after batch; yields each one's size."""
+        """Handle and acknowledge batch after batch; yields each one's size. Once it is over, no more are fetched."""
         while True:
+            if until.over:
+                self._fetch_no_more()
             self._connection.process_data_events(time_limit=self._pause_s())
             ending = until.over or (until.empty and self._quiet())
             if self._waiting and (ending or self._full()):
                 yield self._work()
             elif ending:
                 return
+
+    def _fetch_no_more(self) -> None:
+        """Else every acknowledgement would bring new messages, and a long queue would never let go."""
+        if self._consumer:
+            self._channel.basic_cancel(self._consumer)
+            self._consumer = ""
 
     def _arrived(self, _channel: object, method: "Basic.Deliver", properties: "BasicProperties", body: bytes) -> None:
         message = Message(
