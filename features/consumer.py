@@ -5,8 +5,6 @@ replaced, and what it had not acknowledged is given again and counted once.
 """
 
 import argparse
-import logging
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,18 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from errors import FuellineError
 from features.streaming import Stream, count, open_stream
 from lake.lake import open_lake
 from lake.services import refuse_wrong
 from lake.sources.amqp import Batching, Until, consume
 from lake.sources.cloudevents import Message
+from lake.sources.consuming import parser, run
 from settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-log = logging.getLogger("fuelline.features")
 
 QUEUE = "fuelline.streaming"
 BATCHING = Batching(messages=500, seconds=0.05)
@@ -93,35 +89,25 @@ def feast_push(settings: Settings, stream: Stream) -> Push:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it ended as asked, 1 on an error that is told."""
-    asked = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("fuelline").setLevel(logging.INFO)
-    until = Until(seconds=asked.minutes and asked.minutes * 60, empty=asked.until_empty)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: until.asked.set())
-    try:
-        lake = open_lake()
-        refuse_wrong(lake.settings, "online", "rabbitmq")
-        stream = open_stream(lake)
-        push = feast_push(lake.settings, stream) if asked.push else None
-        done = follow(lake.settings, stream, until, push=push)
-    except FuellineError as error:
-        log.error("%s", error)
-        return 1
-    log.info("%d messages are counted and acknowledged", done)
-    return 0
+    return run(_options(), arguments, _work, "counted")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m features.consumer",
-        description=f"Count interaction events of FUELLINE_RABBITMQ (queue {QUEUE}) into the streaming features of "
+def _work(asked: argparse.Namespace, until: Until) -> int:
+    lake = open_lake()
+    refuse_wrong(lake.settings, "online", "rabbitmq")
+    stream = open_stream(lake)
+    push = feast_push(lake.settings, stream) if asked.push else None
+    return follow(lake.settings, stream, until, push=push)
+
+
+def _options() -> argparse.ArgumentParser:
+    options = parser(
+        "features.consumer",
+        f"Count interaction events of FUELLINE_RABBITMQ (queue {QUEUE}) into the streaming features of "
         "FUELLINE_ONLINE.",
     )
-    parser.add_argument("--minutes", type=float, help="stop after so long (default: never)")
-    parser.add_argument("--until-empty", action="store_true", help="stop once the queue is empty")
-    parser.add_argument("--push", action="store_true", help=f"push snapshots through Feast every {PUSH_S:g} s as well")
-    return parser
+    options.add_argument("--push", action="store_true", help=f"push snapshots through Feast every {PUSH_S:g} s as well")
+    return options
 
 
 if __name__ == "__main__":

@@ -10,20 +10,20 @@ batches the second time, nothing is lost and nothing is in twice.
 
 import argparse
 import logging
-import signal
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from errors import FuellineError, ObjectMissing
+from errors import ObjectMissing
 from lake.contracts import contract
 from lake.contracts.cloud_events import CLOUD_EVENTS
 from lake.ingest import Ingested, ingest_file
 from lake.lake import Lake, open_lake
 from lake.sources.amqp import Batching, Until, consume
 from lake.sources.cloudevents import DATA_SETS, Message, read_event
+from lake.sources.consuming import parser, run
 
 log = logging.getLogger("fuelline.rabbitmq")
 
@@ -100,35 +100,27 @@ def _told(results: Iterable[Ingested]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it ended as asked, 1 on an error that is told."""
-    asked = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("fuelline").setLevel(logging.INFO)
-    until = Until(seconds=asked.minutes and asked.minutes * 60, empty=asked.until_empty)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: until.asked.set())
-    try:
-        done = drain(open_lake(), until, Batching(messages=asked.batch, seconds=asked.seconds))
-    except FuellineError as error:
-        log.error("%s", error)
-        return 1
-    log.info("%d messages are in and acknowledged", done)
-    return 0
+    return run(_options(), arguments, _work, "in")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _work(asked: argparse.Namespace, until: Until) -> int:
+    return drain(open_lake(), until, Batching(messages=asked.batch, seconds=asked.seconds))
+
+
+def _options() -> argparse.ArgumentParser:
     sets = ", ".join(f"{kind} to {name}" for kind, name in DATA_SETS.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m lake.sources.rabbitmq",
-        description=f"Bring CloudEvents of FUELLINE_RABBITMQ (queue {QUEUE}) into the lake: {sets}; "
-        f"every envelope to {CLOUD_EVENTS.name}.",
+    options = parser(
+        "lake.sources.rabbitmq",
+        f"Bring CloudEvents of FUELLINE_RABBITMQ (queue {QUEUE}) into the lake: {sets}; every envelope to "
+        f"{CLOUD_EVENTS.name}.",
     )
-    parser.add_argument("--minutes", type=float, help="stop after so long (default: never)")
-    parser.add_argument("--until-empty", action="store_true", help="stop once the queue is empty")
-    parser.add_argument("--batch", type=int, default=BATCHING.messages, help="messages a commit (default: %(default)s)")
-    parser.add_argument(
+    options.add_argument(
+        "--batch", type=int, default=BATCHING.messages, help="messages a commit (default: %(default)s)"
+    )
+    options.add_argument(
         "--seconds", type=float, default=BATCHING.seconds, help="longest wait for a full batch (default: %(default)s)"
     )
-    return parser
+    return options
 
 
 if __name__ == "__main__":
