@@ -83,12 +83,12 @@ demo-canary: $(DEV_READY) $(VLLM_READY) ## Watch two candidates meet their users
 
 vllm: $(VLLM_READY) ## Install vLLM for processors into .venv-vllm, for make test-vllm
 
-lint: $(DEV_READY) ## Check style, format, types, import contracts and the Dockerfile
+lint: $(DEV_READY) ## Check style, format, types, import contracts and the Dockerfiles
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/hadolint Dockerfile deploy/copy/Dockerfile
 
 format: $(DEV_READY) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix

@@ -9,17 +9,27 @@ from typing import Any
 import yaml
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-NAMESPACE = "fuelline"
+NAMESPACE, COPYING = "fuelline", "studio"
+"""Where what serves lives, and where the nightly copy does."""
+FOLDERS = (DEPLOY, DEPLOY / "copy")
+"""Each is applied by itself."""
 Manifest = dict[str, Any]
 
 
 @functools.cache
-def kustomization() -> Manifest:
-    return yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())
+def kustomization(folder: Path = DEPLOY) -> Manifest:
+    return yaml.safe_load((folder / "kustomization.yaml").read_text())
 
 
-def files() -> list[Path]:
-    return sorted(path for path in DEPLOY.glob("*.yaml") if path.name != "kustomization.yaml")
+def generated(folder: Path = DEPLOY) -> dict[str, list[str]]:
+    """Of each config map that is made at applying: the files it is made of."""
+    made = kustomization(folder)["configMapGenerator"]
+    return {one["name"]: [*one.get("envs", []), *one.get("files", [])] for one in made}
+
+
+def files(*folders: Path) -> list[Path]:
+    found = (path for folder in folders or FOLDERS for path in sorted(folder.glob("*.yaml")))
+    return [path for path in found if path.name != "kustomization.yaml"]
 
 
 @functools.cache
@@ -78,8 +88,8 @@ class Pod:
         return {"kubernetes.io/metadata.name": self.namespace, **self.namespace_labels}
 
 
-def pod_of(workload: str) -> Pod:
-    return Pod(labels=templates()[workload]["metadata"]["labels"])
+def pod_of(workload: str, namespace: str = NAMESPACE) -> Pod:
+    return Pod(namespace=namespace, labels=templates()[workload]["metadata"]["labels"])
 
 
 def reaches(source: Pod, target: Pod, port: int, protocol: str = "TCP") -> bool:
@@ -111,6 +121,8 @@ def _rule(rule: Manifest, pod: Pod, peer: Pod, direction: str, port: int, protoc
 
 
 def _peer(said: Manifest, pod: Pod, peer: Pod) -> bool:
+    if "ipBlock" in said:
+        return False  # a place outside the cluster
     assert said.keys() <= {"podSelector", "namespaceSelector"}, f"the evaluator does not know {said}"
     if "namespaceSelector" in said:
         here = selects(said["namespaceSelector"], peer.home)

@@ -2,7 +2,7 @@
 
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,8 +12,11 @@ import psycopg
 import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError
+from sqlalchemy.exc import ProgrammingError
 
+from features import consumer
 from features.compute import compute_features
+from features.consumer import feast_push
 from features.online import OnlineReader, materialize
 from features.repo import open_feature_store, register_model_version
 from features.streaming import count, forget, open_stream, read_streaming
@@ -21,7 +24,8 @@ from features.views import SERVICES
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lake import open_lake
 from lake.services import check, ready
-from lake.sources.amqp import EXCHANGE, Until, connected
+from lake.sources.amqp import EXCHANGE, Batching, Until, connected, consume
+from lake.sources.cloudevents import Message
 from lake.sources.rabbitmq import QUEUE, drain
 from settings import Settings, read_settings
 from stack.binaries import find
@@ -37,6 +41,7 @@ from tests.lake.events import STRUCTURED, event
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 AFTER = FIRST_DAY + timedelta(days=10)
+ROLES = ("tasks", "gateway", "streaming", "copy", "trino", "mlflow")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def roles(need_binary: Callable[[str, str], str]) -> Iterator[Postgres]:
         server = Postgres(folder=Path(name, "data"), port=free_port(), owner="postgres")
         server.start(fsync="off")
         try:
-            variables = [f"--set={one}={one}" for one in ("tasks", "gateway", "copy", "trino", "mlflow")]
+            variables = [f"--set={one}={one}" for one in ROLES]
             file = f"--file={DEPLOY / 'postgres' / 'roles.sql'}"
             done = subprocess.run(
                 [str(find("psql")), server.url(), *variables, file], capture_output=True, text=True, check=False
@@ -80,7 +85,8 @@ def test_the_tasks_make_what_they_need_and_the_others_read_what_is_theirs(roles:
     subprocess.run([str(find("pg_dump")), *dump], check=True)
     assert "agents@v1" in (tmp_path / "dump").read_text()
 
-    for role, password in (("fuelline_gateway", "gateway"), ("fuelline_trino", "trino"), ("fuelline_copy", "copy")):
+    for password in ("gateway", "streaming", "trino", "copy"):
+        role = f"fuelline_{password}"
         for statement in ("DELETE FROM iceberg_tables", "CREATE TABLE mine (x int)", "DROP TABLE feature_services"):
             with (
                 psycopg.connect(roles.url("fuelline", role, password)) as connection,
@@ -143,14 +149,40 @@ def test_the_tasks_put_features_online_and_the_gateway_only_reads_them(guarded: 
         client.flushdb()
 
 
+def test_the_streaming_consumer_counts_and_pushes_once_the_owner_has_registered_its_views(
+    roles: Postgres, guarded: Callable[[str], Settings], tmp_path: Path
+) -> None:
+    def as_user(role: str, password: str) -> Settings:
+        address = roles.url("fuelline", role, password)
+        return guarded("fuelline-streaming").model_copy(update={"catalog": address, "home": tmp_path / role})
+
+    reader, owner = as_user("fuelline_streaming", "streaming"), as_user("fuelline", "tasks")
+    stream = open_stream(open_lake(reader))
+    open_feature_store(owner)  # the tables; it does not define the streaming views
+    with pytest.raises(ProgrammingError, match="permission denied"):
+        feast_push(reader, stream)
+    feast_push(owner, stream)
+    rows = make_interactions(50, days=1)
+    assert count(stream, messages(rows), AFTER).num_rows == 50
+    user, agent = rows["user_id"][0].as_py(), rows["agent_name"][0].as_py()
+    feast_push(reader, stream)([user], [agent], FIRST_DAY + timedelta(hours=20))
+    asked = {"user_id": user, "agent_name": agent}
+    answer = open_feature_store(reader).get_online_features(["user_streaming:queries_last_24h"], [asked]).to_dict()
+    assert answer["queries_last_24h"][0] > 0
+    with Redis.from_url(reader.online) as client:
+        for refused in (lambda: client.delete("fuelline_x"), lambda: list(client.scan_iter()), client.flushdb):
+            with pytest.raises(NoPermissionError):
+                refused()
+
+
 @pytest.fixture(scope="module")
 def governed(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     """A RabbitMQ with the users of the deployment."""
     with node(need_binary, tmp_path_factory.mktemp("governed")) as started:
-        passwords = {"AGENTS_PASSWORD": "hunter2", "FUELLINE_PASSWORD": "hunter2", "CTL": script("rabbitmqctl")}
+        passwords = {"AGENTS_PASSWORD": "hunter2", "LAKE_PASSWORD": "hunter2", "STREAMING_PASSWORD": "hunter2"}
         made = subprocess.run(
             [str(DEPLOY / "rabbitmq" / "users.sh")],
-            env=started.environment() | passwords,
+            env=started.environment() | passwords | {"CTL": script("rabbitmqctl")},
             capture_output=True,
             text=True,
             check=False,
@@ -159,14 +191,20 @@ def governed(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.Te
         yield started
 
 
-def test_agents_only_publish_and_the_consumer_makes_and_reads_its_queues(governed: RabbitMQ, tmp_path: Path) -> None:
+def test_agents_only_publish_and_each_consumer_makes_and_reads_its_own_queue(
+    governed: RabbitMQ, tmp_path: Path
+) -> None:
     def as_user(user: str) -> Settings:
         place = governed.url.replace("guest:guest", f"{user}:hunter2")
         return read_settings(home=tmp_path, lake="default", cache=tmp_path / "cache", rabbitmq=place)
 
-    lake, agents = open_lake(as_user("fuelline")), as_user("agents")
+    def counted(handled: Sequence[Message]) -> None: ...
+
+    lake, streaming, agents = open_lake(as_user("fuelline-lake")), as_user("fuelline-streaming"), as_user("agents")
     ready(lake.settings, "rabbitmq")
-    assert drain(lake, Until(seconds=60, empty=True)) == 0  # makes exchange and queues
+    small, until_empty = Batching(messages=10, seconds=0.1), Until(seconds=60, empty=True)
+    assert drain(lake, until_empty) == 0  # makes exchange and queues
+    assert consume(streaming, consumer.QUEUE, counted, small, until_empty) == 0
     with connected(agents) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
@@ -174,13 +212,18 @@ def test_agents_only_publish_and_the_consumer_makes_and_reads_its_queues(governe
         for number in range(2):
             channel.basic_publish(EXCHANGE, "event", event(number), structured)
     assert drain(lake, Until(seconds=60, empty=True)) == 2
-    for refused in (
-        lambda channel: channel.queue_declare("fuelline.mine", durable=True),
-        lambda channel: channel.basic_get(QUEUE),
-        lambda channel: channel.queue_purge(QUEUE),
+    assert consume(streaming, consumer.QUEUE, counted, small, Until(seconds=60, empty=True)) == 2
+    for user, refused in (
+        (agents, lambda channel: channel.queue_declare("fuelline.mine", durable=True)),
+        (agents, lambda channel: channel.basic_get(QUEUE)),
+        (agents, lambda channel: channel.queue_purge(QUEUE)),
+        (streaming, lambda channel: channel.basic_get(QUEUE)),
+        (streaming, lambda channel: channel.queue_delete(QUEUE)),
+        (lake.settings, lambda channel: channel.basic_get(consumer.QUEUE)),
+        (lake.settings, lambda channel: channel.queue_bind(consumer.QUEUE, EXCHANGE, "#")),
     ):
         with (
-            connected(agents) as connection,
+            connected(user) as connection,
             pytest.raises(pika.exceptions.ChannelClosedByBroker, match="ACCESS_REFUSED"),
         ):
             refused(connection.channel())

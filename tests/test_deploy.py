@@ -12,12 +12,15 @@ import yaml
 
 from settings import Settings
 from tests.deployed import (
+    COPYING,
     DEPLOY,
+    FOLDERS,
     NAMESPACE,
     Manifest,
     Pod,
     all_containers,
     files,
+    generated,
     kustomization,
     manifests,
     of,
@@ -33,12 +36,22 @@ from tests.deployed import (
 VERSIONS = ("1.34", "1.37")
 """Oldest and newest version of Kubernetes that the manifests are held to; docs/serving-on-kubernetes.md names them."""
 OPTIONAL = {"inference-extension.yaml"}
-GUIDE = (DEPLOY.parent / "docs" / "serving-on-kubernetes.md").read_text()
+GUIDE, SERVICES = ((DEPLOY.parent / "docs" / name).read_text() for name in ("serving-on-kubernetes.md", "services.md"))
 ACCOUNT = "fuelline.internal/account"
+SECRET = "KEY|CATALOG|ONLINE|TRACKING|RABBITMQ"
 
-GATEWAY, VLLM, STEWARD, REWRITE = (
-    pod_of(name) for name in ("StatefulSet/gateway", "StatefulSet/vllm", "Deployment/steward", "CronJob/rewrite")
-)
+GATEWAY, VLLM, STEWARD, REWRITE, LAKE_CONSUMER, STREAMING_CONSUMER = OURS = [
+    pod_of(name)
+    for name in (
+        "StatefulSet/gateway",
+        "StatefulSet/vllm",
+        "Deployment/steward",
+        "CronJob/rewrite",
+        "Deployment/lake-consumer",
+        "Deployment/streaming-consumer",
+    )
+]
+COPY = pod_of("CronJob/nightly-copy", COPYING)
 ROLLOUT_STEP = Pod(namespace="agents-production", labels={ACCOUNT: "rollout"})
 OTHER_TASK = Pod(namespace="agents-production")
 AGENT = Pod(namespace="homelab", namespace_labels={"fuelline.internal/agents": "true"})
@@ -51,6 +64,9 @@ EVERYBODY = {
     "vllm": VLLM,
     "steward": STEWARD,
     "rewrite": REWRITE,
+    "lake consumer": LAKE_CONSUMER,
+    "streaming consumer": STREAMING_CONSUMER,
+    "nightly copy": COPY,
     "rollout step": ROLLOUT_STEP,
     "other task": OTHER_TASK,
     "agent": AGENT,
@@ -94,18 +110,18 @@ def test_the_guide_names_the_versions() -> None:
 
 
 def test_every_file_is_applied_or_said_to_be_optional() -> None:
-    assert {path.name for path in files()} == {*kustomization()["resources"], *OPTIONAL}
+    for folder, optional in ((DEPLOY, OPTIONAL), (DEPLOY / "copy", set())):
+        assert {path.name for path in files(folder)} == {*kustomization(folder)["resources"], *optional}
+        assert all((folder / name).is_file() for names in generated(folder).values() for name in names)
     assert all(f"# - {name}" in (DEPLOY / "kustomization.yaml").read_text() for name in OPTIONAL)
-    generated = [
-        name for one in kustomization()["configMapGenerator"] for name in (*one.get("envs", []), *one.get("files", []))
-    ]
-    assert all((DEPLOY / name).is_file() for name in generated)
 
 
 def test_everything_that_can_stand_in_a_namespace_names_it() -> None:
     clusterwide = {"Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
-    elsewhere = [title(one) for one in manifests() if one["metadata"].get("namespace") != NAMESPACE]
-    assert {name.split("/")[0] for name in elsewhere} == clusterwide
+    assert {one["kind"] for one in manifests() if "namespace" not in one["metadata"]} == clusterwide
+    for folder, namespace in zip(FOLDERS, (NAMESPACE, COPYING), strict=True):
+        documents = [one for path in files(folder) for one in yaml.safe_load_all(path.read_text())]
+        assert {one["metadata"].get("namespace", namespace) for one in documents} == {namespace}
 
 
 def test_no_two_manifests_have_one_name() -> None:
@@ -194,7 +210,7 @@ def test_every_container_is_locked_down_and_says_what_it_needs() -> None:
 
 
 def test_every_image_is_pinned() -> None:
-    ours = {one["name"] for one in kustomization()["images"]}
+    ours = {one["name"] for folder in FOLDERS for one in kustomization(folder)["images"]}
     for name, _, container in all_containers():
         image = container["image"]
         assert image in ours or re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", image), name
@@ -206,14 +222,14 @@ def test_every_folder_that_is_written_to_is_a_volume() -> None:
         volumes = {one["name"] for one in template["spec"]["volumes"]} | {"spool"}
         mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
         assert {one["name"] for one in mounts.values()} <= volumes, name
-        if container["image"] == "fuelline-cpu":
+        if container["image"] in ("fuelline-cpu", "fuelline-copy"):
             assert "/tmp" in mounts, name
-        if container.get("command", [])[-1:] and "serving." in str(container["command"]):
+        if any(f"{package}." in str(container.get("command")) for package in ("serving", "lake", "features")):
             assert settings_env()["FUELLINE_HOME"] in mounts, name
 
 
 def test_every_reference_is_there_or_in_the_guide() -> None:
-    maps = {one["name"] for one in kustomization()["configMapGenerator"]} | {"kube-root-ca.crt"}
+    maps = {name for folder in FOLDERS for name in generated(folder)} | {"kube-root-ca.crt"}
     accounts = {one["metadata"]["name"] for one in of("ServiceAccount")}
     for template in templates().values():
         for kind, name in references(template, "configMapRef", "configMap", "configMapKeyRef"):
@@ -221,20 +237,20 @@ def test_every_reference_is_there_or_in_the_guide() -> None:
         for _, name in references(template, "serviceAccountName"):
             assert name in accounts
         for _, name in references(template, "secretKeyRef", "secretRef", "secretName"):
-            assert f"create secret generic {name}" in GUIDE, name
+            assert f"create secret generic {name}" in GUIDE + SERVICES, name
 
 
 def test_no_secret_is_in_the_repository() -> None:
     assert of("Secret") == []
     for name, _, container in all_containers():
-        secret = {
-            one["name"] for one in container.get("env", []) if re.search("KEY|CATALOG|ONLINE|TRACKING", one["name"])
-        }
+        secret = {one["name"] for one in container.get("env", []) if re.search(SECRET, one["name"])}
         plain = {one["name"] for one in container.get("env", []) if "value" in one}
         assert secret & plain <= {"FUELLINE_KEYS"}, (
             f"{name}: FUELLINE_KEYS is the path of a file, the others are secrets"
         )
-    assert not {name for name in settings_env() if re.search("KEY|CATALOG|ONLINE|TRACKING", name)}
+    for folder in FOLDERS:
+        for name in (name for names in generated(folder).values() for name in names if name.endswith(".env")):
+            assert not re.search(rf"(?m)^\w*({SECRET})\w*=", (folder / name).read_text()), name
 
 
 def test_every_setting_is_one_that_fuelline_reads() -> None:
@@ -287,7 +303,10 @@ def test_only_gateways_reach_the_inference_of_vllm() -> None:
 
 def test_without_the_inference_extension_no_gateway_but_ours_reaches_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     applied = tuple(
-        document for path in files() if path.name not in OPTIONAL for document in yaml.safe_load_all(path.read_text())
+        document
+        for path in files(DEPLOY)
+        if path.name not in OPTIONAL
+        for document in yaml.safe_load_all(path.read_text())
     )
     monkeypatch.setattr("tests.deployed.manifests", lambda: applied)
     assert who_reaches(VLLM, 8080) == {"gateway"}
@@ -309,7 +328,7 @@ def test_agents_reach_the_gateway_and_nothing_else() -> None:
     assert who_reaches(GATEWAY, 8080) == {"agent", "prometheus"}
     assert {
         name
-        for name in ("vllm", "steward", "rewrite")
+        for name in ("vllm", "steward", "rewrite", "lake consumer", "streaming consumer")
         for port in (8000, 8001, 8002, 8080)
         if reaches(AGENT, EVERYBODY[name], port)
     } == set()
@@ -322,27 +341,59 @@ def test_agents_reach_the_gateway_and_nothing_else() -> None:
         (VLLM, {"minio"}),
         (STEWARD, {"minio", "postgres"}),
         (REWRITE, {"minio"}),
+        (LAKE_CONSUMER, {"rabbitmq", "minio", "postgres"}),
+        (STREAMING_CONSUMER, {"rabbitmq", "redis", "minio", "postgres"}),
         (UNNAMED, set()),
+        (COPY, set()),
     ],
-    ids=["gateway", "vllm", "steward", "rewrite", "another pod"],
+    ids=["gateway", "vllm", "steward", "rewrite", "lake consumer", "streaming consumer", "another pod", "copy"],
 )
 def test_each_part_reaches_the_stores_it_needs(pod: Pod, stores: set[str]) -> None:
-    ports = {"minio": 9000, "redis": 6379, "postgres": 5432}
+    ports = {"minio": 9000, "redis": 6379, "postgres": 5432, "rabbitmq": 5672}
     assert {
         one for one, port in ports.items() if reaches(pod, Pod(namespace="flyte", labels={"app": one}), port)
     } == stores
 
 
+def test_nobody_reaches_a_consumer_or_the_copy() -> None:
+    for pod in (LAKE_CONSUMER, STREAMING_CONSUMER, COPY):
+        assert {port for port in (80, 5672, 8080, 9000) if who_reaches(pod, port)} == set()
+
+
+def test_the_copy_reaches_the_stores_of_its_own_place_and_no_other_pod() -> None:
+    ports = {"minio": 9000, "redis": 6379, "postgres": 5432, "rabbitmq": 5672}
+    reached = {
+        (namespace, app)
+        for namespace in (COPYING, NAMESPACE, "flyte")
+        for app, port in ports.items()
+        if reaches(COPY, Pod(namespace=namespace, labels={"app": app}), port)
+    }
+    assert reached == {(COPYING, "minio"), (COPYING, "postgres")}
+
+
+def test_the_copy_runs_the_script_that_is_tested_and_never_twice_at_once() -> None:
+    copy = the("CronJob", "nightly-copy")["spec"]
+    assert (copy["concurrencyPolicy"], copy["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"]) == (
+        "Forbid",
+        "Never",
+    )
+    assert generated(DEPLOY / "copy")["nightly-copy"] == ["nightly.sh"]
+    (container,) = copy["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "script")
+    assert container["command"] == [f"{mount['mountPath']}/nightly.sh"]
+
+
 def test_everybody_may_ask_for_names_and_nobody_for_the_internet() -> None:
     dns = Pod(namespace="kube-system", labels={"k8s-app": "kube-dns"})
-    for pod in (GATEWAY, VLLM, STEWARD, REWRITE):
+    for pod in (*OURS, COPY):
         assert reaches(pod, dns, 53, "UDP")
         assert not reaches(pod, Pod(namespace="somewhere"), 443)
 
 
 def test_the_label_of_an_account_is_bound_to_it_wherever_a_policy_trusts_it() -> None:
     for name, template in templates().items():
-        assert template["metadata"]["labels"][ACCOUNT] == template["spec"]["serviceAccountName"], name
+        if name != "CronJob/nightly-copy":  # at Studio no policy trusts a label
+            assert template["metadata"]["labels"][ACCOUNT] == template["spec"]["serviceAccountName"], name
     policy, binding = of("ValidatingAdmissionPolicy")[0]["spec"], of("ValidatingAdmissionPolicyBinding")[0]["spec"]
     assert binding["policyName"] == of("ValidatingAdmissionPolicy")[0]["metadata"]["name"]
     assert (policy["failurePolicy"], binding["validationActions"]) == ("Fail", ["Deny"])
@@ -380,26 +431,30 @@ def allows(account: str, action: str, key: str) -> bool:
     )
 
 
+EVENTS, KEY = "raw/cloud-events/rabbitmq/2026-11-09/one.jsonl", "keys/streaming"
+QUEUE_ENTRY = "ledger/sources/rabbitmq/e000000000003.json"
 ENTRY, WEIGHTS = "ledger/models/agents/e000000000003.json", "ml/models/agents/v3/adapter_model.safetensors"
 MANIFEST, WAITING = "ml/models/agents/v3/manifest.json", "inbox/agents/gateway-0/1-40.jsonl"
 RAW, DATA = "raw/agents/2026-11-09/one.jsonl.gz", "warehouse/processed/agent_interactions/data/one.parquet"
+KEYS = (ENTRY, QUEUE_ENTRY, WEIGHTS, MANIFEST, WAITING, RAW, EVENTS, DATA, KEY)
 
 
 @pytest.mark.parametrize(
     ("account", "reads", "writes", "deletes"),
     [
-        ("gateway", {ENTRY, MANIFEST}, {WAITING}, set()),
-        ("vllm", {ENTRY, MANIFEST, WEIGHTS}, set(), set()),
-        ("rewrite", {ENTRY, MANIFEST}, set(), set()),
-        ("rollout", {ENTRY, MANIFEST, WEIGHTS, WAITING, RAW, DATA}, {ENTRY, RAW, DATA}, {WAITING, DATA}),
+        ("gateway", {ENTRY, QUEUE_ENTRY, MANIFEST}, {WAITING}, set()),
+        ("vllm", {ENTRY, QUEUE_ENTRY, MANIFEST, WEIGHTS}, set(), set()),
+        ("rewrite", {ENTRY, QUEUE_ENTRY, MANIFEST}, set(), set()),
+        ("rollout", set(KEYS), {ENTRY, QUEUE_ENTRY, RAW, EVENTS, DATA}, {WAITING, DATA}),
+        ("lake-consumer", {QUEUE_ENTRY, EVENTS, DATA}, {QUEUE_ENTRY, EVENTS, DATA}, {DATA}),
+        ("streaming-consumer", {KEY}, {KEY}, set()),
     ],
 )
 def test_each_account_may_do_in_the_store_what_it_has_to(
     account: str, reads: set[str], writes: set[str], deletes: set[str]
 ) -> None:
-    keys = (ENTRY, WEIGHTS, MANIFEST, WAITING, RAW, DATA)
     may = {
-        action: {key for key in keys if allows(account, action, key)}
+        action: {key for key in KEYS if allows(account, action, key)}
         for action in ("GetObject", "PutObject", "DeleteObject")
     }
     assert may == {"GetObject": reads, "PutObject": writes, "DeleteObject": deletes}

@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# RabbitMQ's users: agents put events in and can do nothing else; Fuelline's consumers make and read what is theirs.
-#   AGENTS_PASSWORD=... FUELLINE_PASSWORD=... deploy/rabbitmq/users.sh
-# CTL is how rabbitmqctl is called, for example: kubectl -n fuelline exec rabbitmq-0 -- rabbitmqctl
+# RabbitMQ's users: agents put events in and can do nothing else; each of Fuelline's consumers makes and reads what is its
+# own, so that neither can take what the other has not seen.
+#   AGENTS_PASSWORD=... LAKE_PASSWORD=... STREAMING_PASSWORD=... deploy/rabbitmq/users.sh
+# CTL is how rabbitmqctl is called, for example: kubectl -n flyte exec rabbitmq-0 -- rabbitmqctl
 set -euo pipefail
-: "${AGENTS_PASSWORD:?is not set}" "${FUELLINE_PASSWORD:?is not set}"
+: "${AGENTS_PASSWORD:?is not set}" "${LAKE_PASSWORD:?is not set}" "${STREAMING_PASSWORD:?is not set}"
 ctl() { ${CTL:-rabbitmqctl} --quiet "$@"; }
 host=${VHOST:-/}
 
 ctl add_user agents "$AGENTS_PASSWORD"
-ctl add_user fuelline "$FUELLINE_PASSWORD"
-#                                       configure       write                  read
-ctl set_permissions -p "$host" agents   '^$'            '^fuelline\.events$'   '^$'
-ctl set_permissions -p "$host" fuelline '^fuelline\..*' '^fuelline\..*'        '^fuelline\..*'
+ctl add_user fuelline-lake "$LAKE_PASSWORD"
+ctl add_user fuelline-streaming "$STREAMING_PASSWORD"
+#                                                 configure       write                  read
+ctl set_permissions -p "$host" agents             '^$'            '^fuelline\.events$'   '^$'
+for own in lake streaming; do
+    ctl set_permissions -p "$host" "fuelline-$own" \
+        "^fuelline\.(events|dead|$own)$" "^fuelline\.(dead|$own)$" "^fuelline\.(events|dead|$own)$"
+done

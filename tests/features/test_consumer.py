@@ -84,6 +84,16 @@ def test_the_command_counts_what_waits_and_ends(settings: Settings, monkeypatch:
     assert left(settings, DEAD) == 0
 
 
+def test_a_run_of_no_minutes_registers_the_snapshots_views_and_needs_no_broker(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = read_settings(home=tmp_path, lake=f"r{abs(hash(str(tmp_path))) % 10**9}", online=redis_url)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(consumer, "open_lake", lambda: open_lake(chosen))
+    assert consumer.main(["--push", "--minutes=0"]) == 0
+    assert {view.name for view in open_feature_store(chosen).list_feature_views()} > {USERS, AGENTS}
+
+
 def test_a_snapshot_in_feast_is_what_a_read_says_at_that_instant(tmp_path: Path, redis_url: str) -> None:
     name = f"p{abs(hash(str(tmp_path))) % 10**9}"
     lake = open_lake(read_settings(home=tmp_path, lake=name, online=redis_url))

@@ -1,25 +1,31 @@
 """Each account does its work on a real S3 server that holds it to its policy, and nothing more."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from errors import PeerError, SettingsError
+from features.streaming import open_stream
 from lake.compaction import CompactionRule
 from lake.contracts import contracts
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.inbox import collect_all, put
 from lake.lake import Lake, open_lake
+from lake.ledger import CHECKPOINT_EVERY
 from lake.lifecycle import lifecycle
 from lake.report import save_section
 from lake.retention import find_due, remove
 from lake.s3 import S3Store
 from lake.services import check
+from lake.sources.cloudevents import Message
+from lake.sources.rabbitmq import land
 from lake.store import ObjectStore
 from lake.upkeep import CareRule, look_after
 from settings import Settings
+from tests.lake.events import STRUCTURED, event
 from tests.lake.processes import at_once
 from tests.lake.rows import interaction, lines, table
 from tests.operated import ingest, train_and_judge, write_logs
@@ -121,6 +127,67 @@ def test_the_steward_collects_what_gateways_left_bad_rows_too(
     assert (done.committed, done.quarantined) == (1, 1)
     assert list(emptied.list("inbox/")) == list(emptied.list("staged/")) == []
     lake.leases.acquire("rollout/agents", "me", 60)
+
+
+def test_the_lake_consumer_brings_in_what_comes_bad_rows_and_redeliveries_too(
+    as_account: Callable[[str], Lake], emptied: ObjectStore
+) -> None:
+    lake = as_account("lake-consumer")
+    rating = {"interaction_id": "i000001", "value": 1, "timestamp": "2026-10-02T00:00:00Z"}
+    bodies = (
+        *map(event, range(5)),
+        event(900, rating, type="fuelline.agent.feedback.v1"),
+        event(901, {**interaction(901), "tokens_used": -1}),
+        b"no event",
+    )
+    sent = [Message(body=body, content_type=STRUCTURED) for body in bodies]
+    land(lake, sent)
+    land(lake, [replace(one, redelivered=True) for one in (*sent, Message(body=event(5), content_type=STRUCTURED))])
+    version = lake.tables.current(CONTRACT)
+    assert version
+    assert version.rows == 6
+    lost = "warehouse/processed/agent_interactions/data/of-a-commit-that-lost-its-race.parquet"
+    lake.store.write(lost, b"")
+    lake.store.delete(lost)
+    for number in range(3 * CHECKPOINT_EVERY):
+        lake.ledger.append("sources/rabbitmq", "tried", str(number), {})
+    assert len(list(emptied.list("ledger/sources/rabbitmq/checkpoints/"))) == 2
+    assert list(emptied.list("staged/")) == []
+
+
+def test_the_lake_consumer_touches_nothing_that_is_not_the_brokers(
+    as_account: Callable[[str], Lake], emptied: ObjectStore
+) -> None:
+    lake = as_account("lake-consumer")
+    land(lake, [Message(body=event(0), content_type=STRUCTURED)])
+    (raw,) = emptied.list("raw/agents/")
+    for refused in (
+        lambda: lake.ledger.append("models/agents", "forged", "other", {}),
+        lambda: lake.store.delete(raw),
+        lambda: lake.store.delete("ledger/sources/rabbitmq/e000000000000.json"),
+        lambda: lake.store.write("raw/agents/agents/2026-11-09/x.jsonl", b"{}"),
+        lambda: lake.store.read("inbox/agents/g/1-1.jsonl"),
+        lambda: lake.store.read("warehouse/ml/user_features/data/x.parquet"),
+        lambda: lake.store.read("keys/streaming"),
+    ):
+        with pytest.raises(PeerError, match="AccessDenied"):
+            refused()
+
+
+def test_the_streaming_consumer_has_the_key_of_the_users_and_nothing_else(
+    as_account: Callable[[str], Lake], emptied: ObjectStore, redis_url: str
+) -> None:
+    lake = as_account("streaming-consumer")
+    online = lake.settings.model_copy(update={"online": redis_url})
+    assert open_stream(open_lake(online)).key == emptied.read("keys/streaming")
+    for refused in (
+        lambda: lake.ledger.entries("models/agents"),
+        lambda: lake.store.read("warehouse/processed/agent_interactions/data/x.parquet"),
+        lambda: lake.store.write("inbox/agents/x", b""),
+        lambda: lake.store.delete("keys/streaming"),
+    ):
+        with pytest.raises(PeerError, match="AccessDenied"):
+            refused()
 
 
 @pytest.mark.parametrize("account", ["vllm", "rewrite"])
