@@ -82,7 +82,8 @@ class S3Store:
             for page in pages:
                 for item in page.get("Contents", []):
                     key = item["Key"].removeprefix(self.prefix)
-                    yield Stored(key=key, modified=item["LastModified"], size=item["Size"])
+                    if not key.endswith("/"):  # the mark of an empty folder, which Arrow leaves when it deletes
+                        yield Stored(key=key, modified=item["LastModified"], size=item["Size"])
 
     def delete(self, key: str) -> None:
         """See ``ObjectStore``."""

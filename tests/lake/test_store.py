@@ -11,6 +11,7 @@ from subprocess import run
 import pytest
 
 from errors import ObjectChanged, ObjectExists, ObjectMissing, SettingsError
+from lake.s3 import S3Store
 from lake.store import SCRATCH, FolderStore, ObjectStore, open_store
 from settings import Settings, read_settings
 from tests.lake.processes import at_once
@@ -182,6 +183,14 @@ def test_a_kill_inside_create_leaves_the_name_free_or_whole(tmp_path: Path) -> N
             break
         assert done.returncode == -signal.SIGKILL
     assert points > 4
+
+
+def test_the_mark_of_an_empty_folder_is_no_object(s3_settings: Settings) -> None:
+    store = open_store(s3_settings)
+    assert isinstance(store, S3Store)
+    store.create("warehouse/a/data", b"x")
+    store.client.put_object(Bucket=store.bucket, Key=f"{store.prefix}warehouse/a/cluster=studio/", Body=b"")
+    assert list(store.list("warehouse/")) == ["warehouse/a/data"]
 
 
 def test_a_bucket_that_is_not_there_is_a_fault_of_the_settings(s3_settings: Settings) -> None:
