@@ -4,6 +4,7 @@ A client names an agent or its model, never a version: which one answers is the 
 agent, so with keys in force an agent can name only itself.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from lake.contracts.agent_interactions import NAME_CHARACTERS
 from lake.contracts.registries import AGENTS
 from serving.following import Following
 from serving.routes import Route, for_agent
-from serving.wire import loads
 
 BODY_BYTES = 1 << 20
 """The largest request that is read."""
@@ -105,7 +105,7 @@ def authorize(headers: Headers, following: Following) -> str:
 def parse(data: bytes) -> Body:
     """The body as a JSON object. Raises ``Refused``."""
     try:
-        body = loads(data)
+        body = json.loads(data)
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):

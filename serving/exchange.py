@@ -6,6 +6,7 @@ It costs an answer one commit, a tenth of a millisecond.
 """
 
 import asyncio
+import json
 import logging
 import sqlite3
 import time
@@ -18,14 +19,13 @@ import aiohttp
 from features.online import OnlineFeatures
 from models.prompt import render
 from serving.answering import Answer, Stream
-from serving.asking import Asked
+from serving.asking import Asked, Refused
 from serving.metrics import Metrics
 from serving.recording import LATENCY_MS, Finished, rows
 from serving.reply import Reply, error_body
 from serving.routes import Choice
 from serving.spool import Spool
 from serving.upstream import NotLoaded, Unreachable, Upstream
-from serving.wire import dumps
 
 log = logging.getLogger("fuelline.gateway")
 
@@ -56,7 +56,7 @@ class Failed(Exception):
 
 
 class Exchange:
-    """One request. ``run`` it once."""
+    """One request. ``run`` it once. Raises ``Refused`` where it cannot be passed on."""
 
     def __init__(
         self,
@@ -72,6 +72,10 @@ class Exchange:
         self._interaction, self._at, self._began = interaction, at, began
         self._choice: Choice = asked.route.choose(asked.who)
         self._answer = Answer()
+        try:
+            self._request = self._render()
+        except RecursionError:  # before any version is asked: no failure of one
+            raise Refused(400, "invalid_json", "The body is nested too deeply.") from None
 
     async def run(self, reply: Reply) -> None:
         """Ask, pass the answer through, record it, and end it."""
@@ -79,6 +83,7 @@ class Exchange:
         try:
             async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._began)):
                 last = await self._converse(reply)
+                await self._parts.spool.quiet()
             outcome = "empty" if self._answer.is_empty else "answered"
         except Exception as error:  # whatever vLLM sends: the client is told in OpenAI's form, and it is on record
             if isinstance(error, TimeoutError) and reply.waited > PATIENT_S:
@@ -91,7 +96,7 @@ class Exchange:
     async def _converse(self, reply: Reply) -> bytes:
         """The answer; all but its end has been sent."""
         request_id = self._interaction.removeprefix("chatcmpl-")  # vLLM puts its own prefix before it
-        async with await self._parts.upstream.ask(self._request(), request_id) as response:
+        async with await self._parts.upstream.ask(self._request, request_id) as response:
             if response.status != 200:
                 raise await _refusal(response)
             if not self._asked.stream:
@@ -119,7 +124,7 @@ class Exchange:
             raise Failed(*BROKEN)
         return end + stream.last
 
-    def _request(self) -> bytes:
+    def _render(self) -> bytes:
         """The client's request with the system's message in front, for the version that was chosen."""
         system = render(self._asked.agent, self._features, self._asked.query)[0]
         body: dict[str, Any] = {
@@ -130,7 +135,7 @@ class Exchange:
         body.pop("user", None)  # vLLM has no use for it
         if self._asked.stream:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        return dumps(body)
+        return json.dumps(body, separators=(",", ":")).encode()
 
     def _fail(self, error: Exception, reply: Reply) -> tuple[str, bytes]:
         """How it ended, and what the client is told."""

@@ -35,6 +35,7 @@ class Looks:
             raise Refused(400, "invalid_interaction_id", "'interaction_id' is the id of an answer, chatcmpl-...")
         if not isinstance(rating, str) or rating not in THUMBS:
             raise Refused(400, "invalid_rating", "'rating' is 'up' or 'down'.")
+        await self._gateway.spool.quiet()
         self._gateway.spool.put([thumb(interaction, THUMBS[rating], self._gateway.clock.now())])
         self._gateway.metrics.feedback.labels(rating).inc()
         return JSONResponse({"interaction_id": interaction, "rating": rating})

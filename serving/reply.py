@@ -75,7 +75,9 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None
     try:
         await work
     except asyncio.CancelledError:
-        if not gone or this.uncancel():
+        if gone:
+            this.uncancel()
+        if this.cancelling():
             raise  # it is the server that ends
     finally:
         over = True

@@ -1,14 +1,17 @@
 """The spool: rows of finished requests in a SQLite file beside the gateway, until an object of the store holds them.
 
 A request's rows are committed on the event loop itself: a commit takes a tenth of a millisecond, less than to wake a
-thread for it. It hands the rows to the operating system (WAL, ``synchronous=NORMAL``): ``kill -9`` loses none of them.
-To sync each to the disk would cost every answer some milliseconds; instead ``sync`` is called before each upload, and a
-power cut loses what came since. That order also keeps numbers unique: no object ever bears the number of a row that a
-power cut could take back.
+thread for it. While the file is synced it would wait for the disk, so the end of an answer awaits ``quiet`` first.
+
+A commit hands the rows to the operating system (WAL, ``synchronous=NORMAL``): ``kill -9`` loses none of them. To sync
+each to the disk would cost every answer some milliseconds; instead ``sync`` is called before each upload, and a power
+cut loses what came since. That order also keeps numbers unique: no object ever bears the number of a row that a power
+cut could take back.
 
 What goes into one object is written down before it is uploaded, so a second try has the same name and the same bytes.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import logging
@@ -30,7 +33,9 @@ BATCH_ROWS, BATCH_BYTES = 2_000, 4 << 20
 FORGET_ROWS = 100
 """Rows that leave at once: about a millisecond, for which an answer may have to wait."""
 WAL_BYTES = 16 << 20
-"""From here on the log is written into the file and cut back; the last of it stops the writer for some milliseconds."""
+"""From here on the log is written into the file and cut back; the last of it keeps commits waiting for the disk."""
+READER_S, WRITER_S = 10.0, 0.25
+"""How long a lock that another process holds is waited for: by the drain's thread, and by the event loop."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, at REAL NOT NULL, line BLOB NOT NULL
@@ -79,7 +84,8 @@ class Spool:
         """
         self.path = path
         self._lock = _exclusive(path)
-        self._reader, self._writer, self._writing = _connect(path), _connect(path), threading.Lock()
+        self._reader, self._writer = _connect(path, READER_S), _connect(path, WRITER_S)
+        self._writing, self._syncing = threading.Lock(), False
         with self._reader:
             self._reader.executescript(SCHEMA)
             self._reader.execute(
@@ -105,6 +111,11 @@ class Spool:
                 "INSERT INTO rows (source, at, line) VALUES (?, ?, ?)", [(row.source, now, row.line) for row in rows]
             )
         self._taken += len(rows)
+
+    async def quiet(self) -> None:
+        """Wait until a ``put`` does not have to wait for the disk."""
+        while self._syncing:
+            await asyncio.sleep(0.001)
 
     def fix(self, source: str) -> Batch | None:
         """The source's batch that has to be uploaded next; None where it has no rows. The same until it is settled."""
@@ -148,11 +159,13 @@ class Spool:
         a file system that syncs makes other writers wait, so this is one sync and no more.
         """
         with self.path.with_name(f"{self.path.name}-wal").open("rb") as log_file:
-            os.fsync(log_file.fileno())
+            with self._quietly():
+                os.fsync(log_file.fileno())
             long = os.fstat(log_file.fileno()).st_size > WAL_BYTES
         if long:
-            self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            with self._writing:
+            for _ in range(2):  # what came during the first is little
+                self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            with self._quietly(), self._writing:
                 self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def probe(self) -> None:
@@ -170,6 +183,14 @@ class Spool:
         self._writer.close()
         self._reader.close()
         self._lock.close()
+
+    @contextlib.contextmanager
+    def _quietly(self) -> Iterator[None]:
+        self._syncing = True
+        try:
+            yield
+        finally:
+            self._syncing = False
 
     def _forget(self, batch: Batch) -> None:
         """Delete the rows of a batch that is settled, a few at a time, and the batch with the last of them."""
@@ -202,9 +223,9 @@ class Spool:
             self.fault = ""
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
     """A connection in autocommit mode that leaves checkpoints to ``sync``: the writer never waits for the disk."""
-    db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
         db.execute(f"PRAGMA {pragma}").fetchall()
     return db

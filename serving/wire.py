@@ -1,5 +1,5 @@
-"""JSON as it goes by: by orjson, and by the standard library where orjson is stricter than what models and clients send
-(``NaN``, halves of surrogate pairs, numbers beyond 64 bits).
+"""JSON of our own making and of vLLM's: by orjson, and by the standard library where orjson is stricter (``NaN``,
+halves of surrogate pairs). Clients' requests are left to the standard library: orjson would round their large numbers.
 """
 
 import json

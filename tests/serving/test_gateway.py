@@ -298,6 +298,26 @@ def test_a_request_in_another_form_is_refused_as_openai_would(client: Client, bo
     assert told.json["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("depth", [200, 500, 900, 960, 990, 1_020])
+def test_a_request_nested_deeply_is_passed_on_or_refused_and_no_failure_of_a_version(
+    client: Client, depth: int
+) -> None:
+    failed = client.metric("fuelline_gateway_requests_total", outcome="upstream_error")
+    messages = '"messages": [{"role": "user", "content": "x"}]'
+    told = client.post(
+        "/v1/chat/completions", f'{{"model": "jamie", {messages}, "metadata": {"[" * depth}{"]" * depth}}}'.encode()
+    )
+    assert told.status in (200, 400)
+    assert client.metric("fuelline_gateway_requests_total", outcome="upstream_error") == failed
+
+
+def test_a_number_passes_through_however_large(client: Client, stub: Stub) -> None:
+    large = 123456789012345678901234567890
+    body = {"model": "jamie", "messages": [{"role": "user", "content": "x"}], "seed": large}
+    assert client.post("/v1/chat/completions", body).status == 200
+    assert stub.asked[-1]["seed"] == large
+
+
 def test_a_text_that_utf_8_cannot_spell_is_kept_as_far_as_it_can(client: Client, settings: Settings) -> None:
     told = client.chat("a\ud800b")
     assert recorded(settings, "agents", told.id)["user_query"] == "a?b"

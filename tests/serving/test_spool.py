@@ -1,10 +1,14 @@
 """The spool and its drain: rows survive a kill, become each one object exactly, and wait while the store is away."""
 
+import asyncio
+import contextlib
 import hashlib
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -204,4 +208,41 @@ def test_a_commit_that_fails_is_told_and_the_next_one_that_does_not_clears_it(sp
     assert spool.depth == 0
     put(spool, "a")
     assert spool.fault == ""
+    assert spool.depth == 1
+
+
+def test_while_the_file_is_synced_whoever_is_quiet_waits(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(spool, "a")
+    order: list[str] = []
+
+    async def both() -> None:
+        began, go = threading.Event(), threading.Event()
+
+        def slow(_: int) -> None:
+            began.set()
+            go.wait(10)
+            order.append("synced")
+
+        monkeypatch.setattr(os, "fsync", slow)
+        syncing = asyncio.create_task(asyncio.to_thread(spool.sync))
+        await asyncio.to_thread(began.wait, 10)
+        waiting = asyncio.create_task(spool.quiet())
+        await asyncio.sleep(0.05)
+        order.append("waiting" if not waiting.done() else "not waiting")
+        go.set()
+        await waiting
+        order.append("quiet")
+        await syncing
+
+    asyncio.run(both())
+    assert order == ["waiting", "synced", "quiet"]
+
+
+def test_a_lock_of_another_process_holds_up_a_commit_for_a_moment_only(spool: Spool) -> None:
+    with contextlib.closing(sqlite3.connect(spool.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            put(spool, "a")
+        other.execute("ROLLBACK")
+    put(spool, "b")
     assert spool.depth == 1
