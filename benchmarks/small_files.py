@@ -33,7 +33,7 @@ FLAT, GROWN = 2.0, 1.5
 
 
 def measure(options: Options) -> list[Line]:
-    """Measure both, print the curves, and compare the last point of each with its first."""
+    """Measure both, print the curves, and compare the last point of each with its first and with the other's last."""
     days = options.size(DAYS, 10)
     jobs = [
         Job(name=name, target=f"benchmarks.small_files:{name}", arguments={"days": days}, runs=1)
@@ -41,7 +41,7 @@ def measure(options: Options) -> list[Line]:
     ]
     found = in_turns(jobs, 1)
     print(curve(found["cared"], found["uncared"]))
-    return [_line(found, what, days) for what in ("commit", "read")]
+    return [line for what in ("commit", "read") for line in (_growth(found, what, days), _end(found, what, days))]
 
 
 def cared(scratch: str, days: int) -> Figures:
@@ -67,7 +67,7 @@ def curve(with_care: Figures, without: Figures) -> str:
     return "\n".join(lines)
 
 
-def _line(found: dict[str, Figures], what: str, days: int) -> Line:
+def _growth(found: dict[str, Figures], what: str, days: int) -> Line:
     """How many times as long the last point takes as the first; the peer is the same table left alone."""
     growth = {name: figures[f"{what}_s_{POINTS}"] / figures[f"{what}_s_1"] for name, figures in found.items()}
     return Line(
@@ -77,6 +77,18 @@ def _line(found: dict[str, Figures], what: str, days: int) -> Line:
         peer="the same table left alone",
         theirs=growth["uncared"],
         most=FLAT,
+    )
+
+
+def _end(found: dict[str, Figures], what: str, days: int) -> Line:
+    """How long the last point takes. A read of a week has its week's files at the first point already."""
+    last = {name: figures[f"{what}_s_{POINTS}"] for name, figures in found.items()}
+    return Line(
+        what=f"The same {what} at day {days}",
+        unit="s",
+        ours=last["cared"],
+        peer="the same table left alone",
+        theirs=last["uncared"],
         most_ratio=1 / GROWN,
     )
 
