@@ -2,7 +2,7 @@
 
 The order at the end is the point: the rows are committed to the spool first, and only then do the last bytes go to the
 client. So whoever has a whole answer can be sure that it is on record, even if this process is killed the next moment.
-It costs an answer one commit, a tenth of a millisecond.
+It costs an answer one commit, 0.1 to 0.3 ms.
 """
 
 import asyncio
@@ -72,6 +72,7 @@ class Exchange:
         self._interaction, self._at, self._began = interaction, at, began
         self._choice: Choice = asked.route.choose(asked.who)
         self._answer = Answer()
+        self._ended: float | None = None
         try:
             self._request = self._render()
         except RecursionError:  # before any version is asked: no failure of one
@@ -83,8 +84,8 @@ class Exchange:
         try:
             async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._began)):
                 last = await self._converse(reply)
-                await self._parts.spool.quiet()
-            outcome = "empty" if self._answer.is_empty else "answered"
+            outcome, self._ended = "empty" if self._answer.is_empty else "answered", time.monotonic()
+            await self._parts.spool.quiet()  # our disk's time is neither the version's latency nor its time-out
         except Exception as error:  # whatever vLLM sends: the client is told in OpenAI's form, and it is on record
             if isinstance(error, TimeoutError) and reply.waited > PATIENT_S:
                 raise asyncio.CancelledError from None  # as if it had left: nobody knows what was the version's part
@@ -163,7 +164,8 @@ class Exchange:
 
         An answer is worth more than its record: it goes out also where the spool cannot be written.
         """
-        seconds, first = time.monotonic() - self._began - waited, self._answer.first_token
+        seconds = (self._ended or time.monotonic()) - self._began - waited
+        first = self._answer.first_token
         done = Finished(
             interaction=self._interaction,
             at=self._at,

@@ -1,5 +1,6 @@
 """The gateway as its clients meet it: over HTTP, before a replica that is well, slow, broken or gone."""
 
+import asyncio
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ from models.registry import register
 from serving.gateway import build
 from serving.keys import digest, make_key
 from serving.routes import read_routes
+from serving.spool import Spool
 from settings import Settings, read_settings
 from tests.conftest import free_port
 from tests.models.world import PROFILE, SPEC, lake_with_tiny, shown_better, trained
@@ -616,3 +618,19 @@ def started(settings: Settings, client: Client) -> "subprocess.Popen[bytes]":
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     wait_until(lambda: client.get("/ready").status == 200, "the command serves")
     return process
+
+
+def test_what_the_disk_lets_an_answer_wait_is_no_fault_of_the_version(
+    fresh: Callable[..., Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: Spool) -> None:
+        await asyncio.sleep(1.5)
+
+    monkeypatch.setattr(serving.exchange, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(Spool, "quiet", slow)
+    with vllm(Stub(pause_s=0.001)) as quick, fresh(vllm=quick) as client:
+        told = client.chat()
+        assert told.status == 200
+    prediction = recorded(settings, "predictions", told.json["id"])
+    assert prediction["failed"] is False
+    assert prediction["latency_ms"] < 1_000
