@@ -17,6 +17,7 @@ FuellineError
 │   └── TamperedArtifact      a file's digest differs from its manifest
 ├── TrainingError             the loss left the real numbers, or a replay gave other bytes
 ├── RolloutWentBack           users were taken back to the version before; said once, so that a person hears of it
+├── ChainMoved                what an entry was based on no longer holds; decide again
 └── LeaseLost                 another holder has the lease now
 """
 
@@ -103,6 +104,10 @@ class TamperedArtifact(IntegrityError):
 
 class TrainingError(FuellineError):
     """The loss left the real numbers, or a replay gave other bytes."""
+
+
+class ChainMoved(FuellineError):
+    """What a ledger entry was based on no longer holds."""
 
 
 class LeaseLost(FuellineError):

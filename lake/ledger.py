@@ -12,12 +12,12 @@ a few more. They are a cache: ``verify`` walks the entries themselves.
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from errors import LeaseLost, LedgerBroken, ObjectExists, ObjectMissing
+from errors import ChainMoved, LeaseLost, LedgerBroken, ObjectExists, ObjectMissing
 from lake.store import ObjectStore
 
 GENESIS = "0" * 64
@@ -104,14 +104,25 @@ class Ledger:
     """Numbers of the leases that the writer holds, by chain."""
     _read: dict[str, _Chain] = field(default_factory=dict)
 
-    def append(self, chain: str, kind: str, key: str, payload: Mapping[str, Any]) -> Entry:
+    def append(
+        self,
+        chain: str,
+        kind: str,
+        key: str,
+        payload: Mapping[str, Any],
+        only_if: "Callable[[Sequence[Entry]], bool] | None" = None,
+    ) -> Entry:
         """Append an entry, or return the one that carries this key already (and write nothing).
+
+        Where the entry rests on what the chain says, ``only_if`` looks at the entries that it would follow: the
+        conditional put makes the look and the append one.
 
         Where the writer holds the chain's lease, the entry carries the lease's number. Once one under a later lease
         stands in the chain, an earlier holder writes nothing more, however late it wakes up: the conditional put
         decides both.
 
         Raises:
+            ChainMoved: ``only_if`` says no.
             LeaseLost: a later holder of the lease has written to the chain.
             ValueError, TypeError: the payload is not plain JSON.
         """
@@ -120,6 +131,8 @@ class Ledger:
             known = self._catch_up(chain)
             if found := known.by_key.get(key):
                 return found
+            if only_if and not only_if(tuple(known.entries)):
+                raise ChainMoved(f"{chain}: others have written since, and {kind} ({key}) would not be true any more")
             if fence is not None and known.latest_fence > fence:
                 raise LeaseLost(
                     f"{chain}: {kind} was to be written under lease {fence}, but {known.latest_fence} has written since"

@@ -6,16 +6,18 @@ its work again, and of two schedulers one is heard. The shadow comes first. With
 otherwise the canary (``serving.live``) goes on from it.
 """
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
-from errors import DataError
+from errors import ChainMoved, DataError
 from lake.lake import Lake
 from lake.ledger import Entry
 from models.pair import name_of
 from models.records import to_plain
 from models.registry import find_version, load_version
 from models.spec import TrainingProfile
-from models.state import BASE, ModelState, Rollout, chain, read_state
+from models.state import BASE, ModelState, Rollout, chain, fold, read_state
 from models.types import ModelVersion, Outcome, Verdict
 from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule, decide
@@ -62,9 +64,14 @@ def open_rollout(
         return verdict_of(lake, version, closed)
     if late := overtaken(lake, version.model, version.name, plan.baseline):
         return close(lake, version, key, plan.baseline, Outcome.INCONCLUSIVE, late, {})
-    if ahead := _ahead(read_state(lake.ledger, version.model), key):
-        return _queue(lake, version, key, plan, ahead)
-    return _open(lake, version, key, plan)
+    while True:
+        state = read_state(lake.ledger, version.model)
+        if ahead := _ahead(state, key):
+            return _queue(lake, version, key, plan, ahead)
+        with contextlib.suppress(ChainMoved):  # somebody has stepped another rollout in between
+            if state.rollout and state.rollout.key != key:
+                _supersede(lake, version, state.rollout)
+            return _open(lake, version, key, plan)
 
 
 def open_rollouts(lake: Lake) -> list[str]:
@@ -139,8 +146,7 @@ def _shadow(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> 
 
 
 def _open(lake: Lake, version: ModelVersion, key: str, plan: Plan) -> Verdict:
-    _supersede(lake, version, key)
-    opened = lake.ledger.append(chain(version.model), "rollout_opened", key, to_plain(plan))
+    opened = _append_opened(lake, version.model, key, to_plain(plan))
     reason = f"{version.name} is registered and its rollout against {plan.baseline} is open."
     return rolling_out(version, reason, opened)
 
@@ -180,14 +186,36 @@ def _waiting(lake: Lake, state: ModelState) -> Entry | None:
 
 def _next_in_turn(lake: Lake, version: ModelVersion, waiting: Entry) -> ModelState:
     payload = {name: waiting.payload[name] for name in Plan.__dataclass_fields__}
-    lake.ledger.append(chain(version.model), "rollout_opened", waiting.payload["rollout"], payload)
+    with contextlib.suppress(ChainMoved):
+        _append_opened(lake, version.model, waiting.payload["rollout"], payload)
     return read_state(lake.ledger, version.model)
 
 
-def _supersede(lake: Lake, version: ModelVersion, key: str) -> None:
-    """Close a rollout that is still open; its closing key is taken then, so it cannot promote."""
-    rollout = read_state(lake.ledger, version.model).rollout
-    if rollout and rollout.key != key:
-        old = find_version(lake.ledger, f"{version.model}@v{rollout.version}")
-        reason = f"Superseded by {version.name} before it was decided."
-        close(lake, old, rollout.key, rollout.baseline, Outcome.INCONCLUSIVE, reason, {})
+def _append_opened(lake: Lake, model: str, key: str, plan: dict[str, Any]) -> Entry:
+    """Open it where nothing else has users or a shadow: of two that are opened at once the fold would lose one.
+
+    Raises:
+        ChainMoved: another one is open, or watched.
+    """
+
+    def free(entries: Sequence[Entry]) -> bool:
+        state = fold(model, entries)
+        return state.rollout is None and state.soak is None
+
+    return lake.ledger.append(chain(model), "rollout_opened", key, plan, free)
+
+
+def _supersede(lake: Lake, version: ModelVersion, rollout: Rollout) -> None:
+    """Close a rollout that is still in its shadow; its closing key is taken then, so it cannot promote.
+
+    Raises:
+        ChainMoved: it has met its first user, or it is closed.
+    """
+
+    def nobody_met_it(entries: Sequence[Entry]) -> bool:
+        now = fold(version.model, entries).rollout
+        return now is not None and (now.key, now.share) == (rollout.key, 0.0)
+
+    old = find_version(lake.ledger, f"{version.model}@v{rollout.version}")
+    reason = f"Superseded by {version.name} before it was decided."
+    close(lake, old, rollout.key, rollout.baseline, Outcome.INCONCLUSIVE, reason, {}, nobody_met_it)

@@ -1,6 +1,7 @@
 """How a rollout ends: the one closing entry, the verdict it amounts to, and what makes a promotion void."""
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lake.lake import Lake
@@ -28,6 +29,7 @@ def close(
     outcome: Outcome,
     reason: str,
     shown: dict[str, Any],
+    only_if: "Callable[[Sequence[Entry]], bool] | None" = None,
 ) -> Verdict:
     """End a rollout, or hear how it has ended.
 
@@ -39,12 +41,16 @@ def close(
         outcome: how it ends.
         reason: why, in a sentence.
         shown: the evidence, as plain JSON. Whether it had gone beyond its shadow is added: then a person is told.
+        only_if: see ``Ledger.append``.
+
+    Raises:
+        ChainMoved: ``only_if`` says no.
     """
     state = read_state(lake.ledger, version.model)
     live = bool(state.rollout and state.rollout.key == key and lake.ledger.find(chain(version.model), passing(key)))
     payload = {"version": version.version, "baseline": baseline, "rollout": key, "reason": reason, **shown}
     payload |= {"live": live}
-    entry = lake.ledger.append(chain(version.model), outcome.value, closing(key), payload)
+    entry = lake.ledger.append(chain(version.model), outcome.value, closing(key), payload, only_if)
     verdict = verdict_of(lake, version, entry)
     log.info("%s: %s. %s", version.name, verdict.outcome.value, verdict.reason)
     return verdict

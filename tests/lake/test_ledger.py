@@ -1,6 +1,7 @@
 """The ledger: nothing lost, nothing twice, nothing altered without notice, and a year of it folds in a few reads."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from errors import LedgerBroken
+from errors import ChainMoved, LedgerBroken
 from lake.lake import Lake
 from lake.ledger import CHECKPOINT_EVERY, Entry, Ledger
 from lake.store import FolderStore, open_store
@@ -50,6 +51,22 @@ def test_a_key_that_is_there_writes_nothing_and_returns_the_first(lake: Lake) ->
     assert lake.ledger.verify(CHAIN) == 1
     assert lake.ledger.find(CHAIN, "k") == first
     assert lake.ledger.find(CHAIN, "other") is None
+
+
+def test_an_entry_that_rests_on_what_the_chain_says_is_refused_where_another_comes_first(lake: Lake) -> None:
+    looks = []
+
+    def nothing_is_open(entries: Sequence[Entry]) -> bool:
+        looks.append(len(entries))
+        if len(looks) == 1:
+            Ledger(lake.store).append(CHAIN, "opened", "theirs", {})
+        return not entries
+
+    with pytest.raises(ChainMoved, match="opened"):
+        lake.ledger.append(CHAIN, "opened", "ours", {}, nothing_is_open)
+    assert looks == [0, 1]
+    assert [entry.key for entry in lake.ledger.entries(CHAIN)] == ["theirs"]
+    assert lake.ledger.append(CHAIN, "opened", "theirs", {}, nothing_is_open).key == "theirs"
 
 
 def test_chains_are_apart_even_when_their_names_begin_alike(lake: Lake) -> None:

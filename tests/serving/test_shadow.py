@@ -114,10 +114,10 @@ def test_a_candidate_whose_baseline_was_replaced_is_void_before_any_work(lake: L
 class Overtaking(Ledger):
     """A ledger in which another rollout's promotion slips in just before ours, after every check was made."""
 
-    def append(self, chain: str, kind: str, key: str, payload: Any) -> Entry:
+    def append(self, chain: str, kind: str, key: str, payload: Any, only_if: Any = None) -> Entry:
         if kind == "promoted" and key != "other":
             self.append(chain, "promoted", "other", {"version": 2, "baseline": "base"})
-        return super().append(chain, kind, key, payload)
+        return super().append(chain, kind, key, payload, only_if)
 
 
 def test_a_promotion_overtaken_at_the_last_moment_is_void(lake: Lake, good: ModelVersion) -> None:
