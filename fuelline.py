@@ -244,22 +244,21 @@ def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: b
 
 
 @main.command()
-@click.argument("model")
+@click.argument("version", metavar="MODEL@VERSION")
 @click.option("--reason", required=True, help="Why, in a sentence; the ledger keeps it.")
 @click.option("--by", required=True, help="Who you are; the ledger keeps it.")
 @click.pass_obj
-def approve(lake_name: str | None, model: str, reason: str, by: str) -> None:
-    """Agree that MODEL's candidate may be promoted, where its rollout asks for a person's word.
+def approve(lake_name: str | None, version: str, reason: str, by: str) -> None:
+    """Agree that MODEL@VERSION may be promoted, where its rollout asks for a person's word.
 
     \b
     Example:
-      fuelline approve agents --reason "read 50 answers" --by ana
+      fuelline approve agents@v3 --reason "read 50 answers" --by ana
     """
     from serving import takeback
 
-    lake = _open(lake_name)
-    _known_model(lake, model)
-    click.echo(f"{takeback.approve(lake, model, reason=reason, by=by)} may be promoted once its evidence is there.")
+    takeback.approve(_open(lake_name), version, reason=reason, by=by)
+    click.echo(f"{version} may be promoted once its evidence is there.")
 
 
 @main.command()

@@ -33,6 +33,15 @@ class Exposure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Missed:
+    """The candidate's calls since its last answer that did not reach it, while the stable version answered."""
+
+    calls: int
+    minutes: float
+    """From the first of them to the last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
     """What the evidence shows, in words where it shows something."""
 
@@ -61,6 +70,7 @@ def next_step(
     began: datetime | None,
     now: datetime,
     exposure: Exposure,
+    missed: Missed,
     shown: Shown,
     approved: bool,
     overtaken: str,
@@ -73,6 +83,7 @@ def next_step(
         began: when it met its first user; None before.
         now: the time of the look.
         exposure: since the share was last widened.
+        missed: how long it has not been there for its users.
         shown: what the evidence shows.
         approved: whether a person has agreed to the promotion.
         overtaken: why a promotion would be void; empty while the judged baseline is in production.
@@ -83,6 +94,8 @@ def next_step(
         return Step(
             move=Move.WIDEN, reason=f"The shadow has passed: {rule.steps[0]:.0%} of the users.", share=rule.steps[0]
         )
+    if missed.minutes >= rule.missing_minutes:
+        return Step(move=Move.ROLL_BACK, reason=_absent(missed))
     if shown.worse:
         return Step(move=Move.ROLL_BACK, reason=f"Shown worse: {shown.worse}.")
     if now - began > timedelta(hours=rule.deadline_hours):
@@ -96,17 +109,26 @@ def next_step(
     if not shown.not_worse:
         return _wait(share, f"{seen}; {shown.missing}")
     if rule.approval and not approved:
-        return _wait(share, "shown not worse; a person has to approve (fuelline approve)")
+        return _wait(share, "shown not worse; a person has to approve (fuelline approve MODEL@VERSION)")
     return Step(move=Move.PROMOTE, reason=f"Shown not worse than the margins, on {seen}.", share=1 - rule.soak_holdback)
 
 
-def next_watch(rule: CanaryRule, *, until: datetime, now: datetime, shown: Shown) -> Step:
+def next_watch(rule: CanaryRule, *, until: datetime, now: datetime, missed: Missed, shown: Shown) -> Step:
     """The next step of the watch over a promoted version."""
+    if missed.minutes >= rule.missing_minutes:
+        return Step(move=Move.ROLL_BACK, reason=_absent(missed))
     if shown.worse:
         return Step(move=Move.ROLL_BACK, reason=f"Shown worse after its promotion: {shown.worse}.")
     if now >= until:
         return Step(move=Move.END_WATCH, reason=f"Watched for {rule.soak_hours:g} hours, no harm shown.", share=1.0)
     return _wait(1 - rule.soak_holdback, f"watched until {until:%Y-%m-%d %H:%M} UTC; no harm shown")
+
+
+def _absent(missed: Missed) -> str:
+    return (
+        f"Not there: {missed.calls:,} calls in {missed.minutes:,.0f} minutes found it loaded nowhere or were answered "
+        "by another version."
+    )
 
 
 def _wait(share: float, reason: str) -> Step:

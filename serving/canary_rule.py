@@ -42,6 +42,9 @@ class CanaryRule:
     proof_hours: float = 1.0
     """How long after its shadow every replica may take to load the candidate and prove that it applies it, before its
     first user; after that the rollout is inconclusive."""
+    missing_minutes: float = 10.0
+    """How long the candidate's users may find it loaded nowhere, or be answered by another version, while the stable
+    one answers; after that it is rolled back. Longer than a replica takes to start."""
     deadline_hours: float = 168.0
     """After this many hours without a decision the rollout is inconclusive."""
     soak_hours: float = 24.0
@@ -61,7 +64,7 @@ class CanaryRule:
         for name in ("promote_error", "rollback_error"):
             if not 0 < getattr(self, name) < 0.5:
                 raise ValueError(f"{name} must lie between 0 and 0.5, not {getattr(self, name)}")
-        for name in ("slo_ms", "min_requests", "min_users", "proof_hours", "deadline_hours"):
+        for name in ("slo_ms", "min_requests", "min_users", "proof_hours", "missing_minutes", "deadline_hours"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.soak_hours < 0:

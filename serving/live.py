@@ -15,11 +15,13 @@ from errors import PeerError, SettingsError
 from lake.lake import Lake
 from lake.ledger import Entry
 from models.pair import name_of
+from models.prompt import PROMPT_VERSION
 from models.records import to_plain
+from models.registry import load_manifest
 from models.state import Rollout, Soak, chain, read_state
 from models.types import ModelVersion, Outcome, Verdict
 from serving.analysis import Analysis, MetricAnalysis, analyse
-from serving.canary import Exposure, Move, Shown, Step, next_step, next_watch
+from serving.canary import Exposure, Missed, Move, Shown, Step, next_step, next_watch
 from serving.canary_rule import CanaryRule
 from serving.gate import Proof, prove
 from serving.plan import Plan, passing, plan_of
@@ -32,6 +34,7 @@ from serving.vllm import Replica
 log = logging.getLogger("fuelline.canary")
 
 NOBODY = Exposure(requests=0, users=0)
+NEVER = Missed(calls=0, minutes=0.0)
 NOTHING = Shown(worse="", not_worse=False, missing="no request yet")
 
 
@@ -75,18 +78,19 @@ def canary_step(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan)
 
 def look_at(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> Look:
     """What the evidence says now, and what it asks for. Reads, and writes nothing but what the gateways drained."""
-    served, analysis, exposure, shown = None, None, NOBODY, NOTHING
+    served, analysis, exposure, missed, shown = None, None, NOBODY, NEVER, NOTHING
     if rollout.began and rollout.widened:
-        served = gather(lake, version.model, rollout.key)
+        served = gather(lake, version, rollout.key)
         rows = served.counted(plan.canary)
         analysis = analyse(rows, plan.canary, shadow_of(lake, version.model, rollout.key))
-        exposure, shown = served.exposure(rollout.widened), _shown(analysis)
+        exposure, missed, shown = served.exposure(rollout.widened), served.missed, _shown(analysis)
     step = next_step(
         plan.canary,
         share=rollout.share,
         began=rollout.began,
         now=lake.ledger.clock(),
         exposure=exposure,
+        missed=missed,
         shown=shown,
         approved=rollout.approved,
         overtaken=overtaken(lake, version.model, version.name, rollout.baseline),
@@ -119,15 +123,19 @@ def watch_step(lake: Lake, version: ModelVersion, soak: Soak) -> Verdict:
 
 def watch_look(lake: Lake, version: ModelVersion, soak: Soak, plan: Plan) -> Look:
     """What the evidence says of a promoted version: the process that began with its first user goes on."""
-    served = gather(lake, version.model, soak.key)
+    served = gather(lake, version, soak.key)
     rows = served.counted(plan.canary)
     analysis = analyse(rows, plan.canary, shadow_of(lake, version.model, soak.key))
-    step = next_watch(plan.canary, until=soak.until, now=lake.ledger.clock(), shown=_shown(analysis))
+    now, shown = lake.ledger.clock(), _shown(analysis)
+    step = next_watch(plan.canary, until=soak.until, now=now, missed=served.missed, shown=shown)
     return Look(step=step, served=served, analysis=analysis)
 
 
 def _widen(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look: Look) -> Verdict:
     """Show more users the candidate, once every replica has proved that it applies it."""
+    if unlike := _unlike(lake, version):
+        shown = look.plain(plan.canary)
+        return close(lake, version, rollout.key, rollout.baseline, Outcome.REJECTED, unlike, shown)
     try:
         proofs = prove_everywhere(lake, version)
     except PeerError as error:
@@ -153,6 +161,14 @@ def _widen(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look
     entry = lake.ledger.append(chain(version.model), "canary_widened", key, payload | shown | expected)
     log.info("%s: now at %.0f%%. %s", version.name, 100 * look.step.share, look.step.reason)
     return rolling_out(version, look.step.reason, entry)
+
+
+def _unlike(lake: Lake, version: ModelVersion) -> str:
+    """Why this release would not ask it as it was trained; empty where it would."""
+    trained = load_manifest(lake, version.name).spec.prompt_version
+    if trained == PROMPT_VERSION:
+        return ""
+    return f"Trained on prompt {trained}, and this release renders prompt {PROMPT_VERSION}: train it anew."
 
 
 def _is_overdue(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> bool:

@@ -19,9 +19,9 @@ from lake.lake import Lake
 from lake.versions import TableVersion
 from models.records import from_plain
 from models.state import chain
-from models.types import Outcome
+from models.types import ModelVersion, Outcome
 from serving.analysis import ShadowCounts
-from serving.canary import Exposure
+from serving.canary import Exposure, Missed
 from serving.canary_rule import CanaryRule, Metric
 from serving.evidence import Evidence
 from serving.harm import ShadowEvidence
@@ -38,12 +38,28 @@ _JOINED = """
         SELECT interaction_id, arg_max(value, timestamp) = 0 AS down FROM feedback GROUP BY interaction_id
     ) AS f USING (interaction_id)
     WHERE (('0x' || left(p.unit, 16))::UBIGINT < s.share * 18446744073709551616) = (p.arm = 'candidate')
+      AND (p.model_version = $adapter) = (p.arm = 'candidate')
     ORDER BY p.timestamp, p.interaction_id
 """
 """Only who stood on the side that the ledger says: for a second or so after a step, longer where the store cannot be
 reached, a gateway still follows the share before, and nobody knows of which users that is so. ``serving.split`` has the
-places.
+places. And only what the version of that side says it answered: what another one said is no evidence of it.
 """
+_MISSED = """
+    WITH met AS (
+        SELECT max(timestamp) AS last FROM predictions
+        WHERE arm = 'candidate' AND model_version = $adapter AND NOT failed
+    ), missed AS (
+        SELECT count(*) AS calls, min(timestamp) AS first, max(timestamp) AS last FROM predictions
+        WHERE timestamp > coalesce((SELECT last FROM met), '-infinity')
+          AND CASE WHEN arm IS NULL THEN failed ELSE arm = 'candidate' AND model_version <> $adapter END
+    )
+    SELECT calls, date_diff('second', first, last) / 60 FROM missed
+    WHERE EXISTS (
+        FROM predictions WHERE arm = 'stable' AND NOT failed AND timestamp BETWEEN missed.first AND missed.last
+    )
+"""
+"""A call that found the version loaded nowhere is on record without an arm: it says nothing about its answers."""
 _COLUMNS = ("interaction_id", "timestamp", "unit", "arm", "failed", "latency_ms", "agent_name", "model_version")
 
 
@@ -58,6 +74,8 @@ class Served:
     """The versions it was read from."""
     steps: tuple[tuple[datetime, float], ...]
     """When each share took effect, and the share; the watch after a promotion has the last one."""
+    missed: Missed
+    """What has not reached the candidate since its last answer."""
 
     def exposure(self, since: datetime) -> Exposure:
         """How much the candidate has answered from ``since`` on; an outage shows nothing of it."""
@@ -92,31 +110,33 @@ def _microseconds(times: "pa.Array | pa.ChunkedArray") -> np.ndarray:
     return np.asarray(times.cast(pa.int64()))
 
 
-def gather(lake: Lake, model: str, rollout: str) -> Served:
+def gather(lake: Lake, version: ModelVersion, rollout: str) -> Served:
     """All requests that a rollout's arms have served since it met its first user, with their ratings.
 
     Args:
         lake: where the tables are.
-        model: whose rollout it is.
+        version: the candidate, or what became of it.
         rollout: the rollout's key.
 
     Raises:
         DataError: it has met no user yet.
     """
-    steps = _steps(lake, model, rollout)
+    steps, adapter = _steps(lake, version.model, rollout), version.adapter_name
     for source, name in SOURCES.items():
         collect_all(lake, contract(name), source)
     after = f"timestamp >= '{steps[0][0].isoformat()}'"
-    predictions, read_predictions = _rows(lake, PREDICTIONS, _COLUMNS, f"{after} and rollout == '{rollout}'")
+    its = f"(rollout == '{rollout}' or model_version == '{adapter}')"
+    predictions, read_predictions = _rows(lake, PREDICTIONS, _COLUMNS, f"{after} and {its}")
     feedback, read_feedback = _rows(lake, FEEDBACK, ("interaction_id", "timestamp", "value"), after)
     times, shares = zip(*steps, strict=True)
     with connect() as engine:
         engine.register("predictions", predictions)
         engine.register("feedback", feedback)
         engine.register("steps", pa.table({"time": pa.array(times, pa.timestamp("us", tz="UTC")), "share": shares}))
-        rows = engine.sql(_JOINED).to_arrow_table()
+        rows = engine.sql(_JOINED, params={"adapter": adapter}).to_arrow_table()
+        missed = engine.execute(_MISSED, {"adapter": adapter}).fetchone() or (0, 0.0)
     read = tuple(str(version) for version in (read_predictions, read_feedback) if version)
-    return Served(rows=rows, read=read, steps=steps)
+    return Served(rows=rows, read=read, steps=steps, missed=Missed(calls=missed[0], minutes=missed[1]))
 
 
 def _steps(lake: Lake, model: str, rollout: str) -> tuple[tuple[datetime, float], ...]:

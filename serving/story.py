@@ -71,7 +71,7 @@ def story_of(lake: Lake, name: str, points: int = POINTS) -> Story | None:
     own = own[next(place for place, one in enumerate(own) if one.kind == "canary_widened") :]
     began = own[0].time
     rule = plan_of(lake, version.model, key).canary
-    rows = gather(lake, version.model, key).counted(rule)
+    rows = gather(lake, version, key).counted(rule)
     paired = shadow_of(lake, version.model, key)
     return Story(
         version=name,

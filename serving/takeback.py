@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from errors import DataError
 from lake.lake import Lake
 from models.pair import name_of
+from models.registry import find_version
 from models.state import ModelState, chain, read_state
 from models.types import Outcome
 from serving.plan import closing
@@ -60,18 +61,22 @@ def take_back(lake: Lake, planned: TakeBack, *, reason: str, by: str) -> None:
         )
 
 
-def approve(lake: Lake, model: str, *, reason: str, by: str) -> str:
-    """Agree to the promotion of the version whose rollout is open; return its name.
+def approve(lake: Lake, name: str, *, reason: str, by: str) -> None:
+    """Agree to the promotion of this version (``agents@v3``): the one whose answers the person has seen, and no other.
 
     Raises:
-        DataError: no rollout is open.
+        UnknownName: it is not registered.
+        DataError: its rollout is not open, or it has met no user yet.
     """
-    rollout = read_state(lake.ledger, model).rollout
-    if rollout is None:
-        raise DataError(f"no rollout of {model} is open, so there is nothing to approve")
+    version = find_version(lake.ledger, name)
+    rollout = read_state(lake.ledger, version.model).rollout
+    if rollout is None or rollout.version != version.version:
+        now = f"that of {version.model}@v{rollout.version} is" if rollout else "none is"
+        raise DataError(f"no rollout of {name} is open ({now}), so there is nothing to approve")
+    if rollout.share == 0:
+        raise DataError(f"{name} has met no user yet, so nobody can know its answers; approve it later")
     payload = {"version": rollout.version, "rollout": rollout.key, "reason": reason, "by": by}
-    lake.ledger.append(chain(model), "promotion_approved", f"{rollout.key}:approved", payload)
-    return f"{model}@v{rollout.version}"
+    lake.ledger.append(chain(version.model), "promotion_approved", f"{rollout.key}:approved", payload)
 
 
 def _out_of_production(state: ModelState) -> TakeBack:

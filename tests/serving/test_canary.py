@@ -8,7 +8,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from serving.canary import Exposure, Move, Shown, next_step, next_watch
+from serving.canary import Exposure, Missed, Move, Shown, next_step, next_watch
 from serving.canary_rule import CanaryRule
 
 RULE = CanaryRule(steps=[0.1, 0.5], min_requests=100, min_users=10, deadline_hours=48.0)
@@ -25,6 +25,7 @@ def situation(**changes: Any) -> dict[str, Any]:
         "began": BEGAN,
         "now": BEGAN + timedelta(hours=5),
         "exposure": ENOUGH,
+        "missed": Missed(calls=0, minutes=0.0),
         "shown": FINE,
         "approved": False,
         "overtaken": "",
@@ -46,6 +47,8 @@ def situation(**changes: Any) -> dict[str, Any]:
         ({"shown": HARM, "exposure": Exposure(requests=30, users=3)}, Move.ROLL_BACK, 0.0, "Shown worse"),
         ({"shown": HARM, "now": BEGAN + timedelta(days=9)}, Move.ROLL_BACK, 0.0, "Shown worse"),
         ({"now": BEGAN + timedelta(hours=49), "shown": UNDECIDED}, Move.GIVE_UP, 0.0, "within 48 hours: errors may"),
+        ({"missed": Missed(calls=9, minutes=9.9)}, Move.PROMOTE, 0.9, "Shown not worse than the margins"),
+        ({"missed": Missed(calls=12, minutes=10.0)}, Move.ROLL_BACK, 0.0, "Not there: 12 calls in 10 minutes"),
         ({"overtaken": "Void: replaced."}, Move.GIVE_UP, 0.0, "Void: replaced."),
     ],
 )
@@ -73,12 +76,13 @@ def test_approval_alone_promotes_nothing() -> None:
     share=st.sampled_from([0.0, 0.1, 0.5]),
     hours=st.floats(0, 100),
     exposure=st.builds(Exposure, requests=st.integers(0, 1000), users=st.integers(0, 100)),
+    missed=st.builds(Missed, calls=st.integers(0, 50), minutes=st.sampled_from([0.0, 5.0, 15.0])),
     shown=st.sampled_from([UNDECIDED, FINE, HARM]),
     approved=st.booleans(),
     overtaken=st.sampled_from(["", "Void."]),
 )
 def test_nothing_is_promoted_unless_everything_is_shown(
-    share: float, hours: float, exposure: Exposure, shown: Shown, approved: bool, overtaken: str
+    share: float, hours: float, exposure: Exposure, missed: Missed, shown: Shown, approved: bool, overtaken: str
 ) -> None:
     began = BEGAN if share else None
     now = BEGAN + timedelta(hours=hours)
@@ -88,6 +92,7 @@ def test_nothing_is_promoted_unless_everything_is_shown(
         began=began,
         now=now,
         exposure=exposure,
+        missed=missed,
         shown=shown,
         approved=approved,
         overtaken=overtaken,
@@ -99,6 +104,7 @@ def test_nothing_is_promoted_unless_everything_is_shown(
         assert share == RULE.steps[-1]
         assert exposure.requests >= RULE.min_requests
         assert hours <= RULE.deadline_hours
+        assert missed.minutes < RULE.missing_minutes
     if step.move is Move.WIDEN:
         assert step.share > share
         assert not shown.worse or began is None
@@ -108,6 +114,8 @@ def test_nothing_is_promoted_unless_everything_is_shown(
 
 def test_the_watch_ends_with_its_time_and_takes_back_what_is_shown_worse_after_all() -> None:
     until = BEGAN + timedelta(hours=24)
-    assert next_watch(RULE, until=until, now=BEGAN, shown=FINE).move is Move.WAIT
-    assert next_watch(RULE, until=until, now=until, shown=UNDECIDED).move is Move.END_WATCH
-    assert next_watch(RULE, until=until, now=until, shown=HARM).move is Move.ROLL_BACK
+    there, gone = Missed(calls=0, minutes=0.0), Missed(calls=40, minutes=30.0)
+    assert next_watch(RULE, until=until, now=BEGAN, missed=there, shown=FINE).move is Move.WAIT
+    assert next_watch(RULE, until=until, now=until, missed=there, shown=UNDECIDED).move is Move.END_WATCH
+    assert next_watch(RULE, until=until, now=until, missed=there, shown=HARM).move is Move.ROLL_BACK
+    assert next_watch(RULE, until=until, now=BEGAN, missed=gone, shown=FINE).move is Move.ROLL_BACK

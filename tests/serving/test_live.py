@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from errors import PeerError
+from errors import DataError, PeerError
 from lake.inbox import put
 from lake.lake import Lake, open_lake
 from models.registry import production, register
@@ -64,6 +65,8 @@ class Street:
     asked: int = 0
     route: Route | None = None
     """The one that a gateway follows which hears nothing new; None: as the ledger says."""
+    tell: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+    """What a gateway puts on record instead."""
 
     def hours(self, count: int, requests: int = 300) -> None:
         """Let some hours pass, with so many requests in each."""
@@ -90,7 +93,7 @@ class Street:
             "arm": choice.arm,
             "unit": choice.unit,
         }
-        return json.dumps(row).encode()
+        return json.dumps(self.tell(row)).encode()
 
 
 @pytest.fixture
@@ -228,7 +231,10 @@ def test_where_a_person_has_to_agree_nothing_is_promoted_before_that(
         verdict = advance(lake, good.name)
     assert verdict.outcome is Outcome.ROLLING_OUT
     assert "a person has to approve" in verdict.reason
-    assert approve(lake, SPEC.name, reason="read fifty answers", by="ana") == good.name
+    other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
+    with pytest.raises(DataError, match="that of agents@v1 is"):
+        approve(lake, other.name, reason="read fifty answers", by="ana")
+    approve(lake, good.name, reason="read fifty answers", by="ana")
     assert advance(lake, good.name).outcome is Outcome.PROMOTED
 
 
@@ -268,11 +274,98 @@ def test_what_a_gateway_routes_by_an_older_share_is_no_evidence(lake: Lake, cloc
     late = street(lake, clock, candidate=0.05)
     late.asked, late.route, since = 100_000, first, clock.now
     late.hours(1)
-    rows = gather(lake, SPEC.name, first.rollout).rows.to_pylist()
+    rows = gather(lake, good, first.rollout).rows.to_pylist()
     kept = [row["unit"] for row in rows if row["time"] >= since]
     assert all(arm_of(unit, 0.2) == arm_of(unit, 0.5) for unit in kept)
     assert 150 < len(kept) < 270  # three tenths of the users have changed sides
     assert len(rows) - len(kept) == 900
+
+
+def loaded_nowhere(row: dict[str, Any]) -> dict[str, Any]:
+    """As a gateway has it on record: a failure that is nobody's evidence."""
+    return row | {"failed": True, "rollout": None, "arm": None, "unit": None} if row["arm"] == "candidate" else row
+
+
+def by_the_base(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"model_version": "base"}
+
+
+@pytest.mark.parametrize("tell", [loaded_nowhere, by_the_base])
+def test_a_candidate_that_none_of_its_calls_reaches_is_rolled_back(
+    lake: Lake, clock: Clock, good: ModelVersion, tell: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    people.hours(1)
+    people.tell = tell
+    people.hours(1)
+    verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.ROLLED_BACK
+    assert "calls in 58 minutes found it loaded nowhere or were answered by another version" in verdict.reason
+    assert [e.payload["live"] for e in lake.ledger.entries(chain(SPEC.name), kind="rolled_back")] == [True]
+
+
+def test_a_promoted_version_that_is_loaded_nowhere_any_more_is_taken_back(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    while advance(lake, good.name).outcome is not Outcome.PROMOTED:
+        people.hours(1)
+    people.tell = loaded_nowhere
+    people.hours(1)
+    assert advance(lake, good.name).outcome is Outcome.ROLLED_BACK
+    assert production(lake.ledger, SPEC.name) is None
+
+
+def test_calls_that_reach_neither_arm_are_nobodys_fault(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    people.tell = lambda row: row | {"failed": True, "rollout": None, "arm": None, "unit": None}
+    people.hours(2)
+    assert advance(lake, good.name).outcome is Outcome.ROLLING_OUT
+
+
+def test_what_another_version_answered_is_no_evidence_of_the_candidate(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    own = iter(range(10**6))
+    people.tell = lambda row: row if next(own) % 5 == 0 else by_the_base(row)
+    people.hours(2)
+    served = gather(lake, good, read_routes(lake)[SPEC.name].rollout)
+    assert {row["model_version"] for row in served.rows.to_pylist() if row["candidate"]} == {good.adapter_name}
+    assert 10 < served.exposure(served.steps[0][0]).requests < 40
+    assert served.missed.minutes < 10
+
+
+def test_a_candidate_that_was_trained_on_another_prompt_meets_nobody(lake: Lake) -> None:
+    other = register(lake, shown_better(trained(lake)), replace(SPEC, prompt_version="0"), PROFILE)
+    open_rollout(lake, other, None, PROFILE, SHADOW, CANARY)
+    verdict = advance(lake, other.name)
+    assert (verdict.outcome, "Trained on prompt 0" in verdict.reason) == (Outcome.REJECTED, True)
+
+
+def test_a_rollout_that_is_opened_while_another_scheduler_opens_one_waits_for_it(
+    lake: Lake, good: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, third = (register(lake, shown_better(trained(lake), key=key), SPEC, PROFILE) for key in ("two", "three"))
+    begin(lake, good)
+    assert "waits for" in open_rollout(lake, second, None, PROFILE, SHADOW, CANARY).reason
+    take_back(lake, plan_take_back(lake, SPEC.name), reason="x", by="y")
+    append = lake.ledger.append
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(lake.ledger, "append", append)
+        assert advance(open_lake(lake.settings, clock=lake.ledger.clock), second.name).outcome is Outcome.ROLLING_OUT
+        return append(*arguments)
+
+    monkeypatch.setattr(lake.ledger, "append", late)
+    assert "waits for the canary of agents@v2" in open_rollout(lake, third, None, PROFILE, SHADOW, CANARY).reason
+    take_back(lake, plan_take_back(lake, SPEC.name), reason="x", by="y")
+    assert open_rollouts(lake) == [third.name]
+    assert advance(lake, third.name).outcome is Outcome.ROLLING_OUT
 
 
 def test_the_story_tells_both_arms_over_time(lake: Lake, clock: Clock, good: ModelVersion) -> None:
