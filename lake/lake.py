@@ -27,14 +27,18 @@ class Lake:
         return replace(self, ledger=Ledger(self.store, self.ledger.clock, {**self.ledger.fences, chain: fence}))
 
 
-def open_lake(settings: Settings | None = None, *, clock: Callable[[], datetime] = utc_now) -> Lake:
+def open_lake(
+    settings: Settings | None = None, *, clock: Callable[[], datetime] = utc_now, answer_s: float | None = None
+) -> Lake:
     """Open the lake that the settings name; what is missing of its embedded parts is made.
+
+    Where ``answer_s`` is given, the object store has that many seconds to answer, and is not asked twice.
 
     Raises:
         SettingsError: a setting points nowhere.
     """
     chosen = settings or process_settings()
-    store = open_store(chosen)
+    store = open_store(chosen, answer_s)
     return Lake(
         settings=chosen,
         store=store,

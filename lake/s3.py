@@ -27,11 +27,11 @@ class S3Store:
     needs to know carries a nonce in the data and reads it back, as the ledger does.
     """
 
-    def __init__(self, address: str, settings: Settings) -> None:
+    def __init__(self, address: str, settings: Settings, answer_s: float | None = None) -> None:
         self.address = address.rstrip("/")
         self.bucket, _, prefix = self.address.removeprefix("s3://").partition("/")
         self.prefix = prefix + "/" if prefix else ""
-        self.client = s3_client(S3Access.of(settings))
+        self.client = s3_client(S3Access.of(settings), answer_s)
         self._check_bucket()
 
     def read(self, key: str) -> bytes:

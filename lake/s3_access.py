@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import S3FileSystem
 
 CONNECT_S, READ_S = 5, 60
+TRIES = 5
 NO_CREDENTIALS = (
     "it is not set, and the usual chain (AWS_* variables, ~/.aws, a web identity, the node) has none either"
 )
@@ -64,8 +65,10 @@ class S3Access:
         )
 
 
-def s3_client(access: S3Access) -> "S3Client":
+def s3_client(access: S3Access, answer_s: float | None = None) -> "S3Client":
     """boto3's client. An endpoint of one's own is addressed by path: its name has no bucket before it.
+
+    Where ``answer_s`` is given, it has that many seconds to connect and to answer, and is not asked twice.
 
     Raises:
         SettingsError: the chain asks for a profile that is not there.
@@ -80,9 +83,9 @@ def s3_client(access: S3Access) -> "S3Client":
         aws_secret_access_key=access.secret_key or None,
         verify=access.ca or None,
         config=Config(
-            retries={"mode": "standard", "max_attempts": 4},
-            connect_timeout=CONNECT_S,
-            read_timeout=READ_S,
+            retries={"mode": "standard", "total_max_attempts": 1 if answer_s else TRIES},
+            connect_timeout=answer_s or CONNECT_S,
+            read_timeout=answer_s or READ_S,
             s3={"addressing_style": "path"} if access.endpoint else None,
         ),
     )

@@ -87,8 +87,8 @@ class ObjectStore(Protocol):
         ...
 
 
-def open_store(settings: Settings) -> ObjectStore:
-    """The store that the settings name; a folder is made if it is not there.
+def open_store(settings: Settings, answer_s: float | None = None) -> ObjectStore:
+    """The store that the settings name; a folder is made if it is not there. For ``answer_s`` see ``open_lake``.
 
     Raises:
         SettingsError: ``FUELLINE_STORE`` names a bucket that is not there or may not be read.
@@ -98,7 +98,7 @@ def open_store(settings: Settings) -> ObjectStore:
         return FolderStore(Path(address))
     from lake.s3 import S3Store
 
-    return S3Store(address, settings)
+    return S3Store(address, settings, answer_s)
 
 
 def checked(key: str) -> str:

@@ -1,6 +1,7 @@
-"""Following the ledger: a thread that reads the routes and the keys every second, and keeps the last ones it has seen.
+"""Following the ledger: a thread that reads the keys and the routes every second, and keeps the last ones it has seen.
 
-A gateway that cannot reach the store goes on as it was told last; that it was not told anything new is counted.
+A gateway that cannot reach the store goes on as it was told last; that it was not told anything new is counted. What
+fails is that alone: a key that is taken out waits for no store, and a model's roll-back for no other model.
 """
 
 import logging
@@ -8,11 +9,12 @@ import threading
 import time
 from pathlib import Path
 
+from errors import PeerError
 from lake.lake import Lake, open_lake
 from models.prompt import PROMPT_VERSION
 from serving.keys import Keys, read_keys
 from serving.metrics import Metrics
-from serving.routes import Route, read_models, read_routes
+from serving.routes import Route, read_models, route_of
 from settings import Settings
 
 log = logging.getLogger("fuelline.gateway")
@@ -20,6 +22,8 @@ log = logging.getLogger("fuelline.gateway")
 LIST_S = 30.0
 """Seconds between two looks for models that are new."""
 EVERY_S = 1.0
+ANSWER_S = 2.0
+"""How long the store may take to answer; it is not asked twice, so that a roll-back is in force within five seconds."""
 
 
 class Following:
@@ -60,23 +64,40 @@ class Following:
         self._thread.join()
 
     def look(self) -> None:
-        """Read routes and keys once; keep the last ones where that fails."""
-        try:
-            self._lake = self._lake or open_lake(self._settings)
-            if time.monotonic() >= self._lists_at:
-                self._models, self._lists_at = read_models(self._lake), time.monotonic() + LIST_S
-            self._take(read_routes(self._lake, self._models))
-            self._read_keys()
-        except Exception as error:  # whatever a store or another release writes: the next look may succeed
-            self._metrics.route_reads.labels("failed").inc()
-            log.warning("the last routes stay in force: %s", error)
-        else:
-            self._metrics.route_reads.labels("read").inc()
+        """Read keys and routes once; keep the last ones where that fails."""
+        failed = False
+        for read, what in ((self._read_keys, "keys"), (self._read_routes, "routes")):
+            try:
+                read()
+            except Exception as error:  # whatever a store or another release writes: the next look may succeed
+                failed = True
+                log.warning("the last %s stay in force: %s", what, error)
+        self._metrics.route_reads.labels("failed" if failed else "read").inc()
 
     def _run(self) -> None:
         self.look()
         while not self._stop.wait(EVERY_S):
             self.look()
+
+    def _read_routes(self) -> None:
+        """Take each model's route by itself; one that cannot be read stays. Raises the last error, when all is done."""
+        lake = self._lake = self._lake or open_lake(self._settings, answer_s=ANSWER_S)
+        if time.monotonic() >= self._lists_at:
+            self._models, self._lists_at = read_models(lake), time.monotonic() + LIST_S
+        routes, fault = dict[str, Route](), None
+        for name in self._models:
+            before = self.routes.get(name)
+            try:
+                routes[name] = route_of(lake, name, before)
+            except PeerError:
+                raise  # the store is away, for all of them
+            except Exception as error:
+                fault = error
+                routes |= {name: before} if before else {}
+        if routes or not fault:
+            self._take(routes)
+        if fault:
+            raise fault
 
     def _take(self, routes: dict[str, Route]) -> None:
         if self.known and routes == self.routes:

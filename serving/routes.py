@@ -4,16 +4,19 @@ A gateway reads it about once a second and keeps the last one it has seen; no se
 """
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from errors import UnknownName
+from errors import FuellineError, UnknownName
 from lake.contracts.registries import AGENTS
 from lake.lake import Lake
 from models.spec import ModelSpec
 from models.state import BASE, ModelState, read_state
 from models.types import ModelVersion
 from serving.split import Arm, arm_of, unit_of
+
+log = logging.getLogger("fuelline.gateway")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,36 +75,42 @@ def read_models(lake: Lake) -> list[str]:
 def read_routes(lake: Lake, models: Sequence[str] | None = None) -> dict[str, Route]:
     """The route of each model, by name; of every one that the ledger knows, unless some are named."""
     names = read_models(lake) if models is None else models
-    return {name: route_of(lake, read_state(lake.ledger, name)) for name in names}
+    return {name: route_of(lake, name) for name in names}
 
 
-def route_of(lake: Lake, state: ModelState) -> Route:
-    """One model's route."""
-    spec = _spec(lake, state)
-    common = {
-        "model": state.model,
-        "agents": tuple(spec.agents),
-        "features": spec.features,
-        "prompt_version": spec.prompt_version,
-    }
+def route_of(lake: Lake, model: str, before: Route | None = None) -> Route:
+    """One model's route. Who answers is the ledger's alone; whom it answers is in a manifest, and where that cannot be
+    read it is as it was ``before``: no damaged file stands in the way of a roll-back.
+
+    Raises:
+        FuellineError: the ledger cannot be read, or the manifest and there is nothing before.
+    """
+    state = read_state(lake.ledger, model)
+    try:
+        known = _served(lake, state)
+    except FuellineError as error:
+        if before is None:
+            raise
+        log.warning("%s: whom it answers is as it was: %s", model, error)
+        known = before
     if state.rollout and state.rollout.share > 0:
         candidate = state.version(state.rollout.version)
-        return Route(
-            **common,  # type: ignore[arg-type]
+        return replace(
+            known,
             stable=state.production,
             candidate=candidate,
             share=state.rollout.share,
             rollout=state.rollout.key,
         )
     if state.soak:
-        return Route(
-            **common,  # type: ignore[arg-type]
+        return replace(
+            known,
             stable=state.soak.former,
             candidate=state.production,
             share=state.soak.share,
             rollout=state.soak.key,
         )
-    return Route(**common, stable=state.production)  # type: ignore[arg-type]
+    return replace(known, stable=state.production, candidate=None, share=0.0, rollout="")
 
 
 def for_agent(routes: Mapping[str, Route], agent: str) -> Route:
@@ -129,6 +138,14 @@ def agents_of(lake: Lake, model: str) -> list[str]:
 
 _SPECS: dict[tuple[str, str], ModelSpec] = {}
 """What a manifest says its model is; a manifest never changes."""
+
+
+def _served(lake: Lake, state: ModelState) -> Route:
+    """Whom the model answers, and from what: the part of its route that its manifest says."""
+    spec = _spec(lake, state)
+    return Route(
+        model=state.model, agents=tuple(spec.agents), features=spec.features, prompt_version=spec.prompt_version
+    )
 
 
 def _spec(lake: Lake, state: ModelState) -> ModelSpec:

@@ -1,5 +1,6 @@
 """S3 as a homelab has it: TLS by an authority of one's own, addressed by path, credentials by the usual chain."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +160,19 @@ def test_no_credentials_anywhere_is_said_by_the_settings_name(private: Settings,
 def test_what_is_said_of_s3_holds_no_secret(private: Settings) -> None:
     told = f"{private!r} {S3Access.of(private)!r}"
     assert "test-secret" not in told
+
+
+def test_whoever_cannot_wait_asks_a_store_that_hangs_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        chosen = read_settings(
+            store="s3://lake/x",
+            s3_endpoint=f"http://127.0.0.1:{hanging.getsockname()[1]}",
+            s3_access_key="test",
+            s3_secret_key="test-secret",
+        )
+        with pytest.raises(PeerError):
+            open_lake(chosen, answer_s=0.2)
+        hanging.settimeout(1)
+        hanging.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            hanging.accept()
