@@ -4,7 +4,8 @@
 
 It streams in vLLM's form: a chunk with the role, one a word, one with the reason for the end, one with the numbers of
 tokens, ``[DONE]``. A last message that begins with a colon asks for trouble: ``:slow``, ``:fail``, ``:refuse``,
-``:missing``, ``:break``, ``:silent``, ``:tool``, ``:long`` (ten megabytes) and ``:other`` (another version answers).
+``:missing``, ``:break``, ``:cut`` (behind the end), ``:silent``, ``:tool``, ``:long`` (ten megabytes) and ``:other``
+(another version answers).
 """
 
 import argparse
@@ -70,7 +71,10 @@ class Stub:
                 if self.pause_s:
                     await asyncio.sleep(self.pause_s)
                 await response.write(said.event(delta))
+            cut = said.wish.startswith(":cut") and request.transport
             await response.write(said.end())
+            if cut:
+                cut.close()
         return response
 
 

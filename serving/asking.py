@@ -22,6 +22,10 @@ BODY_BYTES = 1 << 20
 """The largest request that is read."""
 AGENT, USER, CONVERSATION, REQUEST = "x-agent", "x-user", "x-conversation-id", "x-request-id"
 """Headers that say what the body of OpenAI's form has no place for."""
+FORBIDDEN = ("chat_template", "echo", "kv_transfer_params", "priority", "prompt_logprobs")
+"""Fields of vLLM's own by which one client could undo the prompt, read another's, or stop the server for all:
+``prompt_logprobs`` with an adapter ends vLLM 0.32 on CPU.
+"""
 INTERACTION = re.compile(r"chatcmpl-[0-9a-f]{32}")
 
 Headers = Mapping[str, str]
@@ -129,6 +133,9 @@ def _check_form(body: Body) -> None:
     for name in ("model", "user"):
         if not isinstance(body.get(name) or "", str):
             raise Refused(400, f"invalid_{name}", f"'{name}' must be a text.")
+    for name in FORBIDDEN:
+        if body.get(name) is not None:
+            raise Refused(400, f"invalid_{name}", f"'{name}' is not taken here; leave it out.")
     if body.get("n") not in (None, 1):
         raise Refused(400, "invalid_n", "'n' must be 1: an interaction has one answer.")
     if not isinstance(body.get("stream"), bool | None):

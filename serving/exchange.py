@@ -113,14 +113,18 @@ class Exchange:
         stream = Stream(self._answer, wants_usage=self._asked.wants_usage)
         reply.prepare(200, "text/event-stream; charset=utf-8")
         end = b""  # what came together with the end goes with it: each piece wakes the client
-        async for data in response.content.iter_any():
-            forward = stream.feed(data)
-            if self._answer.finished:
-                end += forward
-            elif forward:
-                await reply.send(forward)
-            if self._answer.broken:
-                raise Failed(*BROKEN)
+        try:
+            async for data in response.content.iter_any():
+                forward = stream.feed(data)
+                if self._answer.finished:
+                    end += forward
+                elif forward:
+                    await reply.send(forward)
+                if self._answer.broken:
+                    raise Failed(*BROKEN)
+        except aiohttp.ClientError:
+            if not self._answer.finished:  # broken off behind its end, an answer is whole
+                raise
         if not self._answer.finished:
             raise Failed(*BROKEN)
         return end + stream.last

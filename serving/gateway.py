@@ -163,12 +163,11 @@ class Completions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        began = time.monotonic()
         interaction = f"chatcmpl-{secrets.token_hex(16)}"
         reply = Reply(send, {"x-interaction-id": interaction})
         try:
             with self._room():
-                exchange = await self._prepare(scope, receive, interaction, began)
+                exchange = await self._prepare(scope, receive, interaction)
                 await unless_gone(receive, exchange.run(reply))
         except Refused as refused:
             self._gateway.metrics.refused.labels(refused.code).inc()
@@ -177,11 +176,13 @@ class Completions:
             told.prepare(refused.status, "application/json")
             await told.end(error_body(refused.status, refused.code, str(refused)))
 
-    async def _prepare(self, scope: Scope, receive: Receive, interaction: str, began: float) -> Exchange:
+    async def _prepare(self, scope: Scope, receive: Receive, interaction: str) -> Exchange:
         headers = headers_of(scope)
         following = self._gateway.following
         own = authorize(headers, following)  # before the body: a stranger's is not read
-        asked = read_request(await read_body(receive, headers), headers, following, own, interaction)
+        data = await read_body(receive, headers)
+        began = time.monotonic()  # how long a client takes to send its request is no version's latency
+        asked = read_request(data, headers, following, own, interaction)
         at = self._gateway.clock.now()
         features = await self._gateway.known.read(asked.user_id, asked.agent, at)
         return Exchange(self.parts, asked, interaction=interaction, at=at, began=began, features=features)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +33,12 @@ from features.repo import open_feature_store
 from features.views import INFRASTRUCTURE_FEATURES, USER_FEATURES
 from lake.contracts import contract
 from lake.inbox import collect_all
-from lake.lake import Lake, open_lake
+from lake.lake import open_lake
 from models.prompt import PROMPT_VERSION, render
 from models.registry import register
 from serving.gateway import build
 from serving.keys import digest, make_key
-from serving.routes import read_routes
+from serving.routes import route_of
 from serving.spool import Spool
 from settings import Settings, read_settings
 from tests.conftest import free_port
@@ -217,6 +218,15 @@ def test_a_call_that_fails_says_so_and_is_recorded(
     assert recorded(settings, "agents", told.id)["error"] is True
 
 
+def test_a_stream_that_is_broken_off_behind_its_end_is_whole(client: Client, settings: Settings) -> None:
+    told = client.chat(":cut", stream=True)
+    assert told.events[-1] == "[DONE]"
+    said = [json.loads(event)["choices"] for event in told.events[:-1]]
+    assert [one[0]["delta"].get("content") for one in said if one][1:-1] == [f"{word} " for word in WORDS]
+    assert recorded(settings, "predictions", told.id)["failed"] is False
+    assert recorded(settings, "agents", told.id)["response"].split() == list(WORDS)
+
+
 def test_what_the_replica_refuses_is_told_in_its_own_words_and_is_no_versions_failure(
     client: Client, settings: Settings
 ) -> None:
@@ -249,6 +259,20 @@ def test_a_client_that_leaves_ends_the_call_and_is_recorded(client: Client, sett
     wait_until(lambda: any(r["user_id"] == "leaver" for r in rows(settings, "agents").values()), "it is in the lake")
     [row] = [row for row in rows(settings, "agents").values() if row["user_id"] == "leaver"]
     assert row["error"] is True
+
+
+def test_the_time_that_a_client_takes_to_send_its_request_is_no_latency(client: Client, settings: Settings) -> None:
+    asked = {"model": "jamie", "user": "slow-sender", "messages": [{"role": "user", "content": "x"}]}
+    body = json.dumps(asked).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", client.port)) as connection:
+        connection.sendall(head)
+        time.sleep(4)
+        connection.sendall(body)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+    wait_until(lambda: any(r["user_id"] == "slow-sender" for r in rows(settings, "agents").values()), "in the lake")
+    [row] = [row for row in rows(settings, "agents").values() if row["user_id"] == "slow-sender"]
+    assert row["latency_ms"] < 4_000
 
 
 def test_a_thumb_comes_to_the_lake_under_its_interaction(client: Client, settings: Settings) -> None:
@@ -289,6 +313,7 @@ def test_an_agent_has_to_be_named_and_known(client: Client) -> None:
         ({"model": "jamie"}, 400),
         ({"model": "jamie", "messages": "hello"}, 400),
         ({"model": "jamie", "messages": [{"role": "user", "content": "x"}], "n": 2}, 400),
+        ({"model": "jamie", "messages": [{"role": "user", "content": "x"}], "prompt_logprobs": 1}, 400),
         ({"model": "jamie", "messages": [{"role": "user", "content": "x"}], "user": "u" * 300}, 400),
         ({"model": "jamie", "messages": [{"role": "user", "content": "x"}], "user": "\ud800"}, 400),
         ({"model": "jamie", "messages": [{"role": "user", "content": "x" * (1 << 20)}]}, 413),
@@ -511,7 +536,7 @@ def test_while_the_ledger_is_out_of_reach_the_last_routes_stay(client: Client, m
         raise PeerError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(serving.following, "read_routes", away)
+        patch.setattr(serving.following, "route_of", away)
         before = client.metric("fuelline_gateway_route_reads_total", outcome="failed")
         wait_until(
             lambda: client.metric("fuelline_gateway_route_reads_total", outcome="failed") > before, "a look has failed"
@@ -527,11 +552,11 @@ def test_it_is_not_ready_and_answers_nobody_before_it_knows_the_routes(
 
     gate = threading.Event()
 
-    def late(lake: Lake) -> Any:
+    def late(*arguments: Any) -> Any:
         gate.wait(60)
-        return read_routes(lake)
+        return route_of(*arguments)
 
-    monkeypatch.setattr(serving.following, "read_routes", late)
+    monkeypatch.setattr(serving.following, "route_of", late)
     body = {"model": "jamie", "messages": [{"role": "user", "content": "x"}]}
     with TestClient(build(settings, spool=tmp_path / "spool.db")) as early:
         try:
