@@ -18,6 +18,7 @@ from lake.services import refuse_wrong
 from lake.sources.amqp import Batching, Until, consume
 from lake.sources.cloudevents import Message
 from lake.sources.consuming import parser, run
+from lake.sql import opened
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -78,12 +79,17 @@ class Snapshots:
 
 
 def feast_push(settings: Settings, stream: Stream) -> Push:
-    """Pushes to the lake's Feast store, its streaming views registered."""
+    """Pushes to the lake's Feast store, its streaming views registered.
+
+    Raises:
+        SettingsError: nobody has registered them, and the user of ``FUELLINE_CATALOG`` may not.
+        PeerError: the registry's database does not answer.
+    """
     from features.pushed import push_snapshots, register_streaming
     from features.repo import open_feature_store
 
     store = open_feature_store(settings)
-    register_streaming(store)
+    opened("catalog", settings.catalog, lambda: register_streaming(store))
     return lambda users, agents, as_of: push_snapshots(store, stream, users, agents, as_of)
 
 

@@ -116,7 +116,7 @@ _WRONG = {
     r'password authentication failed for user "([^"]*)"': "the database refuses the password of {0!r}",
     r'database "([^"]*)" does not exist': "there is no database {0!r} on that server",
     r'role "([^"]*)" does not exist': "there is no user {0!r} on that server",
-    r'permission denied for (database|schema) "?([^"\s]*)': "the user may not use the {0} {1!r}",
+    r'permission denied for (database|schema|table) "?([^"\s]*)': "the user may not use the {0} {1!r}",
     r"no password supplied": "the address holds no password, and the database asks for one",
     r"no pg_hba.conf entry": "the database lets nobody in from here under that user, or only over TLS",
     r"certificate verify failed|root certificate file": "the certificate of the database is not trusted (sslrootcert)",
