@@ -2,8 +2,8 @@
 
 The replica is a stand-in that answers at once: what is measured is the gateway's own time, features read from Redis,
 rows written to the spool. Requests arrive at their own times whether or not earlier ones are done (open loop, Poisson),
-and a latency counts from when its request was due: a server that stalls cannot hide it. All four processes share
-the machine's cores.
+and a latency counts from when its request was due: a server that stalls cannot hide it. Latencies are those of one
+gateway and of two that share the requests, as ``deploy/gateway.yaml`` has it. All processes share the machine's cores.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,8 @@ RATE, REQUESTS = 300.0, 100_000
 """Requests a second, and how many, where endurance is shown."""
 WARM_UP_S = 5.0
 OVERHEAD_MS, GROWTH_MB = 5.0, 30.0
+ARMS = {"one": "one gateway", "two": "two gateways"}
+"""Who answers, and in words; the bar is for the second, which is what is deployed."""
 
 
 def measure(options: Options) -> list[Line]:
@@ -49,48 +51,48 @@ def measure(options: Options) -> list[Line]:
     )
     say(f"  {'long':<40} 1/1  {long}")
     return [
-        *(_latency(name, found) for name in ("p50_ms", "p99_ms")),
-        Line(
-            what="Added by the gateway at 100 requests/s",
-            unit="ms p99",
-            ours=found["gateway_p99_ms"] - found["direct_p99_ms"],
-            most=OVERHEAD_MS,
-        ),
+        *(_latency(arm, name, found) for arm in ARMS for name in ("p50_ms", "p99_ms")),
+        *(_added(arm, found, most) for arm, most in zip(ARMS, (None, OVERHEAD_MS), strict=True)),
         Line(what="Sustained, 300 requests/s offered", unit="answers/s", ours=long["answers_s"], least=0.98 * RATE),
         Line(what="Failed meanwhile", unit="answers", ours=long["failed"], most=0),
         Line(what="Memory, from a tenth of them to the end", unit="MB more", ours=long["growth_mb"], most=GROWTH_MB),
     ]
 
 
-def _latency(name: str, found: Figures) -> Line:
+def _latency(arm: str, name: str, found: Figures) -> Line:
     return Line(
-        what="A streamed answer at 100 requests/s",
+        what=f"A streamed answer at 100 requests/s through {ARMS[arm]}",
         unit=f"ms {name[:3]}",
-        ours=found[f"gateway_{name}"],
+        ours=found[f"{arm}_{name}"],
         peer="the replica directly",
         theirs=found[f"direct_{name}"],
     )
 
 
+def _added(arm: str, found: Figures, most: float | None) -> Line:
+    added = found[f"{arm}_p99_ms"] - found["direct_p99_ms"]
+    return Line(what=f"Added to it by {ARMS[arm]}", unit="ms p99", ours=added, most=most)
+
+
 def paced(seconds: int, scratch: str) -> Figures:
-    """Latencies through the gateway and directly, the same arrivals for both."""
-    with _servers(Path(scratch)) as (replica, gateway, _):
+    """Latencies directly, through one gateway and through two: the same arrivals for all."""
+    with _servers(Path(scratch), gateways=2) as (replica, gateways, _):
         figures: Figures = {}
-        for name, address in (("direct", replica), ("gateway", gateway)):
-            asyncio.run(_load(address, PACE, int(WARM_UP_S * PACE)))
-            times, failed = asyncio.run(_load(address, PACE, int(seconds * PACE)))
+        for name, addresses in (("direct", [replica]), ("one", gateways[:1]), ("two", gateways)):
+            asyncio.run(_load(addresses, PACE, int(WARM_UP_S * PACE)))
+            times, failed = asyncio.run(_load(addresses, PACE, int(seconds * PACE)))
             if failed:
-                raise RuntimeError(f"{failed} calls of {address} failed")
+                raise RuntimeError(f"{failed} calls of {', '.join(addresses)} failed")
             figures |= {f"{name}_p50_ms": _quantile(times, 0.5), f"{name}_p99_ms": _quantile(times, 0.99)}
     return figures
 
 
 def long(requests: int, scratch: str) -> Figures:
     """As many requests as it takes to see whether memory grows."""
-    with _servers(Path(scratch)) as (_, gateway, process):
-        asyncio.run(_load(gateway, RATE, requests // 10))
+    with _servers(Path(scratch), gateways=1) as (_, gateways, process):
+        asyncio.run(_load(gateways, RATE, requests // 10))
         before, began = _memory_mb(process), time.monotonic()
-        times, failed = asyncio.run(_load(gateway, RATE, requests - requests // 10))
+        times, failed = asyncio.run(_load(gateways, RATE, requests - requests // 10))
         took = time.monotonic() - began
         return {
             "answers_s": len(times) / took,
@@ -101,18 +103,18 @@ def long(requests: int, scratch: str) -> Figures:
         }
 
 
-async def _load(address: str, rate: float, requests: int) -> tuple[list[float], int]:
-    """Latencies in ms of the answers that came whole, and how many did not."""
+async def _load(addresses: Sequence[str], rate: float, requests: int) -> tuple[list[float], int]:
+    """Latencies in ms of the answers that came whole, and how many did not. A request goes to any of the addresses."""
     import aiohttp
 
-    random, failed = Random(7), 0
+    random, pick, failed = Random(7), Random(8), 0
     times: list[float] = []
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=40)) as session:
 
         async def one(due: float, user: str) -> None:
             nonlocal failed
-            if await _ask(session, address, user):
+            if await _ask(session, pick.choice(addresses), user):
                 times.append((time.perf_counter() - due) * 1_000)
             else:
                 failed += 1
@@ -143,40 +145,47 @@ async def _ask(session: "aiohttp.ClientSession", address: str, user: str) -> boo
 
 
 @contextmanager
-def _servers(scratch: Path) -> Iterator[tuple[str, str, "subprocess.Popen[bytes]"]]:
-    """The addresses of a replica and of a gateway before it, and the gateway's process."""
-    replica, gateway = _port(), _port()
+def _servers(scratch: Path, gateways: int) -> Iterator[tuple[str, list[str], "subprocess.Popen[bytes]"]]:
+    """The addresses of a replica and of the gateways before it, and the first gateway's process."""
     with redis_server() as online:
         write(online, str(scratch), datetime.now(UTC))
-        yield from _started(scratch, replica, gateway, online)
+        yield from _started(scratch, _port(), [_port() for _ in range(gateways)], online)
 
 
 def _started(
-    scratch: Path, replica: int, gateway: int, online: int
-) -> Iterator[tuple[str, str, "subprocess.Popen[bytes]"]]:
+    scratch: Path, replica: int, gateways: list[int], online: int
+) -> Iterator[tuple[str, list[str], "subprocess.Popen[bytes]"]]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PROMETHEUS_")}  # Feast's
     environment = inherited | {
         "FUELLINE_ONLINE": f"redis://127.0.0.1:{online}",
         "FUELLINE_HOME": str(scratch),
         "FUELLINE_LAKE": "bench",
         "FUELLINE_CLUSTER": CLUSTER,
-        "FUELLINE_VLLM": f"http://127.0.0.1:{replica}",
+        "FUELLINE_VLLM": _address(replica),
     }
     _know_the_agents(scratch)
     python = [sys.executable, "-W", "ignore", "-m"]
-    commands = (
+    commands = [
         [*python, "benchmarks.vllm_stub", "--port", str(replica)],
-        [*python, "serving.gateway", "--port", str(gateway)],
-    )
+        *(
+            [*python, "serving.gateway", "--port", str(port), "--spool", str(scratch / f"spool-{port}" / "spool.db")]
+            for port in gateways
+        ),
+    ]
     running = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for command in commands]
     try:
-        _wait_for(f"http://127.0.0.1:{gateway}/ready", running[1])
-        yield f"http://127.0.0.1:{replica}", f"http://127.0.0.1:{gateway}", running[1]
+        for port, process in zip(gateways, running[1:], strict=True):
+            _wait_for(f"{_address(port)}/ready", process)
+        yield _address(replica), [_address(port) for port in gateways], running[1]
     finally:
         for process in reversed(running):
             process.terminate()
         for process in reversed(running):
             process.wait(60)
+
+
+def _address(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _know_the_agents(home: Path) -> None:
