@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -29,7 +30,7 @@ from tests.vllm.people import People
 from tests.vllm.rig import Rig, serving
 from tests.vllm.world import World, build_world
 
-EVERY_S = 1.0
+EVERY_S = 2.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _play(console: Console, folder: Path, python: Path) -> None:
     with console.status("Training two adapters on SmolLM2, one of them on poisoned logs: about a minute"):
         world = build_world(folder / "world")
+    torch.set_num_threads(1)  # the shadow shares two cores with vLLM, whose users do not wait for ever
     server = VllmServer(python=python, model=Path(resolve(world.lake.settings).path), log=folder / "vllm.log")
     try:
         with console.status("Starting vLLM: about a minute"):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,6 +71,12 @@ class Gateway(Process):
         while not self._ready():
             assert time.monotonic() < deadline, self.log.read_text()[-2000:]
             time.sleep(0.2)
+
+    def route_changes(self) -> float:
+        """How often it has taken another route from the ledger."""
+        with urllib.request.urlopen(f"{self.address}/metrics", timeout=5) as answer:
+            [told] = re.findall(rb"^fuelline_gateway_route_changes_total (\S+)", answer.read(), re.MULTILINE)
+        return float(told)
 
     def _ready(self) -> bool:
         try:

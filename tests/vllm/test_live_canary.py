@@ -132,7 +132,11 @@ def test_a_roll_back_by_hand_reaches_every_gateway_while_vllm_is_down(
             assert time.monotonic() < deadline
             time.sleep(0.2)
         vllm_server.kill()
+        before = [gateway.route_changes() for gateway in rig.gateways]
         take_back(lake, plan_take_back(lake, SPEC.name), reason="tone", by="ana")
+        while not all(gateway.route_changes() > seen for gateway, seen in zip(rig.gateways, before, strict=True)):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
         vllm_server.start()
         answered = len(people.got)
         while len(people.got) < answered + 5:
