@@ -5,6 +5,7 @@ are made up: they like short answers in the agents' way, and say so.
 """
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -51,23 +52,23 @@ def _play(console: Console, folder: Path, python: Path) -> None:
         world = build_world(folder / "world")
     torch.set_num_threads(1)  # the shadow shares two cores with vLLM, whose users do not wait for ever
     server = VllmServer(python=python, model=Path(resolve(world.lake.settings).path), log=folder / "vllm.log")
-    try:
+    with contextlib.ExitStack() as running:
+        running.callback(server.stop)
         with console.status("Starting vLLM: about a minute"):
             server.start()
-        with (
-            console.status("Starting a gateway and the reconciler"),
-            serving(world.lake, server.replica, folder, gateways=1) as rig,
-        ):
-            _watch(console, rig, world, world.good)
-            _watch(console, rig, world, world.noisy)
-    finally:
-        server.stop()
+        with console.status("Starting a gateway and the reconciler"):
+            rig = running.enter_context(serving(world.lake, server.replica, folder, gateways=1))
+        _watch(console, rig, world, world.good)
+        _watch(console, rig, world, world.noisy)
 
 
 def _watch(console: Console, rig: Rig, world: World, version: ModelVersion) -> None:
     """One rollout, from its opening to what became of it."""
     world.roll_out(version)
-    with People(gateways=rig.addresses) as people, Live(console=console, refresh_per_second=4) as live:
+    begins = Text(
+        f"{version.name}: its shadow answers recent requests beside the version in production", style="italic"
+    )
+    with People(gateways=rig.addresses) as people, Live(begins, console=console, refresh_per_second=4) as live:
         said: dict[str, str] = {}
         while _open(rig.lake, version):
             said = step_all(rig.lake) or said
