@@ -30,7 +30,7 @@ retrain_on_schedule = scheduled(
     owner=OWNER,
     fixed_inputs={"rule": ScheduleRule(days=7.0), **SAME},
 )
-"""Seven days after the data cut of the last training."""
+"""Seven days after the data cut and the end of the last training."""
 
 retrain_on_volume = scheduled(
     "retrain_on_volume",

@@ -82,6 +82,8 @@ class Training:
     training_set_id: str
     inputs: tuple[str, ...]
     """The pinned versions, such as ``processed.agent_interactions@123``."""
+    ended: datetime | None = None
+    """When the last retraining on it ended, which may be long after the cut; None: none has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,7 +199,7 @@ def _asked(state: ModelState, entry: Entry) -> ModelState:
         case "retraining_requested":
             return _requested(state, entry)
         case "retraining_closed":
-            return replace(_answered(state, entry), completed=state.trained, failures=0, failed_at=None)
+            return _completed(_answered(state, entry), entry)
         case "retraining_failed" if entry.payload.get("counts", True):
             return _answered(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
         case "request_abandoned":
@@ -227,6 +229,11 @@ def _answered(state: ModelState, entry: Entry) -> ModelState:
     """The request that led to this entry is done; one that came after it is not."""
     answered = state.request and state.request.number in (entry.payload.get("request"), *entry.payload.get("also", ()))
     return replace(state, request=None) if answered else state
+
+
+def _completed(state: ModelState, entry: Entry) -> ModelState:
+    completed = replace(state.trained, ended=entry.time) if state.trained else None
+    return replace(state, completed=completed, failures=0, failed_at=None)
 
 
 def _trained(state: ModelState, entry: Entry) -> ModelState:

@@ -25,7 +25,7 @@ RETRAINING = "retraining"
 def look_at_schedule(
     rule: ScheduleRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
-    """Is the last training old, and anything new?"""
+    """Are the last training and its data old, and is anything new?"""
     return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
 
 

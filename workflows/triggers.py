@@ -32,7 +32,7 @@ def on_schedule(
     every_minutes: int = 60,
     schedule: str = "retrain_on_schedule",
 ) -> list[Decision]:
-    """Retrain when the last training's data are old and anything is new.
+    """Retrain when the last training and its data are old and anything is new.
 
     Args:
         kickoff: the scheduled time of this look (UTC).

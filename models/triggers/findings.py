@@ -52,14 +52,17 @@ def find(rule: Rule, history: History, look: Look) -> Finding:
 
 
 def _schedule(rule: ScheduleRule, history: History, look: Look) -> Finding:
+    """The cut alone would be due again at every look while only data older than the rule's days land."""
     new = history.added_rows(look.since)
     if look.since is None:
         found = Found.FIRED if new else Found.NOT_ENOUGH
         return Finding(found=found, reason=f"Never trained; {new:,} interactions are there.", evidence={"new": new})
-    age = (look.end - look.since.cut) / DAY
-    told = f"{age:.1f} days since the data cut of the last training (limit {rule.days:g}), {new:,} interactions new"
-    fired = age >= rule.days and new > 0
-    evidence = {"age_days": age, "new": new}
+    assert look.since.ended is not None, "what triggers measure from is a training whose retraining has ended"
+    age, rest = (look.end - look.since.cut) / DAY, max(0.0, (look.end - look.since.ended) / DAY)
+    told = f"{age:.1f} days since the data cut of the last training, {rest:.1f} since it ended (limit {rule.days:g})"
+    told += f", {new:,} interactions new"
+    fired = min(age, rest) >= rule.days and new > 0
+    evidence = {"age_days": age, "since_end_days": rest, "new": new}
     return Finding(found=found_if(fired), reason=f"{told}.", start=look.since.cut, evidence=evidence)
 
 

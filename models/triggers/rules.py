@@ -30,7 +30,7 @@ class ScheduleRule:
     """Retrain when the newest training is old, and anything is new."""
 
     days: float = 7.0
-    """Since the data cut of the last completed training."""
+    """Since the data cut of the last completed training, and since its end too: data that land late are older."""
 
     def __post_init__(self) -> None:
         if self.days <= 0:

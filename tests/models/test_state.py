@@ -100,6 +100,16 @@ def test_the_last_cut_is_the_newest_even_when_an_older_training_ends_later(ledge
     assert read_state(ledger, MODEL).last_cut == datetime(2026, 11, 5, tzinfo=UTC)
 
 
+def test_a_training_is_complete_when_its_retraining_ends_and_knows_when_that_was(ledger: Ledger) -> None:
+    append(ledger, "trained", cut=START.isoformat(), training_set_id="set", inputs=[])
+    assert read_state(ledger, MODEL).completed is None
+    for end in (2, 3):
+        append(ledger, "retraining_closed", request=0)
+        completed = read_state(ledger, MODEL).completed
+        assert completed is not None
+        assert (completed.cut, completed.ended) == (START, START + timedelta(hours=end))
+
+
 @given(moves=st.lists(st.tuples(st.sampled_from(["promoted", "rolled_back"]), st.integers(1, 4)), max_size=12))
 def test_production_is_always_a_registered_version_or_the_base(
     tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[str, int]]

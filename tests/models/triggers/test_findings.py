@@ -34,6 +34,8 @@ from models.triggers.rules import (
 )
 
 CUT, LOOK = 40.0, 43.0
+TOOK = 6 * HOUR
+"""From a training's cut to its end."""
 BUSY = Recipe(days=48, seed=3, daily_calls=1_200, error_rate=0.05)
 
 
@@ -44,7 +46,8 @@ def busy() -> Traffic:
 
 def training(cut: float = CUT) -> Training:
     pinned = f"processed.agent_interactions@{int(cut * DAY_S)}"
-    return Training(cut=instant(cut * DAY_S), training_set_id=f"set-{cut}", inputs=(pinned,))
+    at = instant(cut * DAY_S)
+    return Training(cut=at, training_set_id=f"set-{cut}", inputs=(pinned,), ended=at + TOOK)
 
 
 def look(
@@ -81,10 +84,12 @@ def test_the_first_training_is_due_as_soon_as_anything_is_there(busy: Traffic) -
 
 
 def test_the_schedule_fires_by_age_and_not_without_anything_new(busy: Traffic) -> None:
-    assert look(ScheduleRule(), busy, day=46.9).found is Found.QUIET
-    due = look(ScheduleRule(), busy, day=47.0)
+    young = look(ScheduleRule(), busy, day=47.0)
+    assert young.found is Found.QUIET
+    assert young.reason.startswith("7.0 days since the data cut of the last training, 6.8 since it ended (limit 7), ")
+    due = look(ScheduleRule(), busy, day=47.25)
     assert due.found is Found.FIRED
-    assert due.reason.startswith("7.0 days since the data cut of the last training (limit 7)")
+    assert (due.evidence["age_days"], due.evidence["since_end_days"]) == (7.25, 7.0)
     old = busy.take(busy.at < CUT * DAY_S - 400)
     assert look(ScheduleRule(), old, day=47.5).found is Found.QUIET
 

@@ -207,6 +207,33 @@ def test_a_look_that_died_before_its_entry_goes_on_with_its_own_request(lake: La
     assert look(again, ScheduleRule(), START) == first
 
 
+def test_data_older_than_the_schedule_that_keep_landing_start_one_training_a_week(lake: Lake, clock: Clock) -> None:
+    started = []
+    for hour in range(15 * 24):
+        if look(lake, ScheduleRule(), clock.now).outcome == "started":
+            started.append(hour)
+            train(lake, cut=START - timedelta(days=30))
+        clock.go(1)
+    assert started == [0, 7 * 24, 14 * 24]
+
+
+def train(lake: Lake, cut: datetime) -> None:
+    """Answer the open request with a training on data up to the cut."""
+    request = read_state(lake.ledger, MODEL).requests
+    told = {"cut": cut.isoformat(), "training_set_id": f"set-{request}", "inputs": []}
+    lake.ledger.append(chain(MODEL), "trained", f"trained:{request}", told)
+    lake.ledger.append(chain(MODEL), "retraining_closed", f"closed:{request}", {"request": request})
+
+
+def test_a_look_at_an_hour_before_the_training_ended_counts_no_time_since(lake: Lake, clock: Clock) -> None:
+    clock.go(0.5)
+    train(lake, cut=START - timedelta(days=30))
+    reason = look(lake, ScheduleRule(), START).reason
+    assert reason == (
+        "30.0 days since the data cut of the last training, 0.0 since it ended (limit 7), 7 interactions new."
+    )
+
+
 def test_another_rule_is_another_decision(lake: Lake) -> None:
     look(lake, VolumeRule(), START)
     look(lake, VolumeRule(new_interactions=5), START)
