@@ -113,6 +113,16 @@ class TrainingProfile:
         return {name: value for name, value in asdict(self).items() if name not in _CHANGES_NO_WEIGHT}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrainingInputs:
+    """What a retraining is asked for with. Its other inputs no trigger has: they are its launch plan's own."""
+
+    spec: ModelSpec
+    profile: TrainingProfile
+    source: str
+    """Whose quality is checked."""
+
+
 _CHANGES_NO_WEIGHT = frozenset(
     {"name", "checkpoint_every", "eval_rows", "shadow_requests", "shadow_generations", "max_new_tokens"}
 )

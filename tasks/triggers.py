@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from models.spec import ModelSpec, TrainingProfile
+from models.spec import ModelSpec, RetrainingInputs, TrainingProfile
 from models.triggers.decisions import Decision
 from models.triggers.rules import (
     DriftRule,
@@ -23,31 +23,62 @@ RETRAINING = "retraining"
 
 @cpu
 def look_at_schedule(
-    rule: ScheduleRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
+    rule: ScheduleRule,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    source: str,
+    patience: Patience,
+    kickoff: datetime,
+    every_minutes: int,
+    schedule: str,
 ) -> list[Decision]:
     """Are the last training and its data old, and is anything new?"""
-    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
+    inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
+    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
 def look_at_volume(
-    rule: VolumeRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
+    rule: VolumeRule,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    source: str,
+    patience: Patience,
+    kickoff: datetime,
+    every_minutes: int,
+    schedule: str,
 ) -> list[Decision]:
     """Have many interactions landed since the last training? Reads snapshots' summaries alone."""
-    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
+    inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
+    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
 def look_at_error_rate(
-    rule: ErrorRateRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
+    rule: ErrorRateRule,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    source: str,
+    patience: Patience,
+    kickoff: datetime,
+    every_minutes: int,
+    schedule: str,
 ) -> list[Decision]:
     """Do calls fail more often than at the last training, and not by chance?"""
-    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
+    inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
+    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
 def look_at_drift(
-    rule: DriftRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
+    rule: DriftRule,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    source: str,
+    patience: Patience,
+    kickoff: datetime,
+    every_minutes: int,
+    schedule: str,
 ) -> list[Decision]:
     """Has a feature's distribution moved away from the training set's? What features are due is computed first."""
     from features.schedule import compute_due
@@ -56,19 +87,30 @@ def look_at_drift(
     here = lake()
     if here.tables.current(AGENT_INTERACTIONS):
         compute_due(here)
-    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
+    inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
+    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
 def look_at_feedback(
-    rule: FeedbackRule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
+    rule: FeedbackRule,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    source: str,
+    patience: Patience,
+    kickoff: datetime,
+    every_minutes: int,
+    schedule: str,
 ) -> list[Decision]:
     """Are users less content than at the last training, and not by chance?"""
-    return _looked(rule, spec, patience, kickoff, every_minutes, schedule)
+    inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
+    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
 
 
 @cpu
-def decide_by_hand(reason: str, by: str, spec: ModelSpec, patience: Patience) -> list[Decision]:
+def decide_by_hand(
+    reason: str, by: str, spec: ModelSpec, profile: TrainingProfile, source: str, patience: Patience
+) -> list[Decision]:
     """A person's decision, written down like any other; covered where a training is under way."""
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
@@ -84,6 +126,7 @@ def decide_by_hand(reason: str, by: str, spec: ModelSpec, patience: Patience) ->
         every=hour,
         patience=patience,
         key=f"run:{execution()}",  # this task may be tried again, at another time
+        inputs=RetrainingInputs(spec=spec, profile=profile, source=source),
     )
     _show([decision], spec.name)
     return [decision]
@@ -93,9 +136,10 @@ def decide_by_hand(reason: str, by: str, spec: ModelSpec, patience: Patience) ->
 def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: TrainingProfile, source: str) -> list[str]:
     """Start the run of the model's open request, whoever made it, and return at once; where it can be seen.
 
-    A start that failed is so made good by the next look, and a request whose run has ended without a word is given up.
+    The run is given what the request was made with, and the inputs here only where it leaves that open. A start that
+    failed is so made good by the next look, and a request whose run has ended without a word is given up.
     """
-    from models.triggers.requests import give_up, to_start
+    from models.triggers.requests import give_up, inputs_of, to_start
     from tasks.starting import Phase, TurnedAway, phase, start
 
     here = lake()
@@ -105,7 +149,8 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
     if now is not Phase.UNKNOWN:
         give_up(here, spec.name, request, f"Its run {request.run} has {now.value} and left no word of it.")
         return []
-    inputs = {"spec": spec, "profile": profile, "source": source, "cause": request.cause}
+    asked = inputs_of(here, spec.name, request) or RetrainingInputs(spec=spec, profile=profile, source=source)
+    inputs = {"spec": asked.spec, "profile": asked.profile, "source": asked.source, "cause": request.cause}
     try:
         started = start(RETRAINING, inputs, name=request.run)
     except TurnedAway as error:
@@ -116,18 +161,19 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
 
 
 def _looked(
-    rule: Rule, spec: ModelSpec, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
+    rule: Rule, inputs: RetrainingInputs, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[Decision]:
     """Look once for all fires that are due: a late or doubled one finds the look taken."""
     from lake.windows import Window
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
 
-    here, every = lake(), timedelta(minutes=every_minutes)
+    here, every, spec = lake(), timedelta(minutes=every_minutes), inputs.spec
 
     def look(window: Window) -> Decision:
         end = window.end.replace(minute=0, second=0, microsecond=0)
-        return decide(here, LakeHistory(here, spec.agents), spec.name, rule, end=end, every=every, patience=patience)
+        history = LakeHistory(here, spec.agents)
+        return decide(here, history, spec.name, rule, end=end, every=every, patience=patience, inputs=inputs)
 
     decisions = due(here, f"{schedule}-{spec.name}", look, kickoff=kickoff, every_minutes=every_minutes)
     _show(decisions, spec.name)

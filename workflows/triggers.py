@@ -45,7 +45,14 @@ def on_schedule(
         schedule: names the chain of its windows.
     """
     decisions = look_at_schedule(
-        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+        rule=rule,
+        spec=spec,
+        profile=profile,
+        source=source,
+        patience=patience,
+        kickoff=kickoff,
+        every_minutes=every_minutes,
+        schedule=schedule,
     )
     start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
@@ -67,7 +74,14 @@ def on_volume(
     Inputs as in ``on_schedule``; ``rule`` says how many.
     """
     decisions = look_at_volume(
-        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+        rule=rule,
+        spec=spec,
+        profile=profile,
+        source=source,
+        patience=patience,
+        kickoff=kickoff,
+        every_minutes=every_minutes,
+        schedule=schedule,
     )
     start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
@@ -89,7 +103,14 @@ def on_error_rate(
     Inputs as in ``on_schedule``; ``rule`` says how much more, and how sure to be.
     """
     decisions = look_at_error_rate(
-        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+        rule=rule,
+        spec=spec,
+        profile=profile,
+        source=source,
+        patience=patience,
+        kickoff=kickoff,
+        every_minutes=every_minutes,
+        schedule=schedule,
     )
     start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
@@ -111,7 +132,14 @@ def on_drift(
     Inputs as in ``on_schedule``; ``rule`` says how far, and how sure to be.
     """
     decisions = look_at_drift(
-        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+        rule=rule,
+        spec=spec,
+        profile=profile,
+        source=source,
+        patience=patience,
+        kickoff=kickoff,
+        every_minutes=every_minutes,
+        schedule=schedule,
     )
     start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
@@ -133,7 +161,14 @@ def on_feedback(
     Inputs as in ``on_schedule``; ``rule`` says how content is enough, and how sure to be.
     """
     decisions = look_at_feedback(
-        rule=rule, spec=spec, patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule
+        rule=rule,
+        spec=spec,
+        profile=profile,
+        source=source,
+        patience=patience,
+        kickoff=kickoff,
+        every_minutes=every_minutes,
+        schedule=schedule,
     )
     start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions
@@ -158,6 +193,6 @@ def by_hand(
         source: whose quality the retraining checks.
         patience: how failed trainings are borne with.
     """
-    decisions = decide_by_hand(reason=reason, by=by, spec=spec, patience=patience)
+    decisions = decide_by_hand(reason=reason, by=by, spec=spec, profile=profile, source=source, patience=patience)
     start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
     return decisions

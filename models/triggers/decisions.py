@@ -14,6 +14,7 @@ from typing import Any
 from lake.lake import Lake
 from lake.ledger import Entry
 from models.records import to_plain
+from models.spec import RetrainingInputs
 from models.state import read_state
 from models.triggers.findings import find
 from models.triggers.history import History
@@ -61,6 +62,7 @@ def decide(
     every: timedelta,
     patience: Patience,
     key: str = "",
+    inputs: RetrainingInputs | None = None,
 ) -> Decision:
     """Look once, ask for a training where there is cause, and write the decision down. The same look again reads it.
 
@@ -73,6 +75,7 @@ def decide(
         every: time to the next look.
         patience: how to bear with failed trainings.
         key: names the look where ``end`` is no scheduled time, as a person's has none: the run's name will do.
+        inputs: what a training that this asks for is made with; None leaves it to whoever starts it.
     """
     trigger = TRIGGERS[type(rule)]
     chain, key = decision_chain(model, trigger), _key(rule, key or f"until:{end.isoformat()}")
@@ -83,7 +86,7 @@ def decide(
     finding = find(rule, history, look)
     by = rule.by if isinstance(rule, HandRule) else ""
     fired = finding.found is Found.FIRED
-    asked = ask(lake, model, trigger, key, finding.reason, patience, by=by) if fired else None
+    asked = ask(lake, model, trigger, key, finding.reason, patience, by=by, inputs=inputs) if fired else None
     entry = lake.ledger.append(chain, _outcome(finding, asked), key, _payload(rule, look, finding, asked, history, by))
     return _decision(model, trigger, entry)
 

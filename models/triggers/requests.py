@@ -2,7 +2,8 @@
 
 The conditional put of the ledger decides between triggers that fire in one second: the request's number is its key, so
 one of them makes it and the others are covered by it. Failed trainings make the next request wait, longer each time.
-Whoever looks next starts the run of a request that is still open: a start that failed is made good within the hour.
+Whoever looks next starts the run of a request that is still open: a start that failed is made good within the hour,
+with the inputs that the request was made with, and not with the looker's own.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from enum import Enum
 
 from lake.lake import Lake
 from models.claims import holder_of
+from models.records import from_plain, to_plain
+from models.spec import RetrainingInputs
 from models.state import ModelState, Request, chain, read_state
 from models.triggers.rules import Patience, Trigger
 
@@ -34,7 +37,15 @@ class Asked:
 
 
 def ask(
-    lake: Lake, model: str, trigger: Trigger, decision: str, reason: str, patience: Patience, *, by: str = ""
+    lake: Lake,
+    model: str,
+    trigger: Trigger,
+    decision: str,
+    reason: str,
+    patience: Patience,
+    *,
+    by: str = "",
+    inputs: RetrainingInputs | None = None,
 ) -> Asked:
     """Ask for a training of a model.
 
@@ -46,6 +57,7 @@ def ask(
         reason: one sentence with the numbers.
         patience: how to bear with failures. A person does not have to wait.
         by: the person, where it is one.
+        inputs: what to train with; None leaves it to whoever starts the run.
     """
     if number := _own(lake, model, decision):
         return Asked(answer=Answer.STARTED, detail=f"request {number}", request=number)
@@ -60,7 +72,8 @@ def ask(
         return Asked(answer=Answer.BACKING_OFF, detail=f"until {until:%Y-%m-%d %H:%M} UTC, after {failed}")
     number = state.requests + 1
     payload = {"request": number, "trigger": trigger.value, "decision": decision, "reason": reason, "by": by}
-    made = lake.ledger.append(chain(model), "retraining_requested", f"request:{number}", payload).payload
+    payload |= {"inputs": to_plain(inputs)} if inputs else {}
+    made = lake.ledger.append(chain(model), "retraining_requested", _key(number), payload).payload
     if made["decision"] != decision:
         return _covered(number, made["trigger"])
     return Asked(answer=Answer.STARTED, detail=f"request {number}", request=number)
@@ -72,12 +85,24 @@ def to_start(lake: Lake, model: str) -> Request | None:
     return None if holder_of(lake, model) else request
 
 
+def inputs_of(lake: Lake, model: str, request: Request) -> RetrainingInputs | None:
+    """What the request was made with; None where whoever made it left that open."""
+    entry = lake.ledger.find(chain(model), _key(request.number))
+    assert entry is not None, "a request is an entry"
+    plain = entry.payload.get("inputs")
+    return from_plain(RetrainingInputs, plain) if plain else None
+
+
 def give_up(lake: Lake, model: str, request: Request, reason: str) -> None:
     """End a request whose run is over and has said nothing; it counts as a failure. No change if it has ended."""
     state = read_state(lake.ledger, model)
     if state.request == request:
         payload = {"request": request.number, "reason": reason}
         lake.ledger.append(chain(model), "request_abandoned", f"request-abandoned:{request.number}", payload)
+
+
+def _key(number: int) -> str:
+    return f"request:{number}"
 
 
 def _own(lake: Lake, model: str, decision: str) -> int:

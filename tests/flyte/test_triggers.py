@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from flytekit import FlyteContextManager
+from flytekit.core.type_engine import TypeEngine
 
 from fuelline import main
 from lake.lake import Lake, open_lake
@@ -17,17 +20,17 @@ from lake.sample import write_sample
 from models import claims
 from models.claims import claim
 from models.registry import load_version
-from models.spec import ModelSpec
+from models.spec import ModelSpec, TrainingProfile
 from models.state import read_state
 from models.triggers.decisions import Decision
 from models.triggers.history import LakeHistory
 from models.triggers.requests import ask
 from models.triggers.rules import Patience, ScheduleRule, Trigger, VolumeRule
-from models.types import Outcome
+from models.types import Cause, Outcome
 from settings import settings
 from tasks import detached
 from tasks.starting import Phase, phase
-from tasks.triggers import look_at_volume
+from tasks.triggers import decide_by_hand, look_at_volume
 from tests.models.world import PROFILE
 from workflows.ingestion import ingestion
 from workflows.rollout import rollout_step
@@ -113,6 +116,30 @@ def test_a_start_that_was_lost_is_made_good_by_the_next_look_and_a_lost_run_is_g
     assert given_up.payload["reason"] == f"Its run {run} has aborted and left no word of it."
 
 
+def test_a_start_that_was_lost_is_made_good_with_the_inputs_that_were_asked_for(landed: Lake) -> None:
+    theirs = ModelSpec(agents=["ops"])
+    profile = replace(SMALL, name="theirs", learning_rate=0.125)
+    decide_by_hand.task_function(
+        reason="I am curious", by="ana", spec=theirs, profile=profile, source="ours", patience=Patience()
+    )
+    assert on_volume(kickoff=now(), rule=VolumeRule(new_interactions=1000), profile=SMALL)[0].outcome == "covered"
+    started = started_with(run_of_first_request())
+    assert (started["spec"], started["profile"], started["source"]) == (theirs, profile, "ours")
+
+
+def test_a_request_that_names_no_inputs_is_started_with_those_of_who_looks(landed: Lake) -> None:
+    ask(open_lake(), "agents", Trigger.RETENTION, "retention", "agents@v1 is retired", Patience())
+    on_volume(kickoff=now(), profile=SMALL, source="ours")
+    started = started_with(run_of_first_request())
+    assert (started["spec"], started["profile"], started["source"]) == (ModelSpec(), SMALL, "ours")
+
+
+def started_with(run: str) -> dict[str, Any]:
+    _, literals = detached.read_request(detached.run_of(run).path("json"))
+    kinds = {"spec": ModelSpec, "profile": TrainingProfile, "source": str, "cause": Cause}
+    return TypeEngine.literal_map_to_kwargs(FlyteContextManager.current_context(), literals, kinds)
+
+
 def wait_until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 200
     while not happened() and time.monotonic() < deadline:
@@ -124,6 +151,8 @@ def look(rule: VolumeRule, kickoff: datetime) -> list[Decision]:
     decisions: list[Decision] = look_at_volume.task_function(
         rule=rule,
         spec=ModelSpec(),
+        profile=SMALL,
+        source="agents",
         patience=Patience(),
         kickoff=kickoff,
         every_minutes=60,
