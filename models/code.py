@@ -13,15 +13,23 @@ JUDGING_CODE = ("adapters", "evaluation", "held_out", "likelihood", "pair", "pro
 """Modules of ``models`` whose behaviour decides an evaluation."""
 TUNING_CODE = (*TRAINING_CODE, "proposals", "statistics", "study", "trials", "tuning", "validation", "winner")
 """Modules of ``models`` whose behaviour decides a search over hyperparameters."""
-SELECTING_CODE = ("training_set",)
-"""Modules of ``models`` whose behaviour decides a training set."""
+SELECTING_CODE = (
+    "training_set",
+    *("features.asof", "features.engine", "features.views"),
+    *("lake.contracts.joined_features", "lake.contracts.training_sets"),
+)
+"""Modules whose behaviour decides a training set: its selection, the join with the features, and its columns."""
 
 
 def code_digest(*modules: str) -> str:
-    """sha256 over the syntax of these modules of ``models``; comments, docstrings and layout do not move it."""
+    """sha256 over the syntax of these modules; comments, docstrings and layout do not move it.
+
+    A module of another package than ``models`` is named with it: ``features.asof``.
+    """
     total = hashlib.sha256()
     for name in modules:
-        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
+        dotted = name if "." in name else f"models.{name}"
+        tree = ast.parse((Path(__file__).parents[1] / f"{dotted.replace('.', '/')}.py").read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 node.body = [part for part in node.body if not _is_text(part)]
