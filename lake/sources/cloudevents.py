@@ -59,7 +59,7 @@ def read_event(message: Message) -> Event:
         if not isinstance(members, dict):
             raise TypeError("no object")
         return _event(members, _carried(members))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):  # the last of JSON nested deeper than Python reads
         return Event(line=_one_line(message.body))
 
 

@@ -189,7 +189,8 @@ def test_what_the_lake_would_not_commit_is_not_counted(stream: Stream) -> None:
     bad = [_message(row, interaction_id=f"bad-{n}", **change) for n, change in enumerate(spoilt)]
     conflict = _message(row, interaction_id="other", user_query="another at the same moment")
     other = Message(body=b'{"specversion": "1.0", "type": "io.homelab.alert", "data": 1}')
-    good = count(stream, [*bad, other, Message(body=b"no event"), _message(row), conflict], LANDED)
+    deep = Message(body=b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+    good = count(stream, [*bad, other, Message(body=b"no event"), deep, _message(row), conflict], LANDED)
     assert good.num_rows == 2
     at = row["timestamp"] + timedelta(seconds=1)
     assert read_streaming(stream, row["user_id"], row["agent_name"], at).queries_last_24h == 1

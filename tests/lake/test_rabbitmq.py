@@ -154,6 +154,16 @@ def test_a_poison_message_is_quarantined_with_its_reason_and_never_comes_again(
     assert reasons(lake, of) == [reason]
 
 
+def test_a_message_nested_deeper_than_python_reads_takes_no_good_one_of_its_batch_with_it(settings: Settings) -> None:
+    deep = event(1)[:-1] + b', "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    publish(settings, [event(0), deep, event(2)])
+    lake = open_lake(settings)
+    assert drain(lake, Until(empty=True), EMPTY) == 3
+    assert ids(lake) == ["i000000", "i000002"]
+    assert reasons(lake, CLOUD_EVENTS) == ["unexpected_column"]
+    assert left(settings) == left(settings, DEAD) == 0
+
+
 def test_a_message_that_kills_its_reader_every_time_ends_among_the_dead(settings: Settings) -> None:
     publish(settings, [event(0)])
 
