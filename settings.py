@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +21,7 @@ PEERS = ("prometheus", "loki", "kubernetes", "github", "tempo")
 """Kinds of servers that data are pulled from."""
 NAME, ADDRESS = r"[a-z0-9][a-z0-9-]{0,62}", r"https?://[^\s@?#]+"
 SQL = r"(sqlite|postgresql(\+psycopg2?)?)://"
+Stated = TypeVar("Stated", str, SecretStr)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +39,7 @@ class Endpoint:
 class Settings(BaseSettings):
     """Places. Each may be set on its own; the default is the embedded part under ``.fuelline/<lake>``."""
 
-    model_config = SettingsConfigDict(env_prefix="FUELLINE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="FUELLINE_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     lake: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     """The lake's name. The built-in sample and anybody's own logs never share one."""
@@ -141,11 +144,21 @@ class Settings(BaseSettings):
             raise ValueError("is not of the form amqp://user:password@host:5672")
         return value
 
+    @field_validator("catalog", "tracking", "online", "rabbitmq")
+    @classmethod
+    def _a_password_ends_where_it_should(cls, value: Stated) -> Stated:
+        if not _read_alike(value.get_secret_value() if isinstance(value, SecretStr) else value):
+            raise ValueError(
+                "holds a character that ends the password or its user early, or a port that is no number; "
+                "percent-encode the password (/ is %2F, # is %23, ? is %3F, @ is %40)"
+            )
+        return value
+
     @field_validator("vllm")
     @classmethod
     def _vllm_is_addresses(cls, value: str) -> str:
-        if not all(re.fullmatch(r"https?://[^\s/]+", address) for address in _parts(value)):
-            raise ValueError("holds something that is not of the form http://host:8000")
+        if not all(re.fullmatch(r"https?://[^\s/?#@]+", address) for address in _parts(value)):
+            raise ValueError("holds something that is not of the form http://host:8000, without a password")
         return value
 
     @field_validator("alerts")
@@ -242,6 +255,16 @@ class Settings(BaseSettings):
     def tracking_address(self) -> str:
         """The MLflow tracking address, the embedded default resolved."""
         return self.tracking or f"sqlite:///{self.folder / 'mlflow.db'}"
+
+
+def _read_alike(address: str) -> bool:
+    """Whether every library finds the same user, password and host in it. A file of SQLite has none of them."""
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018 - raises where it is no number, and says what it is: perhaps the start of the password
+    except ValueError:
+        return False
+    return parts.scheme == "sqlite" or (address.count("@") == parts.netloc.count("@") <= 1 and not parts.fragment)
 
 
 def _pairs(value: str) -> dict[str, str]:

@@ -6,11 +6,11 @@ needs no asking. Each answer names the setting, the reason and an example, and n
 
 import functools
 import logging
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -78,7 +78,7 @@ def _checked(settings: Settings, name: str) -> Checked:
     variable = f"FUELLINE_{name.upper()}"
     if not (stated := _stated(settings, name)):
         return Checked(setting=variable, place="")
-    place = ", ".join(_place(part) for part in stated.split(","))
+    place = ", ".join(map(_place, settings.vllm_replicas if name == "vllm" else [stated]))
     try:
         CHECKS[name](settings)
         if name == "store" and stated.startswith("s3://"):
@@ -95,10 +95,8 @@ def _stated(settings: Settings, name: str) -> str:
 
 def _place(address: str) -> str:
     """The address without user, password and options."""
-    parts = urlsplit(address)
-    if not parts.hostname:
-        return address
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    scheme, is_url, rest = address.partition("://")
+    return f"{scheme}://{re.split('[?#]', rest)[0].rpartition('@')[2]}" if is_url else address
 
 
 def _store(settings: Settings) -> None:

@@ -1,6 +1,8 @@
 """Settings: a lake's place of its own, and errors that name the variable but never a secret."""
 
+import traceback
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -27,6 +29,51 @@ def test_settings_can_be_shown_without_showing_a_password() -> None:
     online = "redis://:hunter2@host:6379"
     shown = read_settings(catalog=address, tracking=address, online=online, s3_access_key="me", s3_secret_key="hunter2")
     assert "hunter2" not in repr(shown)
+
+
+PASSWORDS = ["Top/Secret9", "Top#Secret9", "Top?Secret9", "Top@Secret9", "Top[Secret9", "Top[Secret]9", "7/Secret9"]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize(
+    ("setting", "address"),
+    [
+        ("catalog", "postgresql://me:{}@host:5432/db"),
+        ("catalog", "postgresql:///me:{}@host/db"),
+        ("tracking", "https://me:{}@host:5000"),
+        ("online", "redis://:{}@host:6379"),
+        ("rabbitmq", "amqp://me:{}@host:5672/agents"),
+    ],
+)
+def test_a_password_that_is_not_encoded_is_refused_with_the_remedy_and_never_shown(
+    setting: str, address: str, password: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"^FUELLINE_{setting.upper()}: .*percent-encode the password") as error:
+        read_settings(**{setting: address.format(password)})
+    shown = "".join(traceback.format_exception(error.value))
+    assert "Top" not in shown
+    assert "Secret" not in shown
+    if "///" not in address:
+        read_settings(**{setting: address.format(quote(password, safe=""))})
+
+
+def test_an_address_that_is_wrong_shows_no_password_to_whoever_makes_settings_directly() -> None:
+    with pytest.raises(ValueError, match="online") as error:
+        Settings.model_validate({"online": "redis://:Top/Secret9@host:6379"})
+    assert "Secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "address"),
+    [
+        ("catalog", "postgresql://me:hunter2@/db?host=/var/run/postgresql"),
+        ("catalog", "sqlite:////home/me@home/catalog.db?timeout=60"),
+        ("online", "rediss://[::1]:6379/2?ssl_ca_certs=/etc/ca.pem"),
+        ("rabbitmq", "amqp://me:hunter2@host:5672/%2F"),
+    ],
+)
+def test_addresses_of_sockets_files_and_numbers_are_taken(setting: str, address: str) -> None:
+    read_settings(**{setting: address})
 
 
 def test_an_unknown_lake_name_says_what_a_name_may_be() -> None:
@@ -61,6 +108,7 @@ def test_every_setting_has_an_example_that_would_do() -> None:
         ("tracking", "mlflow.forge.svc:5000"),
         ("rabbitmq", "http://host:15672"),
         ("vllm", "vllm-0:8000"),
+        ("vllm", "http://me:hunter2@vllm-0:8000"),
         ("slack", "#alerts"),
         ("prometheus", "http://prometheus:9090"),
         ("lake", "My Lake"),

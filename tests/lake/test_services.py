@@ -39,6 +39,26 @@ def test_every_service_that_is_there_is_told_with_its_place_and_without_its_pass
 
 
 @pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("postgresql://me:hunter2@/db?host=/nowhere", "postgresql:///db"),
+        ("postgresql://me:hun,ter2@127.0.0.1:{port}/db", "postgresql://127.0.0.1:{port}/db"),
+        ("postgresql://127.0.0.1:{port}/db?user=me&password=hunter2", "postgresql://127.0.0.1:{port}/db"),
+    ],
+)
+def test_a_place_is_told_without_its_password_wherever_that_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, place: str
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("FUELLINE_HOME", str(tmp_path))
+    monkeypatch.setenv("FUELLINE_CATALOG", address.format(port=port))
+    for arguments in (["check"], ["check", "--json"]):
+        told = CliRunner().invoke(main, arguments)
+        assert place.format(port=port) in told.stdout
+        assert "ter2" not in told.output
+
+
+@pytest.mark.parametrize(
     ("setting", "address"),
     [
         ("catalog", "postgresql://me:hunter2@{host}/db"),
