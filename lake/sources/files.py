@@ -6,6 +6,8 @@ where it stands, after the good lines before it.
 
 import gzip
 import io
+import logging
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +21,24 @@ from lake.contracts.base import Contract
 from lake.sources.block import Block, Fault
 from lake.sources.tabular import csv_blocks, parquet_blocks
 
+log = logging.getLogger("fuelline.files")
+
 BLOCK_BYTES = 8 << 20
 LINE_BYTES_MAX = 16 << 20
 """Longer than any row that a contract admits; such a line is skipped without being read into memory."""
 BOM = b"\xef\xbb\xbf"
-LINES = (".jsonl", ".ndjson", ".log")
+LINES = (".jsonl", ".ndjson", ".json", ".log")
+"""A ``.json`` that holds one document over many lines is rejected line by line, into quarantine, like any bad line."""
 FORMATS = (*LINES, ".csv", ".parquet")
-READABLE = f"{', '.join(FORMATS)}, plain or .gz"
+READABLE = f"{', '.join(FORMATS)}, plain or .gz, rotated or not"
+ROTATION = re.compile(r"[.-]\d[\d._-]*(?=(\.gz)?$)", re.IGNORECASE)
+"""What a rotation puts behind a log's name: ``.1``, ``-20261126``, ``.2026-11-26_14``."""
+NAMED = 3
+"""How many of the files that are passed over are told by name."""
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Files of the formats that can be read, in order of their paths.
+    """Files of the formats that can be read, in order of their paths; that others are passed over is told.
 
     Raises:
         SourceError: the folder is not there, or holds none.
@@ -37,14 +46,21 @@ def find_files(folder: Path) -> list[Path]:
     if not folder.exists():
         raise SourceError(f"no folder {str(folder)!r}; give a folder of logs ({READABLE})")
     found = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
-    if logs := [path for path in found if _format(path) in FORMATS]:
-        return logs
-    raise SourceError(f"{str(folder)!r} holds no logs ({READABLE})")
+    logs = [path for path in found if _format(path) in FORMATS]
+    if not logs:
+        raise SourceError(f"{str(folder)!r} holds no logs ({READABLE})")
+    if others := [str(path.relative_to(folder)) for path in found if _format(path) not in FORMATS]:
+        named = ", ".join(others[:NAMED]) + (", ..." if len(others) > NAMED else "")
+        log.warning(
+            "%s: %d files passed over that are no logs by their names (%s): %s", folder, len(others), READABLE, named
+        )
+    return logs
 
 
 def extension(path: Path) -> str:
-    """The file's format and compression, for example ``.jsonl.gz``."""
-    return "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
+    """The file's format and compression, for example ``.jsonl.gz``, also of ``agent.jsonl.2.gz``."""
+    name = Path(ROTATION.sub("", path.name))
+    return "".join(name.suffixes[-2:] if name.suffix.lower() == ".gz" else name.suffixes[-1:]).lower()
 
 
 def read_blocks(path: Path, contract: Contract) -> Iterator[Block | Fault]:

@@ -103,6 +103,65 @@ def test_a_second_run_and_a_copy_of_the_file_change_nothing(lake: Lake, settings
     assert state(lake) == before
 
 
+ROTATED = [
+    "a.log.1",
+    "a.log.2.gz",
+    "a.log.2026-11-26",
+    "a.log-20261126",
+    "a.LOG-20261126.GZ",
+    "a.log.2026-11-26_14-05",
+    "a.json",
+    "a.jsonl.3",
+    "a.json.20261126-101010.gz",
+]
+
+
+@pytest.mark.parametrize("name", ROTATED)
+def test_a_log_is_read_whatever_its_rotation_put_behind_its_name(lake: Lake, tmp_path: Path, name: str) -> None:
+    data = lines([interaction(0), interaction(1)])
+    put(tmp_path / "logs", name, gzip.compress(data) if name.lower().endswith(".gz") else data)
+    [done] = ingest_folder(lake, CONTRACT, "agents", tmp_path / "logs")
+    assert (done.landed, done.committed) == (2, 2)
+
+
+def test_a_log_that_is_rotated_and_packed_brings_only_what_is_new(lake: Lake, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    live = put(logs, "a.log", lines([interaction(0), interaction(1)]))
+    ingest_folder(lake, CONTRACT, "agents", logs)
+    live.rename(logs / "a.log.1")
+    put(logs, "a.log", lines([interaction(2)]))
+    assert [one.new for one in ingest_folder(lake, CONTRACT, "agents", logs)] == [True, False]
+    put(logs, "a.log.2.gz", gzip.compress((logs / "a.log.1").read_bytes() + lines([interaction(3)])))
+    (logs / "a.log.1").unlink()
+    _, packed = ingest_folder(lake, CONTRACT, "agents", logs)
+    assert (packed.committed, packed.duplicates) == (1, 2)
+    assert [row["interaction_id"] for row in committed(lake)] == [f"i{number:06}" for number in range(4)]
+
+
+def test_files_that_are_no_logs_by_their_names_are_passed_over_and_told(
+    lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logs = tmp_path / "logs"
+    for name in ("README.txt", "old/a.log.bak", "old/b.log.zst", "z.tmp"):
+        put(logs, name, b"no log")
+    with pytest.raises(SourceError, match=r"holds no logs \(.*\.json,.*rotated"):
+        ingest_folder(lake, CONTRACT, "agents", logs)
+    put(logs, "a.log", lines([interaction(0)]))
+    assert len(ingest_folder(lake, CONTRACT, "agents", logs)) == 1
+    assert "4 files passed over" in caplog.text
+    assert "README.txt, old/a.log.bak, old/b.log.zst, ..." in caplog.text
+    assert "z.tmp" not in caplog.text
+
+
+def test_a_json_document_over_many_lines_is_rejected_line_by_line_and_not_passed_over(
+    lake: Lake, tmp_path: Path
+) -> None:
+    rows = json.dumps([interaction(0), interaction(1)], indent=1).encode()
+    done = ingest(lake, put(tmp_path, "a.json", rows))
+    assert (done.committed, done.reasons) == (0, {"malformed_json": done.landed})
+    assert done.landed == len(rows.splitlines())
+
+
 def test_a_new_release_of_the_code_ingests_nothing_again(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
