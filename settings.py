@@ -43,7 +43,7 @@ class Settings(BaseSettings):
 
     lake: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     """The lake's name. The built-in sample and anybody's own logs never share one."""
-    home: Path = Path(".fuelline")
+    home: Path = Field(Path(".fuelline"), validate_default=True)
     """The folder that holds the embedded parts of every lake."""
     store: str = ""
     """Object store: a folder or ``s3://bucket/prefix``, under which each lake has a place of its own; empty for
@@ -101,6 +101,16 @@ class Settings(BaseSettings):
     tempo_token: SecretStr = SecretStr("")
     cache: Path = Path(".fuelline/cache")
     """Where converted base models are kept; may be deleted at any time."""
+
+    @field_validator("home", "store")
+    @classmethod
+    def _a_place_is_the_same_in_an_address(cls, value: Path | str) -> Path | str:
+        place = value if "://" in str(value) else _absolute(value)
+        if found := re.search("[#%?]", str(place)):
+            raise ValueError(
+                f"its full path holds {found[0]!r}, which means something else in an address; take another"
+            )
+        return value
 
     @field_validator("store")
     @classmethod
@@ -239,12 +249,14 @@ class Settings(BaseSettings):
     @property
     def folder(self) -> Path:
         """The folder of this lake's embedded parts, absolute."""
-        return (self.home / self.lake).absolute()
+        return _absolute(self.home) / self.lake
 
     @property
     def store_address(self) -> str:
-        """The object store's address, the embedded default resolved."""
-        return f"{self.store.rstrip('/')}/{self.lake}" if self.store else str(self.folder / "objects")
+        """The object store's address, a folder's absolute: tables keep it, and are read from anywhere."""
+        if self.store.startswith("s3://"):
+            return f"{self.store.rstrip('/')}/{self.lake}"
+        return str(_absolute(self.store) / self.lake if self.store else self.folder / "objects")
 
     @property
     def catalog_address(self) -> str:
@@ -265,6 +277,11 @@ def _read_alike(address: str) -> bool:
     except ValueError:
         return False
     return parts.scheme == "sqlite" or (address.count("@") == parts.netloc.count("@") <= 1 and not parts.fragment)
+
+
+def _absolute(folder: Path | str) -> Path:
+    """The folder's one name, wherever a process stands: unlike ``Path.absolute`` without ``..``."""
+    return Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links, which may be moved
 
 
 def _pairs(value: str) -> dict[str, str]:

@@ -17,6 +17,30 @@ def test_two_lakes_under_one_store_never_share_a_place(tmp_path: Path) -> None:
     assert read_settings(store="s3://bucket/prefix/", lake="mine").store_address == "s3://bucket/prefix/mine"
 
 
+def test_a_folder_has_one_address_from_wherever_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "below").mkdir()
+    found = set()
+    for stands, named in ((tmp_path, "data"), (tmp_path, "./data/"), (tmp_path / "below", "../data")):
+        monkeypatch.chdir(stands)
+        found.add(read_settings(store=named, lake="mine").store_address)
+        found.add(str(read_settings(home=named, lake="mine").folder))
+    assert found == {f"{tmp_path}/data/mine"}
+
+
+@pytest.mark.parametrize("character", "#%?")
+def test_a_folder_whose_name_an_address_would_misread_is_refused_with_the_character(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, character: str
+) -> None:
+    odd = tmp_path / f"a{character}b"
+    for setting in ("home", "store"):
+        with pytest.raises(SettingsError, match=rf"^FUELLINE_{setting.upper()}: .*'\{character}'.*Example: "):
+            read_settings(**{setting: str(odd)})
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    with pytest.raises(SettingsError, match=rf"^FUELLINE_HOME: its full path holds '\{character}'"):
+        read_settings()
+
+
 @pytest.mark.parametrize("setting", ["online", "store"])
 def test_a_malformed_address_is_named_by_its_variable_and_not_by_its_value(setting: str) -> None:
     with pytest.raises(SettingsError, match=f"FUELLINE_{setting.upper()}") as error:
@@ -101,6 +125,7 @@ def test_every_setting_has_an_example_that_would_do() -> None:
     [
         ("store", "gs://bucket"),
         ("store", "s3://"),
+        ("store", "s3://bucket/a#b"),
         ("s3_endpoint", "minio:9000"),
         ("catalog", "mysql://host/db"),
         ("catalog", "postgres://host/db"),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from lake.compaction import CompactionRule
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake, open_lake
 from lake.upkeep import CareRule, look_after
+from settings import read_settings
 from tests.lake.rows import interaction, table
 
 RULE = CareRule(compaction=CompactionRule(min_files=2))
@@ -31,6 +33,25 @@ def test_a_round_leaves_one_file_a_partition_one_snapshot_and_nothing_to_clear_u
     again = look_after(later, CONTRACT, RULE)
     assert again is not None
     assert (again.compacted.files_before, again.expired, again.orphans) == (0, 0, 0)
+
+
+def test_a_lake_in_a_relative_folder_is_looked_after_and_read_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    later = grow(open_lake(read_settings(home=tmp_path / "home", store="data", lake="test")))
+    done = look_after(later, CONTRACT, RULE)
+    assert done is not None
+    assert (done.after.files, done.orphans >= 8) == (1, True)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir("below")
+    there = open_lake(read_settings(home=tmp_path / "home", store="../data", lake="test"))
+    version = there.tables.current(CONTRACT)
+    assert version is not None
+    assert there.tables.read(version).num_rows == 8
+    again = look_after(there, CONTRACT, RULE)
+    assert again is not None
+    assert again.after.rows == 8
 
 
 def test_what_is_young_stays(lake: Lake) -> None:
