@@ -27,7 +27,7 @@ COUNTED_FROM = "trained-"
 def added_rows(tables: Tables, contract: Contract, since: TableVersion | None) -> int:
     """Rows that appends brought since a version, ever where it is None; from the snapshots' summaries alone.
 
-    What maintenance writes (compaction, erasure) counts for nothing, in either direction.
+    What maintenance writes (compaction, retention) counts for nothing, in either direction.
 
     Raises:
         UnknownName: the snapshot has expired, or the table's history does not lead back to it.

@@ -123,6 +123,11 @@ def test_the_constraints_name_no_place_to_install_from() -> None:
     assert [line for line in lines if not line.startswith("#") and not re.fullmatch(r"[a-z0-9-]+==[\w.]+", line)] == []
 
 
+def test_the_changelog_says_nothing_twice() -> None:
+    begun = re.findall(r"^- (.{20,40})", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert sorted(set(begun)) == sorted(begun)
+
+
 def test_make_lists_every_command() -> None:
     targets = set(re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split())
     assert set(re.findall(r"^  make ([\w-]+)", make().stdout, re.MULTILINE)) == targets

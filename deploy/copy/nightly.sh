@@ -53,7 +53,7 @@ files "studio:$bucket" --files-from-raw "$work/pointers" | LC_ALL=C comm -13 - "
 stop_if_any "$work/gone" "The metadata that the catalogue pointed at were gone before they were copied" "Run it again"
 #    Whoever reads at Studio sees last night's tables until this moment, and tonight's from then on.
 pg_restore --clean --if-exists --no-owner --no-privileges --single-transaction --dbname="$STUDIO_CATALOG" "$work/catalog"
-# 7. What Forge has removed goes here too, but for what a pointer needs: retention and erasure beat the copy. Of the ledger
+# 7. What Forge has removed goes here too, but for what a pointer needs: retention beats the copy. Of the ledger
 #    nothing ever goes.
 {
     sed 's|^|- /|' "$work/pointers"

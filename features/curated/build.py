@@ -2,8 +2,8 @@
 
 What is due is found by looking, not remembered. A day's digest is made of the input files that it depends on, of the
 transform's SQL and of the contract's version; the digest that stands in its rows says what it was built from. So late
-rows, late thumbs, an erasure and a changed definition each make exactly their own days due, a second run does nothing,
-and a crash needs no repair.
+rows, late thumbs, rows that went and a changed definition each make exactly their own days due, a second run does
+nothing, and a crash needs no repair.
 """
 
 import hashlib

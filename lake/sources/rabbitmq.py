@@ -80,7 +80,7 @@ def _landed(lake: Lake, data_set: str) -> Iterator[bytes]:
         try:
             data = lake.store.read(name := entry.payload["object"])
         except ObjectMissing:
-            continue  # it was announced and never landed, or is erased
+            continue  # it was announced and never landed, or its retention is over
         if name not in done:
             _ingest(lake, data_set, data)
         yield data
