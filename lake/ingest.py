@@ -1,6 +1,7 @@
 """Ingestion: land, parse, check, split, commit rows, commit quarantine, mark done. In that order, each step keyed.
 
-A crash anywhere heals on the next run, because every step looks for its key first. For every object
+A crash anywhere heals on the next run, because every step looks for its key first, and because what landed and was not
+done is read again from the raw zone. For every object
 landed = committed + quarantined + duplicates, and the report says so. The key holds only what changes the result: the
 digest of the raw bytes, the contract's version and the parser's version.
 
@@ -27,6 +28,7 @@ from errors import CommitContended, IntegrityError, ObjectMissing
 from lake.contracts.base import Contract
 from lake.contracts.quarantine import quarantine_of
 from lake.lake import Lake
+from lake.ledger import Entry
 from lake.parsing import PARSER_VERSION
 from lake.sorting import Sorting
 from lake.sources.files import extension, find_files
@@ -65,7 +67,8 @@ class Ingested:
 
 
 def ingest_folder(lake: Lake, contract: Contract, source: str, folder: Path) -> list[Ingested]:
-    """Ingest every log file of a folder, oldest path first; files that are in already are passed over.
+    """Ingest every log file of a folder, oldest path first; files that are in already are passed over. What an earlier
+    run left half done is finished before.
 
     Args:
         lake: where to.
@@ -77,8 +80,8 @@ def ingest_folder(lake: Lake, contract: Contract, source: str, folder: Path) -> 
         SourceError: the folder is not there or holds no such file, or a file cannot be read.
         CommitContended: other writers won every race.
     """
+    results = finish_landed(lake, contract, source)
     files = find_files(folder)
-    results = []
     for number, path in enumerate(files, start=1):
         done = ingest_file(lake, contract, source, path)
         results.append(done)
@@ -96,12 +99,18 @@ def ingest_file(lake: Lake, contract: Contract, source: str, path: Path) -> Inge
         if done := _done(lake, contract, chain, sha256):
             return done
         landed = _land(lake, chain, raw_folder(lake, contract, source), still, sha256)
-        key = _key(contract, sha256)
-        result = _commit(lake, contract, source, key, still, landed)
-    for name in lake.store.list(_staging(sha256)):
-        lake.store.delete(name)
-    lake.ledger.append(chain, "ingested", key, result.encode())
-    return result
+        return _ingest(lake, contract, source, still, landed)
+
+
+def finish_landed(lake: Lake, contract: Contract, source: str) -> list[Ingested]:
+    """Ingest what an earlier run landed and did not live to mark as done; what that run had done already stays done.
+    It is read from the raw zone, because the file that it was copied from may have grown, moved or gone since.
+    """
+    chain, place = f"sources/{source}", _raw_place(contract, source)
+    done = {entry.payload["sha256"] for entry in lake.ledger.entries(chain, kind="ingested")}
+    landed = [_landed(entry) for entry in lake.ledger.entries(chain, kind="landed")]
+    left = [one for one in landed if one.sha256 not in done and one.object.startswith(place)]
+    return [result for one in left if (result := _finish(lake, contract, source, one))]
 
 
 def is_in(lake: Lake, contract: Contract, source: str, path: Path) -> bool:
@@ -120,8 +129,8 @@ def keep_beside(lake: Lake, contract: Contract, source: str, path: Path, suffix:
 
 def raw_folder(lake: Lake, contract: Contract, source: str) -> str:
     """Today's place for what a source brings; by the data set first, which says how long it stays."""
-    parts = dict.fromkeys(("raw", contract.source or source, source, lake.ledger.clock().date().isoformat()))
-    return "".join(f"{part}/" for part in parts)
+    parts = dict.fromkeys((contract.source or source, source, lake.ledger.clock().date().isoformat()))
+    return "raw/" + "".join(f"{part}/" for part in parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +140,11 @@ class Landed:
     object: str
     sha256: str
     at: datetime
+
+
+def _raw_place(contract: Contract, source: str) -> str:
+    """Where all that a data set is parsed from stands; a source may bring several data sets."""
+    return f"raw/{contract.source or source}/"
 
 
 def _key(contract: Contract, sha256: str) -> str:
@@ -178,10 +192,41 @@ def _land(lake: Lake, chain: str, folder: str, path: Path, sha256: str) -> Lande
     name = f"{folder}{sha256[:32]}{extension(path)}"
     facts = {"object": name, "bytes": path.stat().st_size, "landed_at": now.isoformat()}
     entry = lake.ledger.append(chain, "landed", f"landed:{sha256}", facts)
-    name = entry.payload["object"]
-    if not lake.store.exists(name):
-        lake.store.upload(name, path)
-    return Landed(object=name, sha256=sha256, at=datetime.fromisoformat(entry.payload["landed_at"]))
+    landed = _landed(entry)
+    if not lake.store.exists(landed.object):
+        lake.store.upload(landed.object, path)
+    return landed
+
+
+def _landed(entry: Entry) -> Landed:
+    return Landed(
+        object=entry.payload["object"],
+        sha256=entry.key.removeprefix("landed:"),
+        at=datetime.fromisoformat(entry.payload["landed_at"]),
+    )
+
+
+def _finish(lake: Lake, contract: Contract, source: str, landed: Landed) -> Ingested | None:
+    """Ingest an object of the raw zone; None where it is not there."""
+    with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
+        path = Path(folder, f"log{extension(Path(landed.object))}")
+        try:
+            lake.store.download(landed.object, path)
+        except ObjectMissing:
+            log.info("%s is passed over: it was announced and never landed, or has been deleted", landed.object)
+            return None
+        log.info("%s landed in an earlier run that did not finish it: it is ingested now", landed.object)
+        return _ingest(lake, contract, source, path, landed)
+
+
+def _ingest(lake: Lake, contract: Contract, source: str, path: Path, landed: Landed) -> Ingested:
+    """Bring a landed object, of which ``path`` is a copy, into the tables, clear up and mark it as done."""
+    key = _key(contract, landed.sha256)
+    result = _commit(lake, contract, source, key, path, landed)
+    for name in lake.store.list(_staging(landed.sha256)):
+        lake.store.delete(name)
+    lake.ledger.append(f"sources/{source}", "ingested", key, result.encode())
+    return result
 
 
 def _commit(lake: Lake, contract: Contract, source: str, key: str, path: Path, landed: Landed) -> Ingested:

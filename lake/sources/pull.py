@@ -2,7 +2,8 @@
 
 So landing, checks, quarantine, de-duplication, exactly-once and counting are those of ``lake.ingest``. What is done
 stands in the source's chain in the ledger, keyed by cluster, queries and window: a window that is done is not asked for
-again, whoever asks. A pull that was killed asks again, and the rows that are in already count as duplicates.
+again, whoever asks. What a pull that was killed had landed is ingested first; then it asks again, and the rows that
+are in already count as duplicates.
 
 Data come late, and clocks are wrong. A run ends its window ``settle_s`` before its time, because what is being written
 is not all there; and it reads again what lies up to ``lateness_minutes`` before its window: of that only new rows are
@@ -24,7 +25,7 @@ from typing import Any
 
 from errors import PeerError, UnknownName
 from lake.contracts import contract
-from lake.ingest import Ingested, ingest_file, is_in, keep_beside
+from lake.ingest import Ingested, finish_landed, ingest_file, is_in, keep_beside
 from lake.lake import Lake
 from lake.sources.answers import SUFFIX, Answers
 from lake.sources.fetching import Fetching, Query, Row
@@ -101,6 +102,7 @@ def _all(lake: Lake, selection: Selection, pieces: Iterable[tuple[Window, dateti
     todo = list(pieces)
     for endpoint in _endpoints(lake, selection):
         remote = connect(endpoint)
+        finish_landed(lake, contract(selection.data_set), source_name(endpoint))
         try:
             for piece, as_of in todo:
                 done.append(_once(lake, selection, remote, piece, as_of))

@@ -9,6 +9,7 @@ batches the second time, nothing is lost and nothing is in twice.
 """
 
 import argparse
+import contextlib
 import logging
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from pathlib import Path
 from errors import ObjectMissing
 from lake.contracts import contract
 from lake.contracts.cloud_events import CLOUD_EVENTS
-from lake.ingest import Ingested, ingest_file
+from lake.ingest import Ingested, finish_landed, ingest_file
 from lake.lake import Lake, open_lake
 from lake.sources.amqp import Batching, Until, consume
 from lake.sources.cloudevents import DATA_SETS, Message, read_event
@@ -67,23 +68,19 @@ def _lines(messages: Iterable[Message]) -> Mapping[str, list[bytes]]:
 
 
 def _unknown(lake: Lake, data_set: str, lines: list[bytes]) -> list[bytes]:
-    """The lines that stand in no object that landed before."""
+    """The lines that stand in no object that landed before, each of which is in by then, whatever became of whoever
+    landed it.
+    """
+    finish_landed(lake, contract(data_set), source_of(data_set))
     known = {line for landed in _landed(lake, data_set) for line in landed.splitlines(keepends=True)}
     return [line for line in lines if line not in known]
 
 
 def _landed(lake: Lake, data_set: str) -> Iterator[bytes]:
-    """The newest objects of a data set, each in by now, whatever became of whoever landed it."""
-    chain = f"sources/{source_of(data_set)}"
-    done = {entry.payload["object"] for entry in lake.ledger.entries(chain, kind="ingested")}
-    for entry in lake.ledger.entries(chain, kind="landed")[-OBJECTS_BACK:]:
-        try:
-            data = lake.store.read(name := entry.payload["object"])
-        except ObjectMissing:
-            continue  # it was announced and never landed, or its retention is over
-        if name not in done:
-            _ingest(lake, data_set, data)
-        yield data
+    """The newest objects of a data set."""
+    for entry in lake.ledger.entries(f"sources/{source_of(data_set)}", kind="landed")[-OBJECTS_BACK:]:
+        with contextlib.suppress(ObjectMissing):  # it was announced and never landed, or its retention is over
+            yield lake.store.read(entry.payload["object"])
 
 
 def _ingest(lake: Lake, data_set: str, data: bytes) -> Ingested:

@@ -4,6 +4,7 @@ A child counts the points at which it changes something (files opened to write, 
 object store, before and after; commits of the catalogue) and kills itself at one. The parent walks through them.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from lake.ingest import ingest_folder
 from lake.lake import Lake, open_lake
 from lake.store import FolderStore
 from settings import Settings, read_settings
-from tests.lake.processes import PROCESSES
+from tests.lake.processes import PROCESSES, at_once
 from tests.lake.rows import interaction, lines
 
 QUARANTINE = contract("quarantine.agent_interactions")
@@ -102,6 +103,80 @@ def final_state(lake: Lake) -> Any:
     told = [(e.kind, e.key, {k: v for k, v in e.payload.items() if k in COUNTS}) for e in lake.ledger.entries(chain)]
     raw = sorted(lake.store.read(key) for key in lake.store.list("raw/"))
     return tables, told, raw, list(lake.store.list("staged/"))
+
+
+def ingest(settings: Settings, folder: Path) -> None:
+    """For another process."""
+    ingest_folder(open_lake(settings), CONTRACT, "agents", folder)
+
+
+def landed_only(settings: Settings, folder: Path, step: str) -> Lake:
+    """The lake after a run that died when it came to a step of the ingestion."""
+
+    def dies(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"lake.ingest.{step}", dies)
+        with pytest.raises(RuntimeError, match="power cut"):
+            ingest_folder(open_lake(settings), CONTRACT, "agents", folder)
+    return open_lake(settings)
+
+
+@pytest.mark.parametrize("step", ["_commit", "_quarantine"])
+def test_what_landed_before_a_crash_is_ingested_even_if_its_file_has_been_rotated_since(
+    settings: Settings, tmp_path: Path, step: str
+) -> None:
+    log = tmp_path / "agent.log"
+    log.write_bytes(lines([interaction(0), interaction(1), interaction(2, latency_ms=5)]))
+    lake = landed_only(settings, log, step)
+    log.write_bytes(lines([interaction(3)]))
+    finished, fresh = ingest_folder(lake, CONTRACT, "agents", log)
+    assert (finished.committed, finished.quarantined, fresh.committed) == (2, 1, 1)
+    assert [lake.tables.current(one).rows for one in (CONTRACT, QUARANTINE)] == [3, 1]  # type: ignore[union-attr]
+    assert list(lake.store.list("staged/")) == []
+    assert len(ingest_folder(lake, CONTRACT, "agents", log)) == 1
+
+
+def test_a_log_that_grew_after_a_crash_brings_each_row_once(settings: Settings, tmp_path: Path) -> None:
+    log = tmp_path / "agent.log"
+    log.write_bytes(lines([interaction(0), interaction(1)]))
+    lake = landed_only(settings, log, "_commit")
+    log.write_bytes(lines(interaction(n) for n in range(3)))
+    finished, grown = ingest_folder(lake, CONTRACT, "agents", log)
+    assert (finished.committed, grown.committed, grown.duplicates) == (2, 1, 2)
+
+
+def test_a_landed_object_that_retention_has_deleted_holds_nothing_up_and_is_told(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "agent.log"
+    log.write_bytes(lines([interaction(0)]))
+    lake = landed_only(settings, log, "_commit")
+    [name] = lake.store.list("raw/")
+    lake.store.delete(name)
+    log.write_bytes(lines([interaction(1)]))
+    with caplog.at_level(logging.INFO, "fuelline.ingest"):
+        [done] = ingest_folder(lake, CONTRACT, "agents", log)
+    assert done.committed == 1
+    assert f"{name} is passed over" in caplog.text
+
+
+def test_a_file_that_two_sources_bring_is_done_for_both(lake: Lake, tmp_path: Path) -> None:
+    log = tmp_path / "agent.log"
+    log.write_bytes(lines([interaction(0)]))
+    for source in ("agents", "again", "agents", "again"):
+        results = ingest_folder(lake, CONTRACT, source, log)
+    assert [one.new for one in results] == [False]
+
+
+def test_runs_that_finish_the_same_object_at_once_bring_each_row_once(settings: Settings, tmp_path: Path) -> None:
+    log = tmp_path / "agent.log"
+    log.write_bytes(lines([interaction(n) for n in range(5)] + [interaction(5, latency_ms=5)]))
+    lake = landed_only(settings, log, "_quarantine")
+    log.write_bytes(lines([interaction(6)]))
+    at_once(ingest, [(settings, log)] * 2)
+    assert [lake.tables.current(one).rows for one in (CONTRACT, QUARANTINE)] == [6, 1]  # type: ignore[union-attr]
 
 
 COUNTS = ("landed", "committed", "quarantined", "duplicates", "reasons", "sha256", "watermark")

@@ -130,6 +130,23 @@ def test_collectors_at_the_same_time_keep_each_row_once(lake: Lake) -> None:
     assert times_kept(lake) == {f"i{n}": 1 for n in range(1, 41)}
 
 
+def test_a_merge_that_landed_and_was_not_committed_is_finished_though_more_waits_since(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    fill(lake, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("lake.ingest._commit", dies)
+        with pytest.raises(RuntimeError, match="power cut"):
+            collect_all(lake, AGENT_FEEDBACK, "feedback")
+    fill(lake, 3)
+    finished, merged = collect_all(open_lake(lake.settings), AGENT_FEEDBACK, "feedback")
+    assert (finished.committed, merged.committed, merged.duplicates) == (4, 2, 4)
+    assert waiting(lake) == []
+
+
 def test_a_bad_row_goes_to_quarantine_and_holds_nothing_up(lake: Lake) -> None:
     good = json.dumps(interaction(1)).encode() + b"\n"
     put(lake.store, "agents", "g1", 1, 2, good + b'{"interaction_id": "half')

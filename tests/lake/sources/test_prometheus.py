@@ -346,6 +346,23 @@ def test_a_pull_that_was_killed_after_its_rows_were_in_brings_them_once(
     assert table(other).num_rows == table(lake).num_rows == 60
 
 
+def test_a_pull_that_was_killed_after_it_landed_is_finished_though_the_server_answers_otherwise_now(
+    peer: Peer, pointed: Pointed, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    peer.answer = ramp
+    lake, window = pointed(prometheus=f"studio={peer.url}"), Window(start=START, end=START + HOUR)
+    with monkeypatch.context() as patch:
+        patch.setattr("lake.ingest._commit", dies)
+        with pytest.raises(RuntimeError, match="power cut"):
+            pull_chunk(lake, selection(), window, connect=reader)
+    peer.answer = lambda _: matrix()
+    pull_chunk(lake, selection(), window, connect=reader)
+    assert table(lake).num_rows == 60
+
+
 def test_the_queries_of_a_window_are_one_commit_and_what_two_find_is_in_once(
     peer: Peer, pointed: Pointed, reader: Reader
 ) -> None:
