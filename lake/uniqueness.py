@@ -119,7 +119,7 @@ class Uniqueness:
     def _verdicts(self, rows: int) -> pa.Array:
         if not self._db.execute("SELECT count(*) FROM refused").fetchall()[0][0]:
             return pa.nulls(rows, pa.string())
-        told = "SELECT reason FROM slab LEFT JOIN refused USING (_n) ORDER BY _n"
+        told = "SELECT refused.reason FROM slab LEFT JOIN refused USING (_n) ORDER BY _n"
         return self._db.sql(told).to_arrow_table()["reason"].combine_chunks()
 
     def _load_neighbours(self, rows: pa.Table) -> None:

@@ -23,6 +23,7 @@ from lake.contracts import contract
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.ingest import Ingested, ingest_file, ingest_folder
 from lake.lake import Lake, open_lake
+from lake.parsing import PARSER_VERSION
 from lake.sources import files
 from lake.sources.block import Fault
 from settings import Settings, read_settings
@@ -172,6 +173,17 @@ def test_a_new_release_of_the_code_ingests_nothing_again(
     monkeypatch.setattr("importlib.metadata.version", lambda _: "99.0")
     monkeypatch.setenv("GIT_SHA", "another")
     assert not ingest(lake, path).new
+
+
+def test_what_a_newer_parser_rejects_again_stands_in_quarantine_once(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "log.jsonl", lines([interaction(0), interaction(1, latency_ms=5)]))
+    ingest(lake, path)
+    monkeypatch.setattr("lake.ingest.PARSER_VERSION", PARSER_VERSION + 1)
+    again = ingest(lake, path)
+    assert (again.new, again.quarantined, again.duplicates) == (True, 1, 1)
+    assert quarantined(lake) == {2: "latency_out_of_range"}
 
 
 def as_csv(rows: list[dict[str, Any]]) -> bytes:
