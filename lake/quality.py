@@ -4,15 +4,17 @@ The score is the share of landed rows, identical duplicates left out, that passe
 read from the ledger, where ingestion accounted for every row, so that it costs no scan.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from errors import QualityTooLow
 from lake.contracts.base import Contract
 from lake.lake import Lake
+from lake.ledger import Entry
 
 UNREADABLE = frozenset(
     {"malformed_json", "malformed_csv", "invalid_utf8", "truncated_file", "unreadable_file", "oversized_line"}
@@ -82,13 +84,13 @@ def quality_report(
 ) -> QualityReport:
     """Score what a source landed after ``since`` (default: ever) and up to ``until`` (default: now).
 
-    An object that was read again by a newer contract or parser counts once, as it was read last. Where nothing landed
-    the score is 100: there is nothing to find fault with.
+    An object that was read again by a newer contract or parser counts once, as it was read last, and with the rows that
+    were committed before. Where nothing landed the score is 100: there is nothing to find fault with.
     """
     gate = gate or QualityGate()
     entries = lake.ledger.entries(f"sources/{source}", kind="ingested", until=until)
     ours = [entry for entry in entries if entry.key.startswith(f"ingest:{contract.name}:")]
-    done = list({e.payload["sha256"]: e.payload for e in ours if since is None or e.time > since}.values())
+    done = [_together(read) for read in _readings(ours) if since is None or read[-1].time > since]
     total = {name: sum(p[name] for p in done) for name in ("landed", "committed", "quarantined", "duplicates")}
     reasons = sum((Counter(p["reasons"]) for p in done), Counter())
     unique = total["landed"] - total["duplicates"]
@@ -118,6 +120,23 @@ def require_quality(report: QualityReport, gate: QualityGate | None = None) -> N
             f"({report.quarantined} of {report.landed} rows quarantined: {worst}). Mend the source and ingest again, "
             f"or look at quarantine.{report.data_set.split('.')[1]}"
         )
+
+
+def _readings(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """The entries of each object, in order."""
+    readings: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        readings[entry.payload["sha256"]].append(entry)
+    return list(readings.values())
+
+
+def _together(readings: Sequence[Entry]) -> Mapping[str, Any]:
+    """What became of one object. Its own rows, committed when it was read before, are no duplicates of themselves."""
+    last = readings[-1].payload
+    passed = last["landed"] - last["quarantined"]
+    committed = min(passed, sum(entry.payload["committed"] for entry in readings))
+    watermark = max(entry.payload["watermark"] for entry in readings)
+    return {**last, "committed": committed, "duplicates": passed - committed, "watermark": watermark}
 
 
 def _level(score: float, gate: QualityGate) -> QualityLevel:

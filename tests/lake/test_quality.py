@@ -73,6 +73,18 @@ def test_only_what_landed_of_this_data_set_after_an_instant_counts(lake: Lake, t
     assert quality_report(lake, AGENT_FEEDBACK, "agents").objects == 0
 
 
+def test_rows_that_a_newer_parser_finds_committed_before_count_as_committed(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _land(lake, tmp_path / "logs", good=19, bad=1, doubled=5)
+    before = quality_report(lake, AGENT_INTERACTIONS, "agents")
+    [first] = lake.ledger.entries("sources/agents", kind="ingested")
+    monkeypatch.setattr("lake.ingest.PARSER_VERSION", 1_000)
+    ingest_folder(lake, AGENT_INTERACTIONS, "agents", tmp_path / "logs")
+    assert quality_report(lake, AGENT_INTERACTIONS, "agents") == before
+    assert quality_report(lake, AGENT_INTERACTIONS, "agents", since=first.time) == before
+
+
 def test_where_nothing_landed_there_is_nothing_to_find_fault_with(lake: Lake) -> None:
     report = quality_report(lake, AGENT_INTERACTIONS, "agents")
     assert (report.score, report.landed) == (100.0, 0)
