@@ -20,7 +20,7 @@ from lake.contracts.base import Column, Contract
 from lake.contracts.registries import REGISTRIES
 from lake.sources.block import Block
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Part of every ingestion key. A golden test forces it to move when the results of parsing or checking move."""
 
 LINES_ALIKE, PIECES = 100, 16

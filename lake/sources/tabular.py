@@ -14,18 +14,20 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from lake.contracts.base import Contract
+from lake.contracts.base import Column, Contract
 from lake.sources.block import Block, Fault
 
 CSV_BLOCK_BYTES = 16 << 20
 """A longer row ends the reading of its file."""
 PARQUET_ROWS = 8_192
 WHOLE_MAX = 2**53
-"""Whole doubles up to here are integers: pandas writes an integer column with nulls as doubles."""
+"""Whole doubles up to here are integers: pandas writes an integer column with nulls as doubles, ``1.0`` in CSV."""
+NULLS = ("NaN", "nan", "NULL", "null", "None", "NA", "<NA>")
+"""How pandas and R write a number that is missing; null in a column of numbers that may be."""
 
 
 def csv_blocks(stream: io.BufferedReader, header: bytes, contract: Contract) -> Iterator[Block | Fault]:
-    """Rows of a CSV file. An empty cell is null, a quoted empty one is an empty text."""
+    """Rows of a CSV file. An empty cell is null, a quoted empty one is an empty text; see ``NULLS`` for numbers."""
     names = next(csv.reader([header.decode("utf-8-sig", "replace").rstrip("\r\n")]), [])
     if not names:
         return
@@ -75,8 +77,8 @@ def parquet_blocks(stream: io.BufferedReader, contract: Contract) -> Iterator[Bl
 def _json_lines(table: pa.Table, contract: Contract) -> list[bytes]:
     """Each row as a JSON object, or as its bytes where they are no UTF-8."""
     table, broken = _utf8(table)
-    kinds = {column.name: column.type for column in contract.columns}
-    fields = ", ".join(f"{_literal(f.name)}: {_value(f, kinds.get(f.name, f.type))}" for f in table.schema)
+    declared = {column.name: column for column in contract.columns}
+    fields = ", ".join(f"{_literal(f.name)}: {_value(f, declared.get(f.name))}" for f in table.schema)
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
         db.register("rows", table)
@@ -116,19 +118,26 @@ def _decodes(value: bytes) -> bool:
     return True
 
 
-def _value(field: pa.Field, kind: pa.DataType) -> str:
-    """SQL for a cell as JSON: text is read as the column's kind, whole doubles become integers."""
+def _value(field: pa.Field, declared: Column | None) -> str:
+    """SQL for a cell as JSON: text is read as the declared column's kind, whole doubles become integers."""
     column = '"' + field.name.replace('"', '""') + '"'
-    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     if pa.types.is_floating(field.type):
-        whole = f"isfinite({column}) AND {column} = trunc({column}) AND abs({column}) <= {WHOLE_MAX}"
-        return f"CASE WHEN {whole} THEN to_json(CAST({column} AS BIGINT)) ELSE to_json({column}) END"
-    if pa.types.is_string(field.type) and numeric:
-        number = f"CASE WHEN {column} ~ '^-?[0-9]+$' THEN to_json(try_cast({column} AS BIGINT)) END"
-        return f"coalesce({number}, to_json(try_cast({column} AS DOUBLE)), to_json({column}))"
-    if pa.types.is_string(field.type) and kind == pa.bool_():
+        return _number(column)
+    if declared is None or not pa.types.is_string(field.type):
+        return f"to_json({column})"
+    if pa.types.is_integer(declared.type) or pa.types.is_floating(declared.type):
+        integer = f"CASE WHEN {column} ~ '^-?[0-9]+$' THEN to_json(try_cast({column} AS BIGINT)) END"
+        number = f"coalesce({integer}, {_number(f'try_cast({column} AS DOUBLE)')}, to_json({column}))"
+        return number if declared.required else f"CASE WHEN {column} NOT IN {NULLS} THEN {number} END"
+    if pa.types.is_boolean(declared.type):
         return f"coalesce(to_json(try_cast({column} AS BOOLEAN)), to_json({column}))"
     return f"to_json({column})"
+
+
+def _number(double: str) -> str:
+    """SQL for a double as JSON, an integer where it is a whole one."""
+    whole = f"isfinite({double}) AND {double} = trunc({double}) AND abs({double}) <= {WHOLE_MAX}"
+    return f"CASE WHEN {whole} THEN to_json(CAST({double} AS BIGINT)) ELSE to_json({double}) END"
 
 
 def _literal(text: str) -> str:

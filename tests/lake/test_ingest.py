@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -169,7 +170,7 @@ def test_a_new_release_of_the_code_ingests_nothing_again(
     path = put(tmp_path, "log.jsonl", lines([interaction(0)]))
     ingest(lake, path)
     [key] = [entry.key for entry in lake.ledger.entries("sources/agents", kind="ingested")]
-    assert key == f"ingest:processed.agent_interactions:v1.0:parser1:{key.split(':')[-1]}"
+    assert key == f"ingest:processed.agent_interactions:v1.0:parser{PARSER_VERSION}:{key.split(':')[-1]}"
     monkeypatch.setattr("importlib.metadata.version", lambda _: "99.0")
     monkeypatch.setenv("GIT_SHA", "another")
     assert not ingest(lake, path).new
@@ -238,6 +239,35 @@ def test_every_format_gives_the_same_rows_and_reasons(
     ingest(reference, put(tmp_path, "reference.jsonl", lines(rows)))
     assert committed(lake) == committed(reference)
     assert done.committed == 27
+
+
+def test_a_csv_of_pandas_brings_its_numbers_as_whole_ones_and_its_missing_ones_as_null(
+    lake: Lake, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame([interaction(n) for n in range(9)])
+    assert frame["feedback"].dtype == "float64"
+    for name, missing in {"1.csv": "", "2.csv": "NaN", "3.csv": "NULL"}.items():
+        done = ingest(lake, put(tmp_path, name, frame.to_csv(index=False, na_rep=missing).encode()))
+        assert (done.quarantined, done.landed) == (0, 9)
+    assert [row["feedback"] for row in committed(lake)] == [0, 1, None] * 3
+
+
+def test_a_csvs_number_that_is_not_whole_or_not_there_is_rejected_where_the_column_needs_one(
+    lake: Lake, tmp_path: Path
+) -> None:
+    rows = [interaction(0, feedback="0.5"), interaction(1, latency_ms="NaN"), interaction(2, tokens_used="None")]
+    rows += [interaction(3, tokens_used="9007199254740994.0"), interaction(4, user_query="NaN", feedback="no")]
+    rows += [interaction(5, user_query="NaN", feedback="<NA>", latency_ms="2e2")]
+    ingest(lake, put(tmp_path, "log.csv", as_csv(rows)))
+    assert quarantined(lake) == {
+        2: "wrong_type",
+        3: "not_a_number",
+        4: "wrong_type",
+        5: "wrong_type",
+        6: "wrong_type",
+    }
+    [row] = committed(lake)
+    assert (row["user_query"], row["feedback"], row["latency_ms"]) == ("NaN", None, 200)
 
 
 GOOD = [interaction(n) for n in range(6)]

@@ -1,8 +1,11 @@
 """The two ways of reading a block give the same rows, and results that move make the parser's version move."""
 
+import csv
 import hashlib
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -16,10 +19,14 @@ from lake.checks import out_of_bounds
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.contracts.base import Contract
 from lake.parsing import PARSER_VERSION, parse
-from lake.sources.block import Block
+from lake.sources.block import Block, Fault
+from lake.sources.files import read_blocks
 from tests.lake.rows import START, interaction, lines
 
-GOLDEN = {1: "ac1a62f308ee33b6106cfa0ebae86b5cc0094141a1096d94c6bd89c89715c27f"}
+GOLDEN = {
+    1: "be97b0e2b4c79f1a19afbbc3bd001fdf379606e80806f02f051f296f6cc1a0d5",
+    2: "cffa48d9e94c4653fbb23d37b2429cab55fe444a0e566f54a79db07d7db2e61f",
+}
 """sha256 of what the corpus gives, by version. A result that moves needs a new version beside the old ones."""
 
 
@@ -210,11 +217,35 @@ CORPUS = [
 ]
 
 
-def test_results_that_move_need_a_new_version_of_the_parser() -> None:
-    parsed = parse(CONTRACT, Block(first=1, data=b"".join(CORPUS)))
-    verdicts = out_of_bounds(CONTRACT, parsed.rows, START.replace(year=2027))
-    told = json.dumps([parsed.rows.to_pylist(), parsed.rejects.to_pylist(), verdicts.to_pylist()], default=str)
+CELLS = [
+    {"feedback": feedback, "latency_ms": latency, "error": error}
+    for feedback in ("1", "1.0", "-0.0", "0.5", "NaN", "None", "no", "", "12345678901234567890")
+    for latency, error in (("500", "True"), ("5e2", "false"), ("nan", "0"), ("", "maybe"))
+]
+
+
+def as_csv(cells: Sequence[Mapping[str, str]]) -> bytes:
+    out = io.StringIO()
+    rows = [interaction(n, **changes) for n, changes in enumerate(cells)]
+    writer = csv.DictWriter(out, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode() + b"too,few\n"
+
+
+def test_results_that_move_need_a_new_version_of_the_parser(tmp_path: Path) -> None:
+    (tmp_path / "cells.csv").write_bytes(as_csv(CELLS))
+    pieces = [Block(first=1, data=b"".join(CORPUS)), *read_blocks(tmp_path / "cells.csv", CONTRACT)]
+    told = json.dumps([_results(piece) for piece in pieces], default=str)
     digest = hashlib.sha256(told.encode()).hexdigest()
     assert GOLDEN.get(PARSER_VERSION) == digest, (
         f"what parsing or checking gives has moved: raise PARSER_VERSION and add its digest {digest} to GOLDEN"
     )
+
+
+def _results(piece: Block | Fault) -> Any:
+    if isinstance(piece, Fault):
+        return [piece.line, piece.reason]
+    parsed = parse(CONTRACT, piece)
+    verdicts = out_of_bounds(CONTRACT, parsed.rows, START.replace(year=2027))
+    return [one.to_pylist() for one in (parsed.rows, parsed.rejects, verdicts)]
