@@ -122,7 +122,7 @@ def freshness(lake: Lake, form: Contract, at: datetime, period: timedelta) -> Fr
 def newest(lake: Lake, form: Contract) -> datetime | None:
     """The newest time in the data set's day column, from the bounds that Iceberg keeps a file; None without rows."""
     version = lake.tables.current(form)
-    if version is None:
+    if version is None or not version.rows:
         return None
     files = lake.tables.load(form.table).inspect.files(version.snapshot_id)
     bounds = [row[form.day_column]["upper_bound"] for row in files["readable_metrics"].to_pylist()]

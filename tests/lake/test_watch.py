@@ -56,6 +56,12 @@ def test_good_fresh_rows_give_no_complaint_and_no_entry(land: Land) -> None:
     require_sound(found)
 
 
+def test_a_lake_whose_every_line_was_rejected_has_no_newest_row(land: Land) -> None:
+    lake = land([bad(0)], START + HOUR)
+    assert newest(lake, AGENT_INTERACTIONS) is None
+    assert not look(lake, START + HOUR).freshness[0].kept
+
+
 def test_a_broken_promise_is_a_warning_that_is_kept_once(land: Land) -> None:
     end = START + HOUR
     lake = land([*(interaction(number) for number in range(40)), bad(41), bad(42)], end)
