@@ -17,7 +17,7 @@ class Ingestion:
 
     table: TableVersion
     newest: datetime
-    """Just after the newest row (UTC)."""
+    """Just after the newest row that the source brought, or of the table where it brought none that was new (UTC)."""
     objects: int
     new_objects: int
     landed: int
@@ -81,21 +81,23 @@ def _ingest(here: Lake, folder: Path | None, source: str, data_set: str) -> Inge
     from lake.contracts import contract
     from lake.inbox import collect_all
     from lake.ingest import ingest_folder
+    from lake.watch import newest
 
     form = contract(data_set)
     served = collect_all(here, form, source)
     logged = ingest_folder(here, form, source, folder) if folder else []
     done = [one for one in [*served, *logged] if one.new]
     table = here.tables.current(form)
-    watermark = here.tables.watermark(form, source)
-    if table is None or watermark is None:
-        raise DataError(
-            f"{folder or source}: no row passed the checks; see quarantine.{data_set.split('.')[1]} for the reasons"
-        )
+    ingested = here.ledger.entries(f"sources/{source}", kind="ingested")
+    # A source that brought nothing but known rows has no watermark, and the rows are there all the same.
+    last = here.tables.watermark(form, source) or newest(here, form)
+    if table is None or last is None:
+        rejected = sum(entry.payload["quarantined"] for entry in ingested)
+        raise DataError(f"{folder or source}: {_why_empty(data_set, rejected)}")
     return Ingestion(
         table=table,
-        newest=watermark + timedelta(microseconds=1),
-        objects=len(here.ledger.entries(f"sources/{source}", kind="ingested")),
+        newest=last + timedelta(microseconds=1),
+        objects=len(ingested),
         new_objects=len(done),
         landed=sum(one.landed for one in done),
         committed=sum(one.committed for one in done),
@@ -103,6 +105,13 @@ def _ingest(here: Lake, folder: Path | None, source: str, data_set: str) -> Inge
         duplicates=sum(one.duplicates for one in done),
         reasons=dict(sum((Counter(one.reasons) for one in done), Counter())),
     )
+
+
+def _why_empty(data_set: str, rejected: int) -> str:
+    if not rejected:
+        return f"no row has come yet, so {data_set} is empty"
+    where = f"quarantine.{data_set.split('.')[1]}"
+    return f"no row passed the checks, and {rejected:,} were rejected; see {where} for the reasons"
 
 
 def _show(result: Ingestion) -> None:

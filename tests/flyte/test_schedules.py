@@ -67,6 +67,29 @@ def test_where_the_logs_are_has_to_be_said(monkeypatch: pytest.MonkeyPatch) -> N
         scheduled_ingestion(kickoff=NOW)
 
 
+def test_a_source_that_brings_nothing_but_known_rows_is_no_failure(here: Lake, tmp_path: Path) -> None:
+    from workflows.ingestion import ingestion
+
+    rows = [interaction(1), interaction(2)]
+    for name, order in {"first": rows, "second": rows[::-1]}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.jsonl").write_bytes(lines(order))
+    first = ingestion(folder=str(tmp_path / "first"), source="agents")
+    second = ingestion(folder=str(tmp_path / "second"), source="again")
+    assert (second.committed, second.duplicates, second.newest) == (0, 2, first.newest)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"), [(b"{\n", "no row passed the checks, and 1 were rejected"), (b"\n", "no row has come yet")]
+)
+def test_a_lake_without_a_row_says_whether_any_was_rejected(here: Lake, tmp_path: Path, data: bytes, told: str) -> None:
+    from workflows.ingestion import ingestion
+
+    (tmp_path / "log.jsonl").write_bytes(data)
+    with pytest.raises(Exception, match=told):
+        ingestion(folder=str(tmp_path), source="agents")
+
+
 def test_what_gateways_left_comes_in_without_any_folder_of_logs(
     here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
