@@ -4,8 +4,8 @@ What can be told of a block by itself is told in threads, in parallel; whether a
 So memory is bounded whatever the object's size: new rows go to data files as they pass, rejects to a local file.
 """
 
+import functools
 import tempfile
-from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +23,7 @@ from lake.contracts.base import Contract
 from lake.contracts.quarantine import quarantine_of
 from lake.contracts.registries import REGISTRIES
 from lake.parsing import REJECTS, parse, readable
+from lake.rereading import digests, lines_of, rejected_before
 from lake.sources.block import Block, Fault
 from lake.sources.files import read_blocks
 from lake.uniqueness import DUPLICATE
@@ -95,6 +96,10 @@ class Sorting:
         self._rejects.close()
         return self._path
 
+    @functools.cached_property
+    def _rejected_before(self) -> pa.Array:
+        return rejected_before(self.writer.tables, self.contract, self._facts["source_object"].as_py(), self.landed_at)
+
     def _sift(self, piece: Block | Fault) -> Sifted:
         """What can be told of a piece by itself. Runs in several threads at once."""
         if isinstance(piece, Fault):
@@ -115,16 +120,21 @@ class Sorting:
             rows, reasons = rows.filter(pc.invert(repeats)), reasons.filter(pc.invert(repeats))
         blocks = [one.block for one in slab if one.block]
         rows, conflicts = _split(blocks, rows, reasons, pa.nulls(len(reasons), pa.string()))
-        self._reject(pa.concat_tables([*(one.rejects for one in slab), conflicts]))
+        self._reject(blocks, pa.concat_tables([*(one.rejects for one in slab), conflicts]))
         self.writer.add(rows)
         self.rows += rows.num_rows
         if rows.num_rows and (column := self.contract.day_column):
             newest = pc.max(rows[column]).as_py()
             self.newest = max(self.newest or newest, newest)
 
-    def _reject(self, rejects: pa.Table) -> None:
+    def _reject(self, blocks: Sequence[Block], rejects: pa.Table) -> None:
+        """Keep what is rejected for the first time; the rest are duplicates, as good rows that are read again are."""
         if not rejects.num_rows:
             return
+        rejects = rejects.append_column("digest", digests(blocks, rejects))
+        again = pc.is_in(rejects["digest"], self._rejected_before)
+        self.duplicates += pc.sum(again).as_py()
+        rejects = rejects.filter(pc.invert(again))
         for name, value in self._facts.items():
             rejects = rejects.append_column(name, pa.repeat(value, rejects.num_rows))
         self._rejects.write_table(rejects.select(self._schema.names).cast(self._schema))
@@ -152,13 +162,6 @@ def _split(
     told = {field.name: bad[field.name] if field.name in bad.column_names else pa.nulls(bad.num_rows, field.type)
             for field in REJECTS if field.name != "raw"}  # fmt: skip
     known = pc.is_in(told["agent_name"], pa.array(sorted(REGISTRIES["agents"])))
-    raw = pa.array(_texts(blocks, bad["line"].to_pylist()), pa.string())
+    raw = pa.array((readable(text) for _, text in lines_of(blocks, bad["line"].to_pylist())), pa.string())
     told |= {"raw": raw, "agent_name": pc.if_else(known, told["agent_name"], None)}
     return rows.filter(pc.is_null(reasons)), pa.table({name: told[name] for name in REJECTS.names}, REJECTS)
-
-
-def _texts(blocks: Sequence[Block], lines: Sequence[int]) -> Iterator[str]:
-    """The first characters of these lines, in order, each of which stands in one of the blocks."""
-    for block in blocks:
-        if within := lines[bisect_left(lines, block.first) : bisect_right(lines, block.last)]:
-            yield from map(readable, block.texts(within))

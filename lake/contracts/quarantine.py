@@ -15,13 +15,14 @@ class Quarantine(Model):
     timestamp: Timestamp = Field(doc="The row's own time, where it has a readable one", nullable=True)
     agent_name: str = Field(doc="The row's agent, where it is a known one", nullable=True)
     error: OptionalBool = Field(doc="The row's error flag, null where unreadable", nullable=True)
+    digest: str = Field(doc="What the line is known by when it is read again, from its bytes", nullable=True)
 
 
 def quarantine_of(contract: Contract) -> Contract:
     """The quarantine of a data set: kept as long as the data set, restricted, partitioned by day of landing."""
     return Contract(
         name=f"quarantine.{contract.name.split('.')[1]}",
-        version="1.0",
+        version="1.1",
         model=Quarantine,
         owner=contract.owner,
         classification=Classification.RESTRICTED,

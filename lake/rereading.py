@@ -1,0 +1,69 @@
+"""Which rejected lines were rejected before, in another object of the same source: a log that
+grows lands whole each time.
+
+Its good rows are known by their keys. A bad line may have none that can be read, so it is known by its bytes: by them
+alone where it has a time of its own, and else by them and its number, because words such as ``{`` come again and again.
+Within one object nothing repeats: two equal bad lines are two. What a fault of the file itself left unread has no bytes
+to be known by.
+"""
+
+import hashlib
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake.contracts.base import Contract
+from lake.contracts.quarantine import quarantine_of
+from lake.sources.block import Block
+from lake.tables import Tables
+
+DAYS_APART = 8
+"""Objects that landed further apart are not compared, so that a look reads few files. A log that is begun anew each
+week is within that; a bad line of one that grows for longer counts once in so many days."""
+DIGITS = 32
+"""Of the sha256, in hex."""
+
+
+def lines_of(blocks: Sequence[Block], lines: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """Those of these lines, given in order, that stand in the blocks: number and bytes."""
+    for block in blocks:
+        if within := lines[bisect_left(lines, block.first) : bisect_right(lines, block.last)]:
+            yield from zip(within, block.texts(within), strict=True)
+
+
+def digests(blocks: Sequence[Block], rejects: pa.Table) -> pa.Array:
+    """What each of the rejects (``REJECTS``) is known by; null where the blocks do not hold its bytes."""
+    texts = dict(lines_of(blocks, sorted(rejects["line"].to_pylist())))
+    untimed = pc.if_else(pc.is_valid(rejects["timestamp"]), None, rejects["line"]).to_pylist()
+    told = [_digest(texts.get(n), line) for n, line in zip(rejects["line"].to_pylist(), untimed, strict=True)]
+    return pa.array(told, pa.string())
+
+
+def rejected_before(tables: Tables, contract: Contract, name: str, landed_at: datetime) -> pa.Array:
+    """The digests in quarantine of what other objects of this one's source brought in the days around it."""
+    first, last = (landed_at + timedelta(days=days) for days in (-DAYS_APART, DAYS_APART))
+    # Without a snapshot id the scan has the table's columns, the digest too where no row has one yet.
+    scan = tables._ensure(quarantine_of(contract)).scan(
+        row_filter=f"landed_at >= '{first.isoformat()}' and landed_at <= '{last.isoformat()}' and digest is not null",
+        selected_fields=("source_object", "digest"),
+    )
+    found = scan.to_arrow()
+    beside = pc.match_substring_regex(found["source_object"], f"^{re.escape(_place(name))}/[^/]+/[^/]+$")
+    others = pc.and_(beside, pc.not_equal(found["source_object"], name))
+    return pc.unique(found["digest"].filter(others).cast(pa.string()))
+
+
+def _digest(text: bytes | None, line: int | None) -> str | None:
+    """``line`` is None where the bytes alone are enough."""
+    if not text:
+        return None
+    return hashlib.sha256(text if line is None else b"%d:%b" % (line, text)).hexdigest()[:DIGITS]
+
+
+def _place(name: str) -> str:
+    """The raw zone's folder of a source, without the day."""
+    return name.rsplit("/", 2)[0]
