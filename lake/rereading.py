@@ -1,10 +1,9 @@
-"""Which rejected lines were rejected before, in another object of the same source: a log that
-grows lands whole each time.
+"""Which rejected lines were rejected before, in another object of a source: a log that grows lands whole each time.
 
 Its good rows are known by their keys. A bad line may have none that can be read, so it is known by its bytes: by them
-alone where it has a time of its own, and else by them and its number, because words such as ``{`` come again and again.
-Within one object nothing repeats: two equal bad lines are two. What a fault of the file itself left unread has no bytes
-to be known by.
+alone where it has a time of its own. Words such as ``{`` come again and again; they are known where they stand at the
+same number under the same first line, which is that of the same log. Within one object nothing repeats: two equal bad
+lines are two. What a fault of the file itself left unread has no bytes to be known by.
 """
 
 import hashlib
@@ -35,11 +34,17 @@ def lines_of(blocks: Sequence[Block], lines: Sequence[int]) -> Iterator[tuple[in
             yield from zip(within, block.texts(within), strict=True)
 
 
-def digests(blocks: Sequence[Block], rejects: pa.Table) -> pa.Array:
-    """What each of the rejects (``REJECTS``) is known by; null where the blocks do not hold its bytes."""
+def digests(blocks: Sequence[Block], rejects: pa.Table, opening: bytes) -> pa.Array:
+    """What each of the rejects (``REJECTS``) is known by; null where the blocks do not hold its bytes.
+
+    Args:
+        blocks: hold the rejected lines.
+        rejects: of one object.
+        opening: the object's first line.
+    """
     texts = dict(lines_of(blocks, sorted(rejects["line"].to_pylist())))
-    untimed = pc.if_else(pc.is_valid(rejects["timestamp"]), None, rejects["line"]).to_pylist()
-    told = [_digest(texts.get(n), line) for n, line in zip(rejects["line"].to_pylist(), untimed, strict=True)]
+    places = zip(rejects["line"].to_pylist(), pc.is_valid(rejects["timestamp"]).to_pylist(), strict=True)
+    told = (_digest(texts.get(n), b"" if timed else b"%d:%b\n" % (n, opening)) for n, timed in places)
     return pa.array(told, pa.string())
 
 
@@ -57,11 +62,8 @@ def rejected_before(tables: Tables, contract: Contract, name: str, landed_at: da
     return pc.unique(found["digest"].filter(others).cast(pa.string()))
 
 
-def _digest(text: bytes | None, line: int | None) -> str | None:
-    """``line`` is None where the bytes alone are enough."""
-    if not text:
-        return None
-    return hashlib.sha256(text if line is None else b"%d:%b" % (line, text)).hexdigest()[:DIGITS]
+def _digest(text: bytes | None, place: bytes) -> str | None:
+    return hashlib.sha256(place + text).hexdigest()[:DIGITS] if text else None
 
 
 def _place(name: str) -> str:

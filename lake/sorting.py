@@ -58,6 +58,7 @@ class Sorting:
         self.duplicates = 0
         self.reasons: Counter[str] = Counter()
         self.newest: datetime | None = None
+        self._opening = b""
         self._schema = quarantine_of(contract).arrow_schema
         self._facts = {
             "source_object": pa.scalar(name),
@@ -119,6 +120,8 @@ class Sorting:
             self.duplicates += duplicates
             rows, reasons = rows.filter(pc.invert(repeats)), reasons.filter(pc.invert(repeats))
         blocks = [one.block for one in slab if one.block]
+        if blocks and not self._opening:
+            [self._opening] = blocks[0].texts([blocks[0].first])
         rows, conflicts = _split(blocks, rows, reasons, pa.nulls(len(reasons), pa.string()))
         self._reject(blocks, pa.concat_tables([*(one.rejects for one in slab), conflicts]))
         self.writer.add(rows)
@@ -131,7 +134,7 @@ class Sorting:
         """Keep what is rejected for the first time; the rest are duplicates, as good rows that are read again are."""
         if not rejects.num_rows:
             return
-        rejects = rejects.append_column("digest", digests(blocks, rejects))
+        rejects = rejects.append_column("digest", digests(blocks, rejects, self._opening))
         again = pc.is_in(rejects["digest"], self._rejected_before)
         self.duplicates += pc.sum(again).as_py()
         rejects = rejects.filter(pc.invert(again))

@@ -69,6 +69,11 @@ def test_words_without_a_time_are_known_only_where_they_stood(lake: Lake, tmp_pa
     assert read(lake, tmp_path, b"Killed\n" + lines([interaction(0)]) + b"Killed\n") == (1, 1, 1)
 
 
+def test_words_without_a_time_at_the_same_number_of_another_log_are_others(lake: Lake, tmp_path: Path) -> None:
+    for number in range(3):
+        assert read(lake, tmp_path, lines([interaction(number)]) + b"Killed\n") == (1, 1, 0)
+
+
 def test_the_same_bad_line_of_another_source_is_another(lake: Lake, tmp_path: Path) -> None:
     bad = lines([interaction(0, latency_ms=5)])
     assert read(lake, tmp_path, bad) == (0, 1, 0)
