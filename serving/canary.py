@@ -11,6 +11,9 @@ from enum import Enum
 
 from serving.canary_rule import CanaryRule
 
+MISSED_LEAST = 5
+"""Calls that have not reached a candidate before it counts as gone: one or two are a replica that was restarted."""
+
 
 class Move(Enum):
     """What a step does."""
@@ -34,11 +37,18 @@ class Exposure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Missed:
-    """The candidate's calls since its last answer that did not reach it, while the stable version answered."""
+    """The candidate's last calls, and how many of them did not reach it while the stable version answered."""
 
     calls: int
+    """Those that did not."""
+    of: int
     minutes: float
-    """From the first of them to the last."""
+    """From the first that did not to the last."""
+
+    def is_gone(self, rule: CanaryRule) -> bool:
+        """Whether it is not there for most of its users, and for longer than ``rule`` bears with."""
+        many = self.calls >= MISSED_LEAST and 2 * self.calls >= self.of
+        return many and self.minutes >= rule.missing_minutes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +93,7 @@ def next_step(
         began: when it met its first user; None before.
         now: the time of the look.
         exposure: since the share was last widened.
-        missed: how long it has not been there for its users.
+        missed: how many of its calls have not reached it lately.
         shown: what the evidence shows.
         approved: whether a person has agreed to the promotion.
         overtaken: why a promotion would be void; empty while the judged baseline is in production.
@@ -94,7 +104,7 @@ def next_step(
         return Step(
             move=Move.WIDEN, reason=f"The shadow has passed: {rule.steps[0]:.0%} of the users.", share=rule.steps[0]
         )
-    if missed.minutes >= rule.missing_minutes:
+    if missed.is_gone(rule):
         return Step(move=Move.ROLL_BACK, reason=_absent(missed))
     if shown.worse:
         return Step(move=Move.ROLL_BACK, reason=f"Shown worse: {shown.worse}.")
@@ -115,7 +125,7 @@ def next_step(
 
 def next_watch(rule: CanaryRule, *, until: datetime, now: datetime, missed: Missed, shown: Shown) -> Step:
     """The next step of the watch over a promoted version."""
-    if missed.minutes >= rule.missing_minutes:
+    if missed.is_gone(rule):
         return Step(move=Move.ROLL_BACK, reason=_absent(missed))
     if shown.worse:
         return Step(move=Move.ROLL_BACK, reason=f"Shown worse after its promotion: {shown.worse}.")
@@ -126,8 +136,8 @@ def next_watch(rule: CanaryRule, *, until: datetime, now: datetime, missed: Miss
 
 def _absent(missed: Missed) -> str:
     return (
-        f"Not there: {missed.calls:,} calls in {missed.minutes:,.0f} minutes found it loaded nowhere or were answered "
-        "by another version."
+        f"Not there: {missed.calls:,} of its last {missed.of:,} calls, over {missed.minutes:,.0f} minutes, found it "
+        "loaded nowhere or were answered by another version."
     )
 
 

@@ -43,8 +43,8 @@ class CanaryRule:
     """How long after its shadow every replica may take to load the candidate and prove that it applies it, before its
     first user; after that the rollout is inconclusive."""
     missing_minutes: float = 10.0
-    """How long the candidate's users may find it loaded nowhere, or be answered by another version, while the stable
-    one answers; after that it is rolled back. Longer than a replica takes to start."""
+    """How long most of the candidate's calls may find it loaded nowhere, or be answered by another version, while the
+    stable one answers; after that it is rolled back. Longer than a replica takes to start."""
     deadline_hours: float = 168.0
     """After this many hours without a decision the rollout is inconclusive."""
     soak_hours: float = 24.0

@@ -34,7 +34,7 @@ from serving.vllm import Replica
 log = logging.getLogger("fuelline.canary")
 
 NOBODY = Exposure(requests=0, users=0)
-NEVER = Missed(calls=0, minutes=0.0)
+NEVER = Missed(calls=0, of=0, minutes=0.0)
 NOTHING = Shown(worse="", not_worse=False, missing="no request yet")
 
 
@@ -51,7 +51,9 @@ class Look:
         """The evidence as a ledger entry keeps it."""
         if self.served is None or self.analysis is None:
             return {"rule": to_plain(rule)}
-        return {"evidence": to_plain(self.analysis), "read": list(self.served.read), "rule": to_plain(rule)}
+        missed = to_plain(self.served.missed(rule))
+        read = list(self.served.read)
+        return {"evidence": to_plain(self.analysis), "missed": missed, "read": read, "rule": to_plain(rule)}
 
 
 def canary_step(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> Verdict:
@@ -83,7 +85,7 @@ def look_at(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> 
         served = gather(lake, version, rollout.key)
         rows = served.counted(plan.canary)
         analysis = analyse(rows, plan.canary, shadow_of(lake, version.model, rollout.key))
-        exposure, missed, shown = served.exposure(rollout.widened), served.missed, _shown(analysis)
+        exposure, missed, shown = served.exposure(rollout.widened), served.missed(plan.canary), _shown(analysis)
     step = next_step(
         plan.canary,
         share=rollout.share,
@@ -127,7 +129,7 @@ def watch_look(lake: Lake, version: ModelVersion, soak: Soak, plan: Plan) -> Loo
     rows = served.counted(plan.canary)
     analysis = analyse(rows, plan.canary, shadow_of(lake, version.model, soak.key))
     now, shown = lake.ledger.clock(), _shown(analysis)
-    step = next_watch(plan.canary, until=soak.until, now=now, missed=served.missed, shown=shown)
+    step = next_watch(plan.canary, until=soak.until, now=now, missed=served.missed(plan.canary), shown=shown)
     return Look(step=step, served=served, analysis=analysis)
 
 

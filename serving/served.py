@@ -21,7 +21,7 @@ from models.records import from_plain
 from models.state import chain
 from models.types import ModelVersion, Outcome
 from serving.analysis import ShadowCounts
-from serving.canary import Exposure, Missed
+from serving.canary import MISSED_LEAST, Exposure, Missed
 from serving.canary_rule import CanaryRule, Metric
 from serving.evidence import Evidence
 from serving.harm import ShadowEvidence
@@ -43,21 +43,24 @@ _JOINED = """
 """
 """Only who stood on the side that the ledger says: for a second or so after a step, longer where the store cannot be
 reached, a gateway still follows the share before, and nobody knows of which users that is so. ``serving.split`` has the
-places. And only what the version of that side says it answered: what another one said is no evidence of it.
+places. And on the candidate's side only what it says it answered itself, on the other nothing that it did.
 """
 _MISSED = """
-    WITH met AS (
-        SELECT max(timestamp) AS last FROM predictions
-        WHERE arm = 'candidate' AND model_version = $adapter AND NOT failed
-    ), missed AS (
-        SELECT count(*) AS calls, min(timestamp) AS first, max(timestamp) AS last FROM predictions
-        WHERE timestamp > coalesce((SELECT last FROM met), '-infinity')
-          AND CASE WHEN arm IS NULL THEN failed ELSE arm = 'candidate' AND model_version <> $adapter END
+    WITH calls AS (
+        SELECT timestamp, arm IS NULL OR model_version <> $adapter AS missed FROM predictions
+        WHERE CASE WHEN arm IS NULL THEN failed ELSE arm = 'candidate' END
+    ), edge AS (
+        SELECT least(
+            (SELECT max(timestamp) - to_seconds($seconds) FROM calls),
+            (SELECT min(timestamp) FROM (SELECT timestamp FROM calls ORDER BY timestamp DESC LIMIT $least))
+        ) AS since
+    ), lately AS (
+        SELECT count(*) FILTER (missed) AS missed, count(*) AS calls,
+               min(timestamp) FILTER (missed) AS first, max(timestamp) FILTER (missed) AS last
+        FROM calls, edge WHERE timestamp >= since
     )
-    SELECT calls, date_diff('second', first, last) / 60 FROM missed
-    WHERE EXISTS (
-        FROM predictions WHERE arm = 'stable' AND NOT failed AND timestamp BETWEEN missed.first AND missed.last
-    )
+    SELECT missed, calls, date_diff('second', first, last) / 60 FROM lately
+    WHERE EXISTS (FROM predictions WHERE arm = 'stable' AND NOT failed AND timestamp BETWEEN first AND last)
 """
 """A call that found the version loaded nowhere is on record without an arm: it says nothing about its answers."""
 _COLUMNS = ("interaction_id", "timestamp", "unit", "arm", "failed", "latency_ms", "agent_name", "model_version")
@@ -74,8 +77,20 @@ class Served:
     """The versions it was read from."""
     steps: tuple[tuple[datetime, float], ...]
     """When each share took effect, and the share; the watch after a promotion has the last one."""
-    missed: Missed
-    """What has not reached the candidate since its last answer."""
+    predictions: pa.Table
+    """Everything on record of the two arms, and the candidate's calls that reached no version."""
+    adapter: str
+    """The candidate's name in serving."""
+
+    def missed(self, rule: CanaryRule) -> Missed:
+        """How many of the candidate's last calls have not reached it: of ``MISSED_LEAST`` twice over, or of twice the
+        minutes that ``rule`` bears with, whichever is more.
+        """
+        window = {"seconds": 120 * rule.missing_minutes, "least": 2 * MISSED_LEAST, "adapter": self.adapter}
+        with connect() as engine:
+            engine.register("predictions", self.predictions)
+            calls, of, minutes = engine.execute(_MISSED, window).fetchone() or (0, 0, 0.0)
+        return Missed(calls=calls, of=of, minutes=minutes)
 
     def exposure(self, since: datetime) -> Exposure:
         """How much the candidate has answered from ``since`` on; an outage shows nothing of it."""
@@ -125,7 +140,7 @@ def gather(lake: Lake, version: ModelVersion, rollout: str) -> Served:
     for source, name in SOURCES.items():
         collect_all(lake, contract(name), source)
     after = f"timestamp >= '{steps[0][0].isoformat()}'"
-    its = f"(rollout == '{rollout}' or model_version == '{adapter}')"
+    its = f"(rollout == '{rollout}' or (model_version == '{adapter}' and failed == true))"
     predictions, read_predictions = _rows(lake, PREDICTIONS, _COLUMNS, f"{after} and {its}")
     feedback, read_feedback = _rows(lake, FEEDBACK, ("interaction_id", "timestamp", "value"), after)
     times, shares = zip(*steps, strict=True)
@@ -134,9 +149,8 @@ def gather(lake: Lake, version: ModelVersion, rollout: str) -> Served:
         engine.register("feedback", feedback)
         engine.register("steps", pa.table({"time": pa.array(times, pa.timestamp("us", tz="UTC")), "share": shares}))
         rows = engine.sql(_JOINED, params={"adapter": adapter}).to_arrow_table()
-        missed = engine.execute(_MISSED, {"adapter": adapter}).fetchone() or (0, 0.0)
     read = tuple(str(version) for version in (read_predictions, read_feedback) if version)
-    return Served(rows=rows, read=read, steps=steps, missed=Missed(calls=missed[0], minutes=missed[1]))
+    return Served(rows=rows, read=read, steps=steps, predictions=predictions, adapter=adapter)
 
 
 def _steps(lake: Lake, model: str, rollout: str) -> tuple[tuple[datetime, float], ...]:

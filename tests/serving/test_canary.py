@@ -25,7 +25,7 @@ def situation(**changes: Any) -> dict[str, Any]:
         "began": BEGAN,
         "now": BEGAN + timedelta(hours=5),
         "exposure": ENOUGH,
-        "missed": Missed(calls=0, minutes=0.0),
+        "missed": Missed(calls=0, of=0, minutes=0.0),
         "shown": FINE,
         "approved": False,
         "overtaken": "",
@@ -47,8 +47,10 @@ def situation(**changes: Any) -> dict[str, Any]:
         ({"shown": HARM, "exposure": Exposure(requests=30, users=3)}, Move.ROLL_BACK, 0.0, "Shown worse"),
         ({"shown": HARM, "now": BEGAN + timedelta(days=9)}, Move.ROLL_BACK, 0.0, "Shown worse"),
         ({"now": BEGAN + timedelta(hours=49), "shown": UNDECIDED}, Move.GIVE_UP, 0.0, "within 48 hours: errors may"),
-        ({"missed": Missed(calls=9, minutes=9.9)}, Move.PROMOTE, 0.9, "Shown not worse than the margins"),
-        ({"missed": Missed(calls=12, minutes=10.0)}, Move.ROLL_BACK, 0.0, "Not there: 12 calls in 10 minutes"),
+        ({"missed": Missed(calls=9, of=9, minutes=9.9)}, Move.PROMOTE, 0.9, "Shown not worse than the margins"),
+        ({"missed": Missed(calls=4, of=4, minutes=60.0)}, Move.PROMOTE, 0.9, "Shown not worse than the margins"),
+        ({"missed": Missed(calls=9, of=19, minutes=60.0)}, Move.PROMOTE, 0.9, "Shown not worse than the margins"),
+        ({"missed": Missed(calls=9, of=18, minutes=10.0)}, Move.ROLL_BACK, 0.0, "9 of its last 18 calls, over 10 min"),
         ({"overtaken": "Void: replaced."}, Move.GIVE_UP, 0.0, "Void: replaced."),
     ],
 )
@@ -76,7 +78,7 @@ def test_approval_alone_promotes_nothing() -> None:
     share=st.sampled_from([0.0, 0.1, 0.5]),
     hours=st.floats(0, 100),
     exposure=st.builds(Exposure, requests=st.integers(0, 1000), users=st.integers(0, 100)),
-    missed=st.builds(Missed, calls=st.integers(0, 50), minutes=st.sampled_from([0.0, 5.0, 15.0])),
+    missed=st.builds(Missed, calls=st.integers(0, 9), of=st.just(12), minutes=st.sampled_from([0.0, 5.0, 15.0])),
     shown=st.sampled_from([UNDECIDED, FINE, HARM]),
     approved=st.booleans(),
     overtaken=st.sampled_from(["", "Void."]),
@@ -104,7 +106,7 @@ def test_nothing_is_promoted_unless_everything_is_shown(
         assert share == RULE.steps[-1]
         assert exposure.requests >= RULE.min_requests
         assert hours <= RULE.deadline_hours
-        assert missed.minutes < RULE.missing_minutes
+        assert missed.calls < 6 or missed.minutes < RULE.missing_minutes
     if step.move is Move.WIDEN:
         assert step.share > share
         assert not shown.worse or began is None
@@ -114,7 +116,7 @@ def test_nothing_is_promoted_unless_everything_is_shown(
 
 def test_the_watch_ends_with_its_time_and_takes_back_what_is_shown_worse_after_all() -> None:
     until = BEGAN + timedelta(hours=24)
-    there, gone = Missed(calls=0, minutes=0.0), Missed(calls=40, minutes=30.0)
+    there, gone = Missed(calls=0, of=0, minutes=0.0), Missed(calls=40, of=41, minutes=30.0)
     assert next_watch(RULE, until=until, now=BEGAN, missed=there, shown=FINE).move is Move.WAIT
     assert next_watch(RULE, until=until, now=until, missed=there, shown=UNDECIDED).move is Move.END_WATCH
     assert next_watch(RULE, until=until, now=until, missed=there, shown=HARM).move is Move.ROLL_BACK
