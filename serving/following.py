@@ -82,22 +82,29 @@ class Following:
     def _read_routes(self) -> None:
         """Take each model's route by itself; one that cannot be read stays. Raises the last error, when all is done."""
         lake = self._lake = self._lake or open_lake(self._settings, answer_s=ANSWER_S)
-        if time.monotonic() >= self._lists_at:
-            self._models, self._lists_at = read_models(lake), time.monotonic() + LIST_S
-        routes, fault = dict[str, Route](), None
+        routes, fault = dict(self.routes), self._list(lake)
         for name in self._models:
-            before = self.routes.get(name)
             try:
-                routes[name] = route_of(lake, name, before)
-            except PeerError:
-                raise  # the store is away, for all of them
+                routes[name] = route_of(lake, name, self.routes.get(name))
+            except PeerError as error:
+                fault = error
+                break  # the store is away, and each further try might take as long
             except Exception as error:
                 fault = error
-                routes |= {name: before} if before else {}
         if routes or not fault:
             self._take(routes)
         if fault:
             raise fault
+
+    def _list(self, lake: Lake) -> Exception | None:
+        """Look for new models where it is time; what kept it from that: the known ones do not wait for the list."""
+        if time.monotonic() < self._lists_at:
+            return None
+        try:
+            self._models, self._lists_at = read_models(lake), time.monotonic() + LIST_S
+        except Exception as error:
+            return error
+        return None
 
     def _take(self, routes: dict[str, Route]) -> None:
         if self.known and routes == self.routes:

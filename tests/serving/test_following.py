@@ -85,4 +85,25 @@ def test_a_key_that_is_taken_out_is_refused_while_the_store_is_away(
     file.write_text("{}")
     running.look()
     assert running.keys.agent_of(key) is None
-    assert running.routes[SPEC.name].stable is None
+
+
+def test_what_the_store_does_not_give_keeps_no_route_that_it_gives(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise PeerError("away")
+
+    def only_agents(lake: Lake, name: str, before: routes.Route | None) -> routes.Route:
+        if name != SPEC.name:
+            raise PeerError("away")
+        return routes.route_of(lake, name, before)
+
+    monkeypatch.setattr(serving.following, "LIST_S", 0.0)
+    versions(lake, 1)
+    begin(lake, 1, share=0.5)
+    running = following(lake)
+    unreadable_model(lake)
+    running.look()
+    monkeypatch.setattr(serving.following, "read_models", away)
+    monkeypatch.setattr(serving.following, "route_of", only_agents)
+    take_back_by_hand(lake)
+    running.look()
+    assert running.routes[SPEC.name].share == 0.0
