@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from errors import ObjectExists, ObjectMissing
 from lake.contracts.base import Contract
-from lake.ingest import Ingested, finish_landed, ingest_file
+from lake.ingest import Ingested, finishing_landed, ingest_file
 from lake.lake import Lake
 from lake.store import ObjectStore
 
@@ -50,11 +50,11 @@ def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, da
 def collect_all(lake: Lake, contract: Contract, source: str) -> list[Ingested]:
     """Collect what waits now; what comes meanwhile is for the next time, so that this ends under any traffic."""
     # Since a crash more may wait, so the merge would be another file than the one that landed.
-    results = finish_landed(lake, contract, source)
-    waiting = _waiting(lake.store, source)
-    while waiting:
-        done, waiting = _collect(lake, contract, source, waiting)
-        results += [done] if done else []
+    with finishing_landed(lake, contract, source) as results:
+        waiting = _waiting(lake.store, source)
+        while waiting:
+            done, waiting = _collect(lake, contract, source, waiting)
+            results += [done] if done else []
     return results
 
 

@@ -80,13 +80,14 @@ def ingest_folder(lake: Lake, contract: Contract, source: str, folder: Path) -> 
         SourceError: the folder is not there or holds no such file, or a file cannot be read.
         CommitContended: other writers won every race.
     """
-    results = finish_landed(lake, contract, source)
-    files = find_files(folder)
-    for number, path in enumerate(files, start=1):
-        done = ingest_file(lake, contract, source, path)
-        results.append(done)
-        level = logging.INFO if done.new else logging.DEBUG
-        log.log(level, "%d/%d files: %s rows in, %s quarantined", number, len(files), done.committed, done.quarantined)
+    with finishing_landed(lake, contract, source) as results:
+        files = find_files(folder)
+        for number, path in enumerate(files, start=1):
+            done = ingest_file(lake, contract, source, path)
+            results.append(done)
+            level = logging.INFO if done.new else logging.DEBUG
+            told = number, len(files), done.committed, done.quarantined
+            log.log(level, "%d/%d files: %s rows in, %s quarantined", *told)
     return results
 
 
@@ -102,15 +103,29 @@ def ingest_file(lake: Lake, contract: Contract, source: str, path: Path) -> Inge
         return _ingest(lake, contract, source, still, landed)
 
 
-def finish_landed(lake: Lake, contract: Contract, source: str) -> list[Ingested]:
+@contextlib.contextmanager
+def finishing_landed(lake: Lake, contract: Contract, source: str) -> Iterator[list[Ingested]]:
     """Ingest what an earlier run landed and did not live to mark as done; what that run had done already stays done.
     It is read from the raw zone, because the file that it was copied from may have grown, moved or gone since.
+
+    What fails once more stands in the way of nothing that is done within; its error is raised behind that.
     """
     chain, place = f"sources/{source}", _raw_place(contract, source)
     done = {entry.payload["sha256"] for entry in lake.ledger.entries(chain, kind="ingested")}
     landed = [_landed(entry) for entry in lake.ledger.entries(chain, kind="landed")]
     left = [one for one in landed if one.sha256 not in done and one.object.startswith(place)]
-    return [result for one in left if (result := _finish(lake, contract, source, one))]
+    results, fault = list[Ingested](), None
+    for one in left:
+        try:
+            result = _finish(lake, contract, source, one)
+        except Exception as error:
+            log.error("%s cannot be ingested: %s. It is tried again each time", one.object, type(error).__name__)
+            fault = fault or error
+        else:
+            results += [result] if result else []
+    yield results
+    if fault:
+        raise fault
 
 
 def is_in(lake: Lake, contract: Contract, source: str, path: Path) -> bool:

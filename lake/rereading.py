@@ -3,7 +3,7 @@
 Its good rows are known by their keys. A bad line may have none that can be read, so it is known by its bytes: by them
 alone where it has a time of its own. Words such as ``{`` come again and again; they are known where they stand at the
 same number under the same first line, which is that of the same log. Within one object nothing repeats: two equal bad
-lines are two. What a fault of the file itself left unread has no bytes to be known by.
+lines are two. A row of CSV that cannot be told from its neighbours has no bytes here and is known by its place alone.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def lines_of(blocks: Sequence[Block], lines: Sequence[int]) -> Iterator[tuple[in
 
 
 def digests(blocks: Sequence[Block], rejects: pa.Table, opening: bytes) -> pa.Array:
-    """What each of the rejects (``REJECTS``) is known by; null where the blocks do not hold its bytes.
+    """What each of the rejects (``REJECTS``) is known by; null where nothing of the object could be read.
 
     Args:
         blocks: hold the rejected lines.
@@ -43,8 +43,14 @@ def digests(blocks: Sequence[Block], rejects: pa.Table, opening: bytes) -> pa.Ar
         opening: the object's first line.
     """
     texts = dict(lines_of(blocks, sorted(rejects["line"].to_pylist())))
-    places = zip(rejects["line"].to_pylist(), pc.is_valid(rejects["timestamp"]).to_pylist(), strict=True)
-    told = (_digest(texts.get(n), b"" if timed else b"%d:%b\n" % (n, opening)) for n, timed in places)
+    timed, reasons = pc.is_valid(rejects["timestamp"]).to_pylist(), rejects["reason"].to_pylist()
+    told = list[str | None]()
+    for number, has_time, reason in zip(rejects["line"].to_pylist(), timed, reasons, strict=True):
+        text, place = texts.get(number), b"%d:%b\n" % (number, opening)
+        if text:
+            told.append(_digest(b"" if has_time else place, text))
+        else:  # under no first line it is a file of which nothing was read, and its place says nothing
+            told.append(_digest(place, reason.encode()) if opening else None)
     return pa.array(told, pa.string())
 
 
@@ -62,8 +68,8 @@ def rejected_before(tables: Tables, contract: Contract, name: str, landed_at: da
     return pc.unique(found["digest"].filter(others).cast(pa.string()))
 
 
-def _digest(text: bytes | None, place: bytes) -> str | None:
-    return hashlib.sha256(place + text).hexdigest()[:DIGITS] if text else None
+def _digest(place: bytes, text: bytes) -> str:
+    return hashlib.sha256(place + text).hexdigest()[:DIGITS]
 
 
 def _place(name: str) -> str:

@@ -6,6 +6,7 @@ where it stands, after the good lines before it.
 
 import gzip
 import io
+import json
 import logging
 import re
 import zlib
@@ -28,7 +29,7 @@ LINE_BYTES_MAX = 16 << 20
 """Longer than any row that a contract admits; such a line is skipped without being read into memory."""
 BOM = b"\xef\xbb\xbf"
 LINES = (".jsonl", ".ndjson", ".json", ".log")
-"""A ``.json`` that holds one document over many lines is rejected line by line, into quarantine, like any bad line."""
+"""A ``.json`` is a log where its first line is an object; a document over many lines is another kind of file."""
 FORMATS = (*LINES, ".csv", ".parquet")
 READABLE = f"{', '.join(FORMATS)}, plain or .gz, rotated or not"
 ROTATION = re.compile(r"[.-]\d[\d._-]*(?=(\.gz)?$)", re.IGNORECASE)
@@ -46,14 +47,12 @@ def find_files(folder: Path) -> list[Path]:
     if not folder.exists():
         raise SourceError(f"no folder {str(folder)!r}; give a folder of logs ({READABLE})")
     found = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
-    logs = [path for path in found if _format(path) in FORMATS]
+    logs = [path for path in found if _is_log(path)]
     if not logs:
         raise SourceError(f"{str(folder)!r} holds no logs ({READABLE})")
-    if others := [str(path.relative_to(folder)) for path in found if _format(path) not in FORMATS]:
+    if others := [str(path.relative_to(folder)) for path in found if path not in set(logs)]:
         named = ", ".join(others[:NAMED]) + (", ..." if len(others) > NAMED else "")
-        log.warning(
-            "%s: %d files passed over that are no logs by their names (%s): %s", folder, len(others), READABLE, named
-        )
+        log.warning("%s: %d files passed over that are no logs (%s): %s", folder, len(others), READABLE, named)
     return logs
 
 
@@ -92,6 +91,17 @@ def _pieces(path: Path, stream: io.BufferedReader, contract: Contract) -> Iterat
             header = next((line for line in iter(lambda: again.readline(LINE_BYTES_MAX), b"") if line.strip()), b"")
         return csv_blocks(stream, header, contract)
     return _line_blocks(stream)
+
+
+def _is_log(path: Path) -> bool:
+    if _format(path) != ".json":
+        return _format(path) in FORMATS
+    with _opened(path) as stream:
+        first = stream.readline(LINE_BYTES_MAX).removeprefix(BOM)
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _format(path: Path) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 
 from errors import PeerError, UnknownName
 from lake.contracts import contract
-from lake.ingest import Ingested, finish_landed, ingest_file, is_in, keep_beside
+from lake.ingest import Ingested, finishing_landed, ingest_file, is_in, keep_beside
 from lake.lake import Lake
 from lake.sources.answers import SUFFIX, Answers
 from lake.sources.fetching import Fetching, Query, Row
@@ -102,10 +102,10 @@ def _all(lake: Lake, selection: Selection, pieces: Iterable[tuple[Window, dateti
     todo = list(pieces)
     for endpoint in _endpoints(lake, selection):
         remote = connect(endpoint)
-        finish_landed(lake, contract(selection.data_set), source_name(endpoint))
         try:
-            for piece, as_of in todo:
-                done.append(_once(lake, selection, remote, piece, as_of))
+            with finishing_landed(lake, contract(selection.data_set), source_name(endpoint)):
+                for piece, as_of in todo:
+                    done.append(_once(lake, selection, remote, piece, as_of))
         except PeerError as error:
             log.warning("%s", error)
             failed.append(error)

@@ -20,7 +20,7 @@ from pathlib import Path
 from errors import ObjectMissing
 from lake.contracts import contract
 from lake.contracts.cloud_events import CLOUD_EVENTS
-from lake.ingest import Ingested, finish_landed, ingest_file
+from lake.ingest import Ingested, finishing_landed, ingest_file
 from lake.lake import Lake, open_lake
 from lake.sources.amqp import Batching, Until, consume
 from lake.sources.cloudevents import DATA_SETS, Message, read_event
@@ -71,8 +71,8 @@ def _unknown(lake: Lake, data_set: str, lines: list[bytes]) -> list[bytes]:
     """The lines that stand in no object that landed before, each of which is in by then, whatever became of whoever
     landed it.
     """
-    finish_landed(lake, contract(data_set), source_of(data_set))
-    known = {line for landed in _landed(lake, data_set) for line in landed.splitlines(keepends=True)}
+    with finishing_landed(lake, contract(data_set), source_of(data_set)):
+        known = {line for landed in _landed(lake, data_set) for line in landed.splitlines(keepends=True)}
     return [line for line in lines if line not in known]
 
 

@@ -20,9 +20,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from errors import SourceError
+from lake import ingest as lake_ingest
 from lake.contracts import contract
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
-from lake.ingest import Ingested, ingest_file, ingest_folder
+from lake.contracts.base import Contract
+from lake.ingest import Ingested, Landed, ingest_file, ingest_folder
 from lake.lake import Lake, open_lake
 from lake.parsing import PARSER_VERSION
 from lake.sources import files
@@ -155,13 +157,41 @@ def test_files_that_are_no_logs_by_their_names_are_passed_over_and_told(
     assert "z.tmp" not in caplog.text
 
 
-def test_a_json_document_over_many_lines_is_rejected_line_by_line_and_not_passed_over(
-    lake: Lake, tmp_path: Path
+def test_a_json_document_over_many_lines_is_no_log(
+    lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = json.dumps([interaction(0), interaction(1)], indent=1).encode()
-    done = ingest(lake, put(tmp_path, "a.json", rows))
-    assert (done.committed, done.reasons) == (0, {"malformed_json": done.landed})
-    assert done.landed == len(rows.splitlines())
+    logs = tmp_path / "logs"
+    put(logs, "a.json", lines([interaction(0), interaction(1)]))
+    put(logs, "package.json", json.dumps({"name": "x", "scripts": {}}, indent=1).encode())
+    put(logs, "broken.json.gz", b"no gzip")
+    [done] = ingest_folder(lake, CONTRACT, "agents", logs)
+    assert (done.landed, done.committed) == (2, 2)
+    assert "2 files passed over" in caplog.text
+
+
+def test_an_object_that_cannot_be_finished_keeps_nothing_else_out_and_is_told_each_time(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = lake_ingest._commit
+
+    def too_large(lake: Lake, contract: Contract, source: str, key: str, path: Path, landed: Landed) -> Ingested:
+        if b"i000000" in path.read_bytes():
+            raise MemoryError
+        return commit(lake, contract, source, key, path, landed)
+
+    monkeypatch.setattr(lake_ingest, "_commit", too_large)
+    logs = tmp_path / "logs"
+    bad = put(logs, "a.jsonl", lines([interaction(0)]))
+    with pytest.raises(MemoryError):
+        ingest_folder(lake, CONTRACT, "agents", logs)
+    bad.unlink()
+    put(logs, "b.jsonl", lines([interaction(1)]))
+    with pytest.raises(MemoryError):
+        ingest_folder(lake, CONTRACT, "agents", logs)
+    assert [row["interaction_id"] for row in committed(lake)] == ["i000001"]
+    monkeypatch.undo()
+    ingest_folder(lake, CONTRACT, "agents", logs)
+    assert len(committed(lake)) == 2
 
 
 def test_a_new_release_of_the_code_ingests_nothing_again(

@@ -1,5 +1,6 @@
 """Lines that come again: a log that grows lands whole each time, and each of its bad lines counts once."""
 
+import gzip
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,20 @@ def test_a_bad_line_is_known_for_some_days(settings: Settings, tmp_path: Path, d
     assert read(later, tmp_path, bad + lines([interaction(1)])) == (1, not known, known)
 
 
-def test_bad_rows_of_a_csv_are_known_too_and_a_broken_file_is_told_each_time(lake: Lake, tmp_path: Path) -> None:
+def test_bad_rows_of_a_csv_are_known_too(lake: Lake, tmp_path: Path) -> None:
     header, bad = ",".join(interaction()), ",".join(str(value or "") for value in interaction(0, latency_ms=5).values())
     text = f"{header}\n{bad}\n"
     assert read(lake, tmp_path, text.encode(), name="log.csv") == (0, 1, 0)
     assert read(lake, tmp_path, f"{text}too,few\n".encode(), name="log.csv") == (0, 1, 1)
-    assert [row["reason"] for row in rejected(lake) if row["digest"] is None] == ["malformed_csv"]
+    assert read(lake, tmp_path, f"{text}too,few\ntoo,short\n".encode(), name="log.csv") == (0, 1, 2)
+    assert [row["reason"] for row in rejected(lake)].count("malformed_csv") == 2
+
+
+def test_files_of_which_nothing_can_be_read_are_each_told(lake: Lake, tmp_path: Path) -> None:
+    for cut in (9, 8):
+        broken = gzip.compress(lines([interaction(0)]))[:cut]
+        assert read(lake, tmp_path, broken, name="log.jsonl.gz") == (0, 1, 0)
+    assert {row["digest"] for row in rejected(lake)} == {None}
 
 
 def test_a_quarantine_from_before_its_lines_had_digests_takes_new_ones(lake: Lake, tmp_path: Path) -> None:
