@@ -276,7 +276,8 @@ def _read_alike(address: str) -> bool:
         parts.port  # noqa: B018 - raises where it is no number, and says what it is: perhaps the start of the password
     except ValueError:
         return False
-    return parts.scheme == "sqlite" or (address.count("@") == parts.netloc.count("@") <= 1 and not parts.fragment)
+    before = address.partition("?")[0] if "@" in parts.netloc else address  # an option may hold one
+    return parts.scheme == "sqlite" or (before.count("@") == parts.netloc.count("@") <= 1 and not parts.fragment)
 
 
 def _absolute(folder: Path | str) -> Path:

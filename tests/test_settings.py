@@ -91,6 +91,7 @@ def test_an_address_that_is_wrong_shows_no_password_to_whoever_makes_settings_di
     ("setting", "address"),
     [
         ("catalog", "postgresql://me:hunter2@/db?host=/var/run/postgresql"),
+        ("catalog", "postgresql://me:p%40x@host/db?application_name=a@b"),
         ("catalog", "sqlite:////home/me@home/catalog.db?timeout=60"),
         ("online", "rediss://[::1]:6379/2?ssl_ca_certs=/etc/ca.pem"),
         ("rabbitmq", "amqp://me:hunter2@host:5672/%2F"),
