@@ -63,6 +63,10 @@ class Entry:
         return cls(**fields | {"time": datetime.fromisoformat(fields["time"])})
 
 
+Condition = Callable[[Sequence[Entry]], bool]
+"""Whether an entry may follow these."""
+
+
 @dataclass
 class _Chain:
     """The entries of a chain in order, and by what they are looked up: a long chain costs no more than a short one."""
@@ -110,7 +114,7 @@ class Ledger:
         kind: str,
         key: str,
         payload: Mapping[str, Any],
-        only_if: "Callable[[Sequence[Entry]], bool] | None" = None,
+        only_if: Condition | None = None,
     ) -> Entry:
         """Append an entry, or return the one that carries this key already (and write nothing).
 

@@ -1,11 +1,10 @@
 """How a rollout ends: the one closing entry, the verdict it amounts to, and what makes a promotion void."""
 
 import logging
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from lake.lake import Lake
-from lake.ledger import Entry
+from lake.ledger import Condition, Entry
 from models.state import chain, fold, read_state
 from models.types import ModelVersion, Outcome, Verdict
 from serving.plan import closing, passing
@@ -29,7 +28,7 @@ def close(
     outcome: Outcome,
     reason: str,
     shown: dict[str, Any],
-    only_if: "Callable[[Sequence[Entry]], bool] | None" = None,
+    only_if: Condition | None = None,
 ) -> Verdict:
     """End a rollout, or hear how it has ended.
 
