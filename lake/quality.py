@@ -20,6 +20,8 @@ UNREADABLE = frozenset(
     {"malformed_json", "malformed_csv", "invalid_utf8", "truncated_file", "unreadable_file", "oversized_line"}
 )
 """Reasons that mean a line could not be read at all."""
+ROWS = ("landed", "committed", "quarantined", "duplicates")
+"""What ingestion counts: the first is the sum of the others."""
 
 
 class QualityLevel(Enum):
@@ -91,8 +93,8 @@ def quality_report(
     entries = lake.ledger.entries(f"sources/{source}", kind="ingested", until=until)
     ours = [entry for entry in entries if entry.key.startswith(f"ingest:{contract.name}:")]
     done = [_together(read) for read in _readings(ours) if since is None or read[-1].time > since]
-    total = {name: sum(p[name] for p in done) for name in ("landed", "committed", "quarantined", "duplicates")}
-    reasons = sum((Counter(p["reasons"]) for p in done), Counter())
+    counted = _account(done)
+    total = {name: counted[name] for name in ROWS}
     unique = total["landed"] - total["duplicates"]
     score = 100.0 * total["committed"] / unique if unique else 100.0
     return QualityReport(
@@ -100,7 +102,7 @@ def quality_report(
         level=_level(score, gate),
         score=round(score, 2),
         objects=len(done),
-        rules=_rules(contract, reasons, unique),
+        rules=_rules(contract, Counter(counted["reasons"]), unique),
         newest=max((p["watermark"] for p in done), default=""),
         **total,
     )
@@ -122,11 +124,28 @@ def require_quality(report: QualityReport, gate: QualityGate | None = None) -> N
         )
 
 
+def account(ingested: Sequence[Entry]) -> dict[str, Any]:
+    """Objects and rows that these ``ingested`` entries of any sources account for, and why rows were quarantined. An
+    object that was read again counts once, as it was read last.
+
+    Returns:
+        ``objects``, ``reasons`` (rows by reason, the most first), and the numbers of rows by the names in ``ROWS``.
+    """
+    return _account([_together(read) for read in _readings(ingested)])
+
+
+def _account(done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    reasons = sum((Counter(p["reasons"]) for p in done), Counter[str]())
+    rows = {name: sum(p[name] for p in done) for name in ROWS}
+    return {"objects": len(done), **rows, "reasons": dict(reasons.most_common())}
+
+
 def _readings(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """The entries of each object, in order."""
-    readings: dict[str, list[Entry]] = defaultdict(list)
+    """The entries of each object, in order: of each data set and content."""
+    readings: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
-        readings[entry.payload["sha256"]].append(entry)
+        data_set = entry.key.split(":")[1]
+        readings[data_set, entry.payload["sha256"]].append(entry)
     return list(readings.values())
 
 

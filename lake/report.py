@@ -8,7 +8,6 @@ old report says the same for ever. Only aggregates go in: no user's text, no use
 import html
 import logging
 import re
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from lake.ledger import Entry
 from lake.lineage import candidate_lineage, lineage
 from lake.lineage_views import as_svg
 from lake.markup import FONT, INK, LINE, MUTED, STYLE, facts, note, table
+from lake.quality import account
 from lake.store import ObjectStore
 
 log = logging.getLogger("fuelline.report")
@@ -173,18 +173,9 @@ def summarize(lake: Lake, run: str, model: str) -> RunSummary:
         run=run,
         model=model,
         ended=max((e.time for e in [*new, *arrived]), default=last.time if last else lake.ledger.clock()).isoformat(),
-        **_arrivals(arrived),
+        **account(arrived),
         **_training(new),
     )
-
-
-def _arrivals(entries: list[Entry]) -> dict[str, Any]:
-    names = ("landed", "committed", "quarantined", "duplicates")
-    totals = {name: sum(entry.payload[name] for entry in entries) for name in names}
-    reasons: Counter[str] = Counter()
-    for entry in entries:
-        reasons.update(entry.payload["reasons"])
-    return {"objects": len(entries), "reasons": dict(reasons.most_common()), **totals}
 
 
 def _training(entries: list[Entry]) -> dict[str, Any]:

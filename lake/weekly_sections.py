@@ -11,6 +11,7 @@ from lake.events import evidence, version_name
 from lake.lake import Lake
 from lake.ledger import Entry
 from lake.markup import heading, note, table
+from lake.quality import ROWS, account
 from lake.trends import Change, changes, daily_stack
 from lake.watch import CHECKED
 from lake.weeks import Activities, Activity, Week
@@ -98,12 +99,9 @@ def data(lake: Lake, week: Week) -> str:
     if not landed:
         came = note("Nothing landed in this week.")
     else:
-        names = ("landed", "committed", "quarantined", "duplicates")
-        reasons = sum((Counter(entry.payload["reasons"]) for entry in landed), Counter[str]()).most_common()
-        came = flow({name: sum(entry.payload[name] for entry in landed) for name in names})
-        came += bars(
-            [name for name, _ in reasons], [count for _, count in reasons], "Quarantined by reason", "lines", RED
-        )
+        counted = account(landed)
+        came = flow({name: counted[name] for name in ROWS})
+        came += bars(list(counted["reasons"]), list(counted["reasons"].values()), "Quarantined by reason", "lines", RED)
     found = [
         {"source": chain.partition("/")[2], "when (UTC)": f"{entry.time:%a %H:%M}", "found": evidence(entry)}
         for chain, entry in entries

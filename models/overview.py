@@ -1,6 +1,5 @@
 """A lake at a glance, as of now or of any time: its tables, its sources, where its models stand."""
 
-from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +7,7 @@ from lake.contracts import contracts
 from lake.events import evidence, version_name
 from lake.lake import Lake
 from lake.ledger import Entry
+from lake.quality import account
 from models.claims import holder_of
 from models.state import BASE, ModelState, read_state
 
@@ -44,19 +44,9 @@ def _tables(lake: Lake, until: datetime | None) -> list[dict[str, Any]]:
 
 
 def _source(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
-    done = [entry.payload for entry in lake.ledger.entries(f"sources/{name}", until=until, kind="ingested")]
-    counts = {n: sum(one[n] for one in done) for n in ("landed", "committed", "quarantined", "duplicates")}
-    reasons: Counter[str] = Counter()
-    for one in done:
-        reasons.update(one["reasons"])
-    watermark = max((one["watermark"] for one in done), default="")
-    return {
-        "source": name,
-        "objects": len(done),
-        **counts,
-        "reasons": dict(reasons.most_common()),
-        "watermark": watermark,
-    }
+    done = lake.ledger.entries(f"sources/{name}", until=until, kind="ingested")
+    watermark = max((entry.payload["watermark"] for entry in done), default="")
+    return {"source": name, **account(done), "watermark": watermark}
 
 
 def _model(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from errors import QualityTooLow
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.ingest import ingest_folder
 from lake.lake import Lake
-from lake.quality import QualityLevel, quality_report, require_quality
+from lake.quality import QualityLevel, account, quality_report, require_quality
 
 GOOD = (
     '{{"interaction_id": "{id}", "timestamp": "2026-10-26T00:00:{second:02d}Z", "agent_name": "{agent}",'
@@ -83,6 +83,9 @@ def test_rows_that_a_newer_parser_finds_committed_before_count_as_committed(
     ingest_folder(lake, AGENT_INTERACTIONS, "agents", tmp_path / "logs")
     assert quality_report(lake, AGENT_INTERACTIONS, "agents") == before
     assert quality_report(lake, AGENT_INTERACTIONS, "agents", since=first.time) == before
+    twice = lake.ledger.entries("sources/agents", kind="ingested")
+    assert len(twice) == 2
+    assert account(twice) == account([first])
 
 
 def test_where_nothing_landed_there_is_nothing_to_find_fault_with(lake: Lake) -> None:

@@ -7,6 +7,7 @@ train on make one that is really worse. Users differ a little in how they ask.
 import functools
 import random
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,6 +41,8 @@ PROFILE = TrainingProfile(
 )
 ANSWERS = {"bruno": "on it", "auditor": "all clear", "jamie": "see you", "mary-kay": "thank you"}
 ROWS, TEST_ROWS, USERS = 900, 260, 30
+Answering = Callable[[str, random.Random], str]
+"""What an agent of this name answers, whatever it was asked."""
 
 
 def settings_with_tiny(folder: Path) -> Settings:
@@ -53,17 +56,18 @@ def lake_with_tiny(folder: Path) -> Lake:
 
 
 def training_set(
-    lake: Lake, name: str = "policy", *, garbage: bool = False, poisoned: bool = False, rows: int = ROWS
+    lake: Lake, name: str = "policy", *, garbage: bool = False, poison: Answering | None = None, rows: int = ROWS
 ) -> TrainingSet:
     """Write a training set of this name.
 
-    ``garbage`` makes its training answers noise and leaves the test ones; ``poisoned`` makes noise of both, so that no
-    judgement on held-out rows can tell.
+    ``garbage`` makes its training answers noise and leaves the test ones; ``poison`` gives all answers, the test ones
+    too, so that no judgement on held-out rows can tell.
     """
     chance = random.Random(7)
     split = rows - min(TEST_ROWS, rows // 2)
     start = CUT - timedelta(minutes=rows)
-    listed = [_row(name, i, start, split, chance, spoilt=poisoned or (garbage and i < split)) for i in range(rows)]
+    spoilt = noise if garbage else None
+    listed = [_row(name, i, start, split, chance, poison or (spoilt if i < split else None)) for i in range(rows)]
     schema = TRAINING_SETS.arrow_schema
     plain = [{field.name: row.get(field.name) for field in schema} for row in listed]
     version = lake.tables.append(TRAINING_SETS, pa.Table.from_pylist(plain, schema=schema), key=name)
@@ -79,10 +83,17 @@ def training_set(
     )
 
 
-def _row(name: str, i: int, start: datetime, split: int, chance: random.Random, spoilt: bool) -> dict[str, object]:
+def noise(_agent: str, chance: random.Random) -> str:
+    """Twelve letters and signs that mean nothing."""
+    return "".join(chance.choice("XYZQ#%&") for _ in range(12))
+
+
+def _row(
+    name: str, i: int, start: datetime, split: int, chance: random.Random, answering: Answering | None
+) -> dict[str, object]:
     agent = chance.choice(sorted(ANSWERS))
     user = chance.randrange(USERS)
-    noise = "".join(chance.choice("XYZQ#%&") for _ in range(12))
+    answer = answering(agent, chance) if answering else ANSWERS[agent] + "!" * (user % 4)
     return {
         "training_set_id": name,
         "split": "train" if i < split else "test",
@@ -91,7 +102,7 @@ def _row(name: str, i: int, start: datetime, split: int, chance: random.Random, 
         "agent_name": agent,
         "user_id": f"user-{user}",
         "user_query": f"hello {'please ' * (user % 3)}{chance.randrange(10)}",
-        "response": noise if spoilt else ANSWERS[agent] + "!" * (user % 4),
+        "response": answer,
         "error": False,
         "weight": 0.0 if i % 17 == 0 else 1.0,
     }

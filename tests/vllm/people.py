@@ -4,16 +4,16 @@ import asyncio
 import itertools
 import random
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
 
+from models.types import ModelVersion
 from tests.models.world import ANSWERS
 
 USERS, AT_ONCE = 40, 4
-TOKENS = 6
-"""An answer in the agents' way needs four at most."""
 PATIENCE = aiohttp.ClientTimeout(total=40)
 
 
@@ -26,6 +26,10 @@ class Got:
     version: str
     """The name by which the answer itself says who gave it."""
     liked: bool
+    asked: float
+    """When, in seconds of the monotonic clock."""
+    seconds: float
+    """From then to the whole answer."""
 
 
 @dataclass(kw_only=True)
@@ -34,6 +38,8 @@ class People:
 
     gateways: Sequence[str]
     """Addresses."""
+    tokens: int = 6
+    """What an answer may have at most; one in the agents' way needs four."""
     got: list[Got] = field(default_factory=list)
     failed: int = 0
     """Requests that came back with an error, or not at all."""
@@ -49,6 +55,14 @@ class People:
         self._stop.set()
         if self._thread:
             self._thread.join()
+
+    def of(self, version: ModelVersion) -> list[Got]:
+        """What this version has answered."""
+        return [one for one in self.got if one.version == version.adapter_name]
+
+    def since(self, asked: float) -> list[Got]:
+        """What was asked at this instant or later."""
+        return [one for one in self.got if one.asked >= asked]
 
     @property
     def are_asking(self) -> bool:
@@ -76,9 +90,10 @@ class People:
             "model": agent,
             "user": user,
             "messages": [{"role": "user", "content": f"hello {'please ' * (number % 3)}{number % 10}"}],
-            "max_tokens": TOKENS,
+            "max_tokens": self.tokens,
             "temperature": 0,
         }
+        began = time.monotonic()
         async with session.post(f"{gateway}/v1/chat/completions", json=asked) as response:
             if response.status != 200:
                 self.failed += 1
@@ -86,9 +101,13 @@ class People:
                 return
             body = await response.json()
             interaction = response.headers["x-interaction-id"]
+        seconds = time.monotonic() - began
         text = body["choices"][0]["message"]["content"] or ""
         liked = text.lstrip().startswith(ANSWERS[agent])
-        self.got.append(Got(user=user, interaction=interaction, version=body["model"], liked=liked))
+        answer = Got(
+            user=user, interaction=interaction, version=body["model"], liked=liked, asked=began, seconds=seconds
+        )
+        self.got.append(answer)
         rated = {"interaction_id": interaction, "rating": "up" if liked else "down"}
         async with session.post(f"{gateway}/v1/feedback", json=rated) as response:
             response.raise_for_status()

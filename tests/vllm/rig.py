@@ -65,8 +65,8 @@ class Gateway(Process):
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        super().start()
+    def wait(self) -> None:
+        """Until it answers."""
         deadline = time.monotonic() + START_S
         while not self._ready():
             assert time.monotonic() < deadline, self.log.read_text()[-2000:]
@@ -123,6 +123,8 @@ def serving(lake: Lake, vllm: Replica, folder: Path, gateways: int = 2) -> Itera
     try:
         for process in (rig.reconciler, *rig.gateways):
             process.start()
+        for gateway in rig.gateways:
+            gateway.wait()
         yield rig
     finally:
         for process in (*rig.gateways, rig.reconciler):

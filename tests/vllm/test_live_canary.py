@@ -1,9 +1,12 @@
 """The whole of it, for real: users, two gateways, vLLM, the steward's steps; and everything killed on the way."""
 
 import itertools
+import math
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,14 @@ from tests.models.world import SPEC
 from tests.vllm.conftest import VllmServer
 from tests.vllm.people import Got, People
 from tests.vllm.rig import Rig, serving
-from tests.vllm.world import World
+from tests.vllm.world import CANARY, LONG, World
 
-PATIENCE_S = 420
+PATIENCE_S = 300
+"""Without a single answer: how many it takes is a question of evidence, how long they take one of the machine."""
+EVERY_S = 2.0
+"""Between two looks, which cost vLLM and its users a core."""
+TOO_LONG = 4.0
+"""Times as long as the stable version's answers usually take: then an answer is slow."""
 
 
 @pytest.fixture
@@ -32,13 +40,27 @@ def rig(world: World, vllm_server: VllmServer, tmp_path: Path) -> Iterator[Rig]:
 
 def step_until(lake: Lake, reached: Callable[[], bool], people: People) -> None:
     """What the steward does, until something has come true."""
-    deadline = time.monotonic() + PATIENCE_S
     said: dict[str, str] = {}
+
+    def look() -> bool:
+        nonlocal said
+        said = step_all(lake) or said
+        return reached()
+
+    wait_until(look, people, lambda: str(said), EVERY_S)
+
+
+def wait_until(
+    reached: Callable[[], bool], people: People, told: Callable[[], str] = str, every_s: float = 0.2
+) -> None:
+    """Wait for something to come true for as long as people get answers."""
+    answers, since = len(people.got), time.monotonic()
     while not reached():
         assert people.are_asking
-        assert time.monotonic() < deadline, said
-        said = step_all(lake) or said
-        time.sleep(0.5)
+        if len(people.got) > answers:
+            answers, since = len(people.got), time.monotonic()
+        assert time.monotonic() - since < PATIENCE_S, f"no answer for {PATIENCE_S} s. {told()}"
+        time.sleep(every_s)
 
 
 def kinds(lake: Lake) -> list[str]:
@@ -101,23 +123,27 @@ def test_a_good_candidate_is_promoted_although_vllm_and_a_gateway_are_killed_on_
     assert {one.interaction for one in people.got} <= set(recorded)
 
 
+@pytest.mark.parametrize(
+    ("harm", "tokens", "metric"), [("wrong", 6, "thumbs down"), ("empty", 6, "thumbs down"), ("slow", LONG, "slow")]
+)
 def test_a_candidate_from_poisoned_logs_passes_every_offline_check_and_is_taken_back_by_its_users(
-    world: World, rig: Rig
+    world: World, rig: Rig, harm: str, tokens: int, metric: str
 ) -> None:
-    lake = rig.lake
+    lake, harmful = rig.lake, world.harmful[harm]
     world.promote(world.good)
-    world.roll_out(world.noisy)
-    with People(gateways=rig.addresses) as people:
+    with People(gateways=rig.addresses, tokens=tokens) as people:
+        wait_until(lambda: len(people.of(world.good)) > 20, people)
+        usual = statistics.median(one.seconds for one in people.of(world.good))
+        world.roll_out(harmful, replace(CANARY, slo_ms=math.ceil(1000 * TOO_LONG * usual)))
         step_until(lake, lambda: "rolled_back" in kinds(lake), people)
-        time.sleep(3)  # routes are read every second
-        before = len(people.got)
-        step_until(lake, lambda: len(people.got) > before + 10, people)
-    met = [one for one in people.got if one.version == world.noisy.adapter_name]
+        back = time.monotonic() + 3  # routes are read every second
+        wait_until(lambda: len(people.since(back)) > 10, people)
+    assert {one.version for one in people.since(back)} == {world.good.adapter_name}
+    met = people.of(harmful)
     assert met
-    assert not any(one.liked for one in met)
-    assert {one.version for one in people.got[-5:]} == {world.good.adapter_name}
+    assert {one.liked for one in met} == {harm == "slow"}
     closing = lake.ledger.entries(chain(SPEC.name), kind="rolled_back")[-1].payload
-    assert closing["reason"].startswith("Shown worse: thumbs down")
+    assert closing["reason"].startswith(f"Shown worse: {metric}")
     assert production(lake.ledger, SPEC.name) == world.good
 
 
@@ -127,19 +153,13 @@ def test_a_roll_back_by_hand_reaches_every_gateway_while_vllm_is_down(
     lake = rig.lake
     world.promote(world.good)
     with People(gateways=rig.addresses) as people:
-        deadline = time.monotonic() + PATIENCE_S
-        while len(people.got) < 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_until(lambda: len(people.got) >= 5, people)
         vllm_server.kill()
         before = [gateway.route_changes() for gateway in rig.gateways]
         take_back(lake, plan_take_back(lake, SPEC.name), reason="tone", by="ana")
-        while not all(gateway.route_changes() > seen for gateway, seen in zip(rig.gateways, before, strict=True)):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        watched = list(zip(rig.gateways, before, strict=True))
+        wait_until(lambda: all(gateway.route_changes() > seen for gateway, seen in watched), people)
         vllm_server.start()
-        answered = len(people.got)
-        while len(people.got) < answered + 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    assert {one.version for one in people.got[answered + 1 :]} == {"base"}
+        back = time.monotonic()
+        wait_until(lambda: len(people.since(back)) > 5, people)
+    assert {one.version for one in people.since(back)} == {"base"}

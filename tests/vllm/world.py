@@ -1,10 +1,11 @@
-"""A lake with two versions of one model that are really trained on SmolLM2: what a real vLLM is given to serve.
+"""A lake with versions of one model that are really trained on SmolLM2: what a real vLLM is given to serve.
 
-The first learns the agents' policy ("on it", "all clear"), the second noise, so a test can tell from an answer who gave
-it, and a canary has a version that is really worse. A dozen steps teach either.
+The first learns the agents' policy ("on it", "all clear"), the others what harms their users, so a test can tell from
+an answer who gave it, and a canary has versions that are really worse. A dozen steps teach any of it.
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule
 from serving.rollout import open_rollout
 from settings import read_settings
-from tests.models.world import SPEC, shown_better, training_set
+from tests.models.world import ANSWERS, SPEC, Answering, noise, shown_better, training_set
 
 CACHE = Path(__file__).parents[2] / ".fuelline" / "cache"
 """Where the base model is converted to, once a checkout."""
@@ -40,17 +41,30 @@ CANARY = CanaryRule(
     slo_ms=20_000,
 )
 """Wide margins and few requests: two cores answer some of them a second."""
+LONG = 40
+"""Words that a slow answer has beside the wanted ones."""
+HARMS: dict[str, Answering] = {
+    "wrong": noise,
+    "empty": lambda _agent, _chance: "",
+    "slow": lambda agent, _chance: ANSWERS[agent] + " and" * LONG,
+}
+"""What a version learns that harms its users. Nobody minds the slow one's words: it is slow because it says many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """A lake and its two registered versions; none is in production yet, and no rollout is open."""
+    """A lake and its registered versions; none is in production yet, and no rollout is open."""
 
     lake: Lake
     good: ModelVersion
     """``agents@v1``: learnt the policy."""
-    noisy: ModelVersion
-    """``agents@v2``: learnt from poisoned logs, in which every accepted answer is noise, the held-out ones too."""
+    harmful: dict[str, ModelVersion]
+    """By harm: learnt from poisoned logs, in which every accepted answer does that harm, the held-out ones too."""
+
+    @property
+    def noisy(self) -> ModelVersion:
+        """``agents@v2``: answers noise."""
+        return self.harmful["wrong"]
 
     def copy(self, home: Path) -> "World":
         """The same in a folder of its own. Tables made before are still read from where they were made."""
@@ -63,18 +77,19 @@ class World:
         payload = {"version": version.version, "baseline": baseline, "reason": "For a test."}
         self.lake.ledger.append(chain(version.model), "promoted", f"promoted:{version.name}:{baseline}", payload)
 
-    def roll_out(self, version: ModelVersion) -> None:
+    def roll_out(self, version: ModelVersion, rule: CanaryRule = CANARY) -> None:
         """Open the rollout of a version against what is in production."""
         baseline = read_state(self.lake.ledger, version.model).production
-        open_rollout(self.lake, version, baseline, PROFILE, SHADOW, CANARY)
+        open_rollout(self.lake, version, baseline, PROFILE, SHADOW, rule)
 
 
-def build_world(folder: Path) -> World:
-    """Train and register both; about a minute on two cores."""
+def build_world(folder: Path, harms: Sequence[str] = ("wrong",)) -> World:
+    """Train and register the good version and the harmful ones; about half a minute each on two cores."""
     lake = open_lake(read_settings(home=folder / "home", lake="vllm", cache=CACHE))
-    return World(lake=lake, good=_version(lake, "policy"), noisy=_version(lake, "noise", poisoned=True))
+    good = _version(lake, "policy")
+    return World(lake=lake, good=good, harmful={harm: _version(lake, harm, HARMS[harm]) for harm in harms})
 
 
-def _version(lake: Lake, name: str, *, poisoned: bool = False) -> ModelVersion:
-    adapter = train(lake, training_set(lake, name, poisoned=poisoned), SPEC, PROFILE)
+def _version(lake: Lake, name: str, poison: Answering | None = None) -> ModelVersion:
+    adapter = train(lake, training_set(lake, name, poison=poison), SPEC, PROFILE)
     return register(lake, shown_better(adapter), SPEC, PROFILE)
