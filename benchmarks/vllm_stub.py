@@ -68,8 +68,8 @@ class Stub:
                 if said.wish.startswith(":break") and number == 3 and request.transport:
                     request.transport.close()
                     return response
-                if self.pause_s:
-                    await asyncio.sleep(self.pause_s)
+                if pause := 60.0 if said.wish.startswith(":stall") and number == 2 else self.pause_s:
+                    await asyncio.sleep(pause)
                 await response.write(said.event(delta))
             cut = said.wish.startswith(":cut") and request.transport
             await response.write(said.end())

@@ -36,8 +36,8 @@ PATIENT_S = 1.0
 BROKEN = 502, "upstream_error", "The model server broke off its answer."
 TOO_SLOW = 504, "timeout", f"The model server did not finish within {TIMEOUT_S:.0f} s."
 NOBODY = 503, "unreachable", "No model server takes connections."
-CLIENT_AT_FAULT = "upstream_4"
-"""How the codes begin by which vLLM refuses what the client asked: no version's failure."""
+LEFT = "cancelled"
+"""How a request ended whose client did not wait for the end."""
 NOT_LOADED = 502, "version_not_loaded", "The model server does not know the version that should answer."
 
 
@@ -80,7 +80,7 @@ class Exchange:
 
     async def run(self, reply: Reply) -> None:
         """Ask, pass the answer through, record it, and end it."""
-        outcome, last = "cancelled", b""
+        outcome, last = LEFT, b""
         try:
             async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._began)):
                 last = await self._converse(reply)
@@ -177,8 +177,8 @@ class Exchange:
             choice=self._counted(outcome),
             features=self._features,
             answer=self._answer,
-            failed=not outcome.startswith(CLIENT_AT_FAULT)
-            and (self._answer.is_empty or outcome not in ("answered", "cancelled")),
+            failed=self._answer.is_empty or outcome not in ("answered", LEFT),
+            left=outcome == LEFT,
             error=outcome != "answered",
             latency_ms=min(int(seconds * 1_000), LATENCY_MS),
             first_token_ms=int((first - self._began) * 1_000) if first and self._asked.stream else None,

@@ -37,6 +37,8 @@ class Finished:
     answer: Answer
     failed: bool
     """Whether the call failed, or came back with neither words nor a tool call."""
+    left: bool
+    """Whether the client left before the end: how long the answer would have taken is not known."""
     error: bool
     """Whether the answer cannot be learnt from: the call failed, or the client left before its end."""
     latency_ms: int
@@ -120,7 +122,7 @@ def _prediction(done: Finished) -> dict[str, object]:
             "agent_name": done.asked.agent,
             "model_version": done.version,
             "prompt_version": PROMPT_VERSION,
-            "latency_ms": done.latency_ms,
+            "latency_ms": LATENCY_MS if done.left else done.latency_ms,
             "failed": done.failed,
         }
     )

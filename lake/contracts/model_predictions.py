@@ -18,8 +18,12 @@ class ModelPredictions(JoinedFeatures):  # type: ignore[misc, valid-type]
     time_to_first_token_ms: OptionalInt = Field(
         doc="From the request to the first token; null where the call failed before it.", unit="ms", ge=0, nullable=True
     )
-    latency_ms: int = Field(doc="From the request to the last token, or to the failure.", unit="ms", ge=0)
-    failed: bool = Field(doc="Whether the call failed, or came back with neither words nor a tool call.")
+    latency_ms: int = Field(
+        doc="From the request to the last token, or to the failure; 30,000 where the client left before its end.",
+        unit="ms",
+        ge=0,
+    )
+    failed: bool = Field(doc="Whether the call failed, was refused, or came back with neither words nor a tool call.")
     rollout: str = Field(doc="The rollout under way; null where there was none.", max_length=512, nullable=True)
     arm: str = Field(doc="stable or candidate; null where there was no rollout.", max_length=16, nullable=True)
     unit: str = Field(

@@ -227,13 +227,11 @@ def test_a_stream_that_is_broken_off_behind_its_end_is_whole(client: Client, set
     assert recorded(settings, "agents", told.id)["response"].split() == list(WORDS)
 
 
-def test_what_the_replica_refuses_is_told_in_its_own_words_and_is_no_versions_failure(
-    client: Client, settings: Settings
-) -> None:
+def test_what_the_replica_refuses_is_told_in_its_own_words_and_is_a_failure(client: Client, settings: Settings) -> None:
     told = client.chat(":refuse")
     assert (told.status, told.json["error"]["message"]) == (400, "no")
     assert recorded(settings, "agents", told.id)["error"] is True
-    assert recorded(settings, "predictions", told.id)["failed"] is False
+    assert recorded(settings, "predictions", told.id)["failed"] is True
 
 
 def test_an_answer_with_neither_words_nor_a_tool_call_is_a_failure(client: Client, settings: Settings) -> None:
@@ -248,17 +246,27 @@ def test_the_version_that_answered_is_recorded_whatever_was_asked(client: Client
     assert client.metric("fuelline_gateway_other_version_total", asked="base", answered=OTHER) == 1
 
 
-def test_a_client_that_leaves_ends_the_call_and_is_recorded(client: Client, settings: Settings) -> None:
-    before = client.metric("fuelline_gateway_requests_total", outcome="cancelled")
-    body = json.dumps({"model": "jamie", "user": "leaver", "messages": [{"role": "user", "content": ":slow"}]}).encode()
+@pytest.mark.parametrize(("wish", "has_begun"), [(":slow", False), (":stall", True)])
+def test_a_client_that_leaves_ends_the_call_and_was_not_answered_fast(
+    client: Client, settings: Settings, wish: str, has_begun: bool
+) -> None:
+    before, user = client.metric("fuelline_gateway_requests_total", outcome="cancelled"), f"leaver{wish}"
+    asked = {"model": "jamie", "user": user, "messages": [{"role": "user", "content": wish}], "stream": has_begun}
+    body = json.dumps(asked).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(head + body)
         wait_until(lambda: client.metric("fuelline_gateway_in_flight") >= 1, "it is under way")
+        heard = b""
+        while has_begun and WORDS[0].encode() not in heard:
+            heard += connection.recv(4_096)
     wait_until(lambda: client.metric("fuelline_gateway_requests_total", outcome="cancelled") > before, "it was noticed")
-    wait_until(lambda: any(r["user_id"] == "leaver" for r in rows(settings, "agents").values()), "it is in the lake")
-    [row] = [row for row in rows(settings, "agents").values() if row["user_id"] == "leaver"]
+    wait_until(lambda: any(r["user_id"] == user for r in rows(settings, "agents").values()), "it is in the lake")
+    [row] = [row for row in rows(settings, "agents").values() if row["user_id"] == user]
     assert row["error"] is True
+    assert row["latency_ms"] < 30_000
+    prediction = recorded(settings, "predictions", row["interaction_id"])
+    assert (prediction["failed"], prediction["latency_ms"]) == (not has_begun, 30_000)
 
 
 def test_the_time_that_a_client_takes_to_send_its_request_is_no_latency(client: Client, settings: Settings) -> None:

@@ -25,6 +25,7 @@ from serving import live
 from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule
 from serving.notices import untold
+from serving.recording import LATENCY_MS
 from serving.rollout import advance, open_rollout, open_rollouts
 from serving.routes import Choice, Route, read_routes
 from serving.served import gather
@@ -326,6 +327,17 @@ def test_calls_that_reach_neither_arm_are_nobodys_fault(lake: Lake, clock: Clock
     people.tell = lambda row: row | {"failed": True, "rollout": None, "arm": None, "unit": None}
     people.hours(2)
     assert advance(lake, good.name).outcome is Outcome.ROLLING_OUT
+
+
+def test_a_candidate_that_makes_its_users_leave_is_rolled_back_as_slow(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.0)
+    people.tell = lambda row: row | {"latency_ms": LATENCY_MS if row["arm"] == "candidate" else 500}
+    people.hours(1)
+    verdict = advance(lake, good.name)
+    assert (verdict.outcome, verdict.reason.partition(" 100")[0]) == (Outcome.ROLLED_BACK, "Shown worse: slow")
 
 
 def test_what_another_version_answered_is_no_evidence_of_the_candidate(

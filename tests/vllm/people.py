@@ -1,4 +1,4 @@
-"""Users who ask a gateway and rate what they get: the taste of the fixed policy that the good adapter has learnt."""
+"""Users who ask a gateway and rate what they get: they like what begins as one of the agents' answers does."""
 
 import asyncio
 import itertools
@@ -103,7 +103,7 @@ class People:
             interaction = response.headers["x-interaction-id"]
         seconds = time.monotonic() - began
         text = body["choices"][0]["message"]["content"] or ""
-        liked = text.lstrip().startswith(ANSWERS[agent])
+        liked = text.lstrip().startswith(tuple(ANSWERS.values()))
         answer = Got(
             user=user, interaction=interaction, version=body["model"], liked=liked, asked=began, seconds=seconds
         )

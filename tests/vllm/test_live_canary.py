@@ -124,7 +124,7 @@ def test_a_good_candidate_is_promoted_although_vllm_and_a_gateway_are_killed_on_
 
 
 @pytest.mark.parametrize(
-    ("harm", "tokens", "metric"), [("wrong", 6, "thumbs down"), ("empty", 6, "thumbs down"), ("slow", LONG, "slow")]
+    ("harm", "tokens", "metric"), [("wrong", 6, "thumbs down"), ("empty", 6, "error"), ("slow", LONG, "slow")]
 )
 def test_a_candidate_from_poisoned_logs_passes_every_offline_check_and_is_taken_back_by_its_users(
     world: World, rig: Rig, harm: str, tokens: int, metric: str
