@@ -30,8 +30,8 @@ class CanaryRule:
     thumbs_down_margin: float = 0.10
     """Of the rated answers. Ratings are rare: read what the plan says before the rollout starts."""
     slo_ms: int = 5000
-    """An answer that took longer is slow, and so is one whose client did not wait for its end. Below the 30,000 at which
-    a call is given up."""
+    """An answer that took longer is slow, and so is one whose client did not wait for its end. Below the 30,000 ms at
+    which a call is given up."""
     promote_error: float = 0.01
     """Chance of promoting a candidate that is worse than a margin, at most: over all metrics and looks together."""
     rollback_error: float = 0.01
