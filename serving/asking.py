@@ -40,6 +40,11 @@ class Refused(UserError):
         super().__init__(message)
         self.status, self.code = status, code
 
+    @property
+    def headers(self) -> Headers:
+        """What the answer says beside its body: where it helps to try again, when."""
+        return {"retry-after": "1"} if self.status in (429, 503) else {}
+
     def __reduce__(self) -> tuple[type, tuple[int, str, str]]:
         return type(self), (self.status, self.code, str(self))
 

@@ -171,8 +171,7 @@ class Completions:
                 await unless_gone(receive, exchange.run(reply))
         except Refused as refused:
             self._gateway.metrics.refused.labels(refused.code).inc()
-            headers = {"retry-after": "1"} if refused.status in (429, 503) else {}
-            told = Reply(send, headers)
+            told = Reply(send, refused.headers)
             told.prepare(refused.status, "application/json")
             await told.end(error_body(refused.status, refused.code, str(refused)))
 
@@ -201,7 +200,8 @@ class Completions:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return Response(error_body(error.status, error.code, str(error)), error.status, media_type="application/json")
+    body = error_body(error.status, error.code, str(error))
+    return Response(body, error.status, error.headers, media_type="application/json")
 
 
 def main(arguments: list[str] | None = None) -> int:

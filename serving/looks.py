@@ -1,6 +1,7 @@
 """What a gateway answers beside chat completions: thumbs, models, and how it is."""
 
 import contextlib
+import sqlite3
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -36,7 +37,11 @@ class Looks:
         if not isinstance(rating, str) or rating not in THUMBS:
             raise Refused(400, "invalid_rating", "'rating' is 'up' or 'down'.")
         await self._gateway.spool.quiet()
-        self._gateway.spool.put([thumb(interaction, THUMBS[rating], self._gateway.clock.now())])
+        try:
+            self._gateway.spool.put([thumb(interaction, THUMBS[rating], self._gateway.clock.now())])
+        except sqlite3.Error:
+            self._gateway.metrics.rows_lost.inc()
+            raise Refused(503, "not_recorded", "The rating could not be recorded; try again in a second.") from None
         self._gateway.metrics.feedback.labels(rating).inc()
         return JSONResponse({"interaction_id": interaction, "rating": rating})
 

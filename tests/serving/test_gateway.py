@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
@@ -389,6 +390,20 @@ def fresh(settings: Settings, tmp_path: Path) -> Callable[..., Any]:
         return gateway(build(made, spool=tmp_path / "spool.db", concurrency=concurrency))
 
     return start
+
+
+def test_a_thumb_that_the_spool_cannot_take_is_told_and_counted(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    thumb = {"interaction_id": f"chatcmpl-{'0' * 32}", "rating": "up"}
+    with fresh() as client:
+        with closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            told = client.post("/v1/feedback", thumb)
+            other.execute("ROLLBACK")
+        assert (told.status, told.json["error"]["code"]) == (503, "not_recorded")
+        assert told.headers["retry-after"] == "1"
+        assert client.metric("fuelline_gateway_rows_lost_total") == 1
+        assert client.metric("fuelline_gateway_feedback_total") == 0
+        assert client.post("/v1/feedback", thumb).status == 200
 
 
 def test_a_key_lets_its_agent_in_until_it_is_taken_out(fresh: Callable[..., Any], tmp_path: Path) -> None:
