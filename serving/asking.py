@@ -22,7 +22,17 @@ BODY_BYTES = 1 << 20
 """The largest request that is read."""
 AGENT, USER, CONVERSATION, REQUEST = "x-agent", "x-user", "x-conversation-id", "x-request-id"
 """Headers that say what the body of OpenAI's form has no place for."""
-FORBIDDEN = ("chat_template", "echo", "kv_transfer_params", "priority", "prompt_logprobs")
+FORBIDDEN = (
+    "chat_template",
+    "echo",
+    "ec_transfer_params",
+    "kv_transfer_params",
+    "priority",
+    "prompt_logprobs",
+    "return_prompt_text",
+    "truncate_prompt_tokens",
+    "truncation_side",
+)
 """Fields of vLLM's own by which one client could undo the prompt, read another's, or stop the server for all:
 ``prompt_logprobs`` with an adapter ends vLLM 0.32 on CPU.
 """

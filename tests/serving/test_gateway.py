@@ -334,6 +334,21 @@ def test_a_request_in_another_form_is_refused_as_openai_would(client: Client, bo
     assert told.json["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("truncate_prompt_tokens", 1),
+        ("truncation_side", "left"),
+        ("return_prompt_text", True),
+        ("kv_transfer_params", {}),
+        ("ec_transfer_params", {}),
+    ],
+)
+def test_a_field_that_undoes_or_shows_the_prompt_is_refused(client: Client, field: str, value: object) -> None:
+    told = client.chat(**{field: value})
+    assert (told.status, told.json["error"]["code"]) == (400, f"invalid_{field}")
+
+
 @pytest.mark.parametrize("depth", [200, 500, 900, 960, 990, 1_020])
 def test_a_request_nested_deeply_is_passed_on_or_refused_and_no_failure_of_a_version(
     client: Client, depth: int
