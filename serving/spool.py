@@ -80,12 +80,26 @@ class Spool:
         """Open the file, or make it.
 
         Raises:
-            SettingsError: another gateway has it, or it cannot be written.
+            SettingsError: another gateway has it, it cannot be written, or it is damaged.
         """
         self.path = path
-        self._lock = _exclusive(path)
-        self._reader, self._writer = _connect(path, READER_S), _connect(path, WRITER_S)
-        self._writing, self._syncing = threading.Lock(), False
+        self._writing, self._syncing, self._gone = threading.Lock(), False, 0
+        self.fault = ""
+        """Why the last commit failed; empty while commits succeed."""
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(_exclusive(path))
+            try:
+                self._reader = opened.enter_context(_connect(path, READER_S))
+                self._writer = opened.enter_context(_connect(path, WRITER_S))
+                self._begin()
+            except sqlite3.Error as error:
+                raise SettingsError(
+                    f"cannot use the spool {str(path)!r}: {error}; give another --spool, or move it aside with its"
+                    " -wal: a new one begins without the rows in it that have not been drained"
+                ) from error
+            self._opened = opened.pop_all()
+
+    def _begin(self) -> None:
         with self._reader:
             self._reader.executescript(SCHEMA)
             self._reader.execute(
@@ -94,9 +108,6 @@ class Spool:
         self.gateway: str = self._reader.execute("SELECT id FROM gateway").fetchone()[0]
         """A random name, the same for as long as the file lives."""
         self._taken: int = self._reader.execute("SELECT count(*) FROM rows").fetchone()[0]
-        self._gone = 0
-        self.fault = ""
-        """Why the last commit failed; empty while commits succeed."""
 
     @property
     def depth(self) -> int:
@@ -180,9 +191,7 @@ class Spool:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._writer.close()
-        self._reader.close()
-        self._lock.close()
+        self._opened.close()
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -223,12 +232,14 @@ class Spool:
             self.fault = ""
 
 
-def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
+@contextlib.contextmanager
+def _connect(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
     """A connection in autocommit mode that leaves checkpoints to ``sync``: the writer never waits for the disk."""
-    db = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
-        db.execute(f"PRAGMA {pragma}").fetchall()
-    return db
+    opened = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    with contextlib.closing(opened) as db:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        yield db
 
 
 def _exclusive(path: Path):  # type: ignore[no-untyped-def]

@@ -181,6 +181,20 @@ def test_a_spool_belongs_to_one_gateway(spool: Spool, path: Path) -> None:
         Spool(path)
 
 
+@pytest.mark.parametrize("damage", ["no database", "cut off", "a folder"])
+def test_a_spool_that_is_damaged_is_refused_with_what_to_do(path: Path, damage: str) -> None:
+    with contextlib.closing(Spool(path)) as whole:
+        put(whole, *"abc")
+    if damage == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(b"x" * 8_192 if damage == "no database" else path.read_bytes()[:5_000])
+    for _ in range(2):  # the second would be told of another gateway, if the first had kept the lock
+        with pytest.raises(SettingsError, match=r"spool.db.*move it aside.*rows in it that have not been drained"):
+            Spool(path)
+
+
 def test_numbers_are_never_given_twice(lake: Lake, path: Path) -> None:
     for _ in range(3):
         spool = Spool(path)
