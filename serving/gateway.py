@@ -37,6 +37,7 @@ from serving.looks import Looks
 from serving.metrics import Metrics
 from serving.recording import Clock, slot_of
 from serving.reply import Reply, error_body, read_body, unless_gone
+from serving.room import Room
 from serving.spool import Spool
 from serving.upstream import Upstream
 from settings import Settings, read_settings
@@ -59,7 +60,7 @@ class Gateway:
     following: Following
     known: Known
     clock: Clock
-    concurrency: int = CONCURRENCY
+    room: Room
 
     @property
     def is_ready(self) -> bool:
@@ -92,8 +93,9 @@ def build(settings: Settings, spool: Path | None = None, concurrency: int = CONC
         following=following,
         known=Known(settings, metrics),
         clock=Clock(slot_of(rows.gateway, settings.cluster, socket.gethostname())),
-        concurrency=concurrency,
+        room=Room(concurrency),
     )
+    metrics.in_flight.set_function(lambda: gateway.room.taken)
     metrics.spool_rows.set_function(lambda: rows.depth)
     completions, looks = Completions(gateway), Looks(gateway)
     return Application(
@@ -158,15 +160,13 @@ class Completions:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._under_way = 0
-        gateway.metrics.in_flight.set_function(lambda: self._under_way)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         interaction = f"chatcmpl-{secrets.token_hex(16)}"
         reply = Reply(send, {"x-interaction-id": interaction})
         try:
-            with self._room():
+            with self._gateway.room.place():
                 exchange = await self._prepare(scope, receive, interaction)
                 await unless_gone(receive, exchange.run(reply))
         except Refused as refused:
@@ -185,17 +185,6 @@ class Completions:
         at = self._gateway.clock.now()
         features = await self._gateway.known.read(asked.user_id, asked.agent, at)
         return Exchange(self.parts, asked, interaction=interaction, at=at, began=began, features=features)
-
-    @contextlib.contextmanager
-    def _room(self):  # type: ignore[no-untyped-def]
-        """A place among those under way. Raises ``Refused``."""
-        if self._under_way >= self._gateway.concurrency:
-            raise Refused(429, "too_many_requests", "Too many requests are under way; try again in a second.")
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
 
 
 async def _refused(request: Request, error: Exception) -> Response:

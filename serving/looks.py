@@ -28,6 +28,10 @@ class Looks:
 
     async def feedback(self, request: Request) -> Response:
         """``POST /v1/feedback``: ``{"interaction_id": "chatcmpl-...", "rating": "up"}``."""
+        with self._gateway.room.place():
+            return await self._take(request)
+
+    async def _take(self, request: Request) -> Response:
         headers = headers_of(request.scope)
         authorize(headers, self._gateway.following)
         body = parse(await read_body(request.receive, headers))

@@ -450,6 +450,18 @@ def test_beyond_its_room_it_says_come_again(fresh: Callable[..., Any]) -> None:
         assert client.chat(":silent").status == 200
 
 
+def test_thumbs_share_the_room(fresh: Callable[..., Any]) -> None:
+    thumb = {"interaction_id": f"chatcmpl-{'0' * 32}", "rating": "up"}
+    with fresh(concurrency=1) as client:
+        with socket.create_connection(("127.0.0.1", client.port), 60) as slow:
+            slow.sendall(b"POST /v1/feedback HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+            wait_until(lambda: client.metric("fuelline_gateway_in_flight") == 1, "one is under way")
+            told = client.post("/v1/feedback", thumb)
+            assert (told.status, told.json["error"]["code"]) == (429, "too_many_requests")
+            assert told.headers["retry-after"] == "1"
+        wait_until(lambda: client.post("/v1/feedback", thumb).status == 200, "its client has left")
+
+
 def test_a_replica_that_takes_no_connection_is_passed_over(fresh: Callable[..., Any], settings: Settings) -> None:
     dead = f"http://127.0.0.1:{free_port()}"
     with fresh(vllm=f"{dead},{settings.vllm}") as client:
