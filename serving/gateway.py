@@ -16,10 +16,12 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Endpoint
@@ -108,7 +110,7 @@ def build(settings: Settings, spool: Path | None = None, concurrency: int = CONC
             Endpoint("/ready", looks.ready),
             Endpoint("/metrics", looks.metrics),
         ],
-        exception_handlers={Refused: _refused},
+        exception_handlers={Refused: _refused, HTTPException: _not_served},
         lifespan=lambda _: _running(gateway, completions),
     )
 
@@ -118,6 +120,7 @@ class Application(Starlette):
 
     def __init__(self, completions: "Completions", **more: Any) -> None:
         super().__init__(**more)
+        self.router.redirect_slashes = False  # a client of OpenAI's reads an error, and posts nothing twice
         self._completions = completions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -191,6 +194,14 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     body = error_body(error.status, error.code, str(error))
     return Response(body, error.status, error.headers, media_type="application/json")
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    """No such path, or not by this method."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    body = error_body(status, status.name.lower(), f"{status.description}.")
+    return Response(body, status, error.headers, media_type="application/json")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -374,6 +374,20 @@ def test_a_text_that_utf_8_cannot_spell_is_kept_as_far_as_it_can(client: Client,
     assert recorded(settings, "agents", told.id)["user_query"] == "a?b"
 
 
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/models/", "/v1/chat/completions/"])
+def test_a_path_that_is_not_there_is_an_error_as_openai_tells_it(client: Client, path: str) -> None:
+    for told in (client.get(path), client.post(path, {})):
+        assert (told.status, told.json["error"]["type"]) == (404, "not_found_error")
+        assert told.json["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/feedback", "/v1/chat/completions"])
+def test_another_method_is_an_error_that_names_the_right_one(client: Client, path: str) -> None:
+    told = client.get(path)
+    assert (told.status, told.json["error"]["code"]) == (405, "method_not_allowed")
+    assert told.headers["allow"] == "POST"
+
+
 def test_the_models_are_the_names_a_client_may_use(client: Client) -> None:
     names = [model["id"] for model in client.get("/v1/models").json["data"]]
     assert names == ["agents", "auditor", "bruno", "jamie", "mary-kay"]
