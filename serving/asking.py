@@ -151,7 +151,7 @@ def _check_form(body: Body) -> None:
     for name in FORBIDDEN:
         if body.get(name) is not None:
             raise Refused(400, f"invalid_{name}", f"'{name}' is not taken here; leave it out.")
-    if body.get("n") not in (None, 1):
+    if body.get("n") not in (None, 1) or body.get("n") is True:  # which equals 1
         raise Refused(400, "invalid_n", "'n' must be 1: an interaction has one answer.")
     if not isinstance(body.get("stream"), bool | None):
         raise Refused(400, "invalid_stream", "'stream' must be true or false.")

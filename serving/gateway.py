@@ -241,12 +241,19 @@ def _parser() -> argparse.ArgumentParser:
         epilog="FUELLINE_VLLM names the replicas and FUELLINE_KEYS the file of keys; settings.py lists all settings.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=_number, default=8080, help="port to listen at (default: %(default)s)")
     parser.add_argument("--spool", type=Path, help="this gateway's own spool (default: in the lake's folder)")
     parser.add_argument(
-        "--concurrency", type=int, default=CONCURRENCY, help="requests under way at most (default: %(default)s)"
+        "--concurrency", type=_number, default=CONCURRENCY, help="requests under way at most (default: %(default)s)"
     )
     return parser
+
+
+def _number(text: str) -> int:
+    """A port, or how many connections at once: both begin at 1 and end at 65,535."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from lake.inbox import collect_all
 from lake.lake import open_lake
 from models.prompt import PROMPT_VERSION, render
 from models.registry import register
-from serving.gateway import build
+from serving.gateway import build, main
 from serving.keys import digest, make_key
 from serving.routes import route_of
 from serving.spool import Spool
@@ -322,6 +322,7 @@ def test_an_agent_has_to_be_named_and_known(client: Client) -> None:
         ({"model": "jamie"}, 400),
         ({"model": "jamie", "messages": "hello"}, 400),
         ({"model": "jamie", "messages": [{"role": "user", "content": "x"}], "n": 2}, 400),
+        ({"model": "jamie", "messages": [{"role": "user", "content": "x"}], "n": True}, 400),
         ({"model": "jamie", "messages": [{"role": "user", "content": "x"}], "prompt_logprobs": 1}, 400),
         ({"model": "jamie", "messages": [{"role": "user", "content": "x"}], "user": "u" * 300}, 400),
         ({"model": "jamie", "messages": [{"role": "user", "content": "x"}], "user": "\ud800"}, 400),
@@ -628,6 +629,16 @@ def test_it_is_not_ready_and_answers_nobody_before_it_knows_the_routes(
             assert early.post("/v1/chat/completions", json=body).json()["error"]["code"] == "not_ready"
         finally:
             gate.set()
+
+
+@pytest.mark.parametrize("option", ["--concurrency", "--port"])
+@pytest.mark.parametrize("number", ["-1", "0", "65536", "1.5", "many"])
+def test_a_number_that_would_serve_nobody_is_refused_at_once(
+    option: str, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([f"{option}={number}"])
+    assert f"argument {option}: '{number}' is not a whole number from 1 to 65535" in capsys.readouterr().err
 
 
 def test_without_a_replica_in_the_settings_it_does_not_start(settings: Settings) -> None:
