@@ -208,6 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop."""
     import uvicorn
 
+    from serving.heads import BoundedHeads
+
     asked = _parser().parse_args(arguments)
     sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(levelname)s  %(message)s", datefmt="%H:%M:%S")
@@ -223,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
         host=asked.host,
         port=asked.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHeads,
         proxy_headers=False,
         access_log=False,  # a path can hold what a user wrote
         log_config=None,

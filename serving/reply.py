@@ -14,6 +14,7 @@ from serving.asking import BODY_BYTES, Refused
 CLIENT_S = 10.0
 """How long a client may take over its request, and over the last piece of its answer."""
 HEAD_BYTES = 32 << 10
+HEADERS_TOO_LARGE = 431, "headers_too_large", f"The headers have {HEAD_BYTES:,} characters at most."
 
 
 class Reply:
@@ -106,7 +107,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
 
 async def _read(receive: Receive, headers: Mapping[str, str]) -> bytes:
     if sum(map(len, headers)) + sum(map(len, headers.values())) > HEAD_BYTES:
-        raise Refused(431, "headers_too_large", f"The headers have {HEAD_BYTES:,} characters at most.")
+        raise Refused(*HEADERS_TOO_LARGE)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > BODY_BYTES:
         raise _too_long()

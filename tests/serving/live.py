@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from benchmarks.vllm_stub import Stub
 from lake.lake import Lake
+from serving.heads import BoundedHeads
 from tests.conftest import free_port
 
 PATIENCE_S = 120.0
@@ -93,7 +94,9 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
 def gateway(application: Starlette) -> Iterator[Client]:
     """The gateway, ready."""
     port = free_port()
-    config = uvicorn.Config(application, port=port, log_config=None, access_log=False, lifespan="on", loop="uvloop")
+    config = uvicorn.Config(
+        application, port=port, log_config=None, access_log=False, lifespan="on", loop="uvloop", http=BoundedHeads
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
