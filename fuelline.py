@@ -219,7 +219,10 @@ def why(lake_name: str | None, model: str, day: str | None, as_json: bool) -> No
 @json_option
 @click.pass_obj
 def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: bool, as_json: bool) -> None:
-    """Take MODEL's users back at once: end its open rollout, or go back to what was in production before.
+    """Take MODEL's users back at once: from an open canary's candidate, else from the version in production.
+
+    After a canary was taken back production goes on answering; a second rollback takes that back too. A candidate in
+    its shadow has no users: production goes back to the version before, which voids that rollout.
 
     One ledger entry, which every gateway follows within seconds; vLLM need not be there.
 
@@ -240,7 +243,7 @@ def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: b
     if as_json:
         print_json(asdict(planned) | {"done": not dry_run})
     else:
-        click.echo(f"{planned.left} {'would be' if dry_run else 'is'} taken back: {planned.back_to} answers.")
+        click.echo(f"{planned.left} {'would be' if dry_run else 'is'} taken back: {planned.told}")
 
 
 @main.command()

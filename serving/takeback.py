@@ -10,7 +10,7 @@ from errors import DataError
 from lake.lake import Lake
 from models.pair import name_of
 from models.registry import find_version
-from models.state import ModelState, chain, read_state
+from models.state import BASE, ModelState, chain, read_state
 from models.types import Outcome
 from serving.plan import closing
 
@@ -26,15 +26,25 @@ class TakeBack:
     rollout: str
     """Key of the rollout that it ends; empty where the version was in production."""
 
+    @property
+    def told(self) -> str:
+        """Who answers after it, and how to take that back as well: a roll-back goes one step."""
+        if self.back_to == BASE:
+            return f"{BASE} answers."
+        return f"{self.back_to} answers, in production; a second `fuelline rollback {self.model}` takes that back too."
+
 
 def plan_take_back(lake: Lake, model: str) -> TakeBack:
-    """What a roll-back would do now: end the open rollout, or go back to what was in production before.
+    """What a roll-back would do now: take back an open canary's candidate, or what is in production.
+
+    A rollout in its shadow has no user. It ends only where nothing is in production; elsewhere a production that is
+    taken back voids it, since it was judged against that.
 
     Raises:
         DataError: there is nothing to go back to.
     """
     state = read_state(lake.ledger, model)
-    if state.rollout:
+    if state.rollout and (state.rollout.share > 0 or state.production is None):
         left = f"{model}@v{state.rollout.version}"
         return TakeBack(
             model=model,
