@@ -31,6 +31,8 @@ class Following:
 
     routes: dict[str, Route]
     """By model; empty until the ledger was read once."""
+    known: bool
+    """Whether it was, whole: by some of the routes, agents of the others would be answered by the model for all."""
     keys: Keys | None
     """None: no key is asked for."""
 
@@ -91,7 +93,8 @@ class Following:
                 break  # the store is away, and each further try might take as long
             except Exception as error:
                 fault = error
-        if routes or not fault:
+        away = isinstance(fault, PeerError)
+        if self.known or (not away and (routes or not fault)):
             self._take(routes)
         if fault:
             raise fault

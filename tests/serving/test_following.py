@@ -69,6 +69,24 @@ def test_a_roll_back_leads_to_a_version_whose_manifest_is_gone(lake: Lake, monke
     assert following(lake).known is False  # it cannot know whom that version answers
 
 
+def test_a_gateway_that_starts_while_the_store_fades_is_not_ready_on_some_of_the_routes(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fading(lake: Lake, name: str, before: routes.Route | None) -> routes.Route:
+        if name == "writer":
+            raise PeerError("away")
+        return routes.route_of(lake, name, before)
+
+    versions(lake, 1)
+    lake.ledger.append("models/writer", "retraining_opened", "opened:1", {})
+    with monkeypatch.context() as store:
+        store.setattr(serving.following, "route_of", fading)
+        starting = following(lake)
+        assert (starting.known, starting.routes) == (False, {})
+    starting.look()
+    assert (starting.known, set(starting.routes)) == (True, {SPEC.name, "writer"})
+
+
 def test_a_key_that_is_taken_out_is_refused_while_the_store_is_away(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
