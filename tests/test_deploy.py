@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from serving.gateway import CONCURRENCY
 from settings import Settings
 from tests.deployed import (
     COPYING,
@@ -286,6 +287,16 @@ def test_the_gateway_has_two_replicas_at_least_and_is_scaled_down_slowly() -> No
     assert scaler["behavior"]["scaleDown"]["stabilizationWindowSeconds"] >= 600
     assert "replicas" not in the("StatefulSet", "gateway")["spec"], "an apply would undo what the autoscaler did"
     assert the("PodDisruptionBudget", "gateway")["spec"]["minAvailable"] == 1
+
+
+def test_the_door_of_one_pod_takes_all_that_every_gateway_may_have_under_way() -> None:
+    door = dict(re.findall(r"(worker_\w+) (\d+);", (DEPLOY / "nginx.conf").read_text()))
+    gateway = templates()["StatefulSet/gateway"]["spec"]["containers"][0]
+    assert not any("--concurrency" in one for one in gateway["args"])
+    requests = the("HorizontalPodAutoscaler", "gateway")["spec"]["maxReplicas"] * CONCURRENCY
+    others = 256  # what listens, idle connections, probes, the rollout, Prometheus
+    assert int(door["worker_processes"]) * int(door["worker_connections"]) >= 2 * requests + others
+    assert int(door["worker_rlimit_nofile"]) > int(door["worker_connections"])
 
 
 def test_a_gateway_keeps_its_spool_over_restarts_and_has_time_to_empty_it() -> None:
