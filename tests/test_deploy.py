@@ -270,6 +270,7 @@ def test_a_setting_that_is_wrong_in_the_manifests_is_refused_here_and_not_in_the
 def test_vllm_serves_loras_and_listens_on_loopback_only() -> None:
     vllm = next(one for _, _, one in all_containers() if one["name"] == "vllm")
     assert {"--host=127.0.0.1", "--port=8000", "--enable-lora", "--served-model-name=base"} <= set(vllm["args"])
+    assert {"--enable-auto-tool-choice", "--tool-call-parser=hermes"} <= set(vllm["args"]), "it would refuse all tools"
     assert {"name": "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "value": "True"} in vllm["env"]
     assert "ports" not in vllm
 

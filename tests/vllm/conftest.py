@@ -114,7 +114,7 @@ class VllmServer:
             "max-lora-rank": RANK,
         }
         pairs = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        return [*pairs, "--enable-lora", "--enforce-eager"]
+        return [*pairs, "--enable-lora", "--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser=hermes"]
 
 
 @pytest.fixture(scope="session")

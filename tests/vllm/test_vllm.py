@@ -1,5 +1,7 @@
 """The client before a real vLLM: asked twice it does nothing twice, and a name has one folder."""
 
+import json
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,20 @@ def test_the_likeliest_tokens_come_with_their_log_probabilities(replica: Replica
     assert len(first.likeliest) == len(second.likeliest) == 20
     assert all(score <= 0 for score in first.likeliest.values())
     assert first.floor == min(first.likeliest.values()) == first.of(-1)
+
+
+def test_a_request_with_tools_is_answered(replica: Replica) -> None:
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tool = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+    asked = {
+        "model": "base",
+        "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
+        "tools": [tool],
+        "max_tokens": 8,
+    }
+    request = urllib.request.Request(
+        f"{replica.address}/v1/chat/completions", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        assert answer.status == 200
+        assert json.loads(answer.read())["model"] == "base"
