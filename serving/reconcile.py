@@ -25,6 +25,7 @@ from lake.lake import Lake, open_lake
 from models.types import ModelVersion
 from serving.adapters import place
 from serving.gate import Proof, prove
+from serving.options import seconds
 from serving.vllm import Replica, Served
 from serving.wanted import GRACE, Wanted, plan, read_wanted
 from settings import Settings, read_settings
@@ -240,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Bring the vLLM replicas of FUELLINE_VLLM to what the ledger says, with adapters put into "
         "FUELLINE_ADAPTERS.",
     )
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between two rounds (default: 2)")
+    parser.add_argument("--every", type=seconds, default=2.0, help="seconds between two rounds (default: 2)")
     parser.add_argument("--ready-file", type=Path, help="is there while all replicas serve what answers users, proven")
     parser.add_argument("--once", action="store_true", help="one round; exit with 1 if anything went wrong")
     parser.add_argument("--dry-run", action="store_true", help="one round that says what it would load and unload")
