@@ -187,8 +187,9 @@ class Loop:
             self.ready_file.unlink(missing_ok=True)
 
     def _set_pace(self, address: str, *, failed: bool) -> None:
-        self._failures[address] = self._failures.get(address, 0) + 1 if failed else 0
-        pause = min(self.every_s * 2 ** min(self._failures[address], 16), SLOWEST_S) if failed else 0.0
+        before = self._failures.get(address, 0)
+        self._failures[address] = before + 1 if failed else 0
+        pause = min(self.every_s * 2 ** min(before, 16), SLOWEST_S) if failed else 0.0
         self._due[address] = time.monotonic() + pause
 
 

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import serving.reconcile
 from lake.lake import Lake
-from serving.reconcile import Loop, main, reconcile
+from serving.reconcile import Loop, Report, main, reconcile
 from serving.vllm import Replica
 from tests.conftest import free_port
 
@@ -56,6 +59,30 @@ def test_the_loop_outlives_a_dead_replica_and_ends_in_good_order_when_told(tmp_p
         process.kill()
         process.wait()
     assert "Traceback" not in log.read_text()
+
+
+def test_a_replica_that_fails_is_looked_at_less_and_less_often(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(threading.Event):
+        now = 0.0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.now += timeout or 0.0
+            if self.now > 60:
+                self.set()
+            return self.is_set()
+
+    clock, looks = Clock(), list[float]()
+
+    def fails(_: Lake, due: Sequence[Replica], *__: object, **___: object) -> Report:
+        looks.extend(clock.now for _ in due)
+        return Report(faults={one.address: ["away"] for one in due})
+
+    monkeypatch.setattr(serving.reconcile, "reconcile", fails)
+    monkeypatch.setattr(serving.reconcile, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    Loop(lake=lake, replicas=[nobody()], folder=tmp_path, every_s=2.0, stopped=clock).run()
+    assert looks == [0, 2, 6, 14, 30, 46]  # rounds are two seconds apart, so 15 are 16
 
 
 def test_nobody_is_sent_to_a_replica_that_does_not_answer(lake: Lake, tmp_path: Path) -> None:
