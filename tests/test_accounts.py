@@ -21,6 +21,7 @@ from features.online import OnlineReader, materialize
 from features.repo import open_feature_store, register_model_version
 from features.streaming import count, forget, open_stream, read_streaming
 from features.views import SERVICES
+from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lake import open_lake
 from lake.services import check, ready
@@ -41,7 +42,7 @@ from tests.lake.events import STRUCTURED, event
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 AFTER = FIRST_DAY + timedelta(days=10)
-ROLES = ("tasks", "gateway", "streaming", "copy", "trino", "mlflow")
+ROLES = ("tasks", "lake", "gateway", "streaming", "copy", "trino", "mlflow")
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +80,17 @@ def test_the_tasks_make_what_they_need_and_the_others_read_what_is_theirs(roles:
     gateway = roles.url("fuelline", "fuelline_gateway", "gateway")
     store = open_feature_store(read_settings(**tasks.model_dump() | {"catalog": gateway, "home": tmp_path / "gateway"}))
     assert "agents@v1" in {service.name for service in store.list_feature_services()}
+    committer = roles.url("fuelline", "fuelline_lake", "lake")
+    lake = open_lake(read_settings(**tasks.model_dump() | {"catalog": committer, "home": tmp_path / "lake"}))
+    lake.tables.append(AGENT_INTERACTIONS, make_interactions(40), key="b")
+    lake.tables.append(AGENT_FEEDBACK, AGENT_FEEDBACK.arrow_schema.empty_table(), key="new")
     with psycopg.connect(roles.url("fuelline", "fuelline_trino", "trino")) as trino:
-        assert trino.execute("SELECT count(*) FROM iceberg_tables").fetchone() == (1,)
+        assert trino.execute("SELECT count(*) FROM iceberg_tables").fetchone() == (2,)
     dump = ["--no-owner", f"--file={tmp_path / 'dump'}", roles.url("fuelline", "fuelline_copy", "copy")]
     subprocess.run([str(find("pg_dump")), *dump], check=True)
     assert "agents@v1" in (tmp_path / "dump").read_text()
 
-    for password in ("gateway", "streaming", "trino", "copy"):
+    for password in ("lake", "gateway", "streaming", "trino", "copy"):
         role = f"fuelline_{password}"
         for statement in ("DELETE FROM iceberg_tables", "CREATE TABLE mine (x int)", "DROP TABLE feature_services"):
             with (

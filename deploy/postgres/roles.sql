@@ -1,9 +1,10 @@
 -- The databases and roles of Fuelline, each with the least it can work with. As an administrator, once:
---   psql "$ADMINISTRATOR" -v tasks=... -v gateway=... -v streaming=... -v copy=... -v trino=... -v mlflow=... \
---       -f deploy/postgres/roles.sql
+--   psql "$ADMINISTRATOR" -v tasks=... -v lake=... -v gateway=... -v streaming=... -v copy=... -v trino=... \
+--       -v mlflow=... -f deploy/postgres/roles.sql
 -- where each value is the role's new password.
 \set ON_ERROR_STOP on
-CREATE ROLE fuelline LOGIN PASSWORD :'tasks';                -- tasks, steward, lake consumer: the catalogue, Feast's registry
+CREATE ROLE fuelline LOGIN PASSWORD :'tasks';                -- tasks: the catalogue, Feast's registry
+CREATE ROLE fuelline_lake LOGIN PASSWORD :'lake';            -- steward, lake consumer: commits to tables
 CREATE ROLE fuelline_gateway LOGIN PASSWORD :'gateway';      -- reads Feast's registry
 CREATE ROLE fuelline_streaming LOGIN PASSWORD :'streaming';  -- reads Feast's registry
 CREATE ROLE fuelline_copy LOGIN PASSWORD :'copy';            -- reads everything, at night
@@ -12,9 +13,12 @@ CREATE ROLE mlflow LOGIN PASSWORD :'mlflow';                 -- MLflow's server,
 CREATE DATABASE fuelline OWNER fuelline;
 CREATE DATABASE mlflow OWNER mlflow;
 REVOKE ALL ON DATABASE fuelline, mlflow FROM PUBLIC;
-GRANT CONNECT ON DATABASE fuelline TO fuelline_gateway, fuelline_streaming, fuelline_copy, fuelline_trino;
--- The owner makes the tables when it first needs them; what it makes, these may read.
+GRANT CONNECT ON DATABASE fuelline
+    TO fuelline_lake, fuelline_gateway, fuelline_streaming, fuelline_copy, fuelline_trino;
+-- The owner makes the tables when it first needs them; what it makes, these may read. A commit changes a row of the
+-- catalogue and a new Iceberg table is one more, so who commits neither makes, drops nor empties anything here.
 \connect fuelline
 ALTER DEFAULT PRIVILEGES FOR ROLE fuelline IN SCHEMA public
     GRANT SELECT ON TABLES TO fuelline_gateway, fuelline_streaming, fuelline_copy, fuelline_trino;
+ALTER DEFAULT PRIVILEGES FOR ROLE fuelline IN SCHEMA public GRANT SELECT, INSERT, UPDATE ON TABLES TO fuelline_lake;
 ALTER DEFAULT PRIVILEGES FOR ROLE fuelline IN SCHEMA public GRANT SELECT ON SEQUENCES TO fuelline_copy;
