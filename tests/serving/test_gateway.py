@@ -345,7 +345,7 @@ def test_a_request_in_another_form_is_refused_as_openai_would(client: Client, bo
         ("ec_transfer_params", {}),
     ],
 )
-def test_a_field_that_undoes_or_shows_the_prompt_is_refused(client: Client, field: str, value: object) -> None:
+def test_a_field_that_undoes_or_shows_the_prompt_is_refused(client: Client, field: str, value: Any) -> None:
     told = client.chat(**{field: value})
     assert (told.status, told.json["error"]["code"]) == (400, f"invalid_{field}")
 
