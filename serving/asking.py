@@ -30,6 +30,7 @@ FORBIDDEN = (
     "priority",
     "prompt_logprobs",
     "return_prompt_text",
+    "return_token_ids",
     "truncate_prompt_tokens",
     "truncation_side",
 )

@@ -341,6 +341,7 @@ def test_a_request_in_another_form_is_refused_as_openai_would(client: Client, bo
         ("truncate_prompt_tokens", 1),
         ("truncation_side", "left"),
         ("return_prompt_text", True),
+        ("return_token_ids", True),
         ("kv_transfer_params", {}),
         ("ec_transfer_params", {}),
     ],
