@@ -1,0 +1,34 @@
+"""What goes into the images runs by itself: nothing that it imports is left out."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from docker.utils.build import exclude_paths
+
+ROOT = Path(__file__).parents[1]
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+context, root = sys.argv[1:]
+sys.path[:] = [context, *(path for path in sys.path if path not in ("", root))]
+for module in pkgutil.walk_packages([context]):
+    importlib.import_module(module.name)
+"""
+
+
+def test_every_module_in_the_images_finds_what_it_imports(tmp_path: Path) -> None:
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    for name in exclude_paths(str(ROOT), patterns):
+        if (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, tmp_path / name)
+    assert (tmp_path / "fuelline.py").exists()
+    ran = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, str(tmp_path), str(ROOT)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-2_000:]
