@@ -116,7 +116,8 @@ def _fault(*, gap: float, gap_to_base: float, base_gap: float, from_base: float,
     if base_gap > tolerance:
         return (
             f"the base it serves answers {base_gap:.3f} nats a token from the one that was trained on "
-            f"(tolerance {tolerance:g}): another base, or another precision"
+            f"(tolerance {tolerance:g}): another base, another precision, or, on a processor, as many adapters loaded "
+            "since its start as it has --max-loras (docs/vllm.md)"
         )
     if from_base <= MOVED:
         return f"it answers as the base does ({from_base:.3f} nats a token from it): loaded, but not applied"
