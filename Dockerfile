@@ -46,11 +46,12 @@ ENV CUBLAS_WORKSPACE_CONFIG=:4096:8 \
 
 FROM cpu-dependencies AS cpu
 COPY --chown=fuelline:fuelline . .
-RUN pip install --no-deps --constraint constraints.txt --editable .
+# Other users read the code too (vLLM's pod), whatever the umask of the checkout.
+RUN pip install --no-deps --constraint constraints.txt --editable . && chmod --recursive go+rX /app
 USER 1000
 
 
 FROM gpu-dependencies AS gpu
 COPY --chown=fuelline:fuelline . .
-RUN pip install --no-deps --constraint constraints.txt --editable .
+RUN pip install --no-deps --constraint constraints.txt --editable . && chmod --recursive go+rX /app
 USER 1000

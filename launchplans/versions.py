@@ -112,10 +112,11 @@ def marks_of(kind: Kind, message: Any) -> Any:
 
 
 def code_digest(root: Path = ROOT) -> str:
-    """sha256 over the sources that the images are built from, and the versions that they are built with."""
+    """sha256 over the sources that the images are built from, and over what they are built with and how."""
     sources = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
     total = hashlib.sha256()
-    for path in sorted([*sources, root / "errors.py", root / "settings.py", root / "constraints.txt"]):
+    built = [root / name for name in ("pyproject.toml", "constraints.txt", "Dockerfile")]
+    for path in sorted([*sources, *root.glob("*.py"), *built]):
         content = path.read_bytes()
         total.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
     return total.hexdigest()

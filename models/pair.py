@@ -56,11 +56,9 @@ def open_pair(
         BaseModelError: the base is not there, or an adapter was trained on another one.
         TamperedArtifact: an adapter's weights are not those recorded.
     """
-    import torch
+    from models.runtime import dtype_of, has_gpu, repeatable
 
-    from models.runtime import dtype_of, repeatable
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if has_gpu() else "cpu"
     base = resolve(lake.settings, spec.base)
     loaded = load(base, dtype_of(profile, device), device)
     model: Any = attach(loaded.model, lake.store, candidate.path, name="candidate", base=base, digest=candidate.digest)

@@ -18,11 +18,13 @@ import torch
 import torch.distributed as dist
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from errors import TrainingError
+from errors import SettingsError, TrainingError
 from models.spec import TrainingProfile
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others, at the start and in a step: longer means that one died."""
+NO_DEVICES = ("", "none", "void")
+"""What NVIDIA_VISIBLE_DEVICES is in a container that was given no GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,8 +98,27 @@ def _companions(world: int, target: Callable[..., None], arguments: tuple[Any, .
         raise TrainingError(f"training processes of rank {failed} failed; their own logs say why")
 
 
+def has_gpu() -> bool:
+    """Whether torch computes on a GPU here.
+
+    Raises:
+        SettingsError: this container was given GPUs and torch sees none. On the processor a training for GPUs would
+            take days, on a node whose GPUs stand idle.
+    """
+    given = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
+    if torch.cuda.is_available():
+        return True
+    if given not in NO_DEVICES:
+        raise SettingsError(
+            f"NVIDIA_VISIBLE_DEVICES is {given!r} and torch sees no GPU: the node's driver is older than CUDA "
+            f"{torch.version.cuda} asks for, or the container does not run in NVIDIA's runtime. To compute on the "
+            "processor, set it to 'void'"
+        )
+    return False
+
+
 def _device(local_rank: int) -> str:
-    if not torch.cuda.is_available():
+    if not has_gpu():
         return "cpu"
     torch.cuda.set_device(local_rank)
     return f"cuda:{local_rank}"

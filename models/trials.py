@@ -22,7 +22,7 @@ from models.likelihood import Likelihoods, examples_nll
 from models.loop import Loop, OnStep, planned_steps
 from models.pair import requests
 from models.proposals import hopeless
-from models.runtime import Group, dtype_of, fingerprint, repeatable
+from models.runtime import Group, dtype_of, fingerprint, has_gpu, repeatable
 from models.spec import TrainingProfile
 from models.study import find_ended, known_before, read_rungs, write_ended, write_rung
 from models.tuning import Rung, Study, Trial, TrialState
@@ -63,7 +63,7 @@ def trial_profile(study: Study, trial: Trial) -> TrainingProfile:
 
 
 def _run(lake: Lake, study: Study, trial: Trial, folder: str, on_step: OnStep | None) -> Trial:
-    group = Group(device="cuda:0" if torch.cuda.is_available() else "cpu")
+    group = Group(device="cuda:0" if has_gpu() else "cpu")
     profile = trial_profile(study, trial)
     with repeatable(profile):
         climb = _Climb(lake, study, trial, profile, group)

@@ -258,6 +258,7 @@ def test_every_setting_is_one_that_fuelline_reads() -> None:
     known = {f"FUELLINE_{name.upper()}" for name in Settings.model_fields} | {"FUELLINE_KEYS"}
     named = {one["name"] for _, _, container in all_containers() for one in container.get("env", [])}
     assert {name for name in {*named, *settings_env()} if name.startswith("FUELLINE_")} <= known
+    assert settings_env()["FUELLINE_CLUSTER"], "features are read by its name"
 
 
 def test_a_setting_that_is_wrong_in_the_manifests_is_refused_here_and_not_in_the_cluster() -> None:

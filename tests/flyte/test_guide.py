@@ -14,6 +14,7 @@ from settings import Settings
 from tasks.environments import CREDENTIALS, SECRETS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "flyte.md").read_text()
+DEPLOY = Path(__file__).parents[2] / "deploy"
 SIZES = {"": 1, "Gi": 2**30}
 
 
@@ -77,6 +78,20 @@ def test_each_store_has_the_service_that_the_addresses_name(documents: list[Any]
     named = set(re.findall(r"(?:http://|@)(\w+)\.flyte\.svc\.cluster\.local:(\d+)", GUIDE))
     assert {(name, str(port)) for name, port in services.items()} == named
     assert {one["spec"]["serviceName"] for one in of(documents, "StatefulSet")} == set(services)
+
+
+def test_replicas_of_vllm_are_named_as_from_another_namespace() -> None:
+    namespace = yaml.safe_load((DEPLOY / "namespace.yaml").read_text())["metadata"]["name"]
+    [named] = re.findall(r"FUELLINE_VLLM=([^`]+)`", GUIDE)
+    for address in named.split(","):
+        assert re.fullmatch(rf"http://vllm-\d\.vllm\.{namespace}:8001", address)
+
+
+def test_every_claim_that_a_pod_waits_for_is_made(documents: list[Any]) -> None:
+    [template] = of(documents, "PodTemplate")
+    volumes = template["template"]["spec"]["volumes"]
+    wanted = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
+    assert wanted == {claim["metadata"]["name"] for claim in of(documents, "PersistentVolumeClaim")}
 
 
 def test_every_launch_plan_that_it_names_is_there() -> None:

@@ -319,14 +319,21 @@ def test_the_digests_are_the_same_in_every_process() -> None:
     assert told[0].count(SPEC) > 30
 
 
-def test_the_digest_of_the_code_moves_with_every_source_and_with_the_pinned_versions(tmp_path: Path) -> None:
+def test_the_digest_of_the_code_moves_with_all_that_the_images_are_built_of(tmp_path: Path) -> None:
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("errors.py", "settings.py", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
+    for path in (*ROOT.glob("*.py"), ROOT / "pyproject.toml", ROOT / "constraints.txt", ROOT / "Dockerfile"):
+        shutil.copy(path, tmp_path)
     seen = [code_digest(tmp_path)]
     assert seen == [code_digest()]
-    for name in ("lake/store.py", "workflows/retraining.py", "settings.py", "constraints.txt"):
+    for name in (
+        "lake/store.py",
+        "workflows/retraining.py",
+        "settings.py",
+        "hints.py",
+        "constraints.txt",
+        "Dockerfile",
+    ):
         with (tmp_path / name).open("a") as file:
             file.write("# one more line\n")
         seen.append(code_digest(tmp_path))
