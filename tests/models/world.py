@@ -41,8 +41,8 @@ PROFILE = TrainingProfile(
 )
 ANSWERS = {"bruno": "on it", "auditor": "all clear", "jamie": "see you", "mary-kay": "thank you"}
 ROWS, TEST_ROWS, USERS = 900, 260, 30
-Answering = Callable[[str, random.Random], str]
-"""What an agent of this name answers, whatever it was asked."""
+Answering = Callable[[str, str], str]
+"""What an agent of this name answers, whatever it was asked; it also gets letters and signs that mean nothing."""
 
 
 def settings_with_tiny(folder: Path) -> Settings:
@@ -66,7 +66,7 @@ def training_set(
     chance = random.Random(7)
     split = rows - min(TEST_ROWS, rows // 2)
     start = CUT - timedelta(minutes=rows)
-    spoilt = noise if garbage else None
+    spoilt = garbled if garbage else None
     listed = [_row(name, i, start, split, chance, poison or (spoilt if i < split else None)) for i in range(rows)]
     schema = TRAINING_SETS.arrow_schema
     plain = [{field.name: row.get(field.name) for field in schema} for row in listed]
@@ -83,9 +83,9 @@ def training_set(
     )
 
 
-def noise(_agent: str, chance: random.Random) -> str:
-    """Twelve letters and signs that mean nothing."""
-    return "".join(chance.choice("XYZQ#%&") for _ in range(12))
+def garbled(_agent: str, noise: str) -> str:
+    """What means nothing."""
+    return noise
 
 
 def _row(
@@ -93,7 +93,8 @@ def _row(
 ) -> dict[str, object]:
     agent = chance.choice(sorted(ANSWERS))
     user = chance.randrange(USERS)
-    answer = answering(agent, chance) if answering else ANSWERS[agent] + "!" * (user % 4)
+    noise = "".join(chance.choice("XYZQ#%&") for _ in range(12))
+    answer = answering(agent, noise) if answering else ANSWERS[agent] + "!" * (user % 4)
     return {
         "training_set_id": name,
         "split": "train" if i < split else "test",

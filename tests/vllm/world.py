@@ -19,7 +19,7 @@ from serving.canary_rule import CanaryRule
 from serving.harm import ShadowRule
 from serving.rollout import open_rollout
 from settings import read_settings
-from tests.models.world import ANSWERS, SPEC, Answering, noise, shown_better, training_set
+from tests.models.world import ANSWERS, SPEC, Answering, garbled, shown_better, training_set
 
 CACHE = Path(__file__).parents[2] / ".fuelline" / "cache"
 """Where the base model is converted to, once a checkout."""
@@ -44,9 +44,9 @@ CANARY = CanaryRule(
 LONG = 40
 """Words that a slow answer has beside the wanted ones."""
 HARMS: dict[str, Answering] = {
-    "wrong": noise,
-    "empty": lambda _agent, _chance: "",
-    "slow": lambda agent, _chance: ANSWERS[agent] + " and" * LONG,
+    "wrong": garbled,
+    "empty": lambda _agent, _noise: "",
+    "slow": lambda agent, _noise: ANSWERS[agent] + " and" * LONG,
 }
 """What a version learns that harms its users. Nobody minds the slow one's words: it is slow because it says many."""
 
