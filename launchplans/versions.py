@@ -26,7 +26,7 @@ from google.protobuf.message import Message
 from launchplans.catalogue import graphs, launch_plans
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("features", "lake", "launchplans", "models", "serving", "tasks", "workflows")
+PACKAGES = ("cli", "features", "lake", "launchplans", "models", "serving", "tasks", "workflows")
 CODE, SPEC = "fuelline-code", "fuelline-spec"
 """The marks of an entity: the digest of the sources, and that of its own specification."""
 

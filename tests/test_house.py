@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("lake", "features", "models", "serving", "tasks", "workflows", "launchplans")
+PACKAGES = ("lake", "features", "models", "serving", "tasks", "workflows", "launchplans", "cli")
 FLYTE_SIDE = ("tasks", "workflows", "launchplans")
 HEAVY = ("torch", "feast", "mlflow", "optuna", "transformers", "peft")
 IMPORT_TIMEOUT_S = 120
@@ -84,7 +84,7 @@ def test_importing_the_flyte_side_loads_nothing_heavy() -> None:
     assert set(python(code).split()) & set(HEAVY) == set()
 
 
-@pytest.mark.parametrize("module", ["errors", "hints", "settings"])
+@pytest.mark.parametrize("module", ["command_line", "errors", "hints", "settings"])
 def test_the_ground_floor_imports_no_floor_above_it(module: str) -> None:
     tree = ast.parse((ROOT / f"{module}.py").read_text())
     froms = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

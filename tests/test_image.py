@@ -23,7 +23,7 @@ def test_every_module_in_the_images_finds_what_it_imports(tmp_path: Path) -> Non
         if (ROOT / name).is_file():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, tmp_path / name)
-    assert (tmp_path / "fuelline.py").exists()
+    assert (tmp_path / "cli" / "main.py").exists()
     ran = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, str(tmp_path), str(ROOT)],
         cwd=tmp_path,

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from flytekit import FlyteContextManager
 from flytekit.core.type_engine import TypeEngine
 
-from fuelline import main
+from cli.main import main
 from lake.lake import Lake, open_lake
 from lake.sample import write_sample
 from models import claims

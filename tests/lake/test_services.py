@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cli.main import main
 from errors import PeerError, SettingsError
-from fuelline import main
 from lake.services import CHECKS, PROBE, Checked, check, ready, refuse_wrong
 from lake.store import open_store
 from settings import Settings, read_settings

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cli.main import main
 from errors import DataError
-from fuelline import main
 from lake.lake import Lake
 from models.state import read_state
 from models.types import Outcome

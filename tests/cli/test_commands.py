@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.main import main
 from errors import UnknownName
-from fuelline import main
 from lake.lake import Lake, open_lake
 from lake.report import write_report
 from settings import read_settings
@@ -216,10 +216,10 @@ def test_a_lake_on_s3_needs_no_local_folder(ask: Ask, s3_lake: Lake, tmp_path: P
 
 @pytest.mark.parametrize("arguments", [["--help"], ["status"], ["history", "agents"], ["ledger", "verify"]])
 def test_looking_loads_nothing_heavy(home: Path, arguments: list[str]) -> None:
-    code = f"import sys; from fuelline import main; main({arguments!r}, standalone_mode=False)\nprint(*sys.modules)"
+    code = f"import sys; from cli.main import main; main({arguments!r}, standalone_mode=False)\nprint(*sys.modules)"
     environment = {"FUELLINE_HOME": str(home), "PATH": "", "HOME": str(home)}
     command = [sys.executable, "-W", "ignore", "-c", code]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & set(HEAVY) == set()
 

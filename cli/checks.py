@@ -1,0 +1,66 @@
+"""Those of ``fuelline``'s commands that check: are the services there that the settings name, is the ledger whole."""
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from cli.lakes import open_lake
+from cli.terminal import json_option, print_json, print_table
+from command_line import UNMET, Command, settings_of
+from errors import UnknownName
+
+
+@click.command(cls=Command)
+@json_option
+@click.pass_obj
+def check(lake_name: str | None, as_json: bool) -> None:
+    """Check that every service that a setting names answers and admits us.
+
+    Ends with 1 where one does not; of each that does not, it says the setting's name, the reason and an example.
+
+    \b
+    Example:
+      fuelline check
+    """
+    from lake.services import check as check_services
+
+    results = check_services(settings_of(lake_name))
+    if as_json:
+        print_json([asdict(result) for result in results])
+    else:
+        rows = [(result.setting, result.place or "embedded", "fails" if result.fault else "fine") for result in results]
+        print_table(("setting", "place", ""), rows)
+        for result in results:
+            if result.fault:
+                click.echo(result.fault)
+    if any(result.fault for result in results):
+        sys.exit(UNMET)
+
+
+@click.command(cls=Command)
+@click.argument("chain", required=False)
+@json_option
+@click.pass_obj
+def verify(lake_name: str | None, chain: str | None, as_json: bool) -> None:
+    """Check that no entry of CHAIN (default: all) is missing or altered.
+
+    Walks every entry; one out of order is found too.
+
+    \b
+    Examples:
+      fuelline ledger verify
+      fuelline ledger verify models/agents
+    """
+    lake = open_lake(lake_name)
+    chains = lake.ledger.chains()
+    if chain and chain not in chains:
+        raise UnknownName("chain", chain, chains)
+    counts = {name: lake.ledger.verify(name) for name in ([chain] if chain else chains)}
+    if as_json:
+        print_json(counts)
+        return
+    for name, count in counts.items():
+        click.echo(f"{name}: {count:,} entries, whole")
+    if not counts:
+        click.echo("no entries yet")

@@ -1,0 +1,92 @@
+"""The command ``fuelline``: its tree.
+
+A command is imported when it runs and not before, so that help and shell completion answer at once. What they show of
+it, its name and its summary, stands here; a test holds the summary to the command's own. A command imports what it
+works with inside its function, so that its own help answers at once too.
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from command_line import STYLE, log_progress
+
+
+class Lazy(click.Command):
+    """Stands in the tree for a command that is not imported yet."""
+
+    def __init__(self, module: str, name: str, summary: str) -> None:
+        super().__init__(name, short_help=summary)
+        self.module = module
+        """Holds the command under its name, dashes as underscores."""
+
+    def load(self) -> click.Command:
+        """The command itself."""
+        assert self.name
+        command = getattr(importlib.import_module(self.module), self.name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
+
+
+class Group(click.Group):
+    """A group whose commands stand in the order given and are imported when they run."""
+
+    def __init__(self, name: str, commands: Sequence[click.Command], **options: Any) -> None:
+        super().__init__(name, commands=commands, context_settings=STYLE, **options)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in order."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is to run, imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, Lazy) else command, rest
+
+
+TREE = (
+    Lazy("cli.queries", "status", "Show what is in the lake, and what of each model is live, trained and waiting."),
+    Lazy("cli.queries", "history", "List every event of MODEL with its time and its evidence, oldest first."),
+    Lazy("cli.queries", "why", "Say why MODEL retrained on a day, or why it did not."),
+    Lazy("cli.queries", "lineage", "Trace MODEL@VERSION back to the raw objects and forward to its rollout."),
+    Lazy("cli.queries", "report", "Show the outcome of a run (default: the newest) and where its HTML report is."),
+    Lazy("cli.queries", "replay", "Train MODEL@VERSION again and compare the weights, byte for byte."),
+    Lazy("cli.rollouts", "rollback", "Return MODEL's users to the version before, at once."),
+    Lazy("cli.rollouts", "approve", "Allow MODEL@VERSION to be promoted, where its rollout asks for approval."),
+    Lazy("cli.checks", "check", "Check that every service that a setting names answers and admits us."),
+    Group(
+        "ledger",
+        [Lazy("cli.checks", "verify", "Check that no entry of CHAIN (default: all) is missing or altered.")],
+        help="Check the ledger.",
+    ),
+)
+
+
+@click.group("fuelline", cls=Group, commands=TREE)
+@click.option("--lake", metavar="NAME", help="The lake; overrides FUELLINE_LAKE.")
+@click.option("-v", "--verbose", is_flag=True, help="Show progress on standard error.")
+@click.option("--debug", is_flag=True, help="Show tracebacks; so does FUELLINE_DEBUG=1.")
+@click.version_option(package_name="fuelline")
+@click.pass_context
+def main(context: click.Context, lake: str | None, verbose: bool, debug: bool) -> None:
+    """See, check and run what Fuelline makes of your agents' logs.
+
+    Without --lake or FUELLINE_LAKE the only lake there is, is meant.
+
+    \b
+    Examples:
+      fuelline status                       what is live, trained, waiting
+      fuelline history agents               every event, with its evidence
+      fuelline why agents --on 2026-11-03   why it retrained on that day, or did not
+      fuelline lineage agents@v1            back to the raw objects
+      fuelline rollback agents ...          back to the version before, at once
+      fuelline --lake sample ledger verify  is every entry as it was written?
+      fuelline check                        do the services that the settings name answer?
+    """
+    context.obj = lake
+    if verbose:
+        log_progress()

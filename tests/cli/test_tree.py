@@ -1,0 +1,75 @@
+"""The tree of commands: one style for all, and help that imports nothing of what a command works with."""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cli.main import Lazy, main
+from command_line import Command
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"pyarrow", "flytekit", "torch", "feast", "pandas", "mlflow", "pydantic"}
+PACKAGES = {"lake", "features", "models", "serving", "tasks", "workflows", "launchplans", "settings"}
+
+
+def walk(command: click.Command, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command of the tree with its words, the groups before what is in them."""
+    yield names, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from walk(below, *names, name)
+
+
+PLACES = {" ".join(names): one for names, one in walk(main) if isinstance(one, Lazy)}
+
+
+def test_no_name_leads_to_another_command() -> None:
+    assert {name: place.load().name for name, place in PLACES.items()} == {name: name.split()[-1] for name in PLACES}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_summary_in_the_tree_is_the_beginning_of_the_commands_own(name: str) -> None:
+    command = PLACES[name].load()
+    assert isinstance(command, Command), "its errors would not end as those of the others"
+    assert inspect.cleandoc(command.help or "").split("\n\n")[0].replace("\n", " ") == PLACES[name].short_help
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_every_command_has_an_example_and_says_what_its_options_do(name: str) -> None:
+    command = PLACES[name].load()
+    assert f"fuelline {name}" in " ".join(CliRunner().invoke(main, [*name.split(), "--help"]).output.split())
+    assert "\b\nExample" in inspect.cleandoc(command.help or "")
+    for option in (one for one in command.params if isinstance(one, click.Option)):
+        assert option.help, option.name
+        assert option.help[0].isupper(), option.help
+        assert option.help.endswith("."), option.help
+
+
+def loaded(*arguments: str) -> set[str]:
+    """Top-level packages in memory after ``fuelline`` with these arguments."""
+    code = f"""
+import sys
+from cli.main import main
+try:
+    main({[*arguments]!r})
+except SystemExit as ended:
+    assert not ended.code
+print("loaded:", *(name.partition(".")[0] for name in sys.modules))"""
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+def test_help_imports_nothing_of_what_the_commands_work_with() -> None:
+    assert loaded("--help") & (HEAVY | PACKAGES) == set()
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
+    assert loaded(*name.split(), "--help") & HEAVY == set()
