@@ -9,7 +9,7 @@ from typing import Any
 
 def write(path: str, rows: int, scratch: str) -> None:
     """Write ``rows`` rows as JSON lines."""
-    from lake.sample import write_sample
+    from lake.sample.generate import write_sample
 
     with TemporaryDirectory(dir=scratch) as folder:
         logs = sorted(write_sample(Path(folder)).rglob("*.gz"))

@@ -10,7 +10,7 @@ from benchmarks.harness import Figures, Job, JobFailed, Options, in_turns, prepa
 from benchmarks.table import Line
 
 if TYPE_CHECKING:
-    from lake.ingest import Ingested
+    from lake.ingest.pipeline import Ingested
 
 ROWS = 1_000_000
 ROWS_PER_S, PEAK_MB = 200_000, 2_048
@@ -88,7 +88,7 @@ def ours(log: str, sample: str, scratch: str) -> Figures:
 
 def _ingest(log: Path, home: Path) -> "Ingested":
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-    from lake.ingest import ingest_file
+    from lake.ingest.pipeline import ingest_file
     from lake.lake import open_lake
     from settings import read_settings
 

@@ -80,11 +80,11 @@ def _lines(found: dict[str, Figures], what: str, entities: int) -> list[Line]:
 
 
 def ours(entities: str, features: str, scratch: str) -> Figures:
-    """``features.asof.as_of_join``, Arrow in memory to Arrow in memory."""
+    """``features.batch.asof.as_of_join``, Arrow in memory to Arrow in memory."""
     import pyarrow.parquet as pq
 
-    from features.asof import FeatureRows, as_of_join
-    from features.views import USER_FEATURES
+    from features.batch.asof import FeatureRows, as_of_join
+    from features.definitions.views import USER_FEATURES
 
     asked, rows = pq.read_table(entities), pq.read_table(features)
     stored = [FeatureRows(view=USER_FEATURES, rows=rows)]
@@ -114,7 +114,7 @@ def bare(entities: str, features: str, scratch: str) -> Figures:
 def _bare(entities: "pa.Table", rows: "pa.Table") -> "pa.Table":
     import duckdb
 
-    from features.views import USER_FEATURES
+    from features.definitions.views import USER_FEATURES
 
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
@@ -132,8 +132,8 @@ def ours_from_files(entities: str, features: str, scratch: str) -> Figures:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from features.asof import FeatureRows, as_of_join
-    from features.views import USER_FEATURES
+    from features.batch.asof import FeatureRows, as_of_join
+    from features.definitions.views import USER_FEATURES
 
     frame = pq.read_table(entities).to_pandas()
     as_of_join(

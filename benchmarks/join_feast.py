@@ -8,9 +8,9 @@ from feast import FeatureStore, FileSource, RepoConfig
 from feast.data_format import ParquetFormat
 
 from benchmarks.harness import Figures
-from features.repo import entities as feast_entities
-from features.repo import feature_views
-from features.views import EVENT_TIMESTAMP, USER_FEATURES, VIEWS
+from features.definitions.views import EVENT_TIMESTAMP, USER_FEATURES, VIEWS
+from features.online.feast_repo import entities as feast_entities
+from features.online.feast_repo import feature_views
 
 
 def join(entities: str, features: str, store: str, scratch: str) -> Figures:

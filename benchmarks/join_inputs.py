@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.join import DAYS
-from features.views import USER_FEATURES
+from features.definitions.views import USER_FEATURES
 
 
 def write_features(path: str, users: int, kind: str, scratch: str) -> None:

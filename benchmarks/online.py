@@ -22,7 +22,7 @@ from benchmarks.table import Line
 if TYPE_CHECKING:
     import pandas as pd
 
-    from features.views import View
+    from features.definitions.views import View
     from settings import Settings
 
 USERS, REQUESTS, WARM_UP = 2_000, 5_000, 300
@@ -102,8 +102,8 @@ def _settings(port: int, scratch: str) -> "Settings":
 
 def write(port: int, scratch: str, as_of: datetime = AS_OF) -> Figures:
     """Fill all views with values that are the newest at ``as_of``."""
-    from features.repo import open_feature_store
-    from features.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, USER_FEATURES, place_of
+    from features.definitions.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, USER_FEATURES, place_of
+    from features.online.feast_repo import open_feature_store
     from lake.contracts.registries import AGENTS
 
     store = open_feature_store(_settings(port, scratch))
@@ -132,9 +132,9 @@ def _values(view: "View", names: list[str], event: datetime) -> "pd.DataFrame":
 
 
 def ours(port: int, requests: int, scratch: str) -> Figures:
-    """``features.online.OnlineReader``."""
-    from features.online import OnlineReader
-    from features.repo import open_feature_store
+    """``features.online.reader.OnlineReader``."""
+    from features.online.feast_repo import open_feature_store
+    from features.online.reader import OnlineReader
 
     reader = OnlineReader(open_feature_store(_settings(port, scratch)))
 
@@ -147,8 +147,8 @@ def ours(port: int, requests: int, scratch: str) -> Figures:
 
 def feast(port: int, requests: int, scratch: str) -> Figures:
     """Feast's ``get_online_features(...).to_dict()``, which checks no age."""
-    from features.repo import open_feature_store
-    from features.views import VIEWS, place_of
+    from features.definitions.views import VIEWS, place_of
+    from features.online.feast_repo import open_feature_store
 
     store = open_feature_store(_settings(port, scratch))
     references = [f"{view.name}:{name}" for view in VIEWS for name in view.features]

@@ -63,10 +63,10 @@ def measure(options: Options) -> list[Line]:
 def pull(scratch: str, name: str, quick: bool) -> Figures:
     """One source's day into a fresh lake."""
     from lake.lake import open_lake
-    from lake.sources.fetching import Fetching, Query
-    from lake.sources.peers import pullable
     from lake.sources.pull import connect, pull_chunk
-    from lake.sources.pulled import Selection
+    from lake.sources.query import Fetching, Query
+    from lake.sources.registry import pullable
+    from lake.sources.selection import Selection
     from lake.windows import Window
     from settings import read_settings
 

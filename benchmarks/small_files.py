@@ -120,7 +120,7 @@ def _bring(lake: "Lake", hours: list[datetime]) -> None:
     from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-    from lake.tables import KEY
+    from lake.tables.tables import KEY
 
     table = lake.tables.load(AGENT_INTERACTIONS.table)
     with table.transaction() as transaction:
@@ -167,9 +167,9 @@ def _rows(hour: datetime) -> "pa.Table":
 
 
 def _look_after(lake: "Lake") -> None:
-    from lake.care import expire
-    from lake.compaction import CompactionRule, compact
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+    from lake.maintenance.compaction import CompactionRule, compact
+    from lake.maintenance.expiry import expire
 
     compact(lake.tables, AGENT_INTERACTIONS, CompactionRule())
     snapshots = lake.tables.snapshots(AGENT_INTERACTIONS)

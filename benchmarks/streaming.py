@@ -23,7 +23,7 @@ from benchmarks.online import redis_server
 from benchmarks.table import Line
 
 if TYPE_CHECKING:
-    from lake.sources.amqp import Until
+    from lake.sources.broker import Until
     from lake.sources.cloudevents import Message
     from settings import Settings
 
@@ -55,7 +55,7 @@ def measure(options: Options) -> list[Line]:
 
 def drain(events: int, scratch: str) -> Figures:
     """Events that wait in the queue, counted as fast as it goes."""
-    from lake.sources.amqp import Until
+    from lake.sources.broker import Until
 
     with _servers(scratch) as settings:
         _publish(settings, events, rate=0).wait()
@@ -68,7 +68,7 @@ def drain(events: int, scratch: str) -> Figures:
 
 def lag(events: int, scratch: str) -> Figures:
     """Events at a fixed rate: how long after it was published each was counted."""
-    from lake.sources.amqp import Until
+    from lake.sources.broker import Until
 
     lags: list[float] = []
     until = Until(seconds=300)
@@ -90,11 +90,11 @@ def lag(events: int, scratch: str) -> Figures:
 
 
 def _follow(settings: "Settings", until: "Until", note: "Callable[[Sequence[Message]], None]") -> None:
-    """Follow as ``features.consumer`` does, and tell ``note`` of each batch once Redis has counted it."""
-    from features.consumer import BATCHING, QUEUE
-    from features.streaming import count, open_stream
+    """Follow as ``features.streaming.consumer`` does, and tell ``note`` of each batch once Redis has counted it."""
+    from features.streaming.consumer import BATCHING, QUEUE
+    from features.streaming.windows import count, open_stream
     from lake.lake import open_lake
-    from lake.sources.amqp import consume
+    from lake.sources.broker import consume
 
     stream = open_stream(open_lake(settings))
 
@@ -107,16 +107,16 @@ def _follow(settings: "Settings", until: "Until", note: "Callable[[Sequence[Mess
 
 @contextmanager
 def _servers(scratch: str) -> "Iterator[Settings]":
-    from lake.sources.amqp import connected, declare
+    from lake.sources.broker import connected, declare
     from settings import read_settings
-    from tests.broker import broker
+    from tests.servers.broker import broker
 
     def path(name: str, _: str) -> str:
         return shutil.which(name) or name
 
     with tempfile.TemporaryDirectory(dir=scratch) as folder, broker(path, Path(folder)) as url, redis_server() as port:
         settings = read_settings(home=Path(scratch), lake="bench", online=f"redis://127.0.0.1:{port}", rabbitmq=url)
-        from features.consumer import QUEUE
+        from features.streaming.consumer import QUEUE
 
         with connected(settings) as connection:
             declare(connection.channel(), QUEUE)
@@ -134,7 +134,7 @@ def produce(address: str, events: int, rate: int) -> None:
     """Publish interaction events; ``rate`` a second, 0 for as fast as it goes, confirmed at the end by closing."""
     import pika
 
-    from lake.sources.amqp import EXCHANGE
+    from lake.sources.broker import EXCHANGE
 
     bodies = [_body(number) for number in range(events)]
     with pika.BlockingConnection(pika.URLParameters(address)) as connection:

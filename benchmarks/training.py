@@ -72,7 +72,7 @@ def profile(threads: int, rows: int) -> "TrainingProfile":
 
 def base_path() -> str:
     """The folder of SmolLM2-135M, converted from its wheel where that was not done before."""
-    from models.base import resolve
+    from models.llm.base_model import resolve
     from settings import read_settings
 
     return resolve(read_settings(cache=ROOT / ".fuelline" / "cache")).path
@@ -85,16 +85,16 @@ def base_model(scratch: str) -> Figures:
 
 
 def ours(rows: str, threads: int, scratch: str) -> Figures:
-    """``models.training.fit``: what a training task runs between its rows and its stored adapter."""
+    """``models.training.train.fit``: what a training task runs between its rows and its stored adapter."""
     import pyarrow as pa
 
     from benchmarks.examples import read
-    from lake.store import FolderStore
-    from models.base import BaseModel
-    from models.checkpoints import Checkpoints
-    from models.loop import StepMetrics
-    from models.runtime import Group, repeatable
-    from models.training import fit
+    from lake.store.objects import FolderStore
+    from models.llm.base_model import BaseModel
+    from models.llm.distributed import Group, repeatable
+    from models.training.checkpoints import Checkpoints
+    from models.training.loop import StepMetrics
+    from models.training.train import fit
 
     table = pa.Table.from_pylist(read(rows))
     chosen = profile(threads, table.num_rows)

@@ -45,9 +45,9 @@ def measure(options: Options) -> list[Line]:
 
 def ours(scratch: str, snapshots: int) -> Figures:
     """The trigger's way, the table loaded anew each time as each look does."""
-    from lake.care import added_rows
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-    from lake.versions import TableVersion
+    from lake.maintenance.expiry import added_rows
+    from lake.tables.versions import TableVersion
 
     tables, pinned = _grown(Path(scratch), snapshots)
     since = TableVersion(table=AGENT_INTERACTIONS.table, snapshot_id=pinned, rows=0)
@@ -81,7 +81,7 @@ def _grown(folder: Path, snapshots: int) -> tuple[Any, int]:
     """A lake whose interactions have so many snapshots, and the one that a model was trained on, half way."""
     from benchmarks.interactions import LANDED, write
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-    from lake.ingest import ingest_folder
+    from lake.ingest.pipeline import ingest_folder
     from lake.lake import open_lake
     from settings import read_settings
 

@@ -23,7 +23,7 @@ def check(lake_name: str | None, as_json: bool) -> None:
     Example:
       fuelline check
     """
-    from lake.services import check as check_services
+    from lake.health import check as check_services
 
     results = check_services(settings_of(lake_name))
     if as_json:

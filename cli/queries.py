@@ -17,7 +17,7 @@ from command_line import BROKEN, UNMET, Command
 from errors import UnknownName
 
 if TYPE_CHECKING:
-    from lake.ledger import Entry
+    from lake.store.ledger import Entry
 
 
 class Time(click.ParamType[datetime]):
@@ -55,7 +55,7 @@ def status(lake_name: str | None, until: datetime | None, as_json: bool) -> None
       fuelline status --at 2026-11-03   what was in production on 3 November?
     """
     from lake.naming import open_every
-    from models.overview import overview
+    from reports.status import overview
 
     statuses = [overview(lake, until) for lake in open_every(lake_name)]
     if as_json:
@@ -78,7 +78,7 @@ def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) 
       fuelline history agents
       fuelline history agents --kind promoted --json
     """
-    from lake.events import evidence, version_name
+    from reports.common.ledger_text import evidence, version_name
 
     lake = open_lake(lake_name)
     check_model(lake, model)
@@ -108,8 +108,8 @@ def lineage(lake_name: str | None, version: str, svg: Path | None, everything: b
       fuelline lineage agents@v1
       fuelline lineage agents@v1 --svg agents-v1.svg
     """
-    from lake.lineage import lineage as trace
-    from lake.lineage_views import as_svg, as_text
+    from reports.lineage.graph import lineage as trace
+    from reports.lineage.render import as_svg, as_text
 
     graph = trace(open_lake(lake_name), version)
     if svg:
@@ -137,7 +137,7 @@ def replay(lake_name: str | None, version: str, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from models.replay import replay as train_again
+    from models.retraining.replay import replay as train_again
 
     done = train_again(open_lake(lake_name), version)
     if as_json:
@@ -171,7 +171,7 @@ def why(lake_name: str | None, model: str, day: datetime | None, as_json: bool) 
       fuelline why agents
       fuelline why agents --on 2026-11-03
     """
-    from models.triggers.why import explain, told
+    from reports.trigger_explanation import explain, told
 
     explained = explain(open_lake(lake_name), model, (day or datetime.now(UTC)).date())
     if as_json:
@@ -192,7 +192,7 @@ def report(lake_name: str | None, run: str, as_json: bool) -> None:
     Example:
       fuelline report
     """
-    from lake.report import find_summary, local_copy
+    from reports.run_report import find_summary, local_copy
 
     lake = open_lake(lake_name)
     summary = find_summary(lake, run)

@@ -30,7 +30,7 @@ def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: b
     """
     from dataclasses import asdict
 
-    from serving.takeback import plan_take_back, take_back
+    from serving.rollout.manual import plan_take_back, take_back
 
     lake = open_lake(lake_name)
     check_model(lake, model)
@@ -55,7 +55,7 @@ def approve(lake_name: str | None, version: str, reason: str, by: str) -> None:
     Example:
       fuelline approve agents@v3 --reason "read 50 answers" --by ana
     """
-    from serving import takeback
+    from serving.rollout import manual
 
-    takeback.approve(open_lake(lake_name), version, reason=reason, by=by)
+    manual.approve(open_lake(lake_name), version, reason=reason, by=by)
     click.echo(f"{version} may be promoted once its evidence is there.")

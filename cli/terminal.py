@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lake.report import RunSummary
+    from reports.run_report import RunSummary
 
 F = TypeVar("F", bound=Callable[..., object])
 PIPED_WIDTH = 10_000
@@ -92,7 +92,7 @@ def _print_model(model: Mapping[str, Any]) -> None:
 
 def print_summary(summary: "RunSummary", path: str) -> None:
     """The end of a run for a person."""
-    from lake.report import OUTCOMES, headline
+    from reports.run_report import OUTCOMES, headline
 
     word = OUTCOMES.get(summary.outcome, (summary.outcome, ""))[0]
     facts = {

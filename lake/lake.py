@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from lake.leases import Leases
-from lake.ledger import Ledger, utc_now
-from lake.store import ObjectStore, open_store
-from lake.tables import Tables
+from lake.store.leases import Leases
+from lake.store.ledger import Ledger, utc_now
+from lake.store.objects import ObjectStore, open_store
+from lake.tables.tables import Tables
 from settings import Settings
 from settings import settings as process_settings
 

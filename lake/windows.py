@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from errors import UserError
 from lake.lake import Lake
-from lake.ledger import Entry
+from lake.store.ledger import Entry
 
 log = logging.getLogger("fuelline.windows")
 

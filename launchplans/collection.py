@@ -4,8 +4,8 @@ The queries are inputs: another lake registers its own. A plan is for a lake tha
 ``FUELLINE_PROMETHEUS`` and the like say where they are.
 """
 
-from lake.sources.pulled import Selection
-from launchplans.calendar import on_demand, scheduled
+from lake.sources.selection import Selection
+from launchplans.schedule import on_demand, scheduled
 from workflows.collection import backfill, collect
 
 METRICS = Selection(

@@ -1,6 +1,6 @@
 """What keeps the curated layer in step with what it is made from."""
 
-from launchplans.calendar import on_demand, scheduled
+from launchplans.schedule import on_demand, scheduled
 from workflows.curated import DAILY, HOURLY, curated_backfill, curation
 
 OWNER = "ml-platform"

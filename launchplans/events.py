@@ -1,6 +1,6 @@
 """What brings the broker's events in, where no consumer runs all the time."""
 
-from launchplans.calendar import scheduled
+from launchplans.schedule import scheduled
 from workflows.events import scheduled_events
 
 drain_events = scheduled(

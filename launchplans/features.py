@@ -1,6 +1,6 @@
 """What keeps the features computed and online, at the times that their ``created_timestamp`` promises."""
 
-from launchplans.calendar import on_demand, scheduled
+from launchplans.schedule import on_demand, scheduled
 from workflows.features import materialization, scheduled_features
 
 OWNER = "ml-platform"

@@ -1,6 +1,6 @@
 """What brings in the agents' logs and what gateways served, early in the hour: features are computed a quarter past."""
 
-from launchplans.calendar import scheduled
+from launchplans.schedule import scheduled
 from workflows.ingestion import scheduled_ingestion
 
 ingest_hourly = scheduled(

@@ -1,4 +1,4 @@
-"""Run one launch plan in this process: the far end of a start on a laptop (``tasks.detached``).
+"""Run one launch plan in this process: the far end of a start on a laptop (``tasks.execution.local``).
 
 ``python -m launchplans.local <lake's folder>/runs/<name>.json``. It holds the execution's lock, which it was started
 with, until it ends; its output is the execution's log.
@@ -12,8 +12,8 @@ from flytekit import FlyteContextManager
 from flytekit.core.type_engine import TypeEngine
 
 from errors import UnknownName
-from launchplans.catalogue import launch_plans
-from tasks.detached import Run, read_request
+from launchplans.registry import launch_plans
+from tasks.execution.local import Run, read_request
 
 
 def main(request: Path) -> int:

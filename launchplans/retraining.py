@@ -7,7 +7,7 @@ one training.
 
 from typing import Any
 
-from launchplans.calendar import on_demand, scheduled
+from launchplans.schedule import on_demand, scheduled
 from models.spec import ModelSpec, forge
 from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, ScheduleRule, VolumeRule
 from workflows.retraining import retraining as retraining_graph

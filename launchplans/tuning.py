@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from launchplans.calendar import on_demand
+from launchplans.schedule import on_demand
 from models.spec import forge
-from models.tuning import SearchSpace, TuningPlan
+from models.tuning.plan import SearchSpace, TuningPlan
 from workflows.tuning import tuning
 
 tune_by_hand = on_demand(

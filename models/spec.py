@@ -70,7 +70,7 @@ class TrainingProfile:
     """Of the base and the forward pass: ``bfloat16``, ``float32``, ``auto`` (bfloat16 where the hardware has
     it: GPUs, processors with AVX512-BF16 or AMX)."""
     max_tokens: int = 512
-    """Tokens an example at most, prompt and response; see ``models.dataset`` for what is cut."""
+    """Tokens an example at most, prompt and response; see ``models.llm.tokens`` for what is cut."""
     threads: int = 0
     """CPU threads of torch; 0: torch's choice. Weights are equal byte for byte only at equal numbers."""
     checkpoint_every: int = 50

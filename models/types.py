@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from lake.versions import TableVersion
+from lake.tables.versions import TableVersion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from errors import FuellineError, UnknownName
 from lake.lake import open_lake
-from serving.routes import Route, adapter_of, read_routes
+from serving.routing.routes import Route, adapter_of, read_routes
 
 API_VERSION = "inference.networking.x-k8s.io/v1alpha2"
 WHOLE = 10_000

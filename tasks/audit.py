@@ -6,7 +6,7 @@ import pandera.pandas as pandera
 from pandera.typing.pandas import DataFrame
 
 from lake.lake import Lake
-from lake.ledger import Entry
+from lake.store.ledger import Entry
 from tasks.environments import cpu
 from tasks.runtime import due, lake, publish
 
@@ -30,7 +30,7 @@ def audit_due(
     data_set: str, source: str, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[DataFrame[RepeatedKeys]]:
     """The same, once a window; empty where an earlier run has done it."""
-    from lake.charts import note
+    from reports.charts.common import note
 
     here = lake()
     done = due(here, schedule, lambda _: _audit(here, data_set, source), kickoff=kickoff, every_minutes=every_minutes)
@@ -41,8 +41,8 @@ def audit_due(
 
 def _audit(here: Lake, data_set: str, source: str) -> Entry:
     """A version is looked through once: its finding stands in the ledger."""
-    from lake.audit import audit
     from lake.contracts import contract
+    from lake.quality.audit import audit
 
     form = contract(data_set)
     version = here.tables.current(form)
@@ -57,7 +57,7 @@ def _audit(here: Lake, data_set: str, source: str) -> Entry:
 def _told(entry: Entry) -> DataFrame[RepeatedKeys]:
     import pandas as pd
 
-    from lake.charts import facts, table
+    from reports.charts.common import facts, table
 
     rows = entry.payload["findings"]
     publish(90, "Audit", facts({"version": entry.payload["version"], "broken rules": len(rows)}), table(rows))

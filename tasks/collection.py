@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from flytekit import Secret
 
-from lake.sources.pulled import Pulled, Selection
+from lake.sources.selection import Pulled, Selection
 from lake.windows import Window
 from settings import PEERS
 from tasks.environments import CREDENTIALS, SECRETS, cpu
@@ -24,8 +24,8 @@ collector = cpu.extend(secret_requests=[*SECRETS, *TOKENS])
 @collector
 def pull_due(selection: Selection, kickoff: datetime, every_minutes: int, schedule: str) -> list[Pulled]:
     """Pull what a schedule's window holds, once; empty where an earlier run has done it."""
-    from lake.charts import note
     from lake.sources.pull import pull_window
+    from reports.charts.common import note
 
     here = lake()
     windows = due(
@@ -74,8 +74,8 @@ def show_pulled(done: list[Pulled]) -> None:
     """Rows by source, what went wrong on the way, and how far each source has come."""
     from collections import Counter
 
-    from lake.charts import BLUE, RED, bars, facts, flow, table
-    from lake.sources.pulled import by_source
+    from lake.sources.selection import by_source
+    from reports.charts.common import BLUE, RED, bars, facts, flow, table
 
     sources = by_source(done)
     names = ("landed", "committed", "quarantined", "duplicates")

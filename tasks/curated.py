@@ -37,7 +37,7 @@ def curate_range(table: str, first_day: datetime, last_day: datetime) -> Build:
 
 def _show(builds: list[Build]) -> None:
     from features.curated.numbers import newest_numbers
-    from lake.charts import facts, heading, note, table
+    from reports.charts.common import facts, heading, note, table
 
     parts: list[str] = []
     for one in builds:

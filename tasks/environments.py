@@ -16,7 +16,7 @@ from flytekit.exceptions.user import FlyteRecoverableException
 from flytekit.extras.accelerators import A100
 
 from errors import PeerError
-from models.code import code_digest
+from models.llm.code_version import code_digest
 
 CPU_IMAGE = "{{.image.cpu}}"
 GPU_IMAGE = "{{.image.gpu}}"
@@ -104,7 +104,7 @@ class CodeVersion(CachePolicy):
 
 
 def cached(*modules: str, ignored: tuple[str, ...] = ()) -> Cache:
-    """A cache for a pure task whose inputs are all versions; the ``modules``, named as in ``models.code``, decide its
+    """A cache for a pure task whose inputs are all versions; the ``modules``, named as in ``models.llm.code_version``, decide its
     result, the ``ignored`` inputs do not.
     """
     return Cache(policies=CodeVersion(*modules), serialize=True, ignored_inputs=ignored)

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from models.claims import Claim
-from models.code import JUDGING_CODE
-from models.evaluation import EvaluationRule
-from models.pinning import Pinned
+from models.evaluation.evaluate import EvaluationRule
+from models.llm.code_version import JUDGING_CODE
+from models.registry.training_lease import Claim
+from models.retraining.pin import Pinned
 from models.spec import ModelSpec, TrainingProfile
 from models.types import Evaluation, Outcome, TrainedAdapter
 from tasks.environments import cached, cpu, single_gpu
@@ -29,10 +29,10 @@ def evaluate_candidate(
     claim: Claim,
 ) -> Judged:
     """Score both on the same rows, with a paired interval clustered by user, overall and per agent."""
-    from lake.charts import facts, forest, table
-    from models.claims import holding, under
-    from models.evaluation import evaluate
-    from models.pinning import baseline_of
+    from models.evaluation.evaluate import evaluate
+    from models.registry.training_lease import holding, under
+    from models.retraining.pin import baseline_of
+    from reports.charts.common import facts, forest, table
 
     here = under(lake(), claim)
     with holding(here, claim):

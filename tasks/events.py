@@ -24,9 +24,9 @@ def drain_due(minutes: int, kickoff: datetime, every_minutes: int, schedule: str
 
     What is left over waits for the next fire: a message is acknowledged after its commit and not before.
     """
-    from lake.charts import facts, note
-    from lake.sources.amqp import Until
-    from lake.sources.rabbitmq import drain
+    from lake.sources.broker import Until
+    from lake.sources.events import drain
+    from reports.charts.common import facts, note
 
     here = lake("rabbitmq")
     done = due(

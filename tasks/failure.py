@@ -4,12 +4,12 @@ from typing import Optional
 
 from flytekit.types.error.error import FlyteError
 
-from lake.quality import QualityGate
-from models.evaluation import EvaluationRule
+from lake.quality.score import QualityGate
+from models.evaluation.evaluate import EvaluationRule
 from models.spec import ModelSpec, TrainingProfile
 from models.types import Cause
-from serving.canary_rule import CanaryRule
-from serving.harm import ShadowRule
+from serving.policy import CanaryRule
+from serving.statistics.shadow_test import ShadowRule
 from tasks.environments import cpu
 from tasks.runtime import execution, lake
 
@@ -27,7 +27,7 @@ def record_failed_retraining(
     err: Optional[FlyteError] = None,  # noqa: UP045 - flytekit reads Optional only
 ) -> None:
     """Write the failure down under this run's name. A handler must take every input of its workflow."""
-    from models.pinning import record_failure
+    from models.retraining.pin import record_failure
 
     stage = err.failed_node_id if err else ""
     record_failure(lake(), spec.name, cause, stage=stage, execution=execution())

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from features.online import Materialization
-from lake.versions import TableVersion
+from features.online.reader import Materialization
+from lake.tables.versions import TableVersion
 from tasks.environments import cpu
 from tasks.runtime import due, lake, publish
 
@@ -21,9 +21,9 @@ class FeatureVersions(NamedTuple):
 @cpu
 def compute_features(interactions: TableVersion, upto: datetime) -> FeatureVersions:
     """Compute the feature rows that were due by ``upto`` and are missing."""
-    from features.compute import compute_features as compute
-    from features.views import VIEWS
-    from lake.charts import note
+    from features.batch.compute import compute_features as compute
+    from features.definitions.views import VIEWS
+    from reports.charts.common import note
 
     here = lake()
     before = [version for view in VIEWS if (version := here.tables.current(view.contract))]
@@ -38,7 +38,7 @@ def compute_features(interactions: TableVersion, upto: datetime) -> FeatureVersi
 @cpu(enable_deck=False)
 def refresh_features() -> FeatureVersions:
     """Compute what is due by the newest interaction and missing: nothing, where the schedule has done it."""
-    from features.schedule import compute_due
+    from features.batch.schedule import compute_due
 
     users, agents, *infrastructure = compute_due(lake())
     return FeatureVersions(users, agents, infrastructure)
@@ -52,7 +52,7 @@ def materialize_features(
     as_of: datetime,
 ) -> int:
     """Put the newest value of each user, agent and namespace online; returns how many entities have one."""
-    from features.schedule import materialize_once
+    from features.batch.schedule import materialize_once
 
     pushed = materialize_once(lake("online"), user_features, agent_features, *infrastructure_features, as_of=as_of)
     return pushed.users + pushed.agents + pushed.namespaces
@@ -64,8 +64,8 @@ def keep_features(view: str, kickoff: datetime, every_minutes: int, schedule: st
 
     Empty where an earlier run has done it, or where nothing was ingested yet.
     """
-    from features.schedule import keep_up
-    from features.views import named_view
+    from features.batch.schedule import keep_up
+    from features.definitions.views import named_view
 
     here, chosen = lake("online"), named_view(view)
     done = due(
@@ -79,7 +79,7 @@ def keep_features(view: str, kickoff: datetime, every_minutes: int, schedule: st
 @cpu
 def materialize_now() -> Materialization:
     """Compute what is due by the newest interaction, and put every view's newest values online."""
-    from features.schedule import compute_due, materialize_once
+    from features.batch.schedule import compute_due, materialize_once
 
     here = lake("online")
     pushed = materialize_once(here, *compute_due(here), as_of=here.ledger.clock())
@@ -88,7 +88,7 @@ def materialize_now() -> Materialization:
 
 
 def _show_online(pushed: list[Materialization]) -> None:
-    from lake.charts import facts, note
+    from reports.charts.common import facts, note
 
     told = [
         facts(
@@ -111,8 +111,8 @@ def _show_online(pushed: list[Materialization]) -> None:
 def _show(*versions: TableVersion) -> None:
     import pyarrow as pa
 
-    from lake.charts import distributions, facts
     from lake.contracts import contract
+    from reports.charts.common import distributions, facts
 
     here = lake()
     parts = [facts({version.table: version.rows for version in versions})]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from errors import DataError
 from lake.lake import Lake
-from lake.versions import TableVersion
+from lake.tables.versions import TableVersion
 from tasks.environments import cpu
 from tasks.runtime import due, lake, publish
 
@@ -41,7 +41,7 @@ def ingest_due(source: str, data_set: str, kickoff: datetime, every_minutes: int
 
     Empty where an earlier run has done it, and where nothing has come yet.
     """
-    from lake.charts import note
+    from reports.charts.common import note
 
     here = lake()
     folder = _folder(here, source)
@@ -59,14 +59,14 @@ def ingest_due(source: str, data_set: str, kickoff: datetime, every_minutes: int
 
 def _collect(here: Lake, folder: Path | None, source: str, data_set: str) -> Ingestion | None:
     """Ingest what is there; None where gateways are all that feeds the source, and none has left anything yet."""
-    from lake.inbox import is_fed
+    from lake.sources.inbox import is_fed
 
     return _ingest(here, folder, source, data_set) if folder or is_fed(here, source) else None
 
 
 def _folder(here: Lake, source: str) -> Path | None:
     """Where the source's logs are; None where gateways are all that feeds it."""
-    from lake.inbox import is_fed
+    from lake.sources.inbox import is_fed
 
     fed = bool(here.settings.vllm_replicas) or is_fed(here, source)
     if not here.settings.logs and fed:
@@ -79,9 +79,9 @@ def _ingest(here: Lake, folder: Path | None, source: str, data_set: str) -> Inge
     from collections import Counter
 
     from lake.contracts import contract
-    from lake.inbox import collect_all
-    from lake.ingest import ingest_folder
-    from lake.watch import newest
+    from lake.ingest.pipeline import ingest_folder
+    from lake.quality.monitor import newest
+    from lake.sources.inbox import collect_all
 
     form = contract(data_set)
     served = collect_all(here, form, source)
@@ -115,7 +115,7 @@ def _why_empty(data_set: str, rejected: int) -> str:
 
 
 def _show(result: Ingestion) -> None:
-    from lake.charts import RED, bars, facts, flow, note
+    from reports.charts.common import RED, bars, facts, flow, note
 
     if not result.new_objects:
         publish(10, "Ingestion", note("Nothing new landed."))

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import pandera.pandas as pandera
 from pandera.typing.pandas import DataFrame, Series
 
-from lake.quality import QualityGate, QualityReport
-from models.pinning import Pinned
+from lake.quality.score import QualityGate, QualityReport
+from models.retraining.pin import Pinned
 from tasks.environments import cpu
 from tasks.runtime import lake, publish
 
@@ -34,9 +34,9 @@ def check_quality(pinned: Pinned, source: str, gate: QualityGate) -> CheckedQual
     import pandas as pd
     from flytekitplugins.deck.renderer import TableRenderer
 
-    from lake.charts import RED, bars, facts, note
-    from lake.quality import require_quality
-    from models.pinning import quality_since_training
+    from lake.quality.score import require_quality
+    from models.retraining.pin import quality_since_training
+    from reports.charts.common import RED, bars, facts, note
 
     report = quality_since_training(lake(), pinned, source, gate)
     columns = {

@@ -1,7 +1,7 @@
 """The registry: a candidate that was shown better becomes a version; any other is declined, with the reason."""
 
-from models.claims import Claim
-from models.pinning import Pinned
+from models.registry.training_lease import Claim
+from models.retraining.pin import Pinned
 from models.spec import ModelSpec, TrainingProfile
 from models.types import Cause, Evaluation, ModelVersion, Verdict
 from tasks.environments import cpu
@@ -13,11 +13,11 @@ def register_version(
     pinned: Pinned, evaluations: list[Evaluation], spec: ModelSpec, profile: TrainingProfile, claim: Claim
 ) -> ModelVersion:
     """Give the candidate a number, write its folder, tag its snapshots; let Feast and MLflow know it."""
-    from features.repo import open_feature_store, register_model_version
-    from lake.charts import facts
-    from models.claims import under
-    from models.registry import register
-    from models.tracking import mirror_version
+    from features.online.feast_repo import open_feature_store, register_model_version
+    from models.registry.registry import register
+    from models.registry.training_lease import under
+    from models.retraining.mlflow import mirror_version
+    from reports.charts.common import facts
 
     here, evaluation = under(lake(), claim), evaluations[0]
     version = register(here, evaluation, spec, profile, pinned.cause)
@@ -31,8 +31,8 @@ def register_version(
 @cpu
 def mirror_training(evaluations: list[Evaluation], spec: ModelSpec, profile: TrainingProfile) -> bool:
     """Let MLflow see parameters, loss curve and scores; the ledger does not wait for it."""
-    from models.tracking import mirror_evaluation
-    from models.training import read_manifest
+    from models.retraining.mlflow import mirror_evaluation
+    from models.training.train import read_manifest
 
     here, evaluation = lake(), evaluations[0]
     losses = read_manifest(here.store, evaluation.adapter.path)["losses"]
@@ -42,11 +42,11 @@ def mirror_training(evaluations: list[Evaluation], spec: ModelSpec, profile: Tra
 @cpu
 def decline_candidate(pinned: Pinned, evaluations: list[Evaluation], claim: Claim) -> Verdict:
     """Write down that the candidate was not registered, and why."""
-    from lake.lineage import candidate_lineage
-    from lake.lineage_views import as_svg
-    from models.claims import under
-    from models.pinning import close, count_from
-    from models.registry import decline
+    from models.registry.registry import decline
+    from models.registry.training_lease import under
+    from models.retraining.pin import close, count_from
+    from reports.lineage.graph import candidate_lineage
+    from reports.lineage.render import as_svg
 
     here, evaluation = under(lake(), claim), evaluations[0]
     verdict = decline(here, evaluation)
@@ -58,6 +58,6 @@ def decline_candidate(pinned: Pinned, evaluations: list[Evaluation], claim: Clai
 @cpu
 def report_no_work(pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
     """Say that another run is training the model, or how the retraining of these very inputs ended the last time."""
-    from models.pinning import no_work
+    from models.retraining.pin import no_work
 
     return no_work(lake(), pinned, cause, claim)

@@ -8,6 +8,6 @@ from tasks.runtime import execution, lake
 @cpu(enable_deck=False)
 def write_run_report(verdict: Verdict) -> str:
     """Assemble the page; returns where it stands."""
-    from lake.report import write_report
+    from reports.run_report import write_report
 
     return str(write_report(lake(), execution(), verdict.model))

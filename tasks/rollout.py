@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 from errors import RolloutWentBack
-from models.claims import Claim
-from models.pinning import Pinned
+from models.registry.training_lease import Claim
+from models.retraining.pin import Pinned
 from models.spec import TrainingProfile
 from models.types import ModelVersion, Outcome, Verdict
-from serving.canary_rule import CanaryRule
-from serving.harm import ShadowRule
+from serving.policy import CanaryRule
+from serving.statistics.shadow_test import ShadowRule
 from tasks.environments import cpu, single_gpu
 from tasks.runtime import lake, log, publish, show_lineage
 
@@ -23,9 +23,9 @@ def begin_rollout(
     claim: Claim,
 ) -> Verdict:
     """Open the rollout of a registered version; with that the retraining ends."""
-    from models.claims import under
-    from models.pinning import baseline_of, close, count_from
-    from serving.rollout import open_rollout
+    from models.registry.training_lease import under
+    from models.retraining.pin import baseline_of, close, count_from
+    from serving.rollout.rollout import open_rollout
 
     here = under(lake(), claim)
     verdict = open_rollout(here, version, baseline_of(here, pinned), profile, rule, canary)
@@ -45,7 +45,7 @@ class OpenRollouts(NamedTuple):
 @cpu(enable_deck=False)
 def list_open_rollouts() -> OpenRollouts:
     """The versions whose rollout is open, or whose promotion is still watched."""
-    from serving.rollout import is_in_shadow, open_rollouts
+    from serving.rollout.rollout import is_in_shadow, open_rollouts
 
     here = lake()
     found = {name: is_in_shadow(here, name) for name in open_rollouts(here)}
@@ -69,11 +69,11 @@ def advance_canary(version: str) -> Verdict:
 
 
 def _advance(version: str) -> Verdict:
-    from lake.lineage import lineage
-    from lake.lineage_views import as_svg
-    from models.registry import production
-    from models.tracking import mirror_production
-    from serving.rollout import advance
+    from models.registry.registry import production
+    from models.retraining.mlflow import mirror_production
+    from reports.lineage.graph import lineage
+    from reports.lineage.render import as_svg
+    from serving.rollout.rollout import advance
 
     here = lake()
     verdict = advance(here, version)
@@ -90,9 +90,9 @@ def tell_people(shadows: list[Verdict], canaries: list[Verdict]) -> list[Verdict
 
     Whoever stepped it: the steward and a person's roll-back leave the mirror and the telling to this.
     """
-    from models.registry import production
-    from models.tracking import mirror_production
-    from serving.notices import untold
+    from models.registry.registry import production
+    from models.retraining.mlflow import mirror_production
+    from serving.rollout.alerts import untold
     from tasks.runtime import execution
 
     here = lake()
@@ -112,7 +112,7 @@ def last_word(verdict: Verdict, stepped: list[Verdict]) -> Verdict:
 
 
 def _show(verdict: Verdict) -> None:
-    from lake.charts import facts, note, table
+    from reports.charts.common import facts, note, table
 
     entry = next(e for e in lake().ledger.entries(f"models/{verdict.model}") if e.digest == verdict.entry)
     evidence = entry.payload.get("evidence") or {}
@@ -131,9 +131,9 @@ def _show(verdict: Verdict) -> None:
 
 def _show_canary(version: str) -> None:
     """Both arms over time, the evidence, and what was decided on it; nothing before the first user."""
-    from lake.arm_charts import ArmLines, arms
-    from lake.charts import facts, note, table
-    from serving.story import story_of
+    from reports.charts.canary import ArmLines, arms
+    from reports.charts.common import facts, note, table
+    from serving.rollout.timeline import story_of
 
     story = story_of(lake(), version)
     if story is None:

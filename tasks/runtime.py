@@ -15,10 +15,10 @@ from flytekit import Deck, current_context
 
 from errors import SettingsError
 from hints import example
+from lake.health import ready
 from lake.lake import Lake, open_lake
-from lake.services import ready
 from lake.windows import Window, catch_up
-from models.claims import LEASE_S
+from models.registry.training_lease import LEASE_S
 from settings import settings
 
 log = logging.getLogger("fuelline.tasks")
@@ -106,8 +106,8 @@ def due(here: Lake, schedule: str, work: Callable[[Window], T], *, kickoff: date
 
 def publish(order: int, name: str, *parts: str) -> None:
     """Show a deck in the console and keep it for the run's report; ``order`` is its place there."""
-    from lake.charts import deck
-    from lake.report import save_section
+    from reports.charts.common import deck
+    from reports.run_report import save_section
 
     html = deck(*parts)
     Deck(name, html)
@@ -116,6 +116,6 @@ def publish(order: int, name: str, *parts: str) -> None:
 
 def show_lineage(picture: str) -> None:
     """Show the lineage of this very run in the console; the report draws its own."""
-    from lake.charts import deck
+    from reports.charts.common import deck
 
     Deck("Lineage", deck(picture))

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from models.claims import Claim
-from models.code import SELECTING_CODE, TRAINING_CODE
-from models.evaluation import EvaluationRule
-from models.pinning import Pinned
+from models.evaluation.evaluate import EvaluationRule
+from models.llm.code_version import SELECTING_CODE, TRAINING_CODE
+from models.registry.training_lease import Claim
+from models.retraining.pin import Pinned
 from models.spec import ModelSpec, TrainingProfile
 from models.types import Cause, TrainedAdapter, TrainingSet
-from serving.harm import ShadowRule
+from serving.statistics.shadow_test import ShadowRule
 from tasks.environments import cached, cpu, gpu
 from tasks.runtime import execution, lake, log, patience_s, publish, show_progress
 
@@ -48,8 +48,8 @@ def pin_inputs(
     """Claim the model, and fix the tables' versions, the cut and the baseline in the ledger. Never cached: it looks at
     what is there now.
     """
-    from models.claims import claim, under
-    from models.pinning import pin, pin_base
+    from models.registry.training_lease import claim, under
+    from models.retraining.pin import pin, pin_base
 
     here = lake()
     based = pin_base(here, spec)
@@ -61,10 +61,10 @@ def pin_inputs(
 @cpu(cache=cached(*SELECTING_CODE, ignored=("claim",)))
 def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> TrainingSet:
     """Join the features as of each interaction, weigh by feedback, split by time."""
-    from lake.charts import bars, facts
-    from models.claims import holding
-    from models.training_set import build_training_set as build
-    from models.training_set import read_training_set
+    from models.data.training_set import build_training_set as build
+    from models.data.training_set import read_training_set
+    from models.registry.training_lease import holding
+    from reports.charts.common import bars, facts
 
     here = lake()
     with holding(here, claim):
@@ -108,10 +108,10 @@ def train_adapter(
     training_set: TrainingSet, spec: ModelSpec, profile: TrainingProfile, pinned: Pinned, claim: Claim
 ) -> TrainedAdapter:
     """Train the LoRA adapter, or go on from its last checkpoint. One process a GPU; ends where the claim is lost."""
-    from lake.charts import facts, loss_curve
-    from models.claims import holding, under
-    from models.pinning import record_trained
-    from models.training import read_manifest, train
+    from models.registry.training_lease import holding, under
+    from models.retraining.pin import record_trained
+    from models.training.train import read_manifest, train
+    from reports.charts.common import facts, loss_curve
 
     here = under(lake(), claim)
     with holding(here, claim) as heartbeat:

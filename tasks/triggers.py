@@ -81,7 +81,7 @@ def look_at_drift(
     schedule: str,
 ) -> list[Decision]:
     """Has a feature's distribution moved away from the training set's? What features are due is computed first."""
-    from features.schedule import compute_due
+    from features.batch.schedule import compute_due
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 
     here = lake()
@@ -140,7 +140,7 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
     failed is so made good by the next look, and a request whose run has ended without a word is given up.
     """
     from models.triggers.requests import give_up, inputs_of, to_start
-    from tasks.starting import Phase, TurnedAway, phase, start
+    from tasks.execution.start import Phase, TurnedAway, phase, start
 
     here = lake()
     request = to_start(here, spec.name)
@@ -181,7 +181,7 @@ def _looked(
 
 
 def _show(decisions: list[Decision], model: str) -> None:
-    from models.triggers.why import decision_parts
+    from reports.trigger_explanation import decision_parts
 
     for decision in decisions:
         log.info("%s: %s. %s", decision.trigger.replace("_", " "), decision.outcome.replace("_", " "), decision.reason)

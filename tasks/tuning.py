@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from models.spec import ModelSpec, TrainingProfile
-from models.tuning import SearchSpace, Study, Trial, Tuned, TuningPlan
+from models.tuning.plan import SearchSpace, Study, Trial, Tuned, TuningPlan
 from models.types import Cause, TrainingSet
 from tasks.environments import cpu, single_gpu
 from tasks.runtime import lake, publish
@@ -27,7 +27,7 @@ class Best(NamedTuple):
 @cpu(enable_deck=False)
 def pin_examples(spec: ModelSpec) -> Examples:
     """Make a training set of what is in the lake now; every trial sees this one, whatever lands meanwhile."""
-    from models.pinning import pin_base, pin_training_set
+    from models.retraining.pin import pin_base, pin_training_set
 
     here = lake()
     based = pin_base(here, spec)
@@ -39,8 +39,8 @@ def open_study(
     training_set: TrainingSet, spec: ModelSpec, profile: TrainingProfile, space: SearchSpace, plan: TuningPlan
 ) -> Study:
     """Name the search of these inputs; one that was begun before goes on."""
-    from models.study import open_study as opened
-    from models.tracking import mirror_study
+    from models.retraining.mlflow import mirror_study
+    from models.tuning.study import open_study as opened
 
     here = lake()
     study = opened(here, training_set, spec, profile, space, plan)
@@ -51,7 +51,7 @@ def open_study(
 @cpu(enable_deck=False)
 def propose_trials(study: Study, batch: int, ended: list[Trial]) -> list[Trial]:
     """Propose a batch. ``ended`` are the trials of the batch before: they are why it can be proposed now."""
-    from models.proposals import propose
+    from models.tuning.propose import propose
 
     return propose(lake(), study, batch)
 
@@ -59,8 +59,8 @@ def propose_trials(study: Study, batch: int, ended: list[Trial]) -> list[Trial]:
 @single_gpu(enable_deck=False, timeout=timedelta(hours=24))
 def try_parameters(trial: Trial, study: Study) -> Trial:
     """Train a trial, or go on with it, until it is complete or not worth going on with."""
-    from models.tracking import mirror_trial
-    from models.trials import run_trial
+    from models.retraining.mlflow import mirror_trial
+    from models.tuning.trial import run_trial
 
     here = lake()
     ended = run_trial(here, study, trial)
@@ -74,8 +74,8 @@ def choose_best(study: Study, ended: list[Trial], by: str) -> Best:
 
     ``ended`` are the trials of the last batch: they are why it can be decided now.
     """
-    from models.tracking import mirror_tuned
-    from models.winner import close_study
+    from models.retraining.mlflow import mirror_tuned
+    from models.tuning.select import close_study
 
     here = lake()
     tuned = close_study(here, study)
@@ -85,8 +85,8 @@ def choose_best(study: Study, ended: list[Trial], by: str) -> Best:
 
 
 def _show(tuned: Tuned) -> None:
-    from lake.charts import facts, forest, note, table
-    from lake.trial_charts import Course, courses, parameters
+    from reports.charts.common import facts, forest, note, table
+    from reports.charts.tuning import Course, courses, parameters
 
     base = tuned.study.profile
     roles = {trial.number: trial.state.value for trial in tuned.trials} | {0: "start"} | {tuned.winner.number: "winner"}

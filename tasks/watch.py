@@ -2,9 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from lake.quality import QualityGate
-from lake.silence import Heard, SilenceRule
-from lake.watch import Finding, WatchRule
+from lake.quality.monitor import Finding, WatchRule
+from lake.quality.score import QualityGate
+from lake.quality.staleness import Heard, SilenceRule
 from tasks.environments import cpu
 from tasks.runtime import due, lake, log, publish
 
@@ -20,8 +20,8 @@ def watch_source(
     schedule: str,
 ) -> list[Finding]:
     """Judge what landed since the last check and how fresh everything is; fail where it is too poor or has stopped."""
-    from lake.charts import note
-    from lake.watch import check, require_sound
+    from lake.quality.monitor import check, require_sound
+    from reports.charts.common import note
 
     here, period = lake(), timedelta(minutes=every_minutes)
     found = due(
@@ -43,8 +43,8 @@ def watch_source(
 @cpu
 def watch_servers(rule: SilenceRule, kickoff: datetime, every_minutes: int, schedule: str) -> list[Heard]:
     """Look how far every server that is pulled from has come; fail where one has fallen silent."""
-    from lake.charts import note
-    from lake.silence import listen, require_heard
+    from lake.quality.staleness import listen, require_heard
+    from reports.charts.common import note
 
     here = lake()
     found = due(
@@ -59,7 +59,7 @@ def watch_servers(rule: SilenceRule, kickoff: datetime, every_minutes: int, sche
 
 
 def _show_heard(heard: list[Heard]) -> None:
-    from lake.charts import note, table
+    from reports.charts.common import note, table
 
     for one in heard:
         if one.complaint:
@@ -79,7 +79,7 @@ def _show_heard(heard: list[Heard]) -> None:
 
 
 def _show(found: Finding) -> None:
-    from lake.charts import facts, heading, note, table
+    from reports.charts.common import facts, heading, note, table
 
     for complaint in found.complaints:
         log.warning("%s: %s", found.report.data_set, complaint)

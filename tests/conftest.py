@@ -67,7 +67,7 @@ def lake(settings: Settings) -> Lake:
 @pytest.fixture(scope="session")
 def rabbitmq_url(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real RabbitMQ on loopback, one for the whole run."""
-    from tests.broker import broker
+    from tests.servers.broker import broker
 
     with broker(need_binary, tmp_path_factory.mktemp("rabbitmq")) as url:
         yield url

@@ -14,31 +14,31 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 from errors import SettingsError
-from features import consumer
-from features.compute import compute_features
-from features.consumer import feast_push
-from features.online import OnlineReader, materialize
-from features.repo import open_feature_store, register_model_version
-from features.streaming import count, forget, open_stream, read_streaming
-from features.views import SERVICES
+from features.batch.compute import compute_features
+from features.definitions.views import SERVICES
+from features.online.feast_repo import open_feature_store, register_model_version
+from features.online.reader import OnlineReader, materialize
+from features.streaming import consumer
+from features.streaming.consumer import feast_push
+from features.streaming.windows import count, forget, open_stream, read_streaming
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.health import check, ready
 from lake.lake import open_lake
-from lake.services import check, ready
-from lake.sources.amqp import EXCHANGE, Batching, Until, connected, consume
+from lake.sources.broker import EXCHANGE, Batching, Until, connected, consume
 from lake.sources.cloudevents import Message
-from lake.sources.rabbitmq import QUEUE, drain
+from lake.sources.events import QUEUE, drain
 from settings import Settings, read_settings
 from stack.binaries import find
 from stack.daemon import Daemon
 from stack.ports import listens
 from stack.postgres import Postgres
 from stack.rabbitmq import RabbitMQ, script
-from tests.broker import node
 from tests.conftest import free_port
 from tests.features.conftest import FIRST_DAY, make_interactions
-from tests.features.test_streaming import messages
+from tests.features.streaming.test_windows import messages
 from tests.lake.events import STRUCTURED, event
+from tests.servers.broker import node
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 AFTER = FIRST_DAY + timedelta(days=10)

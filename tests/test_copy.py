@@ -12,14 +12,14 @@ import pytest
 
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake, open_lake
-from lake.retention import find_due, remove
-from lake.store import ObjectStore
-from lake.versions import TableVersion
+from lake.maintenance.retention import find_due, remove
+from lake.store.objects import ObjectStore
+from lake.tables.versions import TableVersion
 from stack.binaries import find
 from stack.postgres import Postgres
 from tests.lake.rows import interaction, table
-from tests.operated import ingest, train_and_judge, write_logs
-from tests.s3 import places, real_s3
+from tests.servers.s3 import places, real_s3
+from tests.world.operated import ingest, train_and_judge, write_logs
 
 NIGHTLY = Path(__file__).parents[1] / "deploy" / "copy" / "nightly.sh"
 

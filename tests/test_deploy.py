@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving.gateway import CONCURRENCY
+from serving.gateway.app import CONCURRENCY
 from settings import Settings
 from tests.deployed import (
     COPYING,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lake.health import check
 from lake.lake import open_lake
-from lake.services import check
 from settings import Settings, read_settings
 from stack.__main__ import main
 from stack.binaries import PACKAGES

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from flytekit import map_task, workflow
 
-from lake.sources.pulled import Pulled, Selection
+from lake.sources.selection import Pulled, Selection
 from tasks.collection import plan_chunks, pull_due, pull_span, sum_up
 
 ABREAST = 4

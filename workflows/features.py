@@ -4,8 +4,8 @@ from datetime import datetime
 
 from flytekit import workflow
 
-from features.online import Materialization
-from lake.versions import TableVersion
+from features.online.reader import Materialization
+from lake.tables.versions import TableVersion
 from tasks.features import FeatureVersions, compute_features, keep_features, materialize_features, materialize_now
 
 

@@ -7,14 +7,14 @@ in a local execution flytekit runs every branch of a condition that stands insid
 
 from flytekit import conditional, workflow
 
-from lake.quality import QualityGate
-from models.claims import Claim
-from models.evaluation import EvaluationRule
-from models.pinning import Pinned
+from lake.quality.score import QualityGate
+from models.evaluation.evaluate import EvaluationRule
+from models.registry.training_lease import Claim
+from models.retraining.pin import Pinned
 from models.spec import ModelSpec, TrainingProfile, laptop
 from models.types import Cause, Evaluation, Judgement, Outcome, Verdict
-from serving.canary_rule import CanaryRule
-from serving.harm import ShadowRule
+from serving.policy import CanaryRule
+from serving.statistics.shadow_test import ShadowRule
 from tasks.evaluation import Judged, evaluate_candidate, judge_nothing
 from tasks.failure import record_failed_retraining
 from tasks.features import refresh_features

@@ -10,7 +10,7 @@ from datetime import timedelta
 from flytekit import map_task, workflow
 
 from models.spec import ModelSpec, TrainingProfile, laptop
-from models.tuning import SearchSpace, Study, Trial, TuningPlan
+from models.tuning.plan import SearchSpace, Study, Trial, TuningPlan
 from models.types import Verdict
 from tasks.environments import cpu
 from tasks.features import refresh_features

@@ -4,9 +4,9 @@ from datetime import datetime
 
 from flytekit import workflow
 
-from lake.quality import QualityGate
-from lake.silence import Heard, SilenceRule
-from lake.watch import Finding, WatchRule
+from lake.quality.monitor import Finding, WatchRule
+from lake.quality.score import QualityGate
+from lake.quality.staleness import Heard, SilenceRule
 from tasks.watch import watch_servers, watch_source
 
 

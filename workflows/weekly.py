@@ -4,8 +4,8 @@ from datetime import datetime
 
 from flytekit import workflow
 
-from lake.weekly import WeeklyReport
-from tasks.weekly import report_weeks
+from reports.weekly.page import WeeklyReport
+from tasks.reports import report_weeks
 
 
 @workflow

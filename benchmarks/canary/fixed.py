@@ -10,7 +10,7 @@ import math
 from scipy.stats import norm
 
 from benchmarks.canary.scenarios import Scenario
-from serving.canary_rule import Metric
+from serving.policy import Metric
 
 MOST = 1e8
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from benchmarks.canary.running import Running
 from benchmarks.canary.world import METRICS, Traffic, arms
-from serving.analysis import analyse, log_e_not_worse, log_e_worse, log_not_worse_at, log_worse_at
-from serving.canary_rule import CanaryRule, Metric
-from serving.evidence import Bools, Evidence, Floats, Ints, Totals
+from serving.policy import CanaryRule, Metric
+from serving.statistics.sequential_test import analyse, log_e_not_worse, log_e_worse, log_not_worse_at, log_worse_at
+from serving.statistics.strata import Bools, Evidence, Floats, Ints, Totals
 
 LOOK_EVERY = 50
 FAR = 2.9

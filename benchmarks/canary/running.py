@@ -1,12 +1,12 @@
-"""The sums of ``serving.evidence`` at any row of a rollout, without adding everything up again at each look.
+"""The sums of ``serving.statistics.strata`` at any row of a rollout, without adding everything up again at each look.
 
 What a stretch of time has contributed stays once it is over; only the last one is still open.
-``tests/serving/test_rollouts.py`` holds that these are the sums of ``totals_of`` over the rows until then.
+``tests/serving/rollout/test_rollout.py`` holds that these are the sums of ``totals_of`` over the rows until then.
 """
 
 import numpy as np
 
-from serving.evidence import Evidence, Floats, Ints, Totals, stretches
+from serving.statistics.strata import Evidence, Floats, Ints, Totals, stretches
 
 
 class Running:

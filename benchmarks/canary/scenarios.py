@@ -5,7 +5,7 @@ from typing import Literal
 
 from benchmarks.canary.play import LOOK_EVERY
 from benchmarks.canary.world import Also, World
-from serving.canary_rule import CanaryRule
+from serving.policy import CanaryRule
 
 Truth = Literal["equal", "margin", "within", "worse", "better"]
 

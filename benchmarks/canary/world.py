@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.canary_rule import Metric
-from serving.evidence import Bools, Floats, Ints
+from serving.policy import Metric
+from serving.statistics.strata import Bools, Floats, Ints
 
 DAY_US = 86_400_000_000
 START_US = 1_700_000_000_000_000

@@ -15,10 +15,10 @@ import numpy as np
 from benchmarks.simulation.history import SimulatedHistory
 from benchmarks.simulation.play import LAG
 from benchmarks.simulation.world import Recipe, failing, instant, seconds, steady
-from models.state import Training
+from models.registry.state import Training
 from models.triggers.findings import find
-from models.triggers.look import Finding, Found, Look
 from models.triggers.rules import ErrorRateRule
+from models.triggers.window import Finding, Found, Look
 
 BASELINES = (5, 10, 20, 50, 100, 200)
 """Errors a day before the change."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from benchmarks.simulation.world import AGENTS, DAY_S, HOUR_S, START, Traffic, seconds
 from features.drift import MISSING, Profile, profile
-from models.state import Training
+from models.registry.state import Training
 from models.triggers.counts import HOURLY
 from models.triggers.history import Sample
 

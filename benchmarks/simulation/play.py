@@ -14,13 +14,13 @@ from benchmarks.simulation.history import SimulatedHistory
 from benchmarks.simulation.store import MemoryStore
 from benchmarks.simulation.world import Traffic, instant, seconds
 from lake.lake import Lake, open_lake
-from lake.leases import Leases
-from lake.ledger import Ledger
-from lake.versions import TableVersion
-from models.claims import Claim, claim, under
-from models.pinning import Pinned, close, record_failure
-from models.records import to_plain
-from models.state import chain, read_state
+from lake.store.leases import Leases
+from lake.store.ledger import Ledger
+from lake.tables.versions import TableVersion
+from models.registry.state import chain, read_state
+from models.registry.training_lease import Claim, claim, under
+from models.retraining.pin import Pinned, close, record_failure
+from models.serialize import to_plain
 from models.triggers.decisions import Decision, decide
 from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, Rule, ScheduleRule, VolumeRule
 from models.types import Outcome, Verdict

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from errors import ObjectChanged, ObjectExists, ObjectMissing
-from lake.store import Stored
+from lake.store.objects import Stored
 
 
 class MemoryStore:

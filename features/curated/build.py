@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.curated.tables import Curated, Input
-from features.engine import as_ibis, ibis_engine
 from lake.lake import Lake
-from lake.partitions import BUILT_FROM, Partition, built_from, files_by_partition
-from lake.replacement import replace_partitions
-from lake.versions import TableVersion
+from lake.tables.engine import as_ibis, ibis_engine
+from lake.tables.partitions import BUILT_FROM, Partition, built_from, files_by_partition
+from lake.tables.replace import replace_partitions
+from lake.tables.versions import TableVersion
 
 log = logging.getLogger("fuelline.curated")
 

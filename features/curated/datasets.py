@@ -16,14 +16,14 @@ import pyarrow as pa
 
 from features.curated import transforms
 from features.curated.build import Build
-from features.engine import as_ibis, definition_of, ibis_engine
 from lake.contracts.training_datasets import TRAINING_DATASETS
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
-from lake.ledger import Entry
-from lake.partitions import BUILT_FROM, built_from, files_by_partition
-from lake.replacement import replace_partitions
-from lake.versions import TableVersion
+from lake.store.ledger import Entry
+from lake.tables.engine import as_ibis, definition_of, ibis_engine
+from lake.tables.partitions import BUILT_FROM, built_from, files_by_partition
+from lake.tables.replace import replace_partitions
+from lake.tables.versions import TableVersion
 
 if TYPE_CHECKING:
     import ibis

@@ -6,13 +6,13 @@ from datetime import timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.engine import connect
 from lake.contracts.agent_performance_daily import AGENT_PERFORMANCE_DAILY
 from lake.contracts.cluster_health_hourly import CLUSTER_HEALTH_HOURLY
 from lake.contracts.training_datasets import TRAINING_DATASETS
 from lake.contracts.user_interaction_summary import USER_INTERACTION_SUMMARY
 from lake.lake import Lake
-from lake.versions import TableVersion
+from lake.tables.engine import connect
+from lake.tables.versions import TableVersion
 
 Row = dict[str, str | int | float | None]
 

@@ -6,9 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from errors import UnknownName
-from features import infrastructure
 from features.curated import transforms
-from features.engine import definition_of
+from features.definitions import infrastructure
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.agent_performance_daily import AGENT_PERFORMANCE_DAILY
@@ -18,6 +17,7 @@ from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
 from lake.contracts.logs import LOGS
 from lake.contracts.metrics import METRICS
 from lake.contracts.user_interaction_summary import USER_INTERACTION_SUMMARY
+from lake.tables.engine import definition_of
 
 if TYPE_CHECKING:
     import ibis

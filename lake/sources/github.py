@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from errors import SourceError
-from lake.sources.fetching import SECOND, Fetching, Row, digest, halves, iso
-from lake.sources.remote import Answer, Parameters
+from lake.sources.http_client import Answer, Parameters
+from lake.sources.query import SECOND, Fetching, Row, digest, halves, iso
 from lake.windows import Window
 
 HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from errors import PeerError
-from lake.sources.fetching import Fetching, Row
+from lake.sources.query import Fetching, Row
 
 PAGE, WATCH_S = 500, 10
 GONE = 410

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from errors import SourceError
-from lake.sources.fetching import Fetching, Row, canonical, digest, from_nanoseconds, to_nanoseconds
-from lake.sources.remote import AnswerTooLarge
+from lake.sources.http_client import AnswerTooLarge
+from lake.sources.query import Fetching, Row, canonical, digest, from_nanoseconds, to_nanoseconds
 
 PATH = "/loki/api/v1/query_range"
 PAGE = 5_000

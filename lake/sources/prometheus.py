@@ -15,8 +15,8 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from lake.sources.fetching import Fetching, Json, Row, canonical, digest, iso
-from lake.sources.remote import AnswerTooLarge
+from lake.sources.http_client import AnswerTooLarge
+from lake.sources.query import Fetching, Json, Row, canonical, digest, iso
 
 PATH = "/api/v1/query_range"
 POINTS = 1_000

@@ -1,6 +1,6 @@
 """Pulling: a window of a server's data becomes a file of rows, and the file goes the way of every other file.
 
-So landing, checks, quarantine, de-duplication, exactly-once and counting are those of ``lake.ingest``. What is done
+So landing, checks, quarantine, de-duplication, exactly-once and counting are those of ``lake.ingest.pipeline``. What is done
 stands in the source's chain in the ledger, keyed by cluster, queries and window: a window that is done is not asked for
 again, whoever asks. What a pull that was killed had landed is ingested first; then it asks again, and the rows that
 are in already count as duplicates.
@@ -25,13 +25,13 @@ from typing import Any
 
 from errors import PeerError, UnknownName
 from lake.contracts import contract
-from lake.ingest import Ingested, finishing_landed, ingest_file, is_in, keep_beside
+from lake.ingest.pipeline import Ingested, finishing_landed, ingest_file, is_in, keep_beside
 from lake.lake import Lake
-from lake.sources.answers import SUFFIX, Answers
-from lake.sources.fetching import Fetching, Query, Row
-from lake.sources.peers import pullable
-from lake.sources.pulled import Pulled, Selection
-from lake.sources.remote import Limits, Remote
+from lake.sources.http_client import Limits, Remote
+from lake.sources.query import Fetching, Query, Row
+from lake.sources.registry import pullable
+from lake.sources.response_log import SUFFIX, Answers
+from lake.sources.selection import Pulled, Selection
 from lake.windows import BEGINNING, Window
 from settings import Endpoint
 

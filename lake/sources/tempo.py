@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from errors import SourceError
-from lake.sources.fetching import SECOND, Fetching, Row, canonical, from_nanoseconds, halves
+from lake.sources.query import SECOND, Fetching, Row, canonical, from_nanoseconds, halves
 from lake.windows import Window
 
 SEARCH, TRACE = "/api/search", "/api/traces/"

@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lake.lake import Lake
-from lake.ledger import Entry
-from models.records import to_plain
+from lake.store.ledger import Entry
+from models.registry.state import read_state
+from models.serialize import to_plain
 from models.spec import RetrainingInputs
-from models.state import read_state
 from models.triggers.findings import find
 from models.triggers.history import History
-from models.triggers.look import Finding, Found, Look
 from models.triggers.requests import Answer, Asked, ask
 from models.triggers.rules import TRIGGERS, HandRule, Patience, Rule, Trigger
+from models.triggers.window import Finding, Found, Look
 
 MEASURED = (Trigger.ERROR_RATE, Trigger.DRIFT, Trigger.FEEDBACK)
 """Triggers that compare with what was before."""

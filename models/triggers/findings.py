@@ -15,11 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.state import Training
+from models.registry.state import Training
 from models.triggers.counts import ALL, DAY, HOUR, Counts, total
-from models.triggers.drifted import find_drift
+from models.triggers.drift import find_drift
 from models.triggers.history import History
-from models.triggers.look import Finding, Found, Look, finite, found_if, too_little
 from models.triggers.rates import Budget, Compared, Reference, Sight, compare, sees_doubled, sight
 from models.triggers.rules import (
     DriftRule,
@@ -30,6 +29,7 @@ from models.triggers.rules import (
     ScheduleRule,
     VolumeRule,
 )
+from models.triggers.window import Finding, Found, Look, finite, found_if, too_little
 
 
 def find(rule: Rule, history: History, look: Look) -> Finding:

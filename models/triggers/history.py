@@ -16,19 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features import asof
+from features.batch import asof
+from features.definitions.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, VIEWS, View
 from features.drift import MISSING, Profile, profile
-from features.engine import connect
-from features.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, VIEWS, View
-from lake.care import added_rows
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.quarantine import quarantine_of
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
-from lake.versions import TableVersion
-from models.records import from_plain, to_plain
-from models.state import Training
+from lake.maintenance.expiry import added_rows
+from lake.tables.engine import connect
+from lake.tables.versions import TableVersion
+from models.registry.state import Training
+from models.serialize import from_plain, to_plain
 from models.triggers.counts import HOURLY
 
 SLOW = quarantine_of(AGENT_INTERACTIONS)

@@ -11,10 +11,10 @@ from datetime import timedelta
 from enum import Enum
 
 from lake.lake import Lake
-from models.claims import holder_of
-from models.records import from_plain, to_plain
+from models.registry.state import ModelState, Request, chain, read_state
+from models.registry.training_lease import holder_of
+from models.serialize import from_plain, to_plain
 from models.spec import RetrainingInputs
-from models.state import ModelState, Request, chain, read_state
 from models.triggers.rules import Patience, Trigger
 
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from cli.main import main
 from errors import UnknownName
 from lake.lake import Lake, open_lake
-from lake.report import write_report
+from reports.run_report import write_report
 from settings import read_settings
-from tests import operated
+from tests.world import operated
 
 HEAVY = ("torch", "flytekit", "mlflow", "feast", "transformers", "peft")
 

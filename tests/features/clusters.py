@@ -11,7 +11,7 @@ import pyarrow as pa
 from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
 from lake.contracts.logs import LOGS
 from lake.contracts.metrics import METRICS
-from lake.sources.fetching import canonical, digest
+from lake.sources.query import canonical, digest
 
 MINUTE = timedelta(minutes=1)
 Row = dict[str, Any]

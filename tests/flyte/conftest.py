@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 
 from lake.lake import Lake, open_lake
 from settings import settings as process_settings
-from tests.models.tiny import build_tiny
+from tests.world.tiny import build_tiny
 
 IMAGES = [Image(name, f"registry.example/fuelline-{name}", "v1") for name in ("cpu", "gpu")]
 SERIALIZATION = SerializationSettings(

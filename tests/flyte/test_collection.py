@@ -9,7 +9,7 @@ import pytest
 import tasks.runtime
 from lake.contracts.metrics import METRICS
 from lake.lake import Lake, open_lake
-from lake.sources.pulled import Pulled, Selection, by_source
+from lake.sources.selection import Pulled, Selection, by_source
 from launchplans.collection import EVENTS
 from settings import settings
 from tests.flyte.conftest import tasks_of

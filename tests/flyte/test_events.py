@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.ledger import utc_now
-from lake.sources.amqp import DEAD
-from lake.sources.rabbitmq import QUEUE
+from lake.sources.broker import DEAD
+from lake.sources.events import QUEUE
+from lake.store.ledger import utc_now
 from settings import read_settings, settings
 from tasks.environments import SECRETS
 from tests.lake.events import connection, event, left, publish

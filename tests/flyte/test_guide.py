@@ -8,8 +8,8 @@ import pytest
 import yaml
 from flytekit.configuration import Image
 
-from launchplans.catalogue import launch_plans
-from launchplans.versions import Kind, Version, entities
+from launchplans.registration.bundle import Kind, Version, entities
+from launchplans.registry import launch_plans
 from settings import Settings
 from tasks.environments import CREDENTIALS, SECRETS
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from lake.lake import Lake, open_lake
-from lake.sample import write_sample
-from models.claims import claim
-from models.evaluation import EvaluationRule
+from lake.sample.generate import write_sample
+from models.evaluation.evaluate import EvaluationRule
+from models.registry.training_lease import claim
 from models.spec import TrainingProfile
 from models.types import Cause, Outcome, Verdict
 from settings import settings
-from tests.models.world import PROFILE
+from tests.world.world import PROFILE
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from flyteidl.admin.schedule_pb2 import Schedule
 from flytekit.configuration import Image
 from google.protobuf.json_format import MessageToDict
 
-import launchplans.versions
-from launchplans.catalogue import graphs, launch_plans
-from launchplans.registration import main
-from launchplans.versions import CODE, PACKAGES, SPEC, Version, code_digest, entities
+import launchplans.registration.bundle
+from launchplans.registration.bundle import CODE, PACKAGES, SPEC, Version, code_digest, entities
+from launchplans.registration.register import main
+from launchplans.registry import graphs, launch_plans
 from tasks.collection import TOKENS
 from tasks.environments import SECRETS
-from tests.flyte.admin import Admin, serving, unused_endpoint
+from tests.doubles.admin import Admin, serving, unused_endpoint
 
 ROOT = Path(__file__).parents[2]
 PLANS = launch_plans()
@@ -183,7 +183,7 @@ def test_other_code_under_the_same_version_is_refused_though_every_specification
 ) -> None:
     register()
     written = list(admin.writes)
-    monkeypatch.setattr(launchplans.versions, "code_digest", lambda: "f" * 64)
+    monkeypatch.setattr(launchplans.registration.bundle, "code_digest", lambda: "f" * 64)
     refused = register()
     assert refused.exit_code == 1
     assert refused.output.count("the code in its image") == len(everything(admin))
@@ -305,7 +305,7 @@ def test_what_flytekit_takes_from_a_set_is_sent_in_order(admin: Admin, register:
 
 def test_the_digests_are_the_same_in_every_process() -> None:
     code = (
-        "from flytekit.configuration import Image; from launchplans.versions import Version, entities\n"
+        "from flytekit.configuration import Image; from launchplans.registration.bundle import Version, entities\n"
         "v = Version(project='p', domain='d', version='v', cpu_image=Image('cpu', 'c', 't'),"
         " gpu_image=Image('gpu', 'g', 't'))\n"
         "print(*(f'{e.name} {e.marks}' for e in entities(v)), sep='\\n')"
@@ -327,7 +327,7 @@ def test_the_digest_of_the_code_moves_with_all_that_the_images_are_built_of(tmp_
     seen = [code_digest(tmp_path)]
     assert seen == [code_digest()]
     for name in (
-        "lake/store.py",
+        "lake/store/objects.py",
         "workflows/retraining.py",
         "settings.py",
         "hints.py",
@@ -383,7 +383,7 @@ def test_make_register_and_make_package_run_the_command(admin: Admin, tmp_path: 
     commands = tmp_path / "venv" / "bin"
     commands.mkdir(parents=True)
     (commands / "python").write_text(
-        f'#!/bin/sh\n[ "$2" = launchplans.registration ] || exit 0\nexec {sys.executable} "$@"\n'
+        f'#!/bin/sh\n[ "$2" = launchplans.registration.register ] || exit 0\nexec {sys.executable} "$@"\n'
     )
     (commands / "python").chmod(0o755)
 

@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 import pytest
 
 import tasks.runtime
-from features.schedule import keep_up
-from features.views import AGENT_FEATURES as AGENTS
+from features.batch.schedule import keep_up
+from features.definitions.views import AGENT_FEATURES as AGENTS
 from lake.contracts.agent_features import AGENT_FEATURES
 from lake.contracts.metrics import METRICS
-from lake.inbox import put
 from lake.lake import Lake, open_lake
-from lake.sample import FIRST_DAY, write_sample
+from lake.sample.generate import FIRST_DAY, write_sample
+from lake.sources.inbox import put
 from settings import settings
 from tests.features import clusters
 from tests.lake.rows import interaction, lines
@@ -221,7 +221,7 @@ def test_a_check_that_finds_a_silent_source_fails_its_run_once_and_keeps_its_fin
 def test_a_server_that_fell_silent_fails_the_check_of_sources_once(
     here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from lake.ingest import ingest_file
+    from lake.ingest.pipeline import ingest_file
     from workflows.watch import source_check
 
     assert source_check(kickoff=NOW.replace(minute=0)) == []

@@ -16,22 +16,22 @@ from flytekit.core.type_engine import TypeEngine
 
 from cli.main import main
 from lake.lake import Lake, open_lake
-from lake.sample import write_sample
-from models import claims
-from models.claims import claim
-from models.registry import load_version
+from lake.sample.generate import write_sample
+from models.registry import training_lease
+from models.registry.registry import load_version
+from models.registry.state import read_state
+from models.registry.training_lease import claim
 from models.spec import ModelSpec, TrainingProfile
-from models.state import read_state
 from models.triggers.decisions import Decision
 from models.triggers.history import LakeHistory
 from models.triggers.requests import ask
 from models.triggers.rules import Patience, ScheduleRule, Trigger, VolumeRule
 from models.types import Cause, Outcome
 from settings import settings
-from tasks import detached
-from tasks.starting import Phase, phase
+from tasks.execution import local
+from tasks.execution.start import Phase, phase
 from tasks.triggers import decide_by_hand, look_at_volume
-from tests.models.world import PROFILE
+from tests.world.world import PROFILE
 from workflows.ingestion import ingestion
 from workflows.rollout import rollout_step
 from workflows.triggers import by_hand, on_drift, on_error_rate, on_feedback, on_schedule, on_volume
@@ -45,7 +45,7 @@ def landed(here: Lake, tmp_path: Path) -> Iterator[Lake]:
     write_sample(tmp_path / "logs", days=3)
     ingestion(folder=str(tmp_path / "logs"))
     yield here
-    for child in detached._children:
+    for child in local._children:
         child.kill()
         child.wait()
 
@@ -72,7 +72,7 @@ def test_of_all_triggers_one_starts_a_training_whose_manifest_says_why(landed: L
     assert on_drift(kickoff=now(), profile=SMALL)[0].outcome == "not_enough"
     assert on_feedback(kickoff=now(), profile=SMALL)[0].outcome == "not_enough"
     run = run_of_first_request()
-    assert wait_for(run) is Phase.SUCCEEDED, detached.run_of(run).path("log").read_text()
+    assert wait_for(run) is Phase.SUCCEEDED, local.run_of(run).path("log").read_text()
 
     kinds = [entry.kind for entry in open_lake().ledger.entries("models/agents")]
     assert kinds.count("retraining_requested") == kinds.count("retraining_opened") == kinds.count("trained") == 1
@@ -102,11 +102,11 @@ def test_a_start_that_was_lost_is_made_good_by_the_next_look_and_a_lost_run_is_g
     assert covered.outcome == "covered"
     run = run_of_first_request()
     wait_until(lambda: bool(open_lake().ledger.entries("models/agents", kind="retraining_opened")))
-    for child in detached._children:
+    for child in local._children:
         child.kill()
         child.wait()
     assert phase(run) is Phase.ABORTED
-    held = claims.holder_of(open_lake(), "agents")
+    held = training_lease.holder_of(open_lake(), "agents")
     assert held is not None
     assert on_volume(kickoff=now(), profile=SMALL)[0].outcome == "quiet"
     assert open_lake().ledger.entries("models/agents", kind="request_abandoned") == []  # its lease has yet to run out
@@ -135,7 +135,7 @@ def test_a_request_that_names_no_inputs_is_started_with_those_of_who_looks(lande
 
 
 def started_with(run: str) -> dict[str, Any]:
-    _, literals = detached.read_request(detached.run_of(run).path("json"))
+    _, literals = local.read_request(local.run_of(run).path("json"))
     kinds = {"spec": ModelSpec, "profile": TrainingProfile, "source": str, "cause": Cause}
     return TypeEngine.literal_map_to_kwargs(FlyteContextManager.current_context(), literals, kinds)
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lake.lake import Lake
-from lake.sample import write_sample
-from models.tuning import SearchSpace, TuningPlan
+from lake.sample.generate import write_sample
+from models.tuning.plan import SearchSpace, TuningPlan
 from models.types import Outcome
 from tests.flyte.conftest import serialized, tasks_of
-from tests.models.world import PROFILE
+from tests.world.world import PROFILE
 
 START = replace(PROFILE, max_steps=6, learning_rate=1e-4, eval_rows=60, shadow_requests=40, shadow_generations=4)
 SPACE = SearchSpace(learning_rate_low=1e-4, learning_rate_high=5e-2, lora_ranks=[4, 8])

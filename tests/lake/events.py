@@ -9,8 +9,8 @@ from typing import Any
 import pika
 
 from lake.lake import open_lake
-from lake.sources.amqp import EXCHANGE, Batching, Until, declare
-from lake.sources.rabbitmq import QUEUE, drain
+from lake.sources.broker import EXCHANGE, Batching, Until, declare
+from lake.sources.events import QUEUE, drain
 from settings import Settings
 from tests.lake.rows import interaction
 

@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from lake.store import ObjectStore
+from lake.store.objects import ObjectStore
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["lake.ingest", "pyiceberg.catalog.sql", "pyiceberg.io.pyarrow", "boto3", "duckdb"])
+PROCESSES.set_forkserver_preload(
+    ["lake.ingest.pipeline", "pyiceberg.catalog.sql", "pyiceberg.io.pyarrow", "boto3", "duckdb"]
+)
 
 
 def at_once(work: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> list[Any]:

@@ -8,11 +8,11 @@ import pandera.errors
 import pytest
 
 from errors import UnknownName
-from lake.catalogue import REASONS, page
-from lake.checks import out_of_bounds
 from lake.contracts import contract, contracts
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.contracts.base import Classification, Contract
+from lake.ingest.bounds import out_of_bounds
+from reports.contracts_page import REASONS, page
 from tests.lake.rows import interaction, table
 
 EVERY = pytest.mark.parametrize("declared", contracts().values(), ids=lambda one: one.name)
@@ -118,5 +118,5 @@ def _nullable_ints(kind: Any) -> Any:
 
 def test_the_committed_page_is_what_the_contracts_say() -> None:
     committed = Path(__file__).parents[2] / "docs" / "contracts.md"
-    assert committed.read_text() == page(), "run: python -m lake.catalogue > docs/contracts.md"
+    assert committed.read_text() == page(), "run: python -m reports.contracts_page > docs/contracts.md"
     assert all(f"`{reason}`" in page() for reason in REASONS)

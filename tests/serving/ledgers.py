@@ -3,11 +3,11 @@
 from typing import Any
 
 from lake.lake import Lake
-from lake.ledger import Entry
-from models.registry import register
-from models.state import chain
+from lake.store.ledger import Entry
+from models.registry.registry import register
+from models.registry.state import chain
 from models.types import ModelVersion
-from tests.models.world import PROFILE, SPEC, shown_better, trained
+from tests.world.world import PROFILE, SPEC, shown_better, trained
 
 KEY = "rollout:agents@v{}:test"
 

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from benchmarks.vllm_stub import Stub
 from lake.lake import Lake
-from serving.heads import BoundedHeads
+from serving.gateway.header_limit import BoundedHeads
 from tests.conftest import free_port
 
 PATIENCE_S = 120.0

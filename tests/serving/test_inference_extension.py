@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from lake.lake import Lake, open_lake
-from models.state import chain
+from models.registry.state import chain
 from models.types import ModelVersion
 from serving.inference_extension import API_VERSION, main, render
-from serving.routes import Route
+from serving.routing.routes import Route
 from settings import Settings
 
 NAME = {"type": "string", "minLength": 1, "maxLength": 253}

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from models.base import resolve
-from models.runtime import dtype_of
-from serving.vllm import Replica
+from models.llm.base_model import resolve
+from models.llm.distributed import dtype_of
+from serving.replicas.vllm import Replica
 from tests.conftest import free_port
 from tests.vllm.world import HARMS, PROFILE, RANK, World, build_world
 

@@ -19,17 +19,17 @@ from rich.table import Table
 from rich.text import Text
 
 from lake.lake import Lake
-from models.base import resolve
-from models.state import read_state
+from models.llm.base_model import resolve
+from models.registry.state import read_state
 from models.types import ModelVersion
-from serving.routes import adapter_of, read_routes
-from serving.steward import step_all
-from serving.story import Story, Told, story_of
-from tests.models.world import SPEC
+from serving.rollout.controller import step_all
+from serving.rollout.timeline import Story, Told, story_of
+from serving.routing.routes import adapter_of, read_routes
 from tests.vllm.conftest import VllmServer
 from tests.vllm.people import People
 from tests.vllm.rig import Rig, serving
 from tests.vllm.world import World, build_world
+from tests.world.world import SPEC
 
 EVERY_S = 2.0
 

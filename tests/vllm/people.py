@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from models.types import ModelVersion
-from tests.models.world import ANSWERS
+from tests.world.world import ANSWERS
 
 USERS, AT_ONCE = 40, 4
 PATIENCE = aiohttp.ClientTimeout(total=40)

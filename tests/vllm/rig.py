@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lake.lake import Lake, open_lake
-from serving.vllm import Replica
+from serving.replicas.vllm import Replica
 from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from models.adapters import WEIGHTS
-from models.probe import Probe
-from models.registry import read_probe
+from models.llm.lora import WEIGHTS
+from models.llm.probe import Probe
+from models.registry.registry import read_probe
 from models.types import ModelVersion
-from serving.adapters import place
-from serving.gate import differs, matches, prove
-from serving.vllm import Replica
+from serving.replicas.adapter_files import place
+from serving.replicas.load_gate import differs, matches, prove
+from serving.replicas.vllm import Replica
 from tests.vllm.world import World
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from lake.contracts import contract
-from lake.inbox import collect_all
 from lake.lake import Lake
-from models.registry import production
-from models.state import chain, read_state
-from serving.steward import step_all
-from serving.takeback import plan_take_back, take_back
-from tests.models.world import SPEC
+from lake.sources.inbox import collect_all
+from models.registry.registry import production
+from models.registry.state import chain, read_state
+from serving.rollout.controller import step_all
+from serving.rollout.manual import plan_take_back, take_back
 from tests.vllm.conftest import VllmServer
 from tests.vllm.people import Got, People
 from tests.vllm.rig import Rig, serving
 from tests.vllm.world import CANARY, LONG, World
+from tests.world.world import SPEC
 
 PATIENCE_S = 300
 """Without a single answer: how many it takes is a question of evidence, how long they take one of the machine."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from errors import PeerError
-from models.adapters import WEIGHTS
-from serving.reconcile import reconcile
-from serving.vllm import Replica
+from models.llm.lora import WEIGHTS
+from serving.replicas.reconcile import reconcile
+from serving.replicas.vllm import Replica
 from tests.vllm.conftest import ROOT, VllmServer
 from tests.vllm.world import World
 

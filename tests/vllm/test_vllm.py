@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from errors import PeerError
-from serving.adapters import place
-from serving.vllm import Replica
+from serving.replicas.adapter_files import place
+from serving.replicas.vllm import Replica
 from tests.vllm.world import World
 
 

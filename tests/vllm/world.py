@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lake.lake import Lake, open_lake
-from models.registry import register
+from models.registry.registry import register
+from models.registry.state import chain, read_state
 from models.spec import laptop
-from models.state import chain, read_state
-from models.training import train
+from models.training.train import train
 from models.types import ModelVersion
-from serving.canary_rule import CanaryRule
-from serving.harm import ShadowRule
-from serving.rollout import open_rollout
+from serving.policy import CanaryRule
+from serving.rollout.rollout import open_rollout
+from serving.statistics.shadow_test import ShadowRule
 from settings import read_settings
-from tests.models.world import ANSWERS, SPEC, Answering, garbled, shown_better, training_set
+from tests.world.world import ANSWERS, SPEC, Answering, garbled, shown_better, training_set
 
 CACHE = Path(__file__).parents[2] / ".fuelline" / "cache"
 """Where the base model is converted to, once a checkout."""

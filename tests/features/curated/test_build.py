@@ -15,7 +15,7 @@ from features.curated.run import build_named
 from features.curated.tables import AGENT_PERFORMANCE, CLUSTER_HEALTH, TABLES, USER_SUMMARY, Curated
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.ingest import ingest_file
+from lake.ingest.pipeline import ingest_file
 from lake.lake import Lake
 from tests.features.conftest import FIRST_DAY, make_interactions
 from tests.features.curated.by_hand import agent_days, cluster_hours, user_days

@@ -10,10 +10,10 @@ import pytest
 from features.curated.datasets import build_datasets
 from features.curated.numbers import newest_numbers
 from lake.lake import Lake
-from lake.versions import TableVersion
-from models.pinning import Pinned, record_trained
-from models.registry import register
-from tests.models.world import CUT, PROFILE, SPEC, lake_with_tiny, shown_better, trained, training_set
+from lake.tables.versions import TableVersion
+from models.registry.registry import register
+from models.retraining.pin import Pinned, record_trained
+from tests.world.world import CUT, PROFILE, SPEC, lake_with_tiny, shown_better, trained, training_set
 
 PIN = TableVersion(table="processed.agent_interactions", snapshot_id=1, rows=900)
 PINNED = Pinned(

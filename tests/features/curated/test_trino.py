@@ -12,10 +12,10 @@ from sqlglot import exp
 
 from features.curated.run import build_named
 from features.curated.tables import TABLES
-from features.engine import connect
 from lake.contracts import contract, contracts
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lake import open_lake
+from lake.tables.engine import connect
 from settings import read_settings
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "trino"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from lake.lake import Lake
-from lake.sources.remote import Limits, Remote
+from lake.sources.http_client import Limits, Remote
 from settings import Endpoint
 from tests.lake.sources.peer import Peer, serving
 

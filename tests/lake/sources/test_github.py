@@ -13,7 +13,7 @@ from errors import PeerError, SourceError
 from lake.contracts import contract
 from lake.lake import Lake
 from lake.sources.pull import pull_chunk, pull_window
-from lake.sources.pulled import Selection
+from lake.sources.selection import Selection
 from lake.windows import Window
 from tests.conftest import free_port
 from tests.lake.sources.conftest import Reader

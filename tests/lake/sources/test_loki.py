@@ -21,11 +21,11 @@ from lake.contracts import contract
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.logs import LOGS
 from lake.lake import Lake, open_lake
-from lake.sources.answers import read_answers
-from lake.sources.fetching import Fetching, Query
 from lake.sources.loki import entries
 from lake.sources.pull import pull_chunk, pull_window
-from lake.sources.pulled import Selection
+from lake.sources.query import Fetching, Query
+from lake.sources.response_log import read_answers
+from lake.sources.selection import Selection
 from lake.windows import Window
 from settings import Endpoint, read_settings
 from tests.conftest import free_port

@@ -16,10 +16,10 @@ import pytest
 from errors import PeerError, SettingsError, SourceError, UnknownName
 from lake.contracts import contract
 from lake.contracts.metrics import METRICS
-from lake.ingest import ingest_file
+from lake.ingest.pipeline import ingest_file
 from lake.lake import Lake, open_lake
 from lake.sources.pull import pull_chunk, pull_window
-from lake.sources.pulled import Pulled, Selection
+from lake.sources.selection import Pulled, Selection
 from lake.windows import Window
 from settings import read_settings
 from tests.conftest import free_port
@@ -355,7 +355,7 @@ def test_a_pull_that_was_killed_after_it_landed_is_finished_though_the_server_an
     peer.answer = ramp
     lake, window = pointed(prometheus=f"studio={peer.url}"), Window(start=START, end=START + HOUR)
     with monkeypatch.context() as patch:
-        patch.setattr("lake.ingest._commit", dies)
+        patch.setattr("lake.ingest.pipeline._commit", dies)
         with pytest.raises(RuntimeError, match="power cut"):
             pull_chunk(lake, selection(), window, connect=reader)
     peer.answer = lambda _: matrix()

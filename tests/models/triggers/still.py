@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.drift import Profile
-from models.state import Training
+from models.registry.state import Training
 from models.triggers.counts import HOURLY
 from models.triggers.history import Sample
 

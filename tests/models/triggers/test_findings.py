@@ -18,11 +18,10 @@ from benchmarks.simulation.world import (
     longer,
     steady,
 )
-from models.state import Training
+from models.registry.state import Training
 from models.triggers.counts import HOUR
 from models.triggers.findings import find
 from models.triggers.history import Sample
-from models.triggers.look import Finding, Found, Look
 from models.triggers.rules import (
     DriftRule,
     ErrorRateRule,
@@ -32,6 +31,7 @@ from models.triggers.rules import (
     ScheduleRule,
     VolumeRule,
 )
+from models.triggers.window import Finding, Found, Look
 
 CUT, LOOK = 40.0, 43.0
 TOOK = 6 * HOUR

@@ -11,10 +11,10 @@ import pytest
 from lake.contracts.joined_features import INFRASTRUCTURE_PREFIX
 from lake.contracts.training_sets import TRAINING_SETS, TrainingSets
 from lake.lake import Lake
-from models.state import Training, chain, read_state
+from models.registry.state import Training, chain, read_state
 from models.triggers.history import CUMULATIVE, LakeHistory
 from settings import read_settings
-from tests.operated import AGENTS, START, empty_lake, ingest, train_and_judge, write_logs
+from tests.world.operated import AGENTS, START, empty_lake, ingest, train_and_judge, write_logs
 
 DAYS, ROWS = 20, 60
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from lake.lake import Lake, open_lake
-from lake.versions import TableVersion
+from lake.tables.versions import TableVersion
 from lake.windows import catch_up
-from models.claims import claim, give_back
-from models.pinning import Pinned, close, record_failure
-from models.state import chain, read_state
+from models.registry.state import chain, read_state
+from models.registry.training_lease import claim, give_back
+from models.retraining.pin import Pinned, close, record_failure
 from models.triggers.decisions import Decision, decide, decision_chain
 from models.triggers.requests import Answer, Asked, ask, give_up, to_start
 from models.triggers.rules import DriftRule, HandRule, Patience, Rule, ScheduleRule, Trigger, VolumeRule

@@ -1,0 +1,82 @@
+"""What the schedule does about features, once for the same inputs: a late or doubled fire does nothing."""
+
+import hashlib
+from datetime import datetime, timedelta
+
+from errors import DataError
+from features.batch.compute import compute_features
+from features.definitions.views import VIEWS, View
+from features.online.reader import Materialization, materialize
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.lake import Lake
+from lake.tables.versions import TableVersion
+
+CHAIN = "sources/features"
+
+
+def newest(lake: Lake, interactions: TableVersion) -> datetime:
+    """Just after the newest interaction of a version (UTC). Raises ``DataError`` where it holds none."""
+    import pyarrow.compute as pc
+
+    at: datetime | None = pc.max(lake.tables.read(interactions, columns=["timestamp"])["timestamp"]).as_py()
+    if at is None:
+        raise DataError(f"{interactions} holds no interaction; ingest some first")
+    return at + timedelta(microseconds=1)
+
+
+def compute_due(lake: Lake) -> list[TableVersion]:
+    """Compute every feature row that is due by the newest interaction and missing; versions as ``compute_features``.
+
+    Raises:
+        DataError: nothing was ingested yet.
+    """
+    interactions = lake.tables.current(AGENT_INTERACTIONS)
+    if interactions is None:
+        raise DataError(f"{AGENT_INTERACTIONS.table} holds nothing yet; ingest interactions first")
+    return compute_features(lake, interactions, newest(lake, interactions))
+
+
+def keep_up(lake: Lake, upto: datetime, *views: View) -> Materialization | None:
+    """Compute every feature row that is due by ``upto`` (UTC) and missing, and put the newest of ``views`` online.
+
+    A view goes online by the schedule that its ``created_timestamp`` promises, and by no other: of two schedules that
+    caught up out of order, one would put older values over the newer ones. None where nothing was ingested yet.
+    """
+    interactions = lake.tables.current(AGENT_INTERACTIONS)
+    if interactions is None:
+        return None
+    return materialize_once(lake, *compute_features(lake, interactions, upto), as_of=upto, views=views)
+
+
+def materialize_once(
+    lake: Lake,
+    users: TableVersion,
+    agents: TableVersion,
+    infrastructure: TableVersion | None = None,
+    *,
+    as_of: datetime,
+    views: tuple[View, ...] = VIEWS,
+    again: bool = False,
+) -> Materialization:
+    """Push the newest values as of ``as_of`` (UTC) to the online store, unless that was done before.
+
+    Args:
+        lake: where the feature tables are.
+        users: pinned ``ml.user_features``.
+        agents: pinned ``ml.agent_features``.
+        infrastructure: pinned ``ml.infrastructure_features``; None where nothing of the clusters was measured.
+        as_of: the scheduled instant.
+        views: which of them.
+        again: push although it was done before, for an online store that lost its data.
+    """
+    where = hashlib.sha256(lake.settings.online.encode()).hexdigest()[:8]
+    which = "+".join(view.name for view in views)
+    versions = ":".join(str(version) for version in (users, agents, infrastructure) if version)
+    key = f"materialized:{where}:{which}:{versions}:{as_of.isoformat()}"
+    done = lake.ledger.find(CHAIN, key)
+    if done and not again:
+        return Materialization(as_of=as_of, **done.payload)
+    pushed = materialize(lake, users, agents, as_of, views=views, infrastructure=infrastructure)
+    counts = {"users": pushed.users, "agents": pushed.agents, "namespaces": pushed.namespaces}
+    lake.ledger.append(CHAIN, "materialized", key, counts)
+    return pushed

@@ -1,0 +1,239 @@
+"""How a cluster's namespaces do, hour by hour, out of its metrics, logs and Kubernetes events, as Ibis expressions.
+
+Each part tells one measure of some namespaces and hours as rows (cluster, namespace, hour, measure, value), and the
+parts stand one under the other until the end. So a source that is missing leaves its measures null, whichever others
+are there, and a measure is never zero because nobody looked. The namespace ``*`` is the whole cluster: what all
+namespaces do together, and what belongs to none.
+
+The features (``ml.infrastructure_features``) and ``curated.cluster_health_hourly`` are both made of this.
+"""
+
+from typing import TYPE_CHECKING
+
+from features.definitions import histograms
+from features.definitions.histograms import with_whole
+from features.definitions.promql import by_container, increases, label, named, namespace
+
+if TYPE_CHECKING:
+    import ibis
+
+WHOLE = "*"
+"""Stands where a namespace would, for the whole cluster."""
+
+RESTARTS = "kube_pod_container_status_restarts_total"
+CPU, MEMORY = "container_cpu_usage_seconds_total", "container_memory_working_set_bytes"
+LIMITS = "kube_pod_container_resource_limits"
+CPU_WAITING, MEMORY_WAITING = "node_pressure_cpu_waiting_seconds_total", "node_pressure_memory_waiting_seconds_total"
+UP, AVAILABLE = "up", "kube_deployment_status_replicas_available"
+METRICS = (RESTARTS, CPU, MEMORY, LIMITS, CPU_WAITING, MEMORY_WAITING, *histograms.METRICS)
+"""Those that are read: kube-state-metrics', cAdvisor's, the node exporter's and the histograms of requests."""
+UPTIME_METRICS = (UP, AVAILABLE)
+
+ERROR_LEVEL = "error|err|fatal|critical|crit|alert|emergency|emerg|panic"
+ERROR_LINE = (
+    rf"(?i:\b(level|lvl|severity)\b[\"']?\s*[:=]\s*[\"']?({ERROR_LEVEL})\b)"  # JSON and logfmt
+    r"|(^|\s)[EF][0-9]{4} [0-9]{2}:[0-9]{2}:"  # klog, Kubernetes' own, also behind a runtime's time and host
+    r"|\b(ERROR|FATAL|CRITICAL|PANIC)\b"
+)
+"""What a line looks like that says an error, where its stream has no level."""
+
+_KEY = ("cluster", "namespace", "hour")
+_ROW = (*_KEY, "measure", "value")
+
+
+def measures(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+    """One row a cluster, namespace and hour of which anything is known, with a column a measure; null where its source
+    is missing.
+    """
+    import ibis
+    from ibis import _
+
+    parts = [
+        _places(metrics, logs, events),
+        _restarts(metrics),
+        _cpu(metrics),
+        _memory(metrics),
+        _waiting(metrics, CPU_WAITING, "cpu_waiting"),
+        _waiting(metrics, MEMORY_WAITING, "memory_waiting"),
+        *_latency(metrics),
+        *_logs(logs),
+        *_events(events),
+    ]
+    told = ibis.union(*(part.select(*_ROW) for part in parts))
+
+    def measure(name: str) -> "ibis.Deferred":
+        return _.value.max(where=_.measure == name)
+
+    return told.group_by(*_KEY).agg(
+        error_log_rate=measure("error_lines") / measure("log_lines").nullif(0.0),
+        log_lines=measure("log_lines"),
+        error_lines=measure("error_lines"),
+        restarts=measure("restarts"),
+        cpu_pressure=ibis.coalesce(measure("cpu_waiting"), measure("cpu")),
+        memory_pressure=ibis.coalesce(measure("memory_waiting"), measure("memory")),
+        latency_p95_ms=measure("p95_ms"),
+        requests_per_hour=measure("requests"),
+        crash_loops=measure("crash_loops"),
+        warning_events=measure("warning_events"),
+    )
+
+
+def places(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+    """Every (cluster, namespace, hour) of which anything is known."""
+    return _places(metrics, logs, events).select(*_KEY).distinct()
+
+
+def uptime(metrics: "ibis.Table") -> "ibis.Table":
+    """``measured_percentage`` of each agent and hour: steps at which something answered for it, over all steps.
+
+    An agent answers while a target of its scrape job is up (``up``, the job named as the agent is, whatever stands
+    before a slash); where it has no such job, while its deployment has a replica available.
+    """
+    import ibis
+    from ibis import _
+
+    points = metrics.filter(metrics.metric.isin(UPTIME_METRICS), metrics.value.notnull())
+    scraped = points.metric == UP
+    job = label(points.labels, "job").re_extract(r"([^/]+)$", 1)
+    named_points = points.mutate(
+        agent_name=ibis.ifelse(scraped, job, label(points.labels, "exported_deployment", "deployment")),
+        hour=points.timestamp.truncate("h"),
+        scraped=scraped,
+    ).filter(_.agent_name.notnull())
+    steps = named_points.group_by("agent_name", "hour", "scraped", "timestamp").agg(
+        answered=(_.value.max() >= 1).cast("int64")
+    )
+    told = steps.group_by("agent_name", "hour", "scraped").agg(share=100.0 * _.answered.sum() / _.count())
+    return told.group_by("agent_name", "hour").agg(
+        measured_percentage=ibis.coalesce(_.share.max(where=_.scraped), _.share.max(where=~_.scraped))
+    )
+
+
+def _places(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+    import ibis
+
+    seen = [
+        metrics.select("cluster", "timestamp", namespace=namespace(metrics.labels)),
+        logs.select("cluster", "timestamp", namespace=_wrote(logs)),
+        events.select("cluster", "timestamp", namespace=ibis.coalesce(events.namespace, "")),
+    ]
+    hours = [one.select("cluster", "namespace", hour=one.timestamp.truncate("h")).distinct() for one in seen]
+    known = with_whole(ibis.union(*hours, distinct=True), WHOLE).distinct()
+    return known.mutate(measure=ibis.literal("known"), value=ibis.literal(1.0)).select(*_ROW)
+
+
+def _restarts(metrics: "ibis.Table") -> "ibis.Table":
+    risen = increases(by_container(metrics, RESTARTS), ["cluster", "namespace", "pod", "container"])
+    return _summed(risen.mutate(value=risen.rise), "restarts")
+
+
+def _cpu(metrics: "ibis.Table") -> "ibis.Table":
+    """CPU used over CPU allowed, of the containers that have a limit."""
+    from ibis import _
+
+    used = increases(by_container(metrics, CPU), ["cluster", "namespace", "pod", "container"])
+    both = used.inner_join(_limits(metrics, "cpu"), [*_STEP]).drop("hour_right")
+    hours = with_whole(both.group_by(*_KEY).agg(used=_.rise.sum(), may=(_["limit"] * _.seconds).sum()), WHOLE)
+    totals = hours.group_by(*_KEY).agg(value=_.used.sum() / _.may.sum().nullif(0.0))
+    return _measure(totals, "cpu")
+
+
+def _memory(metrics: "ibis.Table") -> "ibis.Table":
+    """Memory in use over memory allowed, of the containers that have a limit, at the step where that was most."""
+    from ibis import _
+
+    used = by_container(metrics, MEMORY)
+    both = used.inner_join(_limits(metrics, "memory"), [*_STEP]).drop("hour_right")
+    by_step = (*_KEY, "timestamp")
+    steps = with_whole(both.group_by(*by_step).agg(used=_.value.sum(), may=_["limit"].sum()), WHOLE)
+    shares = steps.group_by(*by_step).agg(share=_.used.sum() / _.may.sum().nullif(0.0))
+    return _measure(shares.group_by(*_KEY).agg(value=_.share.max()), "memory")
+
+
+_STEP = ("cluster", "namespace", "pod", "container", "timestamp")
+
+
+def _limits(metrics: "ibis.Table", resource: str) -> "ibis.Table":
+    """The limits of the containers that have one, at each step; there are two metrics in one, by resource."""
+    of_resource = metrics.filter(label(metrics.labels, "resource") == resource)
+    limits = by_container(of_resource, LIMITS)
+    return limits.rename(limit="value").filter(limits.value > 0)
+
+
+def _waiting(metrics: "ibis.Table", metric: str, measure: str) -> "ibis.Table":
+    """Mean share of the time in which a task of a node waited (pressure stall information, ``some``)."""
+    import ibis
+    from ibis import _
+
+    risen = increases(named(metrics, metric), ["cluster", "series"])
+    hours = risen.group_by("cluster", "hour").agg(value=_.rise.sum() / _.seconds.sum())
+    return _measure(hours.mutate(namespace=ibis.literal(WHOLE)), measure)
+
+
+def _latency(metrics: "ibis.Table") -> "list[ibis.Table]":
+    told = histograms.latencies(metrics, WHOLE)
+    return [_measure(told.mutate(value=told[name]), name) for name in ("p95_ms", "requests")]
+
+
+def _logs(logs: "ibis.Table") -> "list[ibis.Table]":
+    """Lines, and those among them that say an error: by their stream's level, else by what they look like."""
+    import ibis
+    from ibis import _
+
+    level = label(logs.stream, "level", "detected_level", "severity")
+    says = ibis.ifelse(
+        level.notnull(), level.lower().re_search(f"^({ERROR_LEVEL})$"), logs.message.re_search(ERROR_LINE)
+    )
+    lines = logs.mutate(namespace=_wrote(logs), hour=logs.timestamp.truncate("h"), says=says.cast("int64"))
+    hours = with_whole(lines.group_by(*_KEY).agg(lines=_.count(), errors=_.says.sum()), WHOLE)
+    totals = hours.group_by(*_KEY).agg(lines=_.lines.sum(), errors=_.errors.sum())
+    return [
+        _measure(totals.mutate(value=totals[column].cast("float64")), measure)
+        for column, measure in (("lines", "log_lines"), ("errors", "error_lines"))
+    ]
+
+
+def _wrote(logs: "ibis.Table") -> "ibis.Value":
+    """Whose namespace a stream is, by the labels of promtail, Alloy and OpenTelemetry; empty where it does not say."""
+    import ibis
+
+    return ibis.coalesce(label(logs.stream, "namespace", "k8s_namespace_name"), "")
+
+
+def _events(events: "ibis.Table") -> "list[ibis.Table]":
+    """Pods in a crash loop, and warnings; zero in each namespace of an hour in which the cluster told of anything.
+
+    The kubelet says ``BackOff`` of an image that cannot be pulled as well; only the message tells.
+    """
+    import ibis
+    from ibis import _
+
+    loops = (_.event_reason == "CrashLoopBackOff") | (
+        (_.event_reason == "BackOff") & ibis.coalesce(_.message, "").lower().contains("restarting failed")
+    )
+    told = events.mutate(
+        hour=events.timestamp.truncate("h"),
+        namespace=ibis.coalesce(events.namespace, ""),
+        pod=ibis.coalesce(events.namespace, "").concat("/", ibis.coalesce(events.name, events.uid)),
+        warns=ibis.coalesce((events.type == "Warning").cast("int64"), 0),
+    )
+    told = told.mutate(looping=ibis.ifelse(loops, told.pod, None))
+    both = with_whole(told, WHOLE)
+    hours = both.group_by(*_KEY).agg(loops=_.looping.nunique(), warnings=_.warns.sum())
+    return [
+        _measure(hours.mutate(value=hours[column].cast("float64")), measure)
+        for column, measure in (("loops", "crash_loops"), ("warnings", "warning_events"))
+    ]
+
+
+def _summed(rows: "ibis.Table", measure: str) -> "ibis.Table":
+    from ibis import _
+
+    hours = with_whole(rows.group_by(*_KEY).agg(value=_.value.sum()), WHOLE)
+    return _measure(hours.group_by(*_KEY).agg(value=_.value.sum()), measure)
+
+
+def _measure(rows: "ibis.Table", measure: str) -> "ibis.Table":
+    import ibis
+
+    return rows.mutate(measure=ibis.literal(measure)).select(*_ROW)

@@ -1,0 +1,166 @@
+"""The Feast repository: entities, feature views and services, all derived from the views and their contracts.
+
+The views name their Iceberg tables as their source, without address or credentials, because Feast never reads them
+here: it would read a whole table, without snapshot or filter. Values are pushed to its online store from pinned
+snapshots (``features.online.reader``) and joined offline from the same (``features.batch.asof``). The registry lies beside the
+Iceberg catalogue: SQLite under the lake's folder, or the catalogue's Postgres.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pyarrow as pa
+
+from errors import UnknownName
+from features.definitions.views import CREATED_TIMESTAMP, EVENT_TIMESTAMP, SERVICES, VIEWS, View
+from hints import wrong
+from lake.store.database import ENGINE, opened, sql_address
+from settings import Settings
+
+if TYPE_CHECKING:
+    from feast import Entity, FeatureService, FeatureStore, FeatureView, RepoConfig
+    from feast.data_source import DataSource
+
+LONGEST_TTL = max(view.ttl for view in VIEWS)
+
+
+def open_feature_store(settings: Settings, answer_s: float | None = None) -> "FeatureStore":
+    """The lake's Feast store, its definitions registered. Takes seconds the first time in a process; keep it.
+
+    Definitions that are registered already are not written again. Where ``answer_s`` is given, Redis has that many
+    seconds to take a connection and to answer, and is not asked twice.
+
+    Raises:
+        SettingsError: the registry's database, ``FUELLINE_CATALOG``, is not there or not for this user.
+        PeerError: it does not answer.
+    """
+    return opened("catalog", settings.catalog, lambda: _registered(repo_config(settings, answer_s)))
+
+
+def _registered(config: "RepoConfig") -> "FeatureStore":
+    from feast import FeatureStore
+
+    store = FeatureStore(config=config)
+    views = feature_views()
+    registered = {view.name: view for view in store.list_feature_views()}
+    services = {service.name for service in store.list_feature_services()}
+    if not services >= SERVICES.keys() or any(registered.get(view.name) != view for view in views):
+        store.apply([*entities(), *views, *(feature_service(name, name, views) for name in SERVICES)])
+    store.refresh_registry()  # a cached SQL registry does not see its own apply
+    return store
+
+
+def register_model_version(store: "FeatureStore", model_version: str, service: str) -> None:
+    """Give a model version (``agents@v3``) a feature service of its own: what it was trained on is what it is served.
+
+    Raises:
+        UnknownName: there is no feature service of this name.
+    """
+    store.apply([feature_service(model_version, service, store.list_feature_views())])
+    store.refresh_registry()
+
+
+def entities() -> "list[Entity]":
+    """One entity a view: ``user_id``, ``agent_name`` and ``cluster_namespace``."""
+    from feast import Entity, ValueType
+
+    return [Entity(name=view.entity, join_keys=[view.entity], value_type=ValueType.STRING) for view in VIEWS]
+
+
+def feature_views(sources: "Mapping[str, DataSource] | None" = None) -> "list[FeatureView]":
+    """The feature views, fields from the contracts; ``sources`` by view name, the Iceberg tables by default."""
+    return [_feature_view(view, sources[view.name] if sources else iceberg_table(view)) for view in VIEWS]
+
+
+def feature_service(name: str, service: str, views: "list[FeatureView]") -> "FeatureService":
+    """A service over the views that ``service`` names in ``SERVICES``.
+
+    Raises:
+        UnknownName: there is no feature service of this name.
+    """
+    from feast import FeatureService
+
+    if service not in SERVICES:
+        raise UnknownName("feature service", service, SERVICES)
+    wanted = {view.name for view in SERVICES[service]}
+    return FeatureService(
+        name=name, features=[view for view in views if view.name in wanted], tags={"service": service}
+    )
+
+
+def repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConfig":
+    """Feast's configuration for one lake: its project, registry and online store."""
+    from feast import RepoConfig
+
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    return RepoConfig(
+        project=f"fuelline_{settings.lake.replace('-', '_')}",
+        provider="local",
+        registry={
+            "registry_type": "sql",
+            "path": sql_address(settings.catalog or f"sqlite:///{settings.folder / 'feast.db'}?timeout=60"),
+            "sqlalchemy_config_kwargs": ENGINE,
+            "cache_ttl_seconds": 0,  # for ever: definitions change with a release, not under a running gateway
+        },
+        offline_store={"type": "duckdb"},
+        online_store=_online_store(settings, answer_s),
+        entity_key_serialization_version=3,
+    )
+
+
+def _online_store(settings: Settings, answer_s: float | None) -> dict[str, object]:
+    if not settings.online:
+        return {"type": "sqlite", "path": str(settings.folder / "online.db")}
+    place = urlsplit(settings.online)
+    if "," in unquote(place.password or ""):
+        raise wrong("online", "Feast takes no password with a comma in it")
+    parts = [f"{place.hostname}:{place.port or 6379}"]
+    parts += [f"username={unquote(place.username)}"] if place.username else []
+    parts += [f"password={unquote(place.password)}"] if place.password else []
+    parts += [f"db={place.path.strip('/')}"] if place.path.strip("/") else []
+    parts += ["ssl=true"] if place.scheme == "rediss" else []
+    parts += [f"{name}={value}" for name, value in parse_qsl(place.query)]  # ssl_ca_certs, for example
+    if answer_s is not None:
+        parts += [f"socket_connect_timeout={answer_s}", f"socket_timeout={answer_s}", "retry=null"]
+    # Redis forgets an entity once its last value has outlived every TTL: nobody's data stay for ever.
+    return {"type": "redis", "connection_string": ",".join(parts), "key_ttl_seconds": int(LONGEST_TTL.total_seconds())}
+
+
+def iceberg_table(view: View) -> "DataSource":
+    """A view's table by name, as Feast's source."""
+    from feast.infra.data_sources.contrib.iceberg_catalog.iceberg_source import IcebergSource
+
+    namespace, table = view.contract.table.split(".")
+    return IcebergSource(
+        name=view.contract.table,
+        catalog_type="sql",
+        warehouse="",
+        namespace=namespace,
+        table=table,
+        timestamp_field=EVENT_TIMESTAMP,
+        created_timestamp_column=CREATED_TIMESTAMP,
+    )
+
+
+def _feature_view(view: View, source: "DataSource") -> "FeatureView":
+    from feast import Entity, FeatureView, Field, ValueType
+    from feast.types import Float64, Int64, String
+
+    types = {pa.string(): String, pa.int64(): Int64, pa.float64(): Float64}
+    fields = [
+        Field(name=column.name, dtype=types[column.type], description=column.doc, tags={"unit": column.unit})
+        for column in view.columns
+    ]
+    entity = Entity(name=view.entity, join_keys=[view.entity], value_type=ValueType.STRING)
+    return FeatureView(
+        name=view.name,
+        entities=[entity],
+        ttl=view.ttl,
+        schema=[Field(name=view.entity, dtype=String), *fields],
+        source=source,
+        online=True,
+        description=view.contract.doc,
+        owner=view.contract.owner,
+        tags={"table": view.contract.table, "contract": view.contract.version},
+    )

@@ -1,0 +1,120 @@
+"""The streaming consumer: ``python -m features.consumer`` counts the broker's interaction events into Redis.
+
+It has a queue of its own, small batches and no memory: a second one beside it shares the work, one that is killed is
+replaced, and what it had not acknowledged is given again and counted once.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from features.streaming.windows import Stream, count, open_stream
+from lake.health import refuse_wrong
+from lake.lake import open_lake
+from lake.sources.broker import Batching, Until, consume
+from lake.sources.cloudevents import Message
+from lake.sources.consumer import parser, run
+from lake.store.database import opened
+from settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+QUEUE = "fuelline.streaming"
+BATCHING = Batching(messages=500, seconds=0.05)
+"""Small and quick: an event waits for others no longer than that."""
+PUSH_S = 10.0
+PUSHED_USERS = 500
+"""In one snapshot, so that it takes a fraction of a second; those left over come with the next."""
+
+Push = Callable[[Sequence[str], Sequence[str], datetime], None]
+"""Users, agents, and as of when."""
+
+
+def follow(
+    settings: Settings, stream: Stream, until: Until, batching: Batching = BATCHING, push: "Push | None" = None
+) -> int:
+    """Count the queue's events; returns how many messages were acknowledged.
+
+    Raises:
+        SettingsError: ``FUELLINE_RABBITMQ`` is not set or wrong.
+    """
+    snapshots = Snapshots(push=push) if push else None
+
+    def handle(messages: Sequence[Message]) -> None:
+        now = datetime.now(UTC)
+        rows = count(stream, messages, now)
+        if snapshots:
+            snapshots.note(rows, now)
+
+    return consume(settings, QUEUE, handle, batching, until)
+
+
+@dataclass(kw_only=True)
+class Snapshots:
+    """Who did something since the last snapshot; pushes one every ``every_s``."""
+
+    push: Push
+    every_s: float = PUSH_S
+    _users: dict[str, None] = field(default_factory=dict)
+    _agents: dict[str, None] = field(default_factory=dict)
+    _pushed: float = field(default_factory=time.monotonic)
+
+    def note(self, rows: "pa.Table", now: datetime) -> None:
+        """Remember the rows' users and agents, and push if it is time."""
+        self._users |= dict.fromkeys(rows["user_id"].unique().to_pylist())
+        self._agents |= dict.fromkeys(rows["agent_name"].unique().to_pylist())
+        if time.monotonic() - self._pushed < self.every_s:
+            return
+        users = list(self._users)[:PUSHED_USERS]
+        self.push(users, list(self._agents), now)
+        for user in users:
+            del self._users[user]
+        self._agents.clear()
+        self._pushed = time.monotonic()
+
+
+def feast_push(settings: Settings, stream: Stream) -> Push:
+    """Pushes to the lake's Feast store, its streaming views registered.
+
+    Raises:
+        SettingsError: nobody has registered them, and the user of ``FUELLINE_CATALOG`` may not.
+        PeerError: the registry's database does not answer.
+    """
+    from features.online.feast_repo import open_feature_store
+    from features.streaming.push_sources import push_snapshots, register_streaming
+
+    store = open_feature_store(settings)
+    opened("catalog", settings.catalog, lambda: register_streaming(store))
+    return lambda users, agents, as_of: push_snapshots(store, stream, users, agents, as_of)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when it ended as asked, 1 on an error that is told."""
+    return run(_options(), arguments, _work, "counted")
+
+
+def _work(asked: argparse.Namespace, until: Until) -> int:
+    lake = open_lake()
+    refuse_wrong(lake.settings, "online", "rabbitmq")
+    stream = open_stream(lake)
+    push = feast_push(lake.settings, stream) if asked.push else None
+    return follow(lake.settings, stream, until, push=push)
+
+
+def _options() -> argparse.ArgumentParser:
+    options = parser(
+        "features.consumer",
+        f"Count interaction events of FUELLINE_RABBITMQ (queue {QUEUE}) into the streaming features of "
+        "FUELLINE_ONLINE.",
+    )
+    options.add_argument("--push", action="store_true", help=f"push snapshots through Feast every {PUSH_S:g} s as well")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Streaming features in Feast: snapshots of the windows, pushed every few seconds through push sources.
+
+Feast keeps one value an entity and has no windows: what it was last given stays until something newer comes, and an
+agent that fell silent would keep its last rate for ever. So the counts live in buckets of ours, and whoever needs the
+value of this moment asks ``read_streaming``. What is pushed here serves those who read everything through Feast: a
+snapshot, stamped with the instant it was true at, to be taken as missing once it is older than the view's TTL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from features.definitions.views import AGENT_FEATURES, CREATED_TIMESTAMP, EVENT_TIMESTAMP, USER_FEATURES, View
+from features.online.feast_repo import iceberg_table
+from features.streaming.windows import Stream, StreamingFeatures, read_streaming
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, FeatureView
+
+TTL = timedelta(minutes=1)
+USERS = "user_streaming"
+AGENTS = "agent_streaming"
+FEATURES: dict[str, tuple[View, dict[str, type]]] = {
+    USERS: (USER_FEATURES, {"queries_last_1h": int, "queries_last_24h": int, "error_rate_last_1h": float}),
+    AGENTS: (
+        AGENT_FEATURES,
+        {
+            "agent_requests_per_s": float,
+            "agent_latency_p95_1m_ms": float,
+            "agent_error_rate_5m": float,
+            "agent_requests_last_1h": int,
+            "agent_error_rate_last_1h": float,
+            "agent_tokens_last_1h": int,
+        },
+    ),
+}
+"""Of each view of snapshots: the batch view of the same entity, and the fields of ``StreamingFeatures``."""
+NOBODY = ""
+
+
+def register_streaming(store: "FeatureStore") -> None:
+    """Define the push sources and their views, unless they are there already."""
+    views = [streaming_view(name) for name in FEATURES]
+    known = {view.name: view for view in store.list_feature_views()}
+    if any(known.get(view.name) != view for view in views):
+        store.apply(views)
+        store.refresh_registry()
+
+
+def streaming_view(name: str) -> "FeatureView":
+    """One view of snapshots, fed by the push source ``<name>_push``."""
+    from feast import Entity, FeatureView, Field, PushSource, ValueType
+    from feast.types import Float64, Int64, String
+
+    batch, fields = FEATURES[name]
+    # Feast asks a push source for the table that holds its history; ours are the rows of the batch view.
+    source = PushSource(name=f"{name}_push", batch_source=iceberg_table(batch))
+    kinds = {int: Int64, float: Float64}
+    return FeatureView(
+        name=name,
+        entities=[Entity(name=batch.entity, join_keys=[batch.entity], value_type=ValueType.STRING)],
+        ttl=TTL,
+        schema=[
+            Field(name=batch.entity, dtype=String),
+            *(Field(name=field, dtype=kinds[kind]) for field, kind in fields.items()),
+        ],
+        source=source,
+        online=True,
+        description=f"Snapshots of the streaming features of {batch.entity}, as of their event timestamp.",
+        owner="ml-platform",
+    )
+
+
+def push_snapshots(
+    store: "FeatureStore", stream: Stream, users: Sequence[str], agents: Sequence[str], as_of: datetime
+) -> None:
+    """Push what is true of these users and agents at ``as_of`` (UTC).
+
+    Raises:
+        PeerError: Redis does not answer.
+    """
+    snapshots = {
+        USERS: {user: read_streaming(stream, user, NOBODY, as_of) for user in users},
+        AGENTS: {agent: read_streaming(stream, NOBODY, agent, as_of) for agent in agents},
+    }
+    for name, values in snapshots.items():
+        if values:
+            _push(store, name, values, as_of)
+
+
+def _push(store: "FeatureStore", name: str, values: dict[str, StreamingFeatures], as_of: datetime) -> None:
+    import pandas as pd
+
+    batch, fields = FEATURES[name]
+    rows = [asdict(value) for value in values.values()]
+    times = {EVENT_TIMESTAMP: [as_of] * len(rows), CREATED_TIMESTAMP: [as_of] * len(rows)}
+    columns: dict[str, object] = {batch.entity: list(values), **times}
+    columns |= {field: pd.Series([row[field] for row in rows], dtype=kind) for field, kind in fields.items()}
+    store.push(f"{name}_push", pd.DataFrame(columns))

@@ -1,0 +1,144 @@
+"""CSV and Parquet as JSON lines: what reads as a column's type becomes it, what does not stays as it is for the
+checks.
+
+Row numbers count from 1, a CSV file's header included. A row that cannot be a JSON line (its cells do not match the
+header, or are no UTF-8) leaves its number to the fault, so that every other row keeps its own.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from lake.contracts.base import Column, Contract
+from lake.ingest.blocks import Block, Fault
+
+CSV_BLOCK_BYTES = 16 << 20
+"""A longer row ends the reading of its file."""
+PARQUET_ROWS = 8_192
+WHOLE_MAX = 2**53
+"""Whole doubles up to here are integers: pandas writes an integer column with nulls as doubles, ``1.0`` in CSV."""
+NULLS = ("NaN", "nan", "NULL", "null", "None", "NA", "<NA>")
+"""How pandas and R write a number that is missing; null in a column of numbers that may be."""
+
+
+def csv_blocks(stream: io.BufferedReader, header: bytes, contract: Contract) -> Iterator[Block | Fault]:
+    """Rows of a CSV file. An empty cell is null, a quoted empty one is an empty text; see ``NULLS`` for numbers."""
+    names = next(csv.reader([header.decode("utf-8-sig", "replace").rstrip("\r\n")]), [])
+    if not names:
+        return
+    malformed: dict[int, Fault] = {}
+
+    def note(row: pa.csv.InvalidRow) -> str:
+        malformed[row.number] = Fault(line=row.number, reason="malformed_csv")
+        return "skip"
+
+    reader = pa.csv.open_csv(
+        stream,
+        read_options=pa.csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.binary()),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    number = 2
+    for batch in reader:
+        first, lines = number, []
+        for line in _json_lines(pa.Table.from_batches([batch]), contract):
+            while number in malformed:
+                lines.append(b"")
+                number += 1
+            lines.append(line)
+            number += 1
+        if lines:
+            yield Block(first=first, data=b"\n".join(lines))
+        yield from (malformed.pop(row) for row in sorted(malformed) if row < number)
+    yield from malformed.values()
+
+
+def parquet_blocks(stream: io.BufferedReader, contract: Contract) -> Iterator[Block]:
+    """Rows of a Parquet file; one that is compressed as a whole is read into memory, because Parquet is read from
+    its end.
+    """
+    file = pa.parquet.ParquetFile(stream if stream.seekable() else io.BytesIO(stream.read()))
+    first = 1
+    for batch in file.iter_batches(batch_size=PARQUET_ROWS):
+        yield Block(first=first, data=b"\n".join(_json_lines(pa.Table.from_batches([batch]), contract)))
+        first += batch.num_rows
+
+
+def _json_lines(table: pa.Table, contract: Contract) -> list[bytes]:
+    """Each row as a JSON object, or as its bytes where they are no UTF-8."""
+    table, broken = _utf8(table)
+    declared = {column.name: column for column in contract.columns}
+    fields = ", ".join(f"{_literal(f.name)}: {_value(f, declared.get(f.name))}" for f in table.schema)
+    with duckdb.connect() as db:
+        db.execute("SET TimeZone = 'UTC'")
+        db.register("rows", table)
+        lines = db.sql(f"SELECT to_json({{{fields}}})::VARCHAR FROM rows").to_arrow_table().column(0)
+    return [broken.get(row) or line.encode() for row, line in enumerate(lines.to_pylist())]
+
+
+def _utf8(table: pa.Table) -> tuple[pa.Table, dict[int, bytes]]:
+    """The table with its text columns as UTF-8, and the raw bytes of those cells, by row, that are not (null in the
+    table).
+    """
+    broken: dict[int, bytes] = {}
+    for number, field in enumerate(table.schema):
+        if not (
+            pa.types.is_binary(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        ):
+            continue
+        cells = table.column(number).cast(pa.binary())
+        try:
+            text = cells.cast(pa.string())
+        except pa.ArrowInvalid:
+            values = cells.to_pylist()
+            bad = {row: value for row, value in enumerate(values) if value is not None and not _decodes(value)}
+            broken |= {row: value.replace(b"\n", b" ") for row, value in bad.items()}
+            text = pa.array([None if row in bad else value for row, value in enumerate(values)], pa.binary()).cast(
+                pa.string()
+            )
+        table = table.set_column(number, field.name, text)
+    return table, broken
+
+
+def _decodes(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _value(field: pa.Field, declared: Column | None) -> str:
+    """SQL for a cell as JSON: text is read as the declared column's kind, whole doubles become integers."""
+    column = '"' + field.name.replace('"', '""') + '"'
+    if pa.types.is_floating(field.type):
+        return _number(column)
+    if declared is None or not pa.types.is_string(field.type):
+        return f"to_json({column})"
+    if pa.types.is_integer(declared.type) or pa.types.is_floating(declared.type):
+        integer = f"CASE WHEN {column} ~ '^-?[0-9]+$' THEN to_json(try_cast({column} AS BIGINT)) END"
+        number = f"coalesce({integer}, {_number(f'try_cast({column} AS DOUBLE)')}, to_json({column}))"
+        return number if declared.required else f"CASE WHEN {column} NOT IN {NULLS} THEN {number} END"
+    if pa.types.is_boolean(declared.type):
+        return f"coalesce(to_json(try_cast({column} AS BOOLEAN)), to_json({column}))"
+    return f"to_json({column})"
+
+
+def _number(double: str) -> str:
+    """SQL for a double as JSON, an integer where it is a whole one."""
+    whole = f"isfinite({double}) AND {double} = trunc({double}) AND abs({double}) <= {WHOLE_MAX}"
+    return f"CASE WHEN {whole} THEN to_json(CAST({double} AS BIGINT)) ELSE to_json({double}) END"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,72 @@
+"""The bucket's lifecycle rules, derived from the contracts: raw objects grow cold, then go.
+
+``python -m lake.maintenance.bucket_lifecycle`` prints them as S3 takes them, for the lake that the settings name::
+
+    python -m lake.maintenance.bucket_lifecycle --tier COLD > rules.json
+    aws s3api put-bucket-lifecycle-configuration --bucket fuelline --lifecycle-configuration file://rules.json
+
+MinIO takes the same document (``mc ilm rule import``), with the name of its remote tier for the storage class. They
+replace whatever rules the bucket has. Tables have none: their files are shared by snapshots, and only retention and
+the daily round know which of them may go.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+
+from errors import SettingsError
+from lake.contracts import contracts
+from lake.contracts.base import Contract
+from settings import Settings, read_settings
+
+STALE_UPLOAD_DAYS = 3
+"""After which the parts of an upload that was broken off are removed."""
+Rule = dict[str, object]
+
+
+def lifecycle(declared: Iterable[Contract], settings: Settings, tier: str) -> dict[str, list[Rule]]:
+    """The document: one rule for each source of a contract.
+
+    Args:
+        declared: the contracts.
+        settings: say where in the bucket the lake is.
+        tier: storage class of the cold tier.
+
+    Raises:
+        SettingsError: ``FUELLINE_STORE`` names no bucket.
+    """
+    if not settings.store_address.startswith("s3://"):
+        raise SettingsError(
+            f"FUELLINE_STORE is {settings.store_address}: a folder has no lifecycle rules; set s3://bucket/prefix"
+        )
+    prefix = settings.store_address.removeprefix("s3://").partition("/")[2]
+    place = f"{prefix}/" if prefix else ""
+    return {"Rules": [_rule(contract, place, tier) for contract in declared if contract.source]}
+
+
+def _rule(contract: Contract, place: str, tier: str) -> Rule:
+    rule: Rule = {
+        "ID": f"raw-{contract.source}",
+        "Status": "Enabled",
+        "Filter": {"Prefix": f"{place}raw/{contract.source}/"},
+        "Expiration": {"Days": contract.retention_days},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": STALE_UPLOAD_DAYS},
+    }
+    if contract.raw_retention_days < contract.retention_days:
+        rule["Transitions"] = [{"Days": contract.raw_retention_days, "StorageClass": tier}]
+    return rule
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the document."""
+    parser = argparse.ArgumentParser(prog="python -m lake.maintenance.bucket_lifecycle", description=__doc__)
+    parser.add_argument("--tier", default="GLACIER", help="storage class of the cold tier (default: GLACIER)")
+    asked = parser.parse_args(arguments)
+    told = lifecycle(contracts().values(), read_settings(), asked.tier)
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

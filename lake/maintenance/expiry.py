@@ -1,0 +1,119 @@
+"""Care of the tables' history: what is new is counted from it, and old snapshots expire so that commits stay fast.
+
+A trigger counts the rows that came since the snapshot of a model's last training, from the snapshots' summaries alone.
+Expiry never passes the oldest snapshot that a model counts from, or the count would be short by what the expired
+commits had brought. Where that snapshot has to go itself, because retention takes its rows, the count goes on from a
+bookmark: a table property that names a later snapshot and what came in between.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from errors import CommitContended, UnknownName
+from lake.contracts.base import Contract
+from lake.tables.tables import KEY, MAINTENANCE, TRIES, Tables, version_of
+from lake.tables.versions import TableVersion
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
+
+BOOKMARK = "fuelline.counted."
+"""Starts the name of the property that stands for a snapshot which is counted from and gone."""
+COUNTED_FROM = "trained-"
+"""Starts the name of the tag on the snapshot that a model was last trained on: ``trained-agents``."""
+
+
+def added_rows(tables: Tables, contract: Contract, since: TableVersion | None) -> int:
+    """Rows that appends brought since a version, ever where it is None; from the snapshots' summaries alone.
+
+    What maintenance writes (compaction, retention) counts for nothing, in either direction.
+
+    Raises:
+        UnknownName: the snapshot has expired, or the table's history does not lead back to it.
+    """
+    try:
+        table = tables.load(contract.table)
+    except UnknownName:
+        return 0
+    return added_since(table, contract, since.snapshot_id if since else None)
+
+
+def added_since(table: "Table", contract: Contract, since: int | None) -> int:
+    """The same for a table that is loaded already, since a snapshot of it.
+
+    Raises:
+        UnknownName: as ``added_rows``.
+    """
+    known = {one.snapshot_id: one for one in table.snapshots()}
+    at, added = table.metadata.current_snapshot_id, 0
+    while at is not None and at != since and (snapshot := known.get(at)):
+        added += _added(snapshot)
+        at = snapshot.parent_snapshot_id
+    if since is None or at == since:
+        return added
+    if marked := table.properties.get(f"{BOOKMARK}{since}"):
+        anchor, between = map(int, marked.split(":"))
+        return between + added_since(table, contract, anchor)
+    name = f"{contract.table}@{since}"
+    raise UnknownName("snapshot", name, (f"{contract.table}@{one}" for one in known))
+
+
+def expire(tables: Tables, contract: Contract, older_than: datetime, *, dry_run: bool = False) -> list[int]:
+    """Expire the snapshots committed before ``older_than`` (UTC), but none that a model counts from, nor any after it.
+
+    The newest snapshot and tagged ones stay. Data files are not touched.
+
+    Returns:
+        The snapshots that expired, or would.
+
+    Raises:
+        UnknownName: there is no such table.
+        CommitContended: writers won every race.
+    """
+    from pyiceberg.exceptions import CommitFailedException
+
+    for _ in range(TRIES):
+        table = tables.load(contract.table)
+        old = _expired(table, older_than)
+        if not old or dry_run:
+            return [snapshot.snapshot_id for snapshot in old]
+        _keep_marks(tables, contract, old)
+        try:
+            table.maintenance.expire_snapshots().by_ids([snapshot.snapshot_id for snapshot in old]).commit()
+        except CommitFailedException:
+            continue
+        return [snapshot.snapshot_id for snapshot in old]
+    raise CommitContended(f"{contract.table}: {TRIES} tries to expire snapshots lost their race")
+
+
+def _expired(table: "Table", older_than: datetime) -> "list[Snapshot]":
+    refs = table.refs()
+    counted = [refs[name].snapshot_id for name in refs if name.startswith(COUNTED_FROM)]
+    held = [snapshot.sequence_number for snapshot in table.snapshots() if snapshot.snapshot_id in counted]
+    limit = min((number for number in held if number is not None), default=None)
+    protected = {ref.snapshot_id for ref in refs.values()}
+    return [
+        snapshot
+        for snapshot in table.snapshots()
+        if snapshot.timestamp_ms < older_than.timestamp() * 1000
+        and snapshot.snapshot_id not in protected
+        and (limit is None or (snapshot.sequence_number or 0) < limit)
+    ]
+
+
+def _keep_marks(tables: Tables, contract: Contract, snapshots: "list[Snapshot]") -> None:
+    """A writer that was killed after its commit has not left its key yet where a late retry will look."""
+    for snapshot in snapshots:
+        told = dict(snapshot.summary.additional_properties) if snapshot.summary else {}
+        if key := told.get(KEY):
+            tables._keep_mark(contract, key, version_of(contract.table, snapshot), told)
+
+
+def _added(snapshot: "Snapshot") -> int:
+    from pyiceberg.table.snapshots import Operation
+
+    summary = snapshot.summary
+    if not summary or summary.operation is not Operation.APPEND or MAINTENANCE in summary.additional_properties:
+        return 0
+    return int(summary["added-records"] or 0)

@@ -1,0 +1,67 @@
+"""The daily audit: keys that stand on days further apart than the neighbours that a commit compares.
+
+One pass of DuckDB over the key columns of a version, streamed, so that memory holds keys and never texts.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from lake.contracts.base import Contract
+from lake.tables.tables import Tables
+from lake.tables.uniqueness import MEMORY_LIMIT, conflict_reason
+from lake.tables.versions import TableVersion
+
+SAMPLE = 20
+"""Keys that a finding names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repeats:
+    """Keys that more than one row has."""
+
+    columns: tuple[str, ...]
+    """The columns that no two rows may share."""
+    reason: str
+    """The name that ingestion gives to it."""
+    keys: int
+    rows: int
+    """Rows that have one of these keys, the first of each included."""
+    sample: tuple[str, ...]
+    """At most 20 of the keys, in order."""
+
+
+def audit(tables: Tables, contract: Contract, version: TableVersion) -> list[Repeats]:
+    """What the table holds more than once, one finding for each rule of the contract that is broken.
+
+    Raises:
+        UnknownName: the version is not there (any more).
+    """
+    rules = (contract.key, *contract.unique)
+    columns = sorted({column for rule in rules for column in rule})
+    with tempfile.TemporaryDirectory(prefix="fuelline-") as scratch, _database(Path(scratch)) as db:
+        db.register("rows", tables.batches(version, columns=columns))
+        db.execute("CREATE TABLE keys AS FROM rows")
+        findings = [_repeats(db, rule) for rule in rules]
+    return [finding for finding in findings if finding.keys]
+
+
+def _database(scratch: Path) -> duckdb.DuckDBPyConnection:
+    db = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch / "spill")})
+    db.execute("SET TimeZone = 'UTC'")
+    return db
+
+
+def _repeats(db: duckdb.DuckDBPyConnection, rule: tuple[str, ...]) -> Repeats:
+    columns = ", ".join(f'"{column}"' for column in rule)
+    text = " || ', ' || ".join(f'"{column}"::VARCHAR' for column in rule)
+    db.execute(
+        f"CREATE OR REPLACE TABLE twice AS SELECT {columns}, count(*) AS n FROM keys GROUP BY ALL HAVING count(*) > 1"
+    )
+    keys, rows = db.execute("SELECT count(*), coalesce(sum(n), 0)::BIGINT FROM twice").fetchall()[0]
+    sample = db.execute(f"SELECT {text} FROM twice ORDER BY {columns} LIMIT {SAMPLE}").fetchall()
+    return Repeats(
+        columns=rule, reason=conflict_reason(rule), keys=keys, rows=rows, sample=tuple(key for (key,) in sample)
+    )

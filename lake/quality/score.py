@@ -1,0 +1,184 @@
+"""How good the data are: a score of 0 to 100, the contract's promises kept or not, and the gate before training.
+
+The score is the share of landed rows, identical duplicates left out, that passed every check of the contract. It is
+read from the ledger, where ingestion accounted for every row, so that it costs no scan.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from errors import QualityTooLow
+from lake.contracts.base import Contract
+from lake.lake import Lake
+from lake.store.ledger import Entry
+
+UNREADABLE = frozenset(
+    {"malformed_json", "malformed_csv", "invalid_utf8", "truncated_file", "unreadable_file", "oversized_line"}
+)
+"""Reasons that mean a line could not be read at all."""
+ROWS = ("landed", "committed", "quarantined", "duplicates")
+"""What ingestion counts: the first is the sum of the others."""
+
+
+class QualityLevel(Enum):
+    """What the score means for training."""
+
+    GOOD = "good"
+    WARNING = "warning"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QualityGate:
+    """The scores below which training is warned of, and refused."""
+
+    warn_below: float = 95.0
+    block_below: float = 80.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.block_below <= self.warn_below <= 100:
+            raise ValueError(f"0 <= block_below <= warn_below <= 100 does not hold for {self}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QualityRule:
+    """One promise of the contract and whether it was kept."""
+
+    rule: str
+    rows: int
+    """Rows that broke it."""
+    share: float
+    """Of the landed rows without duplicates, 0..1."""
+    limit: float
+    """Largest share that the contract allows."""
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QualityReport:
+    """The quality of what landed in one data set."""
+
+    data_set: str
+    level: QualityLevel
+    score: float
+    objects: int
+    landed: int
+    committed: int
+    quarantined: int
+    duplicates: int
+    rules: list[QualityRule] = field(default_factory=list)
+    newest: str = ""
+    """Time of the newest row, ISO 8601."""
+
+
+def quality_report(
+    lake: Lake,
+    contract: Contract,
+    source: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    gate: QualityGate | None = None,
+) -> QualityReport:
+    """Score what a source landed after ``since`` (default: ever) and up to ``until`` (default: now).
+
+    An object that was read again by a newer contract or parser counts once, as it was read last, and with the rows that
+    were committed before. Where nothing landed the score is 100: there is nothing to find fault with.
+    """
+    gate = gate or QualityGate()
+    entries = lake.ledger.entries(f"sources/{source}", kind="ingested", until=until)
+    ours = [entry for entry in entries if entry.key.startswith(f"ingest:{contract.name}:")]
+    done = [_together(read) for read in _readings(ours) if since is None or read[-1].time > since]
+    counted = _account(done)
+    total = {name: counted[name] for name in ROWS}
+    unique = total["landed"] - total["duplicates"]
+    score = 100.0 * total["committed"] / unique if unique else 100.0
+    return QualityReport(
+        data_set=contract.name,
+        level=_level(score, gate),
+        score=round(score, 2),
+        objects=len(done),
+        rules=_rules(contract, Counter(counted["reasons"]), unique),
+        newest=max((p["watermark"] for p in done), default=""),
+        **total,
+    )
+
+
+def require_quality(report: QualityReport, gate: QualityGate | None = None) -> None:
+    """Close the gate on data too poor to train on.
+
+    Raises:
+        QualityTooLow: the score is under ``block_below``; the message names the worst reasons.
+    """
+    gate = gate or QualityGate()
+    if report.level is QualityLevel.BLOCKED:
+        worst = ", ".join(f"{rule.rule} {rule.rows}" for rule in _by_rows(report.rules)[:3])
+        raise QualityTooLow(
+            f"{report.data_set}: quality {report.score:.1f} is below {gate.block_below:g} "
+            f"({report.quarantined} of {report.landed} rows quarantined: {worst}). Mend the source and ingest again, "
+            f"or look at quarantine.{report.data_set.split('.')[1]}"
+        )
+
+
+def account(ingested: Sequence[Entry]) -> dict[str, Any]:
+    """Objects and rows that these ``ingested`` entries of any sources account for, and why rows were quarantined. An
+    object that was read again counts once, as it was read last.
+
+    Returns:
+        ``objects``, ``reasons`` (rows by reason, the most first), and the numbers of rows by the names in ``ROWS``.
+    """
+    return _account([_together(read) for read in _readings(ingested)])
+
+
+def _account(done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    reasons = sum((Counter(p["reasons"]) for p in done), Counter[str]())
+    rows = {name: sum(p[name] for p in done) for name in ROWS}
+    return {"objects": len(done), **rows, "reasons": dict(reasons.most_common())}
+
+
+def _readings(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """The entries of each object, in order: of each data set and content."""
+    readings: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        data_set = entry.key.split(":")[1]
+        readings[data_set, entry.payload["sha256"]].append(entry)
+    return list(readings.values())
+
+
+def _together(readings: Sequence[Entry]) -> Mapping[str, Any]:
+    """What became of one object. Its own rows, committed when it was read before, are no duplicates of themselves."""
+    last = readings[-1].payload
+    passed = last["landed"] - last["quarantined"]
+    committed = min(passed, sum(entry.payload["committed"] for entry in readings))
+    watermark = max(entry.payload["watermark"] for entry in readings)
+    return {**last, "committed": committed, "duplicates": passed - committed, "watermark": watermark}
+
+
+def _level(score: float, gate: QualityGate) -> QualityLevel:
+    if score < gate.block_below:
+        return QualityLevel.BLOCKED
+    return QualityLevel.WARNING if score < gate.warn_below else QualityLevel.GOOD
+
+
+def _rules(contract: Contract, reasons: Counter[str], unique: int) -> list[QualityRule]:
+    """The contract's two promises, then each reason that occurred, most frequent first."""
+    incomplete, unreadable = sum(reasons.values()), sum(n for name, n in reasons.items() if name in UNREADABLE)
+    promises = [
+        _rule("completeness", incomplete, unique, 1 - contract.completeness),
+        _rule("parsing_errors", unreadable, unique, contract.parse_errors_max),
+    ]
+    return [*promises, *(_rule(name, rows, unique, 1 - contract.completeness) for name, rows in reasons.most_common())]
+
+
+def _rule(name: str, rows: int, unique: int, limit: float) -> QualityRule:
+    share = rows / unique if unique else 0.0
+    return QualityRule(rule=name, rows=rows, share=share, limit=round(limit, 6), kept=share <= limit)
+
+
+def _by_rows(rules: Sequence[QualityRule]) -> list[QualityRule]:
+    """Reasons only, most rows first."""
+    return sorted(rules[2:], key=lambda rule: -rule.rows)

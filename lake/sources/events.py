@@ -1,0 +1,124 @@
+"""The broker as a source: batches of CloudEvents land as JSON lines and are ingested as every log file is.
+
+``python -m lake.sources.rabbitmq`` keeps the lake up with the queue; with ``--until-empty`` it drains it and ends.
+
+The broker is told only after the commit, so a kill between the two brings the messages again. Rows are in the table
+under their id then and count as duplicates. A rejected line has no id; so when messages come again, first the objects
+that had landed are finished, and then lines that stand in them are passed over. However the messages are cut into
+batches the second time, nothing is lost and nothing is in twice.
+"""
+
+import argparse
+import contextlib
+import logging
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from errors import ObjectMissing
+from lake.contracts import contract
+from lake.contracts.cloud_events import CLOUD_EVENTS
+from lake.ingest.pipeline import Ingested, finishing_landed, ingest_file
+from lake.lake import Lake, open_lake
+from lake.sources.broker import Batching, Until, consume
+from lake.sources.cloudevents import DATA_SETS, Message, read_event
+from lake.sources.consumer import parser, run
+
+log = logging.getLogger("fuelline.rabbitmq")
+
+QUEUE = "fuelline.lake"
+SOURCE = "rabbitmq"
+BATCHING = Batching(messages=5_000, seconds=60)
+"""A commit takes a second or so, and a table has a snapshot for each: one a minute, not one a message."""
+OBJECTS_BACK = 32
+"""How many of the newest landed objects may hold lines that come again: of that many unacknowledged batches."""
+
+
+def source_of(data_set: str) -> str:
+    """The chain and raw zone's folder of a data set's lines: ``rabbitmq`` the envelopes, ``rabbitmq-...`` the rows."""
+    return SOURCE if data_set == CLOUD_EVENTS.name else f"{SOURCE}-{data_set.partition('.')[2].replace('_', '-')}"
+
+
+def drain(lake: Lake, until: Until, batching: Batching = BATCHING) -> int:
+    """Bring the queue's events into the lake; returns how many messages were acknowledged.
+
+    Raises:
+        SettingsError: ``FUELLINE_RABBITMQ`` is not set or wrong.
+    """
+    return consume(lake.settings, QUEUE, lambda messages: _told(land(lake, messages)), batching, until)
+
+
+def land(lake: Lake, messages: Sequence[Message]) -> list[Ingested]:
+    """Bring one batch into the lake: each data set's lines as one object."""
+    lines = _lines(messages)
+    if any(message.redelivered for message in messages):
+        lines = {data_set: _unknown(lake, data_set, found) for data_set, found in lines.items()}
+    return [_ingest(lake, data_set, b"".join(found)) for data_set, found in sorted(lines.items()) if found]
+
+
+def _lines(messages: Iterable[Message]) -> Mapping[str, list[bytes]]:
+    lines: dict[str, list[bytes]] = defaultdict(list)
+    for event in map(read_event, messages):
+        lines[CLOUD_EVENTS.name].append(event.line + b"\n")
+        if event.data_set:
+            lines[event.data_set].append(event.row + b"\n")
+    return lines
+
+
+def _unknown(lake: Lake, data_set: str, lines: list[bytes]) -> list[bytes]:
+    """The lines that stand in no object that landed before, each of which is in by then, whatever became of whoever
+    landed it.
+    """
+    with finishing_landed(lake, contract(data_set), source_of(data_set)):
+        known = {line for landed in _landed(lake, data_set) for line in landed.splitlines(keepends=True)}
+    return [line for line in lines if line not in known]
+
+
+def _landed(lake: Lake, data_set: str) -> Iterator[bytes]:
+    """The newest objects of a data set."""
+    for entry in lake.ledger.entries(f"sources/{source_of(data_set)}", kind="landed")[-OBJECTS_BACK:]:
+        with contextlib.suppress(ObjectMissing):  # it was announced and never landed, or its retention is over
+            yield lake.store.read(entry.payload["object"])
+
+
+def _ingest(lake: Lake, data_set: str, data: bytes) -> Ingested:
+    with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
+        path = Path(folder, "events.jsonl")
+        path.write_bytes(data)
+        return ingest_file(lake, contract(data_set), source_of(data_set), path)
+
+
+def _told(results: Iterable[Ingested]) -> None:
+    for one in results:
+        log.info("%s: %d in, %d rejected, %d known", one.object, one.committed, one.quarantined, one.duplicates)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when it ended as asked, 1 on an error that is told."""
+    return run(_options(), arguments, _work, "in")
+
+
+def _work(asked: argparse.Namespace, until: Until) -> int:
+    return drain(open_lake(), until, Batching(messages=asked.batch, seconds=asked.seconds))
+
+
+def _options() -> argparse.ArgumentParser:
+    sets = ", ".join(f"{kind} to {name}" for kind, name in DATA_SETS.items())
+    options = parser(
+        "lake.sources.rabbitmq",
+        f"Bring CloudEvents of FUELLINE_RABBITMQ (queue {QUEUE}) into the lake: {sets}; every envelope to "
+        f"{CLOUD_EVENTS.name}.",
+    )
+    options.add_argument(
+        "--batch", type=int, default=BATCHING.messages, help="messages a commit (default: %(default)s)"
+    )
+    options.add_argument(
+        "--seconds", type=float, default=BATCHING.seconds, help="longest wait for a full batch (default: %(default)s)"
+    )
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

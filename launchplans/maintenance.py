@@ -1,0 +1,42 @@
+"""What looks after the tables and tells people of them."""
+
+from lake.maintenance.run import CareRule
+from lake.quality.monitor import WatchRule
+from lake.quality.score import QualityGate
+from lake.quality.staleness import SilenceRule
+from launchplans.schedule import scheduled
+from models.triggers.rules import Patience
+from workflows.audit import scheduled_audit
+from workflows.maintenance import scheduled_retention, scheduled_table_care
+from workflows.watch import quality_check, source_check
+from workflows.weekly import weekly_report
+
+audit_daily = scheduled("audit_daily", scheduled_audit, "30 4 * * *", owner="platform")
+"""Every day at 04:30 UTC."""
+
+check_quality_hourly = scheduled(
+    "check_quality_hourly",
+    quality_check,
+    "25 * * * *",
+    owner="platform",
+    fixed_inputs={"gate": QualityGate(), "rule": WatchRule()},
+)
+"""Twenty minutes after the agents' logs came in."""
+
+check_sources_hourly = scheduled(
+    "check_sources_hourly", source_check, "55 * * * *", owner="platform", fixed_inputs={"rule": SilenceRule()}
+)
+"""Long after the servers were asked; for a lake that has such servers, as the plans that collect."""
+
+report_weekly = scheduled("report_weekly", weekly_report, "0 6 * * 1", owner="platform")
+"""Monday morning, about the ISO week that ended at midnight UTC."""
+
+care_daily = scheduled(
+    "care_daily", scheduled_table_care, "40 1 * * *", owner="platform", fixed_inputs={"rule": CareRule()}
+)
+"""Every night at 01:40 UTC, before the users' features are computed from the day: fewer files for them to open."""
+
+retention_daily = scheduled(
+    "retention_daily", scheduled_retention, "20 1 * * *", owner="platform", fixed_inputs={"patience": Patience()}
+)
+"""Before the daily round, which clears up after it. The day it cuts at moves on Mondays."""

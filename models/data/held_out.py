@@ -1,0 +1,53 @@
+"""Which held-out rows are judged: all of them, or a sample that does not depend on the candidate.
+
+Held out are the rows of the training set's test split, the last in time. Rows of weight 0 (failed calls, answers that
+were refused) are no example to be likely, so they are left out.
+"""
+
+import hashlib
+import math
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake.lake import Lake
+from models.data.training_set import TEST, read_training_set
+from models.types import TrainingSet
+
+
+def held_out_sample(lake: Lake, training_set: TrainingSet, count: int) -> pa.Table:
+    """The held-out rows that are judged: all of weight above 0, or ``count`` of them, stratified by agent.
+
+    Every agent has its share of the whole, rounded by largest remainder. Within an agent a hash of set and row decides,
+    so every candidate of one training set meets the same rows. Ordered by time.
+    """
+    rows = usable(lake, training_set)
+    if not count or count >= rows.num_rows:
+        return rows
+    by_agent: dict[str, list[int]] = {}
+    for index, agent in enumerate(rows["agent_name"].to_pylist()):
+        by_agent.setdefault(agent, []).append(index)
+    order = [_lot(training_set, name) for name in rows["interaction_id"].to_pylist()]
+    shares = _shares({agent: len(indices) for agent, indices in by_agent.items()}, count)
+    chosen = [index for agent, own in by_agent.items() for index in sorted(own, key=order.__getitem__)[: shares[agent]]]
+    return rows.take(sorted(chosen))
+
+
+def usable(lake: Lake, training_set: TrainingSet) -> pa.Table:
+    """The test split's rows whose answer was accepted or left unrated, in order of time."""
+    rows = read_training_set(lake, training_set, TEST)
+    return rows.filter(pc.greater(rows["weight"], 0))
+
+
+def _shares(sizes: dict[str, int], count: int) -> dict[str, int]:
+    """``count`` split in proportion to ``sizes``, by largest remainder; ties by name."""
+    exact = {name: count * size / sum(sizes.values()) for name, size in sizes.items()}
+    shares = {name: math.floor(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: (shares[name] - exact[name], name))
+    for name in by_remainder[: count - sum(shares.values())]:
+        shares[name] += 1
+    return shares
+
+
+def _lot(training_set: TrainingSet, interaction_id: str) -> bytes:
+    return hashlib.sha256(f"{training_set.training_set_id}\0{interaction_id}".encode()).digest()

@@ -1,0 +1,162 @@
+"""The version of the code that decides a result: what a training key and a cache version carry.
+
+It is a digest of the syntax of the modules that decide the result. Nobody has to bump anything, and a release that
+changes no results trains nothing again. Imports, comments, docstrings and layout do not count, and every module counts
+under a *label* that never changes, so that a module can move: only its path in ``PATHS`` changes then.
+
+Other edits that change no results (a renamed function, a split module) do move the digest. For those,
+``models.llm.code_digests`` maps the digest of the present syntax of each set of modules to the digest that is *recorded*
+in keys, in lakes that exist. After an edit of one of these modules, ``tests/models/llm/test_code_version.py`` fails until the
+table has a row for the new syntax:
+
+- The edit changes no results (a replay gives the same bytes): ``python -m models.llm.code_version keep``. Keys stay.
+- The edit changes results: ``python -m models.llm.code_version new training judging ...`` with the sets concerned. Their keys
+  change, and what they decide is computed again, once. The rows of the other sets move as with ``keep``.
+- The table conflicts in a merge: take either side of it, then ``keep``.
+
+When a module is renamed or moved, change its path in ``PATHS`` and leave its label. When a module is split, add a label
+for each new part to ``PATHS`` and to each set that has the old label; when two are merged, give both labels the same
+path. Then ``keep``. Since imports do not count, it is not seen when a name is imported from another module that does
+something else: import it under another name then, and use ``new``.
+"""
+
+import argparse
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import models
+from models.llm import code_digests
+from models.llm.code_digests import RECORDED
+
+ROOT = Path(models.__file__).parents[1]
+"""The folder of the packages."""
+TABLE = Path(code_digests.__file__)
+PATHS = {
+    "adapters": "models/llm/lora.py",
+    "dataset": "models/llm/tokens.py",
+    "evaluation": "models/evaluation/evaluate.py",
+    "held_out": "models/data/held_out.py",
+    "likelihood": "models/llm/likelihood.py",
+    "loop": "models/training/loop.py",
+    "pair": "models/evaluation/pair.py",
+    "prompt": "models/prompt.py",
+    "proposals": "models/tuning/propose.py",
+    "runtime": "models/llm/distributed.py",
+    "statistics": "models/evaluation/statistics.py",
+    "study": "models/tuning/study.py",
+    "training": "models/training/train.py",
+    "training_set": "models/data/training_set.py",
+    "trials": "models/tuning/trial.py",
+    "tuning": "models/tuning/plan.py",
+    "validation": "models/tuning/validation.py",
+    "winner": "models/tuning/select.py",
+    "asof": "features/batch/asof.py",
+    "engine": "lake/tables/engine.py",
+    "views": "features/definitions/views.py",
+    "joined_features": "lake/contracts/joined_features.py",
+    "training_sets": "lake/contracts/training_sets.py",
+}
+"""Where the module of each label is, below ``ROOT``. Labels are part of the digest: they stay, paths may change."""
+
+TRAINING_CODE = ("adapters", "dataset", "likelihood", "loop", "prompt", "runtime", "training")
+"""Labels of the modules whose behaviour decides the weights."""
+JUDGING_CODE = ("adapters", "evaluation", "held_out", "likelihood", "pair", "prompt", "statistics")
+"""Labels of the modules whose behaviour decides an evaluation."""
+TUNING_CODE = (*TRAINING_CODE, "proposals", "statistics", "study", "trials", "tuning", "validation", "winner")
+"""Labels of the modules whose behaviour decides a search over hyperparameters."""
+SELECTING_CODE = (
+    "training_set",
+    *("asof", "engine", "views"),
+    *("joined_features", "training_sets"),
+)
+"""Labels of the modules whose behaviour decides a training set: its selection, the join with the features, and its
+columns."""
+SETS = {
+    "training": TRAINING_CODE,
+    "judging": JUDGING_CODE,
+    "retraining": (*TRAINING_CODE, *JUDGING_CODE),
+    "tuning": TUNING_CODE,
+    "selecting": SELECTING_CODE,
+}
+"""Each set of labels that a digest is taken of, under its name in the table."""
+
+
+def code_digest(*labels: str) -> str:
+    """The digest that keys carry for the modules of these labels: the recorded one, or that of their syntax."""
+    syntax = syntax_digest(*labels)
+    return next((recorded for known, recorded in RECORDED.values() if known == syntax), syntax)
+
+
+def syntax_digest(*labels: str) -> str:
+    """sha256 over the present syntax of these modules. Equal under Python 3.11 to 3.13."""
+    total = hashlib.sha256()
+    for label in labels:
+        tree = ast.parse((ROOT / PATHS[label]).read_text())
+        total.update(f"{label}\0{''.join(_syntax(tree))}\n".encode())
+    return total.hexdigest()
+
+
+def _syntax(value: object) -> Iterator[str]:
+    """The syntax tree as text. Fields that are absent or empty are left out, because newer Pythons add such fields."""
+    if isinstance(value, ast.Constant):  # its other field only says that a string has the prefix u
+        yield f"{type(value.value).__name__}:{value.value!r}"
+    elif isinstance(value, ast.AST):
+        yield f"{type(value).__name__}("
+        for name, part in ast.iter_fields(value):
+            if part is not None and part != []:
+                yield f"{name}="
+                yield from _syntax(part)
+                yield ","
+        yield ")"
+    elif isinstance(value, list):
+        yield "["
+        for part in value:
+            if not _counts_for_nothing(part):
+                yield from _syntax(part)
+                yield ","
+        yield "]"
+    else:
+        yield repr(value)
+
+
+def _counts_for_nothing(node: object) -> bool:
+    """Whether it is an import, a block of imports for type checkers only, or a docstring."""
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        return not node.orelse and all(isinstance(part, ast.Import | ast.ImportFrom) for part in node.body)
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def moved_rows(changed: Sequence[str] = ()) -> str:
+    """Text of the table for the present syntax. The results of the sets ``changed`` are new, and with them those of
+    every set that contains one of these.
+    """
+    rows = ""
+    for name, labels in SETS.items():
+        syntax = syntax_digest(*labels)
+        known, recorded = RECORDED.get(name, (syntax, syntax))
+        if known != syntax and any(set(SETS[one]) <= set(labels) for one in changed):
+            recorded = syntax
+        rows += f'    "{name}": (\n        "{syntax}",\n        "{recorded}",\n    ),\n'
+    introduction, _, _ = TABLE.read_text().partition("RECORDED = {")
+    return f"{introduction}RECORDED = {{\n{rows}}}\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Move the rows of the table to the present syntax."""
+    parser = argparse.ArgumentParser(description="Move the rows of the table of code digests to the present syntax.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("keep", help="the edits change no results: keep every recorded digest")
+    new = commands.add_parser("new", help="the edits change results: record new digests for these sets")
+    new.add_argument("sets", nargs="+", choices=sorted(SETS))
+    given = parser.parse_args(arguments)
+    TABLE.write_text(moved_rows(given.sets if given.command == "new" else ()))
+    sys.stdout.write(f"Wrote {TABLE}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""LoRA adapters on a base model: put on, stored, found again, switched.
+
+An adapter is stored as vLLM and peft read it (``adapter_model.safetensors``, ``adapter_config.json``), with two
+differences from peft's own writer, both for the sake of equal bytes: the configuration is canonical JSON (peft writes
+sets in the process's hash order), and the base is named by its digest rather than by the path it had.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from errors import BaseModelError, TamperedArtifact
+from lake.store.objects import ObjectStore
+from models.llm.base_model import BaseModel
+from models.spec import TrainingProfile
+
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
+
+def add_adapter(model: "PreTrainedModel", profile: TrainingProfile) -> "PeftModel":
+    """A fresh adapter to train on ``model`` (changed in place); its first weights follow torch's seed.
+
+    Raises:
+        BaseModelError: the base has none of ``profile.lora_targets``.
+    """
+    from peft import LoraConfig
+
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=profile.lora_rank,
+        lora_alpha=profile.lora_alpha,
+        lora_dropout=profile.lora_dropout,
+        target_modules=list(profile.lora_targets),
+    )
+    try:
+        return _wrapped(model, config, "default")
+    except ValueError as error:
+        raise BaseModelError(f"the base model has none of lora_targets {profile.lora_targets}: {error}") from error
+
+
+def adapter_files(model: "PeftModel", base: BaseModel) -> dict[str, bytes]:
+    """The adapter as files by name: equal weights give equal bytes."""
+    from safetensors.torch import save
+
+    config = model.peft_config["default"].to_dict()
+    config |= {"base_model_name_or_path": f"sha256:{base.digest}", "inference_mode": True}
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    weights = {name: tensor.contiguous() for name, tensor in adapter_weights(model).items()}
+    return {
+        WEIGHTS: save(weights, metadata={"format": "pt"}),
+        CONFIG: json.dumps(plain, sort_keys=True, indent=2, default=str).encode(),
+    }
+
+
+def adapter_weights(model: "PeftModel") -> "dict[str, torch.Tensor]":
+    """The adapter's weights by their name in its file, on the CPU, float32."""
+    from peft import get_peft_model_state_dict
+
+    return {name: tensor.detach().float().cpu() for name, tensor in get_peft_model_state_dict(model).items()}
+
+
+def attach(
+    model: "PreTrainedModel | PeftModel", store: ObjectStore, path: str, *, name: str, base: BaseModel, digest: str = ""
+) -> "PeftModel":
+    """Put the stored adapter at ``path`` on a loaded base, beside those already there; see ``using``.
+
+    Args:
+        model: a loaded base, or what an earlier ``attach`` returned.
+        store: where the adapter lies.
+        path: its folder in the store.
+        name: what ``using`` shall call it.
+        base: what was loaded.
+        digest: sha256 of the weights file as recorded; empty: not checked.
+
+    Raises:
+        BaseModelError: the adapter was trained on another base.
+        TamperedArtifact: its weights are not those of ``digest``.
+    """
+    from peft import LoraConfig, PeftModel, set_peft_model_state_dict
+    from safetensors.torch import load
+
+    config = json.loads(store.read(f"{path.rstrip('/')}/{CONFIG}"))
+    _check_base(config["base_model_name_or_path"], base, path)
+    data = store.read(f"{path.rstrip('/')}/{WEIGHTS}")
+    if digest and hashlib.sha256(data).hexdigest() != digest:
+        raise TamperedArtifact(f"{path}/{WEIGHTS} is not the file of digest {digest[:12]} that was recorded")
+    lora = LoraConfig.from_peft_type(**config | {"base_model_name_or_path": None})
+    if isinstance(model, PeftModel):
+        model.add_adapter(name, lora)
+    else:
+        model = _wrapped(model, lora, name)
+    set_peft_model_state_dict(model, load(data), adapter_name=name)
+    return model.eval()
+
+
+def _wrapped(model: "PreTrainedModel", config: "LoraConfig", name: str) -> "PeftModel":
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        # peft 0.21.2 asks transformers 5 for an attribute that was renamed.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        wrapped: PeftModel = get_peft_model(model, config, adapter_name=name)
+    return wrapped
+
+
+def _check_base(named: Any, base: BaseModel, path: str) -> None:
+    if named != f"sha256:{base.digest}":
+        raise BaseModelError(
+            f"adapter {path} was trained on base {str(named)[7:19]}, but FUELLINE_BASE_MODEL gives {base.digest[:12]}; "
+            "set it to the base it was trained on, or train anew"
+        )
+
+
+@contextmanager
+def using(model: "PreTrainedModel | PeftModel", name: str | None) -> "Iterator[PreTrainedModel | PeftModel]":
+    """The model with one of its attached adapters in force, or as its base (``None``).
+
+    In float32 the adapter is merged into the weights, where it costs nothing per token; on leaving, the base's weights
+    are those of before, bit for bit: they are put back, not computed back. In bfloat16 it stays beside them, because
+    rounding the sum would lose part of a small adapter.
+    """
+    import torch
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        if name is not None:
+            raise ValueError(f"no adapter is attached, so none named {name!r}")
+        yield model
+        return
+    if name is None:
+        with model.disable_adapter():
+            yield model
+        return
+    if name not in model.peft_config:
+        raise ValueError(f"no adapter named {name!r} is attached")
+    model.set_adapter(name)
+    with _merged(model, name) if model.dtype == torch.float32 else nullcontext():
+        yield model
+
+
+@contextmanager
+def _merged(model: "PeftModel", name: str) -> Iterator[None]:
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    before = [layer.get_base_layer().weight.data for layer in layers]
+    try:
+        for layer, weight in zip(layers, before, strict=True):
+            layer.get_base_layer().weight.data = weight.clone()
+            layer.merge(adapter_names=[name])
+        yield
+    finally:
+        for layer, weight in zip(layers, before, strict=True):
+            layer.get_base_layer().weight.data = weight
+            layer.merged_adapters.clear()

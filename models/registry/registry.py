@@ -1,0 +1,285 @@
+"""The registry: one immutable folder a version, its manifest written last, and the ledger entry that makes it visible.
+
+A version's number is claimed with a conditional create and belongs to one training for ever, so of many registrars at
+once each gets a number of its own, and one that died half way finds its number again. Everything it writes after that
+is a function of its inputs: a rerun writes the same bytes. Until the ledger says ``registered``, no reader sees it.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from errors import ObjectExists, ObjectMissing, TamperedArtifact, UnknownName, UserError
+from lake.lake import Lake
+from lake.store.ledger import Entry, Ledger
+from lake.store.objects import ObjectStore
+from models.llm.lora import CONFIG, WEIGHTS
+from models.llm.probe import PROBE, Probe
+from models.registry.card import render_card
+from models.registry.state import chain, read_state
+from models.serialize import from_plain, to_plain
+from models.spec import ModelSpec, TrainingProfile
+from models.types import BY_HAND, Cause, Evaluation, Judgement, ModelVersion, Outcome, Verdict
+
+log = logging.getLogger("fuelline.registry")
+
+TRAINING, CARD, MANIFEST = "training.json", "README.md", "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """All that a version is and came from; ``manifest.json`` is its plain form."""
+
+    version: ModelVersion
+    evaluation: Evaluation
+    """With the adapter, its training set and the pinned snapshots: the lineage."""
+    spec: ModelSpec
+    """With the feature service and the prompt version."""
+    profile: TrainingProfile
+    """With the seed and every hyperparameter."""
+    machine: dict[str, str]
+    """What the bytes depend on beside the inputs: device, threads, versions of torch and peft."""
+    files: dict[str, str]
+    """sha256 of every other file of the folder, by name."""
+    cause: Cause = BY_HAND
+    """Why it was trained."""
+
+
+def register(
+    lake: Lake, evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile, cause: Cause = BY_HAND
+) -> ModelVersion:
+    """Make a version of a candidate that was shown better. The same training registers once, however often it is asked.
+
+    Raises:
+        UserError: the candidate was not shown better than its baseline.
+        TamperedArtifact: the adapter's weights are not those that were judged.
+    """
+    adapter, where = evaluation.adapter, chain(evaluation.model)
+    if evaluation.judgement is not Judgement.BETTER:
+        raise UserError(
+            f"the candidate of training {adapter.training_key} is not registered: it was judged "
+            f"{evaluation.judgement.value} against {evaluation.baseline}; only one shown better is"
+        )
+    if known := lake.ledger.find(where, _key(evaluation)):
+        return _version(known)
+    number = _claim(lake.store, evaluation.model, adapter.training_key)
+    version = ModelVersion(
+        model=evaluation.model, version=number, path=_folder(evaluation.model, number), digest=adapter.digest
+    )
+    digest = _write_folder(lake.store, version, evaluation, spec, profile, cause)
+    for table in [*adapter.training_set.inputs, adapter.training_set.table]:
+        lake.tables.tag(table, f"{version.model}-v{number}")
+    entry = lake.ledger.append(where, "registered", _key(evaluation), _registered(version, evaluation, digest))
+    log.info("registered %s", _version(entry).name)
+    return _version(entry)
+
+
+def decline(lake: Lake, evaluation: Evaluation) -> Verdict:
+    """Write down that a candidate was not registered, and why: the end of its retraining."""
+    overall, judged = evaluation.overall, evaluation.judgement.value.replace("_", " ")
+    reason = (
+        f"{judged} against {evaluation.baseline}: {overall.difference:+.4f} nats a token, "
+        f"interval {overall.low:+.4f} to {overall.high:+.4f}, on {overall.rows} rows of {overall.users} users"
+    )
+    payload = {
+        "training_key": evaluation.adapter.training_key,
+        "judgement": evaluation.judgement.value,
+        "baseline": evaluation.baseline,
+        "reason": reason,
+    }
+    key = f"not_registered:{evaluation.adapter.training_key}:{evaluation.baseline}"
+    entry = lake.ledger.append(chain(evaluation.model), "not_registered", key, payload)
+    return Verdict(model=evaluation.model, outcome=Outcome.NOT_REGISTERED, version=0, reason=reason, entry=entry.digest)
+
+
+def production(ledger: Ledger, model: str, at: datetime | None = None) -> ModelVersion | None:
+    """The version in production as of ``at`` (default: now); None: the base model answers."""
+    return read_state(ledger, model, at).production
+
+
+def find_version(ledger: Ledger, name: str) -> ModelVersion:
+    """The registered version of this name, such as ``agents@v3``.
+
+    Raises:
+        UnknownName: there is none; the message suggests the nearest.
+    """
+    entry = _entry(ledger, name)
+    return _version(entry)
+
+
+def load_version(lake: Lake, name: str) -> Manifest:
+    """Verify every file of a version, the manifest against the ledger and the rest against it; return the manifest.
+
+    Raises:
+        UnknownName: no such version.
+        TamperedArtifact: a file is missing or not what was written; the message names it.
+    """
+    manifest = load_manifest(lake, name)
+    for file, digest in manifest.files.items():
+        _verified(lake.store, manifest.version.path, file, digest)
+    return manifest
+
+
+def load_manifest(lake: Lake, name: str) -> Manifest:
+    """The manifest alone, verified against the ledger; for whoever does not use the files.
+
+    Raises:
+        UnknownName, TamperedArtifact: as ``load_version``.
+    """
+    entry = _entry(lake.ledger, name)
+    data = _verified(lake.store, str(entry.payload["path"]), MANIFEST, str(entry.payload["manifest"]))
+    return from_plain(Manifest, json.loads(data))
+
+
+def fetch_adapter(lake: Lake, version: ModelVersion, folder: Path) -> Path:
+    """Write a version's verified weights and configuration into a local folder, as peft and vLLM take them.
+
+    Raises:
+        UnknownName, TamperedArtifact: as ``load_version``.
+    """
+    manifest = load_version(lake, version.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (WEIGHTS, CONFIG):
+        data = _verified(lake.store, version.path, file, manifest.files[file])
+        (folder / file).write_bytes(data)
+    return folder
+
+
+def read_probe(lake: Lake, version: ModelVersion) -> Probe | None:
+    """What the adapter said at the end of its training, verified; None of versions registered before there were probes.
+
+    Raises:
+        UnknownName, TamperedArtifact: as ``load_version``.
+    """
+    manifest = load_manifest(lake, version.name)
+    if PROBE not in manifest.files:
+        return None
+    return Probe.decode(_verified(lake.store, version.path, PROBE, manifest.files[PROBE]))
+
+
+def _claim(store: ObjectStore, model: str, training_key: str) -> int:
+    """The number of this training: an earlier claim of its own, or the first free one.
+
+    Claims are read from 1 upwards and a new one is only made where all below belong to others, so two registrars of
+    one training cannot hold two numbers.
+    """
+    for number in _naturals():
+        key = f"ml/models/{model}/claims/{number:06d}.json"
+        try:
+            owner = json.loads(store.read(key))["training_key"]
+        except ObjectMissing:
+            owner = _try_claim(store, key, training_key)
+        if owner == training_key:
+            return number
+    raise AssertionError("unreachable")
+
+
+def _try_claim(store: ObjectStore, key: str, training_key: str) -> str:
+    """Claim it; return whose it is now. A lost reply shows our own claim as taken, so the object is asked."""
+    try:
+        store.create(key, json.dumps({"training_key": training_key}).encode())
+    except ObjectExists:
+        return str(json.loads(store.read(key))["training_key"])
+    return training_key
+
+
+def _naturals() -> Iterator[int]:
+    number = 0
+    while True:
+        number += 1
+        yield number
+
+
+def _write_folder(
+    store: ObjectStore,
+    version: ModelVersion,
+    evaluation: Evaluation,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    cause: Cause,
+) -> str:
+    """Write every file, the manifest last; return the manifest's sha256."""
+    files = {name: store.read(f"{evaluation.adapter.path}/{name}") for name in (WEIGHTS, CONFIG, TRAINING)}
+    if store.exists(f"{evaluation.adapter.path}/{PROBE}"):  # an earlier release trained without one
+        files[PROBE] = store.read(f"{evaluation.adapter.path}/{PROBE}")
+    if _sha256(files[WEIGHTS]) != version.digest:
+        raise TamperedArtifact(f"{evaluation.adapter.path}/{WEIGHTS} is not what was trained and judged")
+    machine = {name: str(value) for name, value in json.loads(files[TRAINING])["machine"].items()}
+    manifest = Manifest(
+        version=version,
+        evaluation=evaluation,
+        spec=spec,
+        profile=profile,
+        machine=machine,
+        files={},
+        cause=cause,
+    )
+    files[CARD] = render_card(manifest).encode()
+    digests = {name: _sha256(data) for name, data in sorted(files.items())}
+    plain = to_plain(manifest) | {"files": digests}
+    data = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+    for name, content in (*files.items(), (MANIFEST, data)):
+        store.write(f"{version.path}/{name}", content)
+    return _sha256(data)
+
+
+def _registered(version: ModelVersion, evaluation: Evaluation, manifest: str) -> dict[str, Any]:
+    data = evaluation.adapter.training_set
+    return {
+        "version": version.version,
+        "digest": version.digest,
+        "adapter_name": version.adapter_name,
+        "path": version.path,
+        "manifest": manifest,
+        "training_key": evaluation.adapter.training_key,
+        "cut": data.cut.isoformat(),
+        "inputs": [str(table) for table in [*data.inputs, data.table]],
+        "baseline": evaluation.baseline,
+        "judgement": evaluation.judgement.value,
+    }
+
+
+def _entry(ledger: Ledger, name: str) -> Entry:
+    """The ``registered`` entry of a version's name."""
+    model = name.partition("@")[0]
+    known = {_version(entry).name: entry for entry in ledger.entries(chain(model), kind="registered")}
+    if name not in known:
+        names = known or [one.removeprefix("models/") for one in ledger.chains("models/")]
+        raise UnknownName("model version" if re.search("@v[0-9]+$", name) else "model version (MODEL@v3)", name, names)
+    return known[name]
+
+
+def _version(entry: Entry) -> ModelVersion:
+    fields = entry.payload
+    model = entry.chain.removeprefix("models/")
+    return ModelVersion(model=model, version=fields["version"], path=fields["path"], digest=fields["digest"])
+
+
+def _folder(model: str, number: int) -> str:
+    return f"ml/models/{model}/v{number}"
+
+
+def _key(evaluation: Evaluation) -> str:
+    return f"registered:{evaluation.adapter.training_key}"
+
+
+def _verified(store: ObjectStore, folder: str, file: str, digest: str) -> bytes:
+    try:
+        data = store.read(f"{folder}/{file}")
+    except ObjectMissing:
+        raise TamperedArtifact(f"{folder}/{file} is missing; restore the folder from a backup of the store") from None
+    if _sha256(data) != digest:
+        raise TamperedArtifact(
+            f"{folder}/{file} differs from what was registered; restore it from a backup of the store"
+        )
+    return data
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

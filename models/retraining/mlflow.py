@@ -1,0 +1,267 @@
+"""The mirror in MLflow: parameters, metrics, loss curve, and each version with its alias, for whoever looks there.
+
+It mirrors the ledger and never rules it. A tracking server that is away costs a warning and some seconds, never a
+training: every function here says in its return value whether the mirror holds, and nothing reads state back from it.
+A repeated call finds what the first one wrote, by the training key or the version's name in the tags.
+"""
+
+import logging
+import math
+import os
+import re
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lake.store.database import ENGINE, sql_address
+from models.spec import ModelSpec, TrainingProfile
+from models.tuning.plan import Study, Trial, TrialState, Tuned
+from models.types import Evaluation, ModelVersion, ScoreDifference
+from settings import Settings
+
+log = logging.getLogger("fuelline.tracking")
+
+TRIES, PAUSE_S = 5, 1.0
+LOST_RACE = "already exists|unique constraint|duplicate key|out-of-date database schema"
+
+KEY_TAG, BASELINE_TAG, VERSION_TAG = "fuelline.training_key", "fuelline.baseline", "fuelline.version"
+STUDY_TAG, TRIAL_TAG, STATE_TAG = "fuelline.study", "fuelline.trial", "fuelline.state"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mirrored:
+    """Whether MLflow shows it now."""
+
+    holds: bool
+    reason: str = ""
+    """Why not, where it does not."""
+    run_id: str = ""
+
+
+def mirror_evaluation(
+    settings: Settings, evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile, losses: Sequence[float]
+) -> Mirrored:
+    """One run a training and baseline, in the experiment of the model's name.
+
+    Args:
+        settings: gives the tracking address.
+        evaluation: with the adapter it judged.
+        spec: the model's.
+        profile: the training's.
+        losses: training loss of each step, nats a response token.
+    """
+    return _mirrored(settings, lambda client: _log_run(client, settings, evaluation, spec, profile, losses))
+
+
+def mirror_version(settings: Settings, version: ModelVersion, training_key: str) -> Mirrored:
+    """The registered version, with the alias ``candidate`` and tags that name its files and its digest."""
+    return _mirrored(settings, lambda client: _log_version(client, version, training_key))
+
+
+def mirror_production(settings: Settings, model: str, version: ModelVersion | None) -> Mirrored:
+    """Move the alias ``production``; None takes it away: the base model answers."""
+    return _mirrored(settings, lambda client: _move_alias(client, model, version))
+
+
+def mirror_study(settings: Settings, study: Study) -> Mirrored:
+    """The run that a study's trials are nested under, before they start side by side."""
+    return _mirrored(settings, lambda client: _study_run(client, settings, study))
+
+
+def mirror_trial(settings: Settings, study: Study, trial: Trial) -> Mirrored:
+    """One run a trial that has ended, nested under its study's: parameters, validation loss at each rung, state."""
+    return _mirrored(settings, lambda client: _log_trial(client, settings, study, trial))
+
+
+def mirror_tuned(settings: Settings, tuned: Tuned) -> Mirrored:
+    """Every trial that MLflow missed while it was away, and on the study's run what the search came to."""
+    return _mirrored(settings, lambda client: _log_tuned(client, settings, tuned))
+
+
+def _mirrored(settings: Settings, write: Callable[[Any], str]) -> Mirrored:
+    """Run one write. Whatever MLflow, its server or its database raise, the mirror is behind and nothing else is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Mirrored(holds=True, run_id=_written(settings, write))
+    except Exception as error:  # the peers' errors have no common root: SQLAlchemy, requests, MLflow, alembic
+        told = re.sub(r"//[^@/\s]*@", "//", str(error))  # an address may carry a password
+        reason = f"{type(error).__name__}: {told.partition(chr(10))[0][:200]}"
+        log.warning("the MLflow mirror is behind (FUELLINE_TRACKING); the ledger is not touched by it. %s", reason)
+        return Mirrored(holds=False, reason=reason)
+
+
+def _written(settings: Settings, write: Callable[[Any], str]) -> str:
+    """Two processes may make the same table or model at the same moment: who comes second finds it."""
+    for _ in range(TRIES - 1):
+        try:
+            return write(_client(settings))
+        except Exception as error:  # as above
+            if not re.search(LOST_RACE, str(error), re.IGNORECASE):
+                raise
+            time.sleep(PAUSE_S)
+    return write(_client(settings))
+
+
+def _client(settings: Settings) -> Any:
+    """A client that gives up within seconds, says nothing and reports to nobody."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", str(ENGINE["pool_size"]))
+    from mlflow import MlflowClient
+
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    if not settings.tracking:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+    address = sql_address(settings.tracking_address)
+    return MlflowClient(tracking_uri=address, registry_uri=address)
+
+
+def _log_run(
+    client: Any,
+    settings: Settings,
+    evaluation: Evaluation,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    losses: Sequence[float],
+) -> str:
+    from mlflow.entities import Metric, Param
+
+    adapter = evaluation.adapter
+    experiment = _experiment(client, settings, evaluation.model)
+    known = _run(client, experiment, adapter.training_key, evaluation.baseline)
+    if known and known.info.status == "FINISHED":
+        return str(known.info.run_id)
+    tags = {KEY_TAG: adapter.training_key, BASELINE_TAG: evaluation.baseline}
+    run_id = (known or client.create_run(experiment, run_name=adapter.training_key[:12], tags=tags)).info.run_id
+    started = int(adapter.training_set.cut.timestamp() * 1000)
+    curve = [Metric("train_loss", loss, started, step) for step, loss in enumerate(losses) if math.isfinite(loss)]
+    results = [Metric(name, value, started, 0) for name, value in _results(evaluation).items() if math.isfinite(value)]
+    fields = {f"spec.{name}": value for name, value in asdict(spec).items()} | asdict(profile)
+    parameters = [Param(name, str(value)) for name, value in fields.items()]
+    for start in range(0, len(curve), 900):  # MLflow takes 1,000 metrics a call
+        client.log_batch(run_id, metrics=curve[start : start + 900])
+    client.log_batch(run_id, metrics=results, params=parameters)
+    client.set_terminated(run_id)
+    return str(run_id)
+
+
+def _results(evaluation: Evaluation) -> dict[str, float]:
+    slices: list[ScoreDifference] = [evaluation.overall, *evaluation.agents]
+    names = ("candidate", "baseline", "difference", "low", "high")
+    return {f"eval/{part.slice}/{name}": getattr(part, name) for part in slices for name in names}
+
+
+def _experiment(client: Any, settings: Settings, model: str) -> str:
+    known = client.get_experiment_by_name(model)
+    if known:
+        return str(known.experiment_id)
+    return str(client.create_experiment(model, artifact_location=_artifacts(settings)))
+
+
+def _artifacts(settings: Settings) -> str | None:
+    """Where an experiment's artifacts would lie; the mirror keeps none, a server has a place of its own for them."""
+    if settings.tracking.startswith("http"):
+        return None
+    shared = settings.store_address.startswith("s3://")
+    return f"{settings.store_address}/mlflow" if shared else (settings.folder / "mlflow-artifacts").as_uri()
+
+
+def _run(client: Any, experiment: str, training_key: str, baseline: str = "") -> Any | None:
+    """The newest run of this training, judged against this baseline if one is given."""
+    wanted = f"tags.`{KEY_TAG}` = '{training_key}'" + (f" and tags.`{BASELINE_TAG}` = '{baseline}'" if baseline else "")
+    runs = client.search_runs([experiment], filter_string=wanted, max_results=1)
+    return runs[0] if runs else None
+
+
+def _log_tuned(client: Any, settings: Settings, tuned: Tuned) -> str:
+    for trial in tuned.trials:
+        _log_trial(client, settings, tuned.study, trial)
+    run_id = _study_run(client, settings, tuned.study)
+    shown = {"winner": tuned.winner.number, "trials": len(tuned.trials), "start_loss": tuned.start.loss}
+    run = client.get_run(run_id)
+    if run.data.metrics.get("trials") != len(tuned.trials):
+        for name, value in (shown | {"validation_loss": tuned.winner.loss}).items():
+            client.log_metric(run_id, name, value, timestamp=_cut_ms(tuned.study))
+        client.set_terminated(run_id)
+    return run_id
+
+
+def _study_run(client: Any, settings: Settings, study: Study) -> str:
+    """The study's own run, made if it is not there."""
+    experiment = _experiment(client, settings, study.training_set.model)
+    if known := _tagged(client, experiment, STUDY_TAG, study.study_id):
+        return str(known.info.run_id)
+    made = client.create_run(experiment, run_name=f"tuning {study.name}", tags={STUDY_TAG: study.study_id})
+    plan = {name: value for name, value in asdict(study.plan).items() if name != "trials"}
+    for name, value in (asdict(study.space) | plan | {"profile": study.profile.name}).items():
+        client.log_param(made.info.run_id, name, str(value))
+    return str(made.info.run_id)
+
+
+def _log_trial(client: Any, settings: Settings, study: Study, trial: Trial) -> str:
+    from mlflow.entities import Metric, Param
+
+    parent, name = _study_run(client, settings, study), f"{study.study_id}/{trial.number}"
+    experiment = _experiment(client, settings, study.training_set.model)
+    known = _tagged(client, experiment, TRIAL_TAG, name)
+    if known and known.info.status != "RUNNING":
+        return str(known.info.run_id)
+    tags = {TRIAL_TAG: name, STATE_TAG: trial.state.value, "mlflow.parentRunId": parent}
+    run_id = str((known or client.create_run(experiment, run_name=trial.name, tags=tags)).info.run_id)
+    losses = [Metric("validation_loss", one.loss, _cut_ms(study), one.step) for one in trial.rungs]
+    tried = asdict(trial.parameters.of(study.profile)) | {"length": trial.parameters.length}
+    client.log_batch(run_id, metrics=losses, params=[Param(key, str(value)) for key, value in tried.items()])
+    client.set_terminated(run_id, status=_ENDS[trial.state])
+    return run_id
+
+
+_ENDS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.DIVERGED: "FAILED"}
+
+
+def _cut_ms(study: Study) -> int:
+    """The data cut, as every metric's time: the same trial gives the same run whenever it is mirrored."""
+    return int(study.training_set.cut.timestamp() * 1000)
+
+
+def _tagged(client: Any, experiment: str, tag: str, value: str) -> Any | None:
+    runs = client.search_runs([experiment], filter_string=f"tags.`{tag}` = '{value}'", max_results=1)
+    return runs[0] if runs else None
+
+
+def _log_version(client: Any, version: ModelVersion, training_key: str) -> str:
+    number = _number(client, version)
+    experiment = client.get_experiment_by_name(version.model)
+    run = _run(client, experiment.experiment_id, training_key) if experiment else None
+    run_id = str(run.info.run_id) if run else ""
+    if not number:
+        tags = {VERSION_TAG: version.name, KEY_TAG: training_key, "fuelline.digest": version.digest}
+        if not client.search_registered_models(filter_string=f"name = '{version.model}'"):
+            client.create_registered_model(version.model)
+        made = client.create_model_version(version.model, source=version.path, run_id=run_id or None, tags=tags)
+        number = made.version
+    client.set_registered_model_alias(version.model, "candidate", number)
+    return run_id
+
+
+def _number(client: Any, version: ModelVersion) -> str:
+    """MLflow counts versions by itself, so ours is found by its tag; empty if it is not there."""
+    found = client.search_model_versions(f"name = '{version.model}'")
+    return next((str(one.version) for one in found if one.tags.get(VERSION_TAG) == version.name), "")
+
+
+def _move_alias(client: Any, model: str, version: ModelVersion | None) -> str:
+    if version is None:
+        for known in client.search_registered_models(filter_string=f"name = '{model}'"):
+            if "production" in known.aliases:
+                client.delete_registered_model_alias(model, "production")
+        return ""
+    number = _number(client, version)
+    if not number:
+        raise LookupError(f"MLflow does not know {version.name} yet")
+    client.set_registered_model_alias(model, "production", number)
+    return ""

@@ -1,0 +1,206 @@
+"""The training loop: LoRA on a causal language model, weighted loss on the response tokens only.
+
+It is our own, in plain PyTorch, because of exact resume: all state is the adapter's weights, AdamW's moments and the
+number of the step. Everything else (rows, learning rate, generator seeds) is computed from the step, so nothing else
+can be forgotten in a checkpoint.
+"""
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import get_scheduler
+
+from errors import TrainingError
+from models.llm.distributed import Group, dtype_of
+from models.llm.likelihood import token_nll
+from models.llm.tokens import Examples, collate, endless_steps
+from models.spec import TrainingProfile
+from models.training.checkpoints import Checkpoints, Progress
+
+log = logging.getLogger("fuelline.training")
+
+LOG_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepMetrics:
+    """What one step came to."""
+
+    step: int
+    """Counts from 1."""
+    steps: int
+    """Planned."""
+    loss: float
+    """Weighted mean over the step's response tokens, nats."""
+    learning_rate: float
+    gradient_norm: float
+    """L2, before clipping."""
+    tokens: int
+    """Non-padding tokens seen since the first step."""
+    tokens_per_s: float
+    """Non-padding tokens a second over all processes, since this process began."""
+    eta_s: float
+
+
+OnStep = Callable[[StepMetrics], None]
+
+
+def planned_steps(rows: int, profile: TrainingProfile, world: int) -> int:
+    """Optimizer steps that the profile asks for on so many rows."""
+    wanted = math.ceil(profile.epochs * rows / step_rows(profile, world))
+    return min(wanted, profile.max_steps) if profile.max_steps else wanted
+
+
+def step_rows(profile: TrainingProfile, world: int) -> int:
+    """Rows of one optimizer step over all processes."""
+    return profile.batch_size * profile.gradient_accumulation * world
+
+
+class Loop:
+    """One training in one process; ``model`` carries a fresh adapter and everything else is frozen."""
+
+    def __init__(self, model: Any, examples: Examples, profile: TrainingProfile, group: Group, pad: int) -> None:
+        self.examples, self.profile, self.group, self.pad = examples, profile, group, pad
+        self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self.model = torch.nn.parallel.DistributedDataParallel(model) if group.world > 1 else model
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(), lr=profile.learning_rate, weight_decay=profile.weight_decay
+        )
+        self.steps = planned_steps(len(examples), profile, group.world)
+        self.rate = get_scheduler(
+            profile.schedule, self.optimizer, round(self.steps * profile.warmup_share), self.steps
+        ).lr_lambdas[0]
+        self.bfloat16 = dtype_of(profile, group.device) == "bfloat16"
+
+    def run(self, checkpoints: Checkpoints, on_step: OnStep | None = None) -> Progress:
+        """Train from the latest checkpoint, or from the start, to the planned step.
+
+        Raises:
+            TrainingError: the loss or the gradient left the real numbers; names the step.
+        """
+        progress = self._resumed(checkpoints)
+        pace = _Pace(progress, self.steps)
+        size = step_rows(self.profile, self.group.world)
+        order = endless_steps(self.examples.lengths, size, self.profile.seed, skip=progress.step)
+        self.model.train()
+        while progress.step < self.steps:
+            rows = next(order)
+            loss, norm, rate = self._step(progress.step, rows)
+            progress = Progress(
+                step=progress.step + 1,
+                losses=(*progress.losses, loss),
+                tokens=progress.tokens + int(self.examples.lengths[rows].sum()),
+            )
+            if self.group.rank == 0:
+                self._keep(checkpoints, progress)
+                metrics = pace.metrics(progress, rate, norm)
+                if on_step is not None:
+                    on_step(metrics)
+        self.model.eval()
+        return progress
+
+    def _step(self, step: int, rows: np.ndarray) -> tuple[float, float, float]:
+        """One optimizer step; its loss, gradient norm and learning rate."""
+        torch.manual_seed(_seed(self.profile.seed, step, self.group.rank))
+        total = torch.zeros((), device=self.group.device)
+        mine = np.array_split(rows, self.profile.gradient_accumulation * self.group.world)[
+            self.group.rank :: self.group.world
+        ]
+        scale = float((self.examples.weights[rows] * self.examples.response_lengths[rows]).sum())
+        for i, part in enumerate(mine):
+            last = i == len(mine) - 1
+            with nullcontext() if last or self.group.world == 1 else self.model.no_sync():
+                total += self._backward(part if len(part) else rows[:1], scale, counts=len(part) > 0)
+        loss = self._finite("loss", float(self.group.sum(total)), step)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.profile.clip_norm)
+        norm_value = self._finite("gradient norm", float(norm), step)
+        for settings in self.optimizer.param_groups:
+            settings["lr"] = self.profile.learning_rate * self.rate(step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss, norm_value, self.optimizer.param_groups[0]["lr"]
+
+    def _backward(self, rows: np.ndarray, scale: float, *, counts: bool) -> torch.Tensor:
+        """Add the gradient of these rows' share of the step's loss; a process without rows adds a zero one."""
+        batch = collate(self.examples, rows, self.pad)
+        weights = torch.from_numpy(self.examples.weights[rows][batch.rows] * counts).to(self.group.device)
+        with torch.autocast(self.group.device.partition(":")[0], torch.bfloat16, enabled=self.bfloat16):
+            nll = token_nll(self.model, batch)
+        loss = (nll * weights).sum() / scale
+        (loss * self.group.world).backward()  # DDP takes the mean over processes; the step's loss is their sum
+        return loss.detach()
+
+    def _finite(self, what: str, value: float, step: int) -> float:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {what} is {value} at step {step + 1} of {self.steps}; "
+                f"lower learning_rate (now {self.profile.learning_rate}) or look at the rows of that step"
+            )
+        return value
+
+    def _keep(self, checkpoints: Checkpoints, progress: Progress) -> None:
+        if progress.step % self.profile.checkpoint_every == 0 and progress.step < self.steps:
+            checkpoints.save(progress, self._state())
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        state: dict[str, torch.Tensor] = {}
+        for name, weight in self.weights.items():
+            moments = self.optimizer.state[weight]
+            state |= {f"weight.{name}": weight.detach(), f"step.{name}": moments["step"]}
+            state |= {f"{kind}.{name}": moments[kind] for kind in ("exp_avg", "exp_avg_sq")}
+        return {name: tensor.cpu() for name, tensor in state.items()}
+
+    def _resumed(self, checkpoints: Checkpoints) -> Progress:
+        self.group.wait()
+        found = checkpoints.latest()
+        self.group.wait()  # nobody writes before everybody has read
+        if found is None:
+            return Progress()
+        progress, state = found
+        for name, weight in self.weights.items():
+            weight.data.copy_(state[f"weight.{name}"])
+            moments = {kind: state[f"{kind}.{name}"].to(weight.device) for kind in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[weight] = {"step": state[f"step.{name}"], **moments}
+        log.info("training goes on after step %d of %d", progress.step, self.steps)
+        return progress
+
+
+class _Pace:
+    """Speed and remaining time, and a log line every few seconds."""
+
+    def __init__(self, progress: Progress, steps: int) -> None:
+        self.first, self.steps, self.began, self.logged = progress, steps, time.monotonic(), 0.0
+
+    def metrics(self, progress: Progress, learning_rate: float, gradient_norm: float) -> StepMetrics:
+        now = time.monotonic()
+        elapsed = max(now - self.began, 1e-9)
+        metrics = StepMetrics(
+            step=progress.step,
+            steps=self.steps,
+            loss=progress.losses[-1],
+            learning_rate=learning_rate,
+            gradient_norm=gradient_norm,
+            tokens=progress.tokens,
+            tokens_per_s=(progress.tokens - self.first.tokens) / elapsed,
+            eta_s=elapsed / (progress.step - self.first.step) * (self.steps - progress.step),
+        )
+        if now - self.logged > LOG_SECONDS or progress.step == self.steps:
+            self.logged = now
+            log.info(
+                "step %d/%d  loss %.3f  %.0f tokens/s  %.0f s left",
+                *(metrics.step, metrics.steps, metrics.loss, metrics.tokens_per_s, metrics.eta_s),
+            )
+        return metrics
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    """A generator seed of its own for each step and process, so that generators need no checkpoint."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "big")

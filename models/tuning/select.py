@@ -1,0 +1,110 @@
+"""Which trial wins: the lowest validation loss among those shown better than the profile that the search began with.
+
+Each complete trial is compared with trial 0 on the same rows, with an interval clustered by user; all intervals hold
+together, so that more trials do not make a lucky one win more often. Where none is shown better, trial 0 wins.
+"""
+
+import logging
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from errors import DataError
+from lake.lake import Lake
+from models.evaluation.statistics import PairedScores, paired_interval, simultaneous
+from models.registry.state import chain as model_chain
+from models.serialize import from_plain, to_plain
+from models.tuning.plan import Study, Trial, TrialState, Tuned
+from models.tuning.study import chain, known_before
+from models.tuning.validation import read_scores, split_train
+from models.types import ScoreDifference
+
+log = logging.getLogger("fuelline.tuning")
+
+
+def close_study(lake: Lake, study: Study) -> Tuned:
+    """Compare the trials, and write down which wins; the first result for so many trials stands.
+
+    Raises:
+        DataError: trials have not ended yet.
+        TrainingError: the profile itself diverged.
+    """
+    trials = known_before(lake, study, study.plan.batches * study.plan.parallel)
+    if len(trials) < study.plan.trials:
+        raise DataError(
+            f"study {study.name}: {len(trials)} of {study.plan.trials} trials were proposed; run the others"
+        )
+    key = f"closed:{study.plan.trials}:{study.plan.confidence}"
+    found = lake.ledger.find(chain(study), key)
+    if found is None:
+        differences = _differences(lake, study, trials)
+        better = {one.slice for one in differences if one.high < 0}
+        winner = min([t for t in trials if not t.number or t.name in better], key=lambda trial: trial.loss)
+        payload = {"winner": winner.number, "differences": [to_plain(one) for one in differences]}
+        found = lake.ledger.append(chain(study), "study_closed", key, payload)
+    tuned = _tuned(
+        study, trials, found.payload["winner"], from_plain(list[ScoreDifference], found.payload["differences"])
+    )
+    log.info(tuned.reason)
+    _tell_model(lake, tuned)
+    return tuned
+
+
+def _differences(lake: Lake, study: Study, trials: list[Trial]) -> list[ScoreDifference]:
+    """Each complete trial minus trial 0, in order of number."""
+    _, judged = split_train(lake, study)
+    users = np.array(judged["user_id"].to_pylist(), dtype=str)
+    start = read_scores(lake, study, trials[0])
+    level = simultaneous(study.plan.confidence, study.plan.trials - 1)
+    differences = []
+    for trial in trials[1:]:
+        if trial.state is TrialState.COMPLETE:
+            own = read_scores(lake, study, trial)
+            paired = PairedScores(
+                candidate=own.nll_sum, baseline=start.nll_sum, tokens=own.tokens.astype(np.float64), users=users
+            )
+            interval = paired_interval(paired, confidence=level, seed=study.plan.seed)
+            differences.append(
+                ScoreDifference(slice=trial.name, candidate=own.mean, baseline=start.mean, **asdict(interval))
+            )
+    return differences
+
+
+def _tuned(study: Study, trials: list[Trial], number: int, differences: list[ScoreDifference]) -> Tuned:
+    winner, base = trials[number], study.profile
+    if not number:
+        others = len(trials) - 1
+        reason = f"tuning {study.name}: none of {others} other trials was shown better than profile {base.name}"
+        return Tuned(study=study, trials=trials, winner=winner, profile=base, differences=differences, reason=reason)
+    shown = next(one for one in differences if one.slice == winner.name)
+    return Tuned(
+        study=study,
+        trials=trials,
+        winner=winner,
+        profile=replace(winner.parameters.of(base), name=f"{base.name}+{study.name}.{number}"),
+        differences=differences,
+        reason=(
+            f"tuning {study.name}: {winner.name} of {len(trials)}, {shown.difference:+.3f} [{shown.low:+.3f}, "
+            f"{shown.high:+.3f}] nats a response token against profile {base.name} on {shown.rows} validation rows"
+        ),
+    )
+
+
+def _tell_model(lake: Lake, tuned: Tuned) -> None:
+    """An entry in the model's own chain, so that its history says where a profile came from."""
+    study = tuned.study
+    lake.ledger.append(
+        model_chain(study.training_set.model),
+        "tuned",
+        f"tuned:{study.study_id}:{study.plan.trials}:{study.plan.confidence}",
+        {
+            "study": study.study_id,
+            "training_set_id": study.training_set.training_set_id,
+            "trials": len(tuned.trials),
+            "winner": tuned.winner.number,
+            "parameters": to_plain(tuned.winner.parameters),
+            "loss": tuned.winner.loss,
+            "start_loss": tuned.start.loss,
+            "reason": tuned.reason,
+        },
+    )

@@ -1,0 +1,120 @@
+"""A study in the ledger: opened once, and its trials written down as they come.
+
+The chain ``tuning/<model>/<study id>`` is a study's only memory, so there is no database to run, to lock or to lose.
+Its entries: ``study_opened``, ``trial_proposed``, ``trial_reported`` at each rung, ``trial_complete``,
+``trial_pruned`` or ``trial_diverged``, ``study_closed``. The first entry of a key stands, whoever writes it.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from errors import DataError, TrainingError
+from lake.lake import Lake
+from models.llm.base_model import resolve
+from models.llm.code_version import TUNING_CODE, code_digest
+from models.serialize import from_plain, to_plain
+from models.spec import ModelSpec, TrainingProfile
+from models.tuning.plan import Rung, SearchSpace, Study, Trial, TrialState, TuningPlan
+from models.types import TrainingSet
+
+
+def chain(study: Study) -> str:
+    """Name of the study's ledger chain."""
+    return f"tuning/{study.training_set.model}/{study.study_id}"
+
+
+def open_study(
+    lake: Lake,
+    training_set: TrainingSet,
+    spec: ModelSpec,
+    profile: TrainingProfile,
+    space: SearchSpace,
+    plan: TuningPlan,
+) -> Study:
+    """Name the study of these inputs and write it down; one that is there already goes on.
+
+    Raises:
+        UserError: the profile's own parameters lie outside the space.
+        BaseModelError: the base model is not there.
+    """
+    space.start(profile)
+    parts = {
+        "training_set": training_set.training_set_id,
+        "base": resolve(lake.settings, spec.base).digest,
+        "spec": {name: value for name, value in asdict(spec).items() if name != "base"},
+        "parameters": profile.training_parameters(),
+        "space": asdict(space),
+        "plan": {name: value for name, value in asdict(plan).items() if name not in _CHANGES_NO_TRIAL},
+        "code": code_digest(*TUNING_CODE),
+    }
+    study = Study(
+        study_id=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32],
+        training_set=training_set,
+        spec=spec,
+        profile=profile,
+        space=space,
+        plan=plan,
+    )
+    lake.ledger.append(chain(study), "study_opened", "opened", parts)
+    return study
+
+
+_CHANGES_NO_TRIAL = frozenset({"trials", "confidence"})
+
+
+def read_trials(lake: Lake, study: Study) -> list[Trial]:
+    """The plan's trials that were proposed so far, as they stand, by number."""
+    entries = lake.ledger.entries(chain(study))
+    found = [from_plain(Trial, e.payload) for e in entries if e.key.startswith(("proposed:", "ended:"))]
+    latest = {trial.number: trial for trial in found if trial.number < study.plan.trials}
+    return [latest[number] for number in sorted(latest)]
+
+
+def read_rungs(lake: Lake, study: Study, number: int) -> list[Rung]:
+    """What a trial reported so far, in order."""
+    entries = lake.ledger.entries(chain(study), kind="trial_reported")
+    found = [from_plain(Rung, e.payload) for e in entries if e.key.startswith(f"reported:{number}:")]
+    return sorted(found, key=lambda one: one.rung)
+
+
+def known_before(lake: Lake, study: Study, number: int) -> list[Trial]:
+    """The ended trials of all batches before this trial's: what its proposal and its pruning may know.
+
+    Raises:
+        DataError: one of them has not ended.
+        TrainingError: trial 0, the profile itself, diverged, so there is nothing to compare with.
+    """
+    before = [trial for trial in read_trials(lake, study) if trial.number < study.plan.first_of_batch(number)]
+    if running := [trial.number for trial in before if trial.state is TrialState.PROPOSED]:
+        raise DataError(f"study {study.name}: trials {running} have not ended; run them first")
+    if before and before[0].state is TrialState.DIVERGED:
+        raise TrainingError(
+            f"trial 0, profile {study.profile.name} itself, left the real numbers; lower its learning_rate "
+            f"(now {study.profile.learning_rate}) before searching around it"
+        )
+    return before
+
+
+def write_proposed(lake: Lake, study: Study, trial: Trial) -> Trial:
+    """Write a proposal down; the first one of this number stands."""
+    entry = lake.ledger.append(chain(study), "trial_proposed", f"proposed:{trial.number}", to_plain(trial))
+    return from_plain(Trial, entry.payload)
+
+
+def write_rung(lake: Lake, study: Study, number: int, rung: Rung) -> Rung:
+    """Write a trial's loss at a rung down; the first one stands, so a repetition elsewhere decides nothing anew."""
+    key = f"reported:{number}:{rung.rung}"
+    return from_plain(Rung, lake.ledger.append(chain(study), "trial_reported", key, to_plain(rung)).payload)
+
+
+def write_ended(lake: Lake, study: Study, trial: Trial) -> Trial:
+    """Write down how a trial ended; the first end stands."""
+    entry = lake.ledger.append(chain(study), f"trial_{trial.state.value}", f"ended:{trial.number}", to_plain(trial))
+    return from_plain(Trial, entry.payload)
+
+
+def find_ended(lake: Lake, study: Study, number: int) -> Trial | None:
+    """The trial, if it has ended."""
+    entry = lake.ledger.find(chain(study), f"ended:{number}")
+    return from_plain(Trial, entry.payload) if entry else None

@@ -1,0 +1,84 @@
+"""Charts of one week beside the one before."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.charts.style import WIDTH, bare, canvas, drawn, grid, styled
+from reports.common.html import BLUE, GREEN, GREY, INK, MUTED, ORANGE, RED, told
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+SHADES = (BLUE, ORANGE, "#56b4e9", GREEN, "#cc79a7", "#f0e442", RED)
+"""Okabe and Ito's; of more than seven parts, the first shades come again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One measure of everybody, the week before and this week; None where there was nothing to measure."""
+
+    title: str
+    unit: str
+    pairs: Mapping[str, tuple[float | None, float | None]]
+    less_is_better: bool
+
+
+@styled
+def daily_stack(parts: Mapping[str, Sequence[int]], before: Sequence[int], title: str) -> str:
+    """A column a day from Monday to Sunday, parted by ``parts``; a tick where the same day of the week before stood."""
+    figure, axes = canvas(3.1)
+    feet = [0] * len(DAYS)
+    for place, (name, counts) in enumerate(parts.items()):
+        axes.bar(DAYS, counts, 0.62, bottom=feet, color=SHADES[place % len(SHADES)], label=name)
+        feet = [foot + count for foot, count in zip(feet, counts, strict=True)]
+    axes.hlines(before, [x - 0.38 for x in range(7)], [x + 0.38 for x in range(7)], color=INK, linewidth=1.4)
+    axes.plot([], [], color=INK, linewidth=1.4, label="week before")
+    for place, count in enumerate(feet):
+        axes.annotate(f"{count:,}", (place, max(count, before[place])), (0, 4), textcoords="offset points", ha="center")
+    figure.legend(loc="outside upper left", ncols=len(parts) + 1, frameon=False, fontsize=10, handlelength=1.1)
+    axes.set_yticks([])
+    axes.margins(y=0.14)
+    bare(axes, "bottom")
+    return drawn(figure, title)
+
+
+@styled
+def changes(measures: Sequence[Change], title: str) -> str:
+    """A panel a measure: for each name a hollow dot for the week before and a full one for this week.
+
+    Green where it became better, orange where it became worse, grey where there is nothing to compare with.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(measures[0].pairs)
+    figure = Figure(figsize=(WIDTH, 0.95 + 0.4 * max(1, len(names))), layout="constrained")
+    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    for panel, measure in zip(panels, measures, strict=True):
+        for place, name in enumerate(names):
+            _pair(panel, place, measure, *measure.pairs[name])
+        panel.set_title(f"{measure.title}, {measure.unit}", fontsize=10.5, loc="left", color=INK)
+        panel.set_ylim(len(names) - 0.4, -0.6)
+        panel.margins(x=0.25)
+        panel.locator_params(axis="x", nbins=4)
+        panel.tick_params(axis="x", labelsize=9)
+        grid(panel, "x")
+    panels[0].set_yticks(range(len(names)), labels=names)
+    return drawn(figure, title)
+
+
+def _pair(panel: "Axes", place: int, measure: Change, before: float | None, now: float | None) -> None:
+    if now is None:
+        return
+    if before is not None:
+        better = now < before if measure.less_is_better else now > before
+        color = GREY if now == before else GREEN if better else RED
+        panel.plot([before, now], [place, place], color=color, linewidth=2.5, alpha=0.55)
+        panel.plot([before], [place], "o", color="white", markeredgecolor=color, markersize=7)
+    else:
+        color = GREY
+    panel.plot([now], [place], "o", color=color, markersize=8)
+    panel.annotate(
+        told(round(now, 2)), (now, place), (0, 7), textcoords="offset points", ha="center", fontsize=9, color=MUTED
+    )

@@ -1,0 +1,148 @@
+"""One week in numbers: what the agents did, beside the week before, from one pinned version of the interactions.
+
+Weeks are ISO weeks in UTC. Aggregates only: the rows that are read hold user ids, and none of them leaves this module.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from lake.contracts.agent_feedback import AGENT_FEEDBACK
+from lake.lake import Lake
+from lake.tables.uniqueness import MEMORY_LIMIT
+from lake.tables.versions import TableVersion
+from lake.windows import BEGINNING, Window
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+LENGTH = timedelta(weeks=1)
+ALL = ""
+"""Name of the row over all agents."""
+COLUMNS = ("interaction_id", "timestamp", "agent_name", "user_id", "latency_ms", "tokens_used", "error", "feedback")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Week:
+    """An ISO week, from its Monday at 00:00 UTC."""
+
+    start: datetime
+
+    def __post_init__(self) -> None:
+        if self.start != monday(self.start):
+            raise ValueError(f"a week starts on a Monday at 00:00 UTC, not at {self.start.isoformat()}")
+
+    @property
+    def end(self) -> datetime:
+        """The Monday after."""
+        return self.start + LENGTH
+
+    @property
+    def before(self) -> "Week":
+        """The week before."""
+        return Week(start=self.start - LENGTH)
+
+    @property
+    def name(self) -> str:
+        """``2026-W41``."""
+        year, number, _ = self.start.isocalendar()
+        return f"{year}-W{number:02d}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Activity:
+    """What an agent, or all of them, did in a week; a share or percentile is None where there was nothing to count."""
+
+    agent: str
+    interactions: int = 0
+    users: int = 0
+    p50_ms: float | None = None
+    """Median (nearest rank) of the calls that succeeded, as in ``ml.agent_features``."""
+    p95_ms: float | None = None
+    error_rate: float | None = None
+    tokens: int = 0
+    rated: int = 0
+    liked: float | None = None
+    """Thumbs up over rated; the latest thumb counts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Activities:
+    """A week's activity by agent (``ALL`` for all of them) and its interactions by agent and day."""
+
+    agents: Mapping[str, Activity]
+    days: Mapping[str, tuple[int, ...]]
+    """Seven counts an agent, Monday first."""
+
+    def of(self, agent: str) -> Activity:
+        """An agent's activity; of one that did nothing, nothing."""
+        return self.agents.get(agent, Activity(agent=agent))
+
+
+def monday(instant: datetime) -> datetime:
+    """The start of the ISO week that an instant lies in."""
+    day = instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(days=day.weekday())
+
+
+def weeks_of(due: Window) -> list[Week]:
+    """The weeks that ended in a window, oldest first; of a schedule's first window, the newest only."""
+    newest = Week(start=monday(due.end)).before
+    if due.start == BEGINNING:
+        return [newest]
+    oldest = monday(due.start)
+    return [Week(start=oldest + n * LENGTH) for n in range((newest.start - oldest) // LENGTH + 1)]
+
+
+def activities(lake: Lake, version: TableVersion, week: Week) -> Activities:
+    """What the agents did in a week, with the thumbs that came before its end or with the rows."""
+    import duckdb
+
+    where = f"timestamp >= '{week.start.isoformat()}' and timestamp < '{week.end.isoformat()}'"
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as db:
+        db.execute("SET TimeZone = 'UTC'")
+        db.register("asked", lake.tables.read(version, columns=COLUMNS, where=where))
+        db.register("thumbs", _thumbs(lake, week))
+        db.execute(_RATED)
+        found = [Activity(**row) for row in _rows(db, _BY_AGENT)]
+        counts = {(row["agent"], row["day"]): row["n"] for row in _rows(db, _BY_DAY)}
+    names = sorted({one.agent for one in found} - {ALL})
+    days = {name: tuple(counts.get((name, day), 0) for day in range(1, 8)) for name in names}
+    return Activities(agents={one.agent: one for one in found}, days=days)
+
+
+def _thumbs(lake: Lake, week: Week) -> "pa.Table":
+    """Every thumb up to the week's end that may be about its interactions."""
+    version = lake.tables.current(AGENT_FEEDBACK)
+    if version is None:
+        return AGENT_FEEDBACK.arrow_schema.empty_table()
+    where = f"timestamp >= '{week.start.isoformat()}' and timestamp < '{week.end.isoformat()}'"
+    return lake.tables.read(version, where=where)
+
+
+def _rows(db: "duckdb.DuckDBPyConnection", query: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = db.sql(query).to_arrow_table().to_pylist()
+    return rows
+
+
+_RATED = """
+    CREATE TABLE rated AS
+    WITH latest AS (SELECT interaction_id, arg_max(value, timestamp) AS value FROM thumbs GROUP BY ALL)
+    SELECT a.* REPLACE (coalesce(latest.value, a.feedback) AS feedback)
+    FROM asked a LEFT JOIN latest USING (interaction_id)
+"""
+_BY_AGENT = """
+    SELECT coalesce(agent_name, '') AS agent,
+           count(*) AS interactions,
+           count(DISTINCT user_id) AS users,
+           quantile_disc(latency_ms, 0.5) FILTER (NOT error)::DOUBLE AS p50_ms,
+           quantile_disc(latency_ms, 0.95) FILTER (NOT error)::DOUBLE AS p95_ms,
+           avg(error::INT) AS error_rate,
+           sum(tokens_used)::BIGINT AS tokens,
+           count(feedback) AS rated,
+           avg(feedback) AS liked
+    FROM rated GROUP BY ROLLUP (agent_name) HAVING count(*) > 0
+"""
+_BY_DAY = "SELECT agent_name AS agent, isodow(timestamp) AS day, count(*) AS n FROM rated GROUP BY ALL"

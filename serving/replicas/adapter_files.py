@@ -1,0 +1,66 @@
+"""Adapters on the disk that vLLM reads from: fetched by digest, whole or not at all, and never changed afterwards.
+
+A folder is named like the adapter in it, ``agents@3f9c2a71``, so one name has one content for ever. It is written
+beside its place, synced and renamed: neither vLLM nor a second writer ever sees half of it.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from errors import TamperedArtifact
+from lake.lake import Lake
+from models.llm.lora import CONFIG, WEIGHTS
+from models.registry.registry import fetch_adapter, load_manifest
+from models.types import ModelVersion
+
+
+def place(lake: Lake, version: ModelVersion, folder: Path) -> Path:
+    """The folder of the version's adapter under ``folder``: verified if it is there, else fetched from the registry.
+
+    Raises:
+        UnknownName: the version is not registered.
+        TamperedArtifact: a file, in the registry or in the folder, is not what was registered.
+        OSError: the folder cannot be written.
+    """
+    target = folder.absolute() / version.adapter_name
+    if target.is_dir():
+        _verify(lake, version, target)
+    else:
+        _fetch(lake, version, target)
+    return target
+
+
+def _fetch(lake: Lake, version: ModelVersion, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        fetch_adapter(lake, version, temporary)
+        for path in (*temporary.iterdir(), temporary):
+            _sync(path)
+        temporary.chmod(0o755)  # made for its owner only, but vLLM may run as another user
+        temporary.rename(target)
+    except OSError:
+        if not target.is_dir():  # otherwise another writer was first, with the same content
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Onto the disk: after a power cut a file must not be there by name only."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _verify(lake: Lake, version: ModelVersion, target: Path) -> None:
+    manifest = load_manifest(lake, version.name)
+    for name in (WEIGHTS, CONFIG):
+        path = target / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != manifest.files[name]:
+            raise TamperedArtifact(f"{path} is not what {version.name} was registered with; remove {target}")

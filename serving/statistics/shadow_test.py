@@ -1,0 +1,168 @@
+"""Harm: what the shadow counts, and what it takes to show it or to exclude it. ``serving.rollout.shadow`` gathers and records.
+
+Bad events are counted in pairs, one a request: the accepted answer much less likely than before, an empty answer, a
+runaway one. Promotion needs every harm excluded, so a candidate with any one of them passes no more often than that
+one test errs (intersection-union, Berger 1982, Technometrics 24(4)). Rejection needs one harm shown, at a third of the
+error each (Bonferroni). Between the two it is inconclusive, which never promotes.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.evaluation.statistics import Interval, PairedScores, excess_limit, paired_interval, sign_test
+from models.llm.likelihood import Generated
+from models.types import Outcome
+
+HARMS = 3
+"""Likelihood on average, likelihood of single answers, generated answers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShadowRule:
+    """What counts as harm, and how sure to be: a launch-plan input."""
+
+    error: float = 0.05
+    """Chance of promoting a harmful candidate, and of rejecting a harmless one, at most."""
+    tolerated_loss: float = 0.02
+    """Nats a response token by which the accepted answers may be less likely on average."""
+    event_margin: float = 0.5
+    """Nats a response token: an accepted answer less likely by more than this is a bad event."""
+    tolerated_likelihood_excess: float = 0.05
+    """Share of requests by which the candidate's bad events of likelihood may exceed the baseline's."""
+    tolerated_generation_excess: float = 1 / 3
+    """The same for generated answers. Sixteen of them can exclude no less; lower it where there are hundreds."""
+    min_users: int = 10
+    """Users below which the likelihood shows nothing."""
+    resamples: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.error < 0.5:
+            raise ValueError(f"error must lie between 0 and 0.5, not {self.error}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairedEvents:
+    """Bad events of one kind over the same requests."""
+
+    pairs: int
+    candidate_only: int
+    baseline_only: int
+    excess_limit: float
+    """Upper limit of the candidate's excess rate."""
+    chance: float
+    """Of at least this many candidate-only events if both were equal (exact McNemar test, one-sided)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShadowEvidence:
+    """What the shadow saw."""
+
+    requests: int
+    fresh: int
+    """Requests among them that the evaluation had not scored."""
+    users: int
+    difference: float
+    """Candidate minus baseline, nats a response token: below zero is better."""
+    low: float
+    high: float
+    likelihood: PairedEvents
+    generation: PairedEvents
+    empty: dict[str, int]
+    """Empty answers of ``candidate`` and ``baseline``."""
+    runaway: dict[str, int]
+    """Answers that did not end within ``max_new_tokens``."""
+
+
+def weigh(
+    scores: PairedScores, candidate: list[Generated], baseline: list[Generated], fresh: int, rule: ShadowRule
+) -> ShadowEvidence:
+    """Count what the two versions did.
+
+    Args:
+        scores: likelihoods of the accepted answers, a request a row.
+        candidate: its answers to some of the requests.
+        baseline: its answers to the same ones.
+        fresh: how many of the requests the evaluation had not scored.
+        rule: margins and levels.
+    """
+    average = _average(scores, rule)
+    change = (scores.candidate - scores.baseline) / scores.tokens
+    broken = np.array([_broken(one) for one in candidate], bool), np.array([_broken(one) for one in baseline], bool)
+    sides = {"candidate": candidate, "baseline": baseline}
+    return ShadowEvidence(
+        requests=len(scores),
+        fresh=fresh,
+        users=average.users,
+        difference=average.difference,
+        low=average.low,
+        high=average.high,
+        likelihood=_events(change > rule.event_margin, change < -rule.event_margin, rule),
+        generation=_events(broken[0] & ~broken[1], broken[1] & ~broken[0], rule),
+        empty={side: sum(not one.text for one in answers) for side, answers in sides.items()},
+        runaway={side: sum(not one.finished for one in answers) for side, answers in sides.items()},
+    )
+
+
+def decide(evidence: ShadowEvidence, rule: ShadowRule) -> tuple[Outcome, str]:
+    """The verdict on the evidence alone, and its reason in a sentence."""
+    if evidence.users < rule.min_users:
+        return Outcome.INCONCLUSIVE, f"Requests of {evidence.users} users show nothing; {rule.min_users} are needed."
+    harm = _harm_shown(evidence, rule)
+    if harm:
+        return Outcome.REJECTED, f"Harm is shown: {harm}."
+    doubt = _harm_not_excluded(evidence, rule)
+    if doubt:
+        return Outcome.INCONCLUSIVE, f"Harm is not excluded: {doubt}."
+    return Outcome.PROMOTED, (
+        f"No harm on {evidence.requests} requests and {evidence.generation.pairs} generated answers: accepted answers "
+        f"{_range(evidence)}."
+    )
+
+
+def _harm_shown(evidence: ShadowEvidence, rule: ShadowRule) -> str:
+    if evidence.low > 0:
+        return f"accepted answers are less likely, {_range(evidence)}"
+    for name, events in (("less likely answers", evidence.likelihood), ("broken answers", evidence.generation)):
+        if events.chance < rule.error / HARMS:
+            return (
+                f"{events.candidate_only} {name} of the candidate alone, {events.baseline_only} of the baseline alone"
+            )
+    return ""
+
+
+def _harm_not_excluded(evidence: ShadowEvidence, rule: ShadowRule) -> str:
+    if evidence.high >= rule.tolerated_loss:
+        return f"accepted answers {_range(evidence)}, tolerated {rule.tolerated_loss:+.4f}"
+    if evidence.likelihood.excess_limit >= rule.tolerated_likelihood_excess:
+        return f"less likely answers may be up by {evidence.likelihood.excess_limit:.1%} of the requests"
+    if evidence.generation.excess_limit >= rule.tolerated_generation_excess:
+        return f"broken answers may be up by {evidence.generation.excess_limit:.1%} of the requests"
+    return ""
+
+
+def _range(evidence: ShadowEvidence) -> str:
+    return f"{evidence.difference:+.4f} nats a token (interval {evidence.low:+.4f} to {evidence.high:+.4f})"
+
+
+def _average(scores: PairedScores, rule: ShadowRule) -> Interval:
+    """One interval for both questions, at the stricter of their levels."""
+    if not len(scores):
+        return Interval(difference=0.0, low=-math.inf, high=math.inf, rows=0, users=0)
+    return paired_interval(scores, confidence=1 - 2 * rule.error / HARMS, resamples=rule.resamples)
+
+
+def _broken(answer: Generated) -> bool:
+    return not answer.text or not answer.finished
+
+
+def _events(worse: np.ndarray, better: np.ndarray, rule: ShadowRule) -> PairedEvents:
+    b, c = int(worse.sum()), int(better.sum())
+    return PairedEvents(
+        pairs=len(worse),
+        candidate_only=b,
+        baseline_only=c,
+        excess_limit=excess_limit(b, c, len(worse), confidence=1 - rule.error),
+        chance=sign_test(b, c),
+    )

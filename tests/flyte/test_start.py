@@ -1,0 +1,129 @@
+"""A launch plan that a task starts on a cluster: by name, of the task's own version, once."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgpack
+import pytest
+from click.testing import CliRunner
+from flyteidl.core.execution_pb2 import WorkflowExecution
+from flytekit import FlyteContextManager
+from flytekit.models.core.identifier import Identifier, ResourceType, WorkflowExecutionIdentifier
+
+from errors import PeerError, UserError
+from launchplans.registration.register import main
+from launchplans.registry import launch_plans
+from tasks.execution.start import Phase, TurnedAway, phase, start
+from tests.doubles.admin import Admin, serving, unused_endpoint
+from tests.world.world import PROFILE
+
+RETRAINING = next(
+    plan.name
+    for plan in launch_plans().values()
+    if plan.workflow.name == "workflows.retraining.retraining" and not plan.fixed_inputs.literals
+)
+
+
+@pytest.fixture(scope="module")
+def registered() -> Iterator[Admin]:
+    """A cluster that has version v1 of everything."""
+    with serving(Admin()) as server:
+        images = [f"--{name}-image=registry.example/fuelline-{name}:v1" for name in ("cpu", "gpu")]
+        where = ["--project=agents", "--domain=production", "--endpoint", server.endpoint, "--insecure"]
+        done = CliRunner().invoke(main, ["register", "--version=v1", *images, *where])
+        assert done.exit_code == 0, done.output
+        yield server
+
+
+@pytest.fixture
+def admin(registered: Admin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
+    """This process as a task of v1 that the cluster runs."""
+    monkeypatch.setenv("FLYTE_PLATFORM_URL", registered.endpoint)
+    monkeypatch.setenv("FLYTE_PLATFORM_INSECURE", "true")
+    registered.executions.clear()
+    with _in_a_task("v1"):
+        yield registered
+
+
+def _in_a_task(version: str) -> Any:
+    context = FlyteContextManager.current_context()
+    builder = context.user_space_params.builder()
+    builder.execution_id = WorkflowExecutionIdentifier("agents", "production", "sensor-1")
+    builder.task_id = Identifier(ResourceType.TASK, "agents", "production", "tasks.sensors.decide", version)
+    builder.execution_date = datetime(2026, 11, 1, tzinfo=UTC)
+    state = context.new_execution_state().with_params(user_space_params=builder.build())
+    return FlyteContextManager.with_context(context.with_execution_state(state))
+
+
+def test_it_is_started_once_however_often_it_is_asked_for(admin: Admin) -> None:
+    first = start(RETRAINING, {}, name="Agents, week 44")
+    again = start(RETRAINING, {}, name="Agents, week 44")
+    assert first.name.startswith("agents-week-44-")
+    assert (first.already, again) == (False, replace(first, already=True))
+    assert first.place == (
+        f"http://{admin.endpoint}/console/projects/agents/domains/production/executions/{first.name}"
+    )
+    assert list(admin.executions) == [("agents", "production", first.name)]
+
+
+def test_it_is_of_the_version_that_the_task_was_registered_under(admin: Admin) -> None:
+    started = start(RETRAINING, {}, name="agents-1")
+    sent = admin.executions["agents", "production", started.name]
+    assert (sent.spec.launch_plan.name, sent.spec.launch_plan.version) == (RETRAINING, "v1")
+    with _in_a_task("v2"), pytest.raises(UserError, match="version v2 of agents/production has no launch plan"):
+        start(RETRAINING, {}, name="agents-2")
+    assert len(admin.executions) == 1
+
+
+def test_inputs_arrive_as_the_launch_plan_takes_them(admin: Admin) -> None:
+    start(RETRAINING, {"profile": PROFILE, "source": "agents"}, name="agents-1")
+    literals = admin.executions["agents", "production", "agents-1"].inputs.literals
+    assert set(literals) == {"profile", "source"}
+    assert literals["source"].scalar.primitive.string_value == "agents"
+    sent = msgpack.unpackb(literals["profile"].scalar.binary.value)
+    assert (sent["name"], sent["learning_rate"]) == (PROFILE.name, PROFILE.learning_rate)
+
+
+def test_one_that_the_concurrency_policy_turns_away_is_not_taken_for_started(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "limits", True)
+    start(RETRAINING, {}, name="agents-1")
+    with pytest.raises(TurnedAway, match="'retraining' has as many runs as its concurrency policy allows"):
+        start(RETRAINING, {}, name="agents-2")
+    assert start(RETRAINING, {}, name="agents-1").already
+    admin.phases["agents", "production", "agents-1"] = WorkflowExecution.SUCCEEDED
+    assert not start(RETRAINING, {}, name="agents-2").already
+
+
+def test_an_input_that_the_launch_plan_does_not_take_is_refused(admin: Admin) -> None:
+    with pytest.raises(UserError, match="and not colour"):
+        start(RETRAINING, {"colour": "green"}, name="agents-1")
+    assert admin.executions == {}
+
+
+def test_what_becomes_of_it_is_found_by_its_name(admin: Admin) -> None:
+    assert phase("agents-1") is Phase.UNKNOWN
+    start(RETRAINING, {}, name="agents-1")
+    stands = {
+        WorkflowExecution.QUEUED: Phase.RUNNING,
+        WorkflowExecution.RUNNING: Phase.RUNNING,
+        WorkflowExecution.FAILING: Phase.RUNNING,
+        WorkflowExecution.SUCCEEDED: Phase.SUCCEEDED,
+        WorkflowExecution.FAILED: Phase.FAILED,
+        WorkflowExecution.TIMED_OUT: Phase.FAILED,
+        WorkflowExecution.ABORTED: Phase.ABORTED,
+    }
+    for told, meant in stands.items():
+        admin.phases["agents", "production", "agents-1"] = told
+        assert phase("agents-1") is meant
+
+
+def test_a_server_that_is_away_is_a_peers_failure_which_a_retry_may_mend(
+    admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYTE_PLATFORM_URL", unused_endpoint())
+    with pytest.raises(PeerError, match="does not answer"):
+        start(RETRAINING, {}, name="agents-1")

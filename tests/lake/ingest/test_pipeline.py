@@ -1,0 +1,567 @@
+"""Ingestion: every line ends up committed, quarantined with its reason, or counted as a duplicate, and only once."""
+
+import csv
+import gzip
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from errors import SourceError
+from lake.contracts import contract
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
+from lake.contracts.base import Contract
+from lake.ingest import files
+from lake.ingest import pipeline as lake_ingest
+from lake.ingest.blocks import Fault
+from lake.ingest.parse import PARSER_VERSION
+from lake.ingest.pipeline import Ingested, Landed, ingest_file, ingest_folder
+from lake.lake import Lake, open_lake
+from settings import Settings, read_settings
+from tests.lake.processes import at_once
+from tests.lake.rows import interaction, lines
+
+QUARANTINE = contract("quarantine.agent_interactions")
+DATA = Path(__file__).parents[4] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"NOT RUN: the test data are not at {DATA}")
+
+
+def put(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def committed(lake: Lake) -> list[dict[str, Any]]:
+    version = lake.tables.current(CONTRACT)
+    rows = lake.tables.read(version).to_pylist() if version else []
+    return sorted(rows, key=lambda row: row["interaction_id"])
+
+
+def quarantined(lake: Lake) -> dict[int, str]:
+    """Reason by line; fails if a line stands there twice."""
+    version = lake.tables.current(QUARANTINE)
+    rows = lake.tables.read(version).to_pylist() if version else []
+    reasons = {row["line"]: row["reason"] for row in rows}
+    assert len(reasons) == len(rows)
+    return reasons
+
+
+def ingest(lake: Lake, path: Path) -> Ingested:
+    return ingest_file(lake, CONTRACT, "agents", path)
+
+
+def state(lake: Lake) -> Any:
+    """All that a second run must leave as it is."""
+    tables = [lake.tables.snapshots(one) for one in (CONTRACT, QUARANTINE)]
+    return [[s.snapshot_id for s in snapshots] for snapshots in tables], list(lake.store.list(""))
+
+
+@needs_data
+def test_the_real_interactions_come_in_as_counted(lake: Lake) -> None:
+    done = ingest_folder(lake, CONTRACT, "agents", DATA / "interactions/raw/agents")
+    assert sum(one.landed for one in done) == 11_873
+    assert sum(one.committed for one in done) == len(committed(lake)) == 11_798
+    assert sum(one.duplicates for one in done) == 0
+    assert sum((Counter(one.reasons) for one in done), Counter()) == {"latency_out_of_range": 75}
+    failed = [row for row in committed(lake) if row["error"]]
+    assert len(failed) == 80
+    assert lake.tables.watermark(CONTRACT, "agents") == max(row["timestamp"] for row in committed(lake))
+    before = state(lake)
+    again = ingest_folder(lake, CONTRACT, "agents", DATA / "interactions/raw/agents")
+    assert not any(one.new for one in again)
+    assert state(lake) == before
+
+
+@needs_data
+def test_every_spoilt_line_has_the_expected_reason(lake: Lake) -> None:
+    expected = json.loads((DATA / "dirty/expected.json").read_text())
+    done = ingest(lake, DATA / "dirty/interactions.jsonl.gz")
+    reasons = {int(line): reason for line, reason in expected["by_line"].items()}
+    assert (done.landed, done.committed) == (788, 616)
+    assert quarantined(lake) == {line: reason for line, reason in reasons.items() if reason != "duplicate"}
+    assert done.duplicates == expected["by_reason"]["duplicate"]
+
+
+def test_a_second_run_and_a_copy_of_the_file_change_nothing(lake: Lake, settings: Settings, tmp_path: Path) -> None:
+    data = lines([interaction(0), interaction(1), interaction(2, latency_ms=5)])
+    first = ingest(lake, put(tmp_path, "a/log.jsonl", data))
+    before = state(lake)
+    for name in ("a/log.jsonl", "b/copy.jsonl"):
+        again = ingest(open_lake(settings), put(tmp_path, name, data))
+        assert not again.new
+        assert again.reasons == first.reasons == {"latency_out_of_range": 1}
+    assert state(lake) == before
+
+
+ROTATED = [
+    "a.log.1",
+    "a.log.2.gz",
+    "a.log.2026-11-26",
+    "a.log-20261126",
+    "a.LOG-20261126.GZ",
+    "a.log.2026-11-26_14-05",
+    "a.json",
+    "a.jsonl.3",
+    "a.json.20261126-101010.gz",
+]
+
+
+@pytest.mark.parametrize("name", ROTATED)
+def test_a_log_is_read_whatever_its_rotation_put_behind_its_name(lake: Lake, tmp_path: Path, name: str) -> None:
+    data = lines([interaction(0), interaction(1)])
+    put(tmp_path / "logs", name, gzip.compress(data) if name.lower().endswith(".gz") else data)
+    [done] = ingest_folder(lake, CONTRACT, "agents", tmp_path / "logs")
+    assert (done.landed, done.committed) == (2, 2)
+
+
+def test_a_log_that_is_rotated_and_packed_brings_only_what_is_new(lake: Lake, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    live = put(logs, "a.log", lines([interaction(0), interaction(1)]))
+    ingest_folder(lake, CONTRACT, "agents", logs)
+    live.rename(logs / "a.log.1")
+    put(logs, "a.log", lines([interaction(2)]))
+    assert [one.new for one in ingest_folder(lake, CONTRACT, "agents", logs)] == [True, False]
+    put(logs, "a.log.2.gz", gzip.compress((logs / "a.log.1").read_bytes() + lines([interaction(3)])))
+    (logs / "a.log.1").unlink()
+    _, packed = ingest_folder(lake, CONTRACT, "agents", logs)
+    assert (packed.committed, packed.duplicates) == (1, 2)
+    assert [row["interaction_id"] for row in committed(lake)] == [f"i{number:06}" for number in range(4)]
+
+
+def test_files_that_are_no_logs_by_their_names_are_passed_over_and_told(
+    lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logs = tmp_path / "logs"
+    for name in ("README.txt", "old/a.log.bak", "old/b.log.zst", "z.tmp"):
+        put(logs, name, b"no log")
+    with pytest.raises(SourceError, match=r"holds no logs \(.*\.json,.*rotated"):
+        ingest_folder(lake, CONTRACT, "agents", logs)
+    put(logs, "a.log", lines([interaction(0)]))
+    assert len(ingest_folder(lake, CONTRACT, "agents", logs)) == 1
+    assert "4 files passed over" in caplog.text
+    assert "README.txt, old/a.log.bak, old/b.log.zst, ..." in caplog.text
+    assert "z.tmp" not in caplog.text
+
+
+def test_a_json_document_over_many_lines_is_no_log(
+    lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logs = tmp_path / "logs"
+    put(logs, "a.json", lines([interaction(0), interaction(1)]))
+    put(logs, "package.json", json.dumps({"name": "x", "scripts": {}}, indent=1).encode())
+    put(logs, "broken.json.gz", b"no gzip")
+    [done] = ingest_folder(lake, CONTRACT, "agents", logs)
+    assert (done.landed, done.committed) == (2, 2)
+    assert "2 files passed over" in caplog.text
+
+
+def test_an_object_that_cannot_be_finished_keeps_nothing_else_out_and_is_told_each_time(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = lake_ingest._commit
+
+    def too_large(lake: Lake, contract: Contract, source: str, key: str, path: Path, landed: Landed) -> Ingested:
+        if b"i000000" in path.read_bytes():
+            raise MemoryError
+        return commit(lake, contract, source, key, path, landed)
+
+    monkeypatch.setattr(lake_ingest, "_commit", too_large)
+    logs = tmp_path / "logs"
+    bad = put(logs, "a.jsonl", lines([interaction(0)]))
+    with pytest.raises(MemoryError):
+        ingest_folder(lake, CONTRACT, "agents", logs)
+    bad.unlink()
+    put(logs, "b.jsonl", lines([interaction(1)]))
+    with pytest.raises(MemoryError):
+        ingest_folder(lake, CONTRACT, "agents", logs)
+    assert [row["interaction_id"] for row in committed(lake)] == ["i000001"]
+    monkeypatch.undo()
+    ingest_folder(lake, CONTRACT, "agents", logs)
+    assert len(committed(lake)) == 2
+
+
+def test_a_new_release_of_the_code_ingests_nothing_again(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "log.jsonl", lines([interaction(0)]))
+    ingest(lake, path)
+    [key] = [entry.key for entry in lake.ledger.entries("sources/agents", kind="ingested")]
+    assert key == f"ingest:processed.agent_interactions:v1.0:parser{PARSER_VERSION}:{key.split(':')[-1]}"
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "99.0")
+    monkeypatch.setenv("GIT_SHA", "another")
+    assert not ingest(lake, path).new
+
+
+def test_what_a_newer_parser_rejects_again_stands_in_quarantine_once(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "log.jsonl", lines([interaction(0), interaction(1, latency_ms=5)]))
+    ingest(lake, path)
+    monkeypatch.setattr("lake.ingest.pipeline.PARSER_VERSION", PARSER_VERSION + 1)
+    again = ingest(lake, path)
+    assert (again.new, again.quarantined, again.duplicates) == (True, 1, 1)
+    assert quarantined(lake) == {2: "latency_out_of_range"}
+
+
+def as_csv(rows: list[dict[str, Any]]) -> bytes:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def as_parquet(rows: list[dict[str, Any]]) -> bytes:
+    out = io.BytesIO()
+    pa.parquet.write_table(pa.Table.from_pylist(rows), out)
+    return out.getvalue()
+
+
+def as_typed_parquet(rows: list[dict[str, Any]]) -> bytes:
+    """As pandas writes it: real instants, and doubles where a number is missing."""
+    out = io.BytesIO()
+    typed = [{**row, "timestamp": datetime.fromisoformat(row["timestamp"])} for row in rows]
+    table = pa.Table.from_pylist(typed)
+    at = table.schema.get_field_index("feedback")
+    pa.parquet.write_table(table.set_column(at, "feedback", table["feedback"].cast(pa.float64())), out)
+    return out.getvalue()
+
+
+FORMATS = {".jsonl": lines, ".csv": as_csv, ".parquet": as_parquet, ".PARQUET": as_typed_parquet}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_format_gives_the_same_rows_and_reasons(
+    suffix: str, packed: bool, tmp_path: Path, settings: Settings
+) -> None:
+    rows = [interaction(n) for n in range(30)]
+    rows[3]["user_query"] = 'two\nlines, a comma, a "quote" and \U0001f600'
+    rows[5] |= {"latency_ms": 31_000}
+    rows[6] |= {"agent_name": "ghost"}
+    rows[8] |= {"error": True, "latency_ms": 0, "tokens_used": 0}
+    rows[9]["interaction_id"] = rows[1]["interaction_id"]
+    data = FORMATS[suffix](rows)
+    path = put(tmp_path, f"log{suffix}" + (".gz" if packed else ""), gzip.compress(data) if packed else data)
+    lake = open_lake(settings)
+    done = ingest(lake, path)
+    header = suffix == ".csv"
+    assert quarantined(lake) == {
+        6 + header: "latency_out_of_range",
+        7 + header: "unknown_agent",
+        10 + header: "interaction_id_conflict",
+    }
+    reference = open_lake(settings.model_copy(update={"lake": "reference"}))
+    ingest(reference, put(tmp_path, "reference.jsonl", lines(rows)))
+    assert committed(lake) == committed(reference)
+    assert done.committed == 27
+
+
+def test_a_csv_of_pandas_brings_its_numbers_as_whole_ones_and_its_missing_ones_as_null(
+    lake: Lake, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame([interaction(n) for n in range(9)])
+    assert frame["feedback"].dtype == "float64"
+    for name, missing in {"1.csv": "", "2.csv": "NaN", "3.csv": "NULL"}.items():
+        done = ingest(lake, put(tmp_path, name, frame.to_csv(index=False, na_rep=missing).encode()))
+        assert (done.quarantined, done.landed) == (0, 9)
+    assert [row["feedback"] for row in committed(lake)] == [0, 1, None] * 3
+
+
+def test_a_csvs_number_that_is_not_whole_or_not_there_is_rejected_where_the_column_needs_one(
+    lake: Lake, tmp_path: Path
+) -> None:
+    rows = [interaction(0, feedback="0.5"), interaction(1, latency_ms="NaN"), interaction(2, tokens_used="None")]
+    rows += [interaction(3, tokens_used="9007199254740994.0"), interaction(4, user_query="NaN", feedback="no")]
+    rows += [interaction(5, user_query="NaN", feedback="<NA>", latency_ms="2e2")]
+    ingest(lake, put(tmp_path, "log.csv", as_csv(rows)))
+    assert quarantined(lake) == {
+        2: "wrong_type",
+        3: "not_a_number",
+        4: "wrong_type",
+        5: "wrong_type",
+        6: "wrong_type",
+    }
+    [row] = committed(lake)
+    assert (row["user_query"], row["feedback"], row["latency_ms"]) == ("NaN", None, 200)
+
+
+GOOD = [interaction(n) for n in range(6)]
+
+
+def spoilt(at: int, line: bytes) -> bytes:
+    good = lines(GOOD).splitlines(keepends=True)
+    return b"".join([*good[:at], line, *good[at:]])
+
+
+BOMB = b'{"user_query": ' + b"[" * 200_000 + b"]" * 200_000 + b"}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reasons"),
+    [
+        ("log.jsonl", b"", {}),
+        ("log.jsonl", b"\n\r\n  \n", {}),
+        ("log.jsonl.gz", b"", {}),
+        ("log.csv", b"", {}),
+        ("log.csv", b"\r\n", {}),
+        ("log.parquet", b"", {1: "unreadable_file"}),
+        ("log.parquet", b"PAR1 no parquet", {1: "unreadable_file"}),
+        ("log.jsonl.gz", b"no gzip", {1: "truncated_file"}),
+        ("log.jsonl", lines(GOOD)[:-1], {}),
+        ("log.jsonl", b"\xef\xbb\xbf" + lines(GOOD), {}),
+        ("log.jsonl", lines(GOOD).replace(b"\n", b"\r\n"), {}),
+        ("log.jsonl", lines(GOOD).replace(b"\n", b"\n\n"), {}),
+        ("log.jsonl", spoilt(3, b"\xff\xfe\n"), {4: "invalid_utf8"}),
+        ("log.jsonl", spoilt(3, lines([interaction(9)]).replace(b"question", b"\xc3\x28")), {4: "invalid_utf8"}),
+        ("log.jsonl", spoilt(3, BOMB), {4: "missing_column"}),
+        ("log.jsonl", spoilt(3, b"[" * 300_000 + b"\n"), {4: "malformed_json"}),
+        ("log.jsonl", spoilt(3, b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\n"), {4: "missing_column"}),
+        ("log.jsonl", spoilt(3, b"\x00\x00\n"), {4: "malformed_json"}),
+        ("log.jsonl", spoilt(0, lines(GOOD[:1])[:-2] + b",}\n"), {1: "malformed_json"}),
+        ("log.jsonl", spoilt(6, lines([interaction(9)])[:-1] + lines([interaction(10)])), {7: "malformed_json"}),
+        ("log.jsonl", spoilt(2, lines([interaction(9)])[:50] + b"\n"), {3: "malformed_json"}),
+        ("log.jsonl", spoilt(2, lines([interaction(9, timestamp="0001-01-01T00:00:00Z")])), {3: "bad_timestamp"}),
+        ("log.jsonl", spoilt(2, lines([interaction(9, timestamp="infinity")])), {3: "bad_timestamp"}),
+        ("log.jsonl", spoilt(2, lines([interaction(9, timestamp="2026-10-01 00:09:00")])), {3: "bad_timestamp"}),
+        ("log.jsonl", spoilt(2, lines([interaction(9, timestamp="9999-12-31T23:59:59Z")])), {3: "future_timestamp"}),
+        ("log.jsonl", spoilt(2, lines([interaction(9, latency_ms=10**400)])), {3: "not_a_number"}),
+        ("log.jsonl", spoilt(2, lines([interaction(9, latency_ms=10**18)])), {3: "latency_out_of_range"}),
+        ("log.jsonl", spoilt(2, lines([interaction(0, response="another")])), {}),
+        ("log.csv", as_csv(GOOD) + b"too,few\r\n", {8: "malformed_csv"}),
+        ("log.csv", as_csv(GOOD).replace(b"question 3", b"\xff\xff"), {5: "invalid_utf8"}),
+        ("log.csv", as_csv(GOOD).replace(b"question 3", b""), {}),
+        ("log.csv", as_csv([{"a": 1, "b": 2}]), {2: "missing_column"}),
+    ],
+)
+def test_a_bad_file_or_line_has_a_clear_reason_and_the_good_rows_are_in(
+    lake: Lake, tmp_path: Path, name: str, data: bytes, reasons: dict[int, str]
+) -> None:
+    done = ingest(lake, put(tmp_path, name, data))
+    found = quarantined(lake)
+    extra = {line: reason for line, reason in found.items() if line not in reasons}
+    assert found == {**reasons, **extra}
+    assert set(extra.values()) <= {"interaction_id_conflict"}
+    expected = [row["interaction_id"] for row in GOOD] if b"i000005" in data else []
+    if reasons.get(5) == "invalid_utf8":
+        expected.remove("i000003")
+    assert [row["interaction_id"] for row in committed(lake)] == expected
+    assert done.landed == done.committed + len(found) + done.duplicates
+
+
+def test_what_stands_before_a_gzips_end_is_in(lake: Lake, tmp_path: Path) -> None:
+    rows = [interaction(n) for n in range(3_000)]
+    packed = gzip.compress(lines(rows))
+    done = ingest(lake, put(tmp_path, "log.jsonl.gz", packed[: len(packed) * 2 // 3]))
+    assert done.reasons.pop("truncated_file") == 1
+    assert sum(done.reasons.values()) <= 1  # the line that broke
+    assert done.committed > 1_500
+    assert len(quarantined(lake)) == done.quarantined
+
+
+@pytest.mark.parametrize("longest", [400, 3_000])
+def test_blocks_and_slabs_may_end_anywhere(
+    lake: Lake, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int
+) -> None:
+    rows = [interaction(n) for n in range(200)]
+    rows[150] = rows[20]
+    rows[160] = interaction(160, interaction_id=rows[30]["interaction_id"])
+    rows[170] = interaction(170, timestamp=rows[42]["timestamp"])
+    rows[170]["agent_name"] = rows[42]["agent_name"]
+    rows[180] = interaction(180, interaction_id=rows[170]["interaction_id"])
+    rows[199] = interaction(199, latency_ms=1)
+    path = put(tmp_path, "log.jsonl", lines(rows))
+    whole = ingest(lake, path)
+    monkeypatch.setattr("lake.ingest.files.BLOCK_BYTES", longest)
+    monkeypatch.setattr("lake.ingest.classify.SLAB_BYTES", 3 * longest)
+    sliced = open_lake(settings.model_copy(update={"lake": "sliced"}))
+    done = ingest(sliced, path)
+    assert (done.committed, done.duplicates, done.reasons) == (whole.committed, whole.duplicates, whole.reasons)
+    assert whole.reasons == {
+        "interaction_id_conflict": 1,
+        "latency_out_of_range": 1,
+        "timestamp_agent_conflict": 1,
+    }
+    assert committed(sliced) == committed(lake)
+    assert quarantined(sliced) == quarantined(lake)
+
+
+def test_a_line_is_too_long_wherever_the_reads_fall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LINE_BYTES_MAX", 50)
+    for block in range(1, 51):
+        monkeypatch.setattr(files, "BLOCK_BYTES", block)
+        path = put(
+            tmp_path, "log.jsonl", b"\xef\xbb\xbfa" + b"x" * 49 + b"\nshort\n" + b"y" * 51 + b"\n\nz\n" + b"w" * 60
+        )
+        told: dict[int, bytes] = {}
+        for piece in files.read_blocks(path, CONTRACT):
+            if isinstance(piece, Fault):
+                assert piece.line not in told
+                told[piece.line] = piece.reason.encode()
+            else:
+                told |= dict(enumerate(piece.data.removesuffix(b"\n").split(b"\n"), start=piece.first))
+        assert told[2] == b"short"
+        assert told[3] == told[6] == b"oversized_line"
+        assert told[5] == b"z"
+
+
+HUGE_LINE = """
+import re, sys
+from pathlib import Path
+from lake.ingest.pipeline import ingest_file
+from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.lake import open_lake
+done = ingest_file(open_lake(), AGENT_INTERACTIONS, "agents", Path(sys.argv[1]))
+# Of this program alone: ru_maxrss would count what the parent held before the exec, too.
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+assert done.committed == 6 and done.reasons == {"oversized_line": 1}, done
+assert peak < 700, peak
+"""
+
+
+def test_a_line_of_100_mb_costs_no_memory_and_no_other_row(tmp_path: Path) -> None:
+    good = lines(GOOD).splitlines(keepends=True)
+    with (tmp_path / "log.jsonl").open("wb") as log:
+        log.writelines(good[:3])
+        log.write(b'{"interaction_id": "')
+        for _ in range(100):
+            log.write(b"x" * (1 << 20))
+        log.write(b'"}\n')
+        log.writelines(good[3:])
+    home = {"FUELLINE_HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parents[3])}
+    subprocess.run([sys.executable, "-c", HUGE_LINE, str(tmp_path / "log.jsonl")], check=True, env=home)
+
+
+def test_the_same_id_with_other_content_is_a_conflict(lake: Lake, tmp_path: Path) -> None:
+    ingest(lake, put(tmp_path, "1.jsonl", lines([interaction(0), interaction(1)])))
+    changed = [interaction(0), interaction(1, response="another"), interaction(2), interaction(2, feedback=0)]
+    done = ingest(lake, put(tmp_path, "2.jsonl", lines(changed)))
+    assert (done.committed, done.duplicates) == (1, 1)
+    assert quarantined(lake) == {2: "interaction_id_conflict", 4: "interaction_id_conflict"}
+
+
+def test_quarantine_tells_what_can_be_read_and_nothing_unbounded(lake: Lake, tmp_path: Path) -> None:
+    rows = [
+        interaction(0, error=True, tokens_used="many"),
+        interaction(1, agent_name="x" * 5_000),
+        interaction(2, user_query="y" * 100_001),
+        interaction(3, timestamp="soon"),
+    ]
+    ingest(lake, put(tmp_path, "log.jsonl", lines(rows)))
+    version = lake.tables.current(QUARANTINE)
+    assert version
+    told = {row["line"]: row for row in lake.tables.read(version).to_pylist()}
+    assert [told[n]["reason"] for n in (1, 2, 3, 4)] == [
+        "wrong_type",
+        "unknown_agent",
+        "oversized_text",
+        "bad_timestamp",
+    ]
+    assert [told[n]["column"] for n in (1, 2, 3, 4)] == ["tokens_used", "agent_name", "user_query", "timestamp"]
+    assert [told[n]["agent_name"] for n in (1, 2, 3, 4)] == ["bruno", None, "jamie", "mary-kay"]
+    assert [told[n]["error"] for n in (1, 2, 3, 4)] == [True, False, False, False]
+    assert told[4]["timestamp"] is None
+    assert all(len(row["raw"]) <= 2_000 for row in told.values())
+    assert {row["source_object"] for row in told.values()} == {
+        entry.payload["object"] for entry in lake.ledger.entries("sources/agents", kind="ingested")
+    }
+
+
+def test_the_raw_zone_holds_the_bytes_unchanged(lake: Lake, tmp_path: Path) -> None:
+    data = spoilt(3, b"\xff\n")
+    done = ingest(lake, put(tmp_path, "log.jsonl", data))
+    assert lake.store.read(done.object) == data
+
+
+def test_a_file_that_cannot_be_read_is_an_error_and_leaves_no_mark(lake: Lake, tmp_path: Path) -> None:
+    for missing in (tmp_path / "none", tmp_path):
+        with pytest.raises(SourceError, match=str(missing)):
+            ingest_folder(lake, CONTRACT, "agents", missing)
+    with pytest.raises(SourceError, match=r"log\.txt"):
+        ingest_folder(lake, CONTRACT, "agents", put(tmp_path, "log.txt", b"{}"))
+    assert lake.ledger.chains() == []
+
+
+def ingest_all(settings: Settings, folder: Path) -> list[tuple[str, int, int, int]]:
+    done = ingest_folder(open_lake(settings), CONTRACT, "agents", folder)
+    return [(one.sha256, one.committed, one.quarantined, one.duplicates) for one in done]
+
+
+@pytest.mark.parametrize("fixture", ["settings", "s3_settings"])
+def test_four_processes_at_once_ingest_every_row_once(
+    fixture: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    settings = request.getfixturevalue(fixture)
+    for who in range(4):  # files of their own, whose rows overlap with the others', and one that all have
+        own = [interaction(n) for n in range(20 * who, 20 * who + 40)] + [interaction(500 + who, latency_ms=1)]
+        put(tmp_path, f"{who}/own.jsonl", lines(own))
+        put(tmp_path, f"{who}/shared.jsonl", lines([interaction(900), interaction(901, agent_name="ghost")]))
+    told = at_once(ingest_all, [(settings, tmp_path / str(who)) for who in range(4)])
+    lake = open_lake(settings)
+    assert [row["interaction_id"] for row in committed(lake)] == [f"i{n:06d}" for n in [*range(100), 900]]
+    version = lake.tables.current(QUARANTINE)
+    assert version
+    assert Counter(lake.tables.read(version)["reason"].to_pylist()) == {"latency_out_of_range": 4, "unknown_agent": 1}
+    by_file = {sha: counts for one in told for sha, *counts in one}
+    assert len(by_file) == 5
+    assert [sum(counts) for counts in zip(*by_file.values(), strict=True)] == [101, 5, 60]
+    assert lake.ledger.verify("sources/agents") == 10
+    assert not list(lake.store.list("staged/"))
+
+
+LINE = st.sampled_from(["good", "again", "conflict", "same moment", "slow", "ghost", "broken", "blank"])
+
+
+@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kinds=st.lists(st.lists(LINE, max_size=12), min_size=1, max_size=3), slab=st.sampled_from([500, 1 << 20]))
+def test_landed_is_committed_and_quarantined_and_duplicates(
+    kinds: list[list[str]], slab: int, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lake.ingest.classify.SLAB_BYTES", slab)
+    monkeypatch.setattr("lake.ingest.files.BLOCK_BYTES", slab)
+    folder = tmp_path_factory.mktemp("mixture")
+    lake = open_lake(read_settings(home=folder / "home", lake="test"))
+    number, good, expected = 0, [interaction(9_999)], Counter[str]()
+    for at, kind in enumerate(kinds):
+        data = b""
+        for one in kind:
+            number += 1
+            new = interaction(number)
+            match one:
+                case "good":
+                    good.append(new)
+                    data += lines([new])
+                case "again":
+                    data += lines([good[-1]])
+                case "conflict":
+                    data += lines([{**good[-1], "response": f"other {number}"}])
+                case "same moment":
+                    data += lines([{**good[-1], "interaction_id": new["interaction_id"]}])
+                case "slow":
+                    data += lines([{**new, "latency_ms": 30_001}])
+                case "ghost":
+                    data += lines([{**new, "agent_name": "ghost"}])
+                case "broken":
+                    data += b"{\n"
+                case _:
+                    data += b" \n"
+        done = ingest(lake, put(folder, f"{at}.jsonl", data))
+        assert done.landed == sum(one != "blank" for one in kind) or not done.new
+        expected.update({"landed": done.landed * done.new, "committed": done.committed * done.new})
+    rows = committed(lake)
+    assert len({row["interaction_id"] for row in rows}) == len(rows) == expected["committed"]
+    assert len({(row["timestamp"], row["agent_name"]) for row in rows}) == len(rows)

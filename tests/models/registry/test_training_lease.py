@@ -1,0 +1,117 @@
+"""One training of a model at a time: who holds the claim, who has lost it, and what a run that lost it may still do."""
+
+import json
+import time
+from datetime import timedelta
+
+import pytest
+
+from errors import LeaseLost
+from lake.lake import Lake, open_lake
+from models.registry import training_lease
+from models.registry.state import chain
+from models.registry.training_lease import LEASE_S, claim, give_back, holder_of, holding, under
+from settings import Settings
+from tests.lake.processes import at_once
+from tests.lake.store.test_leases import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lake(settings: Settings, clock: Clock) -> Lake:
+    return open_lake(settings, clock=clock)
+
+
+def test_a_model_is_claimed_by_one_run_and_given_back(lake: Lake) -> None:
+    first = claim(lake, "agents", "run-1")
+    assert (first.granted, first.fence) == (True, 1)
+    assert not claim(lake, "agents", "run-2").granted
+    assert claim(lake, "other", "run-2").granted
+    give_back(lake, "agents", "run-2")
+    assert not claim(lake, "agents", "run-2").granted
+    give_back(lake, "agents", "run-1")
+    assert holder_of(lake, "agents") is None
+    assert claim(lake, "agents", "run-2").fence == 2
+
+
+def test_a_stage_takes_the_lease_up_where_the_one_before_left_it(lake: Lake, clock: Clock) -> None:
+    mine = claim(lake, "agents", "run-1", patience_s=6 * 3600)
+    clock.pass_s(5 * 3600)
+    with holding(lake, mine):
+        held = holder_of(lake, "agents")
+        assert held
+        assert held.expires - clock.now == timedelta(seconds=LEASE_S)
+    held = holder_of(lake, "agents")
+    assert held
+    assert (held.fence, held.expires - clock.now) == (1, timedelta(hours=6))
+
+
+def test_a_run_that_came_too_late_loses_the_lease_and_cannot_write_any_more(lake: Lake, clock: Clock) -> None:
+    mine = claim(lake, "agents", "run-1")
+    under(lake, mine).ledger.append(chain("agents"), "retraining_opened", "a", {"retraining": "a"})
+    clock.pass_s(LEASE_S + 1)
+    theirs = claim(lake, "agents", "run-2")
+    assert theirs.fence == 2
+    under(lake, mine).ledger.append(chain("agents"), "trained_late", "b", {})  # nobody has written under 2 yet
+    under(lake, theirs).ledger.append(chain("agents"), "retraining_opened", "c", {"retraining": "c"})
+    with pytest.raises(LeaseLost, match="under lease 1, but 2 has written since"):
+        under(lake, mine).ledger.append(chain("agents"), "promoted", "d", {})
+    with pytest.raises(LeaseLost), holding(lake, mine):
+        pytest.fail("the work must not begin")
+    kinds = [(entry.kind, entry.fence) for entry in lake.ledger.entries(chain("agents"))]
+    assert kinds == [("retraining_opened", 1), ("trained_late", 1), ("retraining_opened", 2)]
+
+
+def test_a_stage_that_fails_keeps_the_lease_for_its_retry_and_an_interrupted_one_gives_it_back(lake: Lake) -> None:
+    mine = claim(lake, "agents", "run-1")
+    with pytest.raises(ValueError, match="bad row"), holding(lake, mine):
+        raise ValueError("bad row")
+    with holding(lake, mine):
+        assert not claim(lake, "agents", "run-2").granted
+    with pytest.raises(KeyboardInterrupt), holding(lake, mine):
+        raise KeyboardInterrupt
+    assert claim(lake, "agents", "run-2").fence == 2
+
+
+def test_a_running_stage_renews_the_lease_and_notices_that_it_is_gone(
+    lake: Lake, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_lease, "BEAT_S", 0.01)
+    mine = claim(lake, "agents", "run-1")
+
+    def work() -> None:
+        with holding(lake, mine) as heartbeat:
+            for _ in range(5):
+                clock.pass_s(LEASE_S - 1)
+                wait_for_renewal(lake, clock)
+            heartbeat.check()
+            while True:
+                steal(lake)
+                heartbeat.check()
+                time.sleep(0.01)
+
+    with pytest.raises(LeaseLost, match="was taken from 'run-1'"):
+        work()
+
+
+def wait_for_renewal(lake: Lake, clock: Clock) -> None:
+    while not ((held := holder_of(lake, "agents")) and held.expires >= clock.now + timedelta(seconds=LEASE_S)):
+        time.sleep(0.01)
+
+
+def steal(lake: Lake) -> None:
+    """As if the lease had run out and another run had taken it."""
+    taken = {"holder": "run-2", "fence": 2, "expires": "2030-01-01T00:00:00+00:00"}
+    lake.store.write("leases/training/agents.json", json.dumps(taken).encode())
+
+
+def ask(settings: Settings, who: int) -> int:
+    return claim(open_lake(settings), "agents", f"run-{who}").fence
+
+
+def test_of_many_runs_at_once_one_is_granted(settings: Settings) -> None:
+    assert sorted(at_once(ask, [(settings, who) for who in range(6)])) == [0, 0, 0, 0, 0, 1]

