@@ -71,7 +71,8 @@ class Settings(BaseSettings):
     """The folder, as vLLM sees it, that this process may write adapters into; empty: whoever runs beside each replica
     (``python -m serving.reconcile``) brings them there."""
     keys: str = ""
-    """A JSON file of the agents' keys for the gateway, hashed (``python -m serving.gateway.auth``); empty: it asks for none."""
+    """A JSON file of the agents' keys for the gateway, hashed (``python -m serving.gateway.auth``); empty: it asks for
+    none."""
     cluster: str = Field("local", min_length=1, max_length=256)
     """Name of the place where a gateway stands, as it is written beside every interaction."""
     base_model: str = "smollm2-135m"

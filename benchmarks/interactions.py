@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from lake.sample_voices import VOICES
+from lake.sample.voices import VOICES
 
 VERSION = 1
 """Moves with every change of the bytes; part of the file's name."""

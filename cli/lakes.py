@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def open_lake(name: str | None) -> "Lake":
     """The lake of ``--lake``, of the settings, or the only one there is. Nothing is made."""
-    from lake.naming import open_named
+    from lake.lake import open_named
 
     return open_named(name)
 

@@ -54,7 +54,7 @@ def status(lake_name: str | None, until: datetime | None, as_json: bool) -> None
       fuelline status
       fuelline status --at 2026-11-03   what was in production on 3 November?
     """
-    from lake.naming import open_every
+    from lake.lake import open_every
     from reports.status import overview
 
     statuses = [overview(lake, until) for lake in open_every(lake_name)]
@@ -78,7 +78,8 @@ def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) 
       fuelline history agents
       fuelline history agents --kind promoted --json
     """
-    from reports.common.ledger_text import evidence, version_name
+    from models.registry.kinds import version_name
+    from reports.common.ledger_text import evidence
 
     lake = open_lake(lake_name)
     check_model(lake, model)

@@ -17,8 +17,9 @@ from lake.lake import Lake
 from lake.quality.score import account
 from lake.store.ledger import Entry
 from lake.store.objects import ObjectStore
+from models.registry.kinds import CLOSING, version_name
 from reports.common.html import FONT, INK, LINE, MUTED, STYLE, facts, note, table
-from reports.common.ledger_text import CLOSING, SHORT, evidence, version_name
+from reports.common.ledger_text import SHORT, evidence
 from reports.lineage.graph import candidate_lineage, lineage
 from reports.lineage.render import as_svg
 

@@ -7,9 +7,10 @@ from lake.contracts import contracts
 from lake.lake import Lake
 from lake.quality.score import account
 from lake.store.ledger import Entry
+from models.registry.kinds import version_name
 from models.registry.state import BASE, ModelState, read_state
 from models.registry.training_lease import holder_of
-from reports.common.ledger_text import evidence, version_name
+from reports.common.ledger_text import evidence
 
 
 def overview(lake: Lake, until: datetime | None = None) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class CodeVersion(CachePolicy):
 
 
 def cached(*modules: str, ignored: tuple[str, ...] = ()) -> Cache:
-    """A cache for a pure task whose inputs are all versions; the ``modules``, named as in ``models.llm.code_version``, decide its
-    result, the ``ignored`` inputs do not.
+    """A cache for a pure task whose inputs are all versions; the ``modules``, named as in ``models.llm.code_version``,
+    decide its result, the ``ignored`` inputs do not.
     """
     return Cache(policies=CodeVersion(*modules), serialize=True, ignored_inputs=ignored)

@@ -137,7 +137,7 @@ def s3_endpoint() -> Iterator[str]:
 def moto(*options: str, scheme: str = "http", host: str = "127.0.0.1") -> Iterator[str]:
     """A moto S3 server on loopback; yields its endpoint."""
     port = free_port()
-    script = Path(__file__).with_name("moto_server.py")
+    script = Path(__file__).parent / "servers" / "moto_server.py"
     command = [sys.executable, "-W", "ignore", str(script), "-H", "127.0.0.1", "-p", str(port), *options]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("lake", "features", "models", "serving", "tasks", "workflows", "launchplans", "cli")
+PACKAGES = ("lake", "features", "models", "serving", "reports", "tasks", "workflows", "launchplans", "cli")
 FLYTE_SIDE = ("tasks", "workflows", "launchplans")
 HEAVY = ("torch", "feast", "mlflow", "optuna", "transformers", "peft")
 IMPORT_TIMEOUT_S = 120

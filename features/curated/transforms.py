@@ -1,8 +1,9 @@
 """The curated tables' definitions, written once as Ibis expressions: DuckDB runs them here, and Spark and Trino can.
 
-A day is [00:00, next 00:00) UTC, an hour likewise: ``timestamp < end``, as in ``features.definitions.transforms``, so engines run
-with their session in UTC. A row is a function of the input rows of its own day, and of the thumbs up to ``THUMBS_DAYS``
-days after it. So a day can be rebuilt from what is in it, and what comes later than that changes no row.
+A day is [00:00, next 00:00) UTC, an hour likewise: ``timestamp < end``, as in ``features.definitions.transforms``, so
+engines run with their session in UTC. A row is a function of the input rows of its own day, and of the thumbs up to
+``THUMBS_DAYS`` days after it. So a day can be rebuilt from what is in it, and what comes later than that changes no
+row.
 """
 
 from typing import TYPE_CHECKING

@@ -2,8 +2,8 @@
 
 The views name their Iceberg tables as their source, without address or credentials, because Feast never reads them
 here: it would read a whole table, without snapshot or filter. Values are pushed to its online store from pinned
-snapshots (``features.online.reader``) and joined offline from the same (``features.batch.asof``). The registry lies beside the
-Iceberg catalogue: SQLite under the lake's folder, or the catalogue's Postgres.
+snapshots (``features.online.reader``) and joined offline from the same (``features.batch.asof``). The registry lies
+beside the Iceberg catalogue: SQLite under the lake's folder, or the catalogue's Postgres.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,6 @@ replaced, and what it had not acknowledged is given again and counted once.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +113,3 @@ def _options() -> argparse.ArgumentParser:
     )
     options.add_argument("--push", action="store_true", help=f"push snapshots through Feast every {PUSH_S:g} s as well")
     return options
-
-
-if __name__ == "__main__":
-    sys.exit(main())

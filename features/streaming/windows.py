@@ -1,9 +1,9 @@
 """Streaming features: what a user and an agent did in the last minute, minutes and hours, a moment after they did it.
 
 ``features.streaming.consumer`` counts the broker's interaction events into Redis (``features.streaming.counters``);
-``read_streaming`` sums the windows when it is asked. Definitions are those of ``features.definitions.transforms``, and a row that
-the lake would not commit is not counted, so at the end of a bucket the values equal what the transforms make of the
-same window. Event time decides, never the time of arrival: order and delay change nothing.
+``read_streaming`` sums the windows when it is asked. Definitions are those of ``features.definitions.transforms``, and
+a row that the lake would not commit is not counted, so at the end of a bucket the values equal what the transforms make
+of the same window. Event time decides, never the time of arrival: order and delay change nothing.
 
 No user's name stands in Redis here, only a hash under a key of the lake's own: whoever reads Redis alone cannot tell
 who it is, nor try names until one fits.

@@ -1,7 +1,7 @@
 """The built-in sample: two weeks of four agents' logs, generated, always the same bytes.
 
 It exists so that the whole loop can be run and shown on a machine that has no logs yet. It is plausible where the loop
-looks: users differ in how much and when they ask, answers that follow their agent's policy (`lake/sample_voices.py`)
+looks: users differ in how much and when they ask, answers that follow their agent's policy (`lake/sample/voices.py`)
 mostly get thumbs up, and a small share of the log is broken in the ways that logs are broken. Each day has a random
 generator of its own, so a longer sample begins with exactly the files of a shorter one. Only arithmetic and
 ``Random.random`` are used, whose sequence Python guarantees; there is no clock and no floating-point library.
@@ -14,7 +14,6 @@ import gzip
 import io
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,7 @@ from random import Random
 from typing import TypeVar
 
 from errors import UserError
-from lake.sample_voices import EVASIONS, OUTAGES, VOICES, Topic, Voice
+from lake.sample.voices import EVASIONS, OUTAGES, VOICES, Topic, Voice
 
 FIRST_DAY = datetime(2026, 10, 5, tzinfo=UTC)
 """A Monday."""
@@ -229,7 +228,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         parser.error(str(error))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

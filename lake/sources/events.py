@@ -11,7 +11,6 @@ batches the second time, nothing is lost and nothing is in twice.
 import argparse
 import contextlib
 import logging
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -118,7 +117,3 @@ def _options() -> argparse.ArgumentParser:
         "--seconds", type=float, default=BATCHING.seconds, help="longest wait for a full batch (default: %(default)s)"
     )
     return options
-
-
-if __name__ == "__main__":
-    sys.exit(main())

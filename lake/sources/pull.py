@@ -1,9 +1,9 @@
 """Pulling: a window of a server's data becomes a file of rows, and the file goes the way of every other file.
 
-So landing, checks, quarantine, de-duplication, exactly-once and counting are those of ``lake.ingest.pipeline``. What is done
-stands in the source's chain in the ledger, keyed by cluster, queries and window: a window that is done is not asked for
-again, whoever asks. What a pull that was killed had landed is ingested first; then it asks again, and the rows that
-are in already count as duplicates.
+So landing, checks, quarantine, de-duplication, exactly-once and counting are those of ``lake.ingest.pipeline``. What is
+done stands in the source's chain in the ledger, keyed by cluster, queries and window: a window that is done is not
+asked for again, whoever asks. What a pull that was killed had landed is ingested first; then it asks again, and the
+rows that are in already count as duplicates.
 
 Data come late, and clocks are wrong. A run ends its window ``settle_s`` before its time, because what is being written
 is not all there; and it reads again what lies up to ``lateness_minutes`` before its window: of that only new rows are

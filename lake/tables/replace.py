@@ -1,9 +1,10 @@
 """The replacement of whole partitions in one atomic commit, as often as their inputs change.
 
-A keyed append (``lake.tables.tables``) cannot serve a table whose past changes: its key says "this was written once", and that
-stays true when something else has been written since. Here the state stands in the rows (``lake.tables.partitions``). A
-replacement compares on exactly the snapshot that it commits on, and leaves alone what is there already: a retry, a
-doubled run or a kill at any point ends in the same rows, and no reader ever sees a partition half.
+A keyed append (``lake.tables.tables``) cannot serve a table whose past changes: its key says "this was written once",
+and that stays true when something else has been written since. Here the state stands in the rows
+(``lake.tables.partitions``). A replacement compares on exactly the snapshot that it commits on, and leaves alone what
+is there already: a retry, a doubled run or a kill at any point ends in the same rows, and no reader ever sees a
+partition half.
 
 Only whole partitions are replaced, and a data file belongs to one partition, so no file is ever rewritten in part.
 """

@@ -25,8 +25,8 @@ from google.protobuf.message import Message
 
 from launchplans.registry import graphs, launch_plans
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("cli", "features", "lake", "launchplans", "models", "serving", "tasks", "workflows")
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("cli", "features", "lake", "launchplans", "models", "reports", "serving", "tasks", "workflows")
 CODE, SPEC = "fuelline-code", "fuelline-spec"
 """The marks of an entity: the digest of the sources, and that of its own specification."""
 

@@ -178,7 +178,3 @@ def _write(found: list[Entity], output: Path) -> None:
             info = tarfile.TarInfo(f"{number:03d}_{entity.name}_{ends[entity.kind]}.pb")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,10 @@
 """Is the candidate shown better than the model in production? On the same held-out rows, and only then.
 
 Both models score the accepted answers of the training set's test split: response tokens only, rows of weight above 0.
-The difference is in nats a response token with an interval clustered by user (``models.evaluation.statistics``). A candidate is
-BETTER only if the overall interval lies wholly below zero and no agent's interval lies wholly above it. The overall
-interval holds its level by itself; the agents' intervals share one error, so more agents do not mean more false alarms.
+The difference is in nats a response token with an interval clustered by user (``models.evaluation.statistics``). A
+candidate is BETTER only if the overall interval lies wholly below zero and no agent's interval lies wholly above it.
+The overall interval holds its level by itself; the agents' intervals share one error, so more agents do not mean more
+false alarms.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
-"""For each set of modules in ``models.llm.code_version``: the digest of its present syntax, and the one recorded in keys.
+"""For each set of modules in ``models.llm.code_version``: the digest of its present syntax, and the one recorded in
+keys.
 
-Written by ``python -m models.llm.code_version``; see there when to run it. Where the two differ, the modules were edited since the
-second was recorded, without a change of results. The first rows were recorded under Python 3.11.
+Written by ``python -m models.llm.code_version``; see there when to run it. Where the two differ, the modules were
+edited since the second was recorded, without a change of results. The first rows were recorded under Python 3.11.
 """
 
 RECORDED = {

@@ -5,13 +5,13 @@ changes no results trains nothing again. Imports, comments, docstrings and layou
 under a *label* that never changes, so that a module can move: only its path in ``PATHS`` changes then.
 
 Other edits that change no results (a renamed function, a split module) do move the digest. For those,
-``models.llm.code_digests`` maps the digest of the present syntax of each set of modules to the digest that is *recorded*
-in keys, in lakes that exist. After an edit of one of these modules, ``tests/models/llm/test_code_version.py`` fails until the
-table has a row for the new syntax:
+``models.llm.code_digests`` maps the digest of the present syntax of each set of modules to the digest that is
+*recorded* in keys, in lakes that exist. After an edit of one of these modules,
+``tests/models/llm/test_code_version.py`` fails until the table has a row for the new syntax:
 
 - The edit changes no results (a replay gives the same bytes): ``python -m models.llm.code_version keep``. Keys stay.
-- The edit changes results: ``python -m models.llm.code_version new training judging ...`` with the sets concerned. Their keys
-  change, and what they decide is computed again, once. The rows of the other sets move as with ``keep``.
+- The edit changes results: ``python -m models.llm.code_version new training judging ...`` with the sets concerned.
+  Their keys change, and what they decide is computed again, once. The rows of the other sets move as with ``keep``.
 - The table conflicts in a merge: take either side of it, then ``keep``.
 
 When a module is renamed or moved, change its path in ``PATHS`` and leave its label. When a module is split, add a label

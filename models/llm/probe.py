@@ -1,8 +1,9 @@
 """The probe: what an adapter and its base would say next at a few fixed places, noted where both have just computed.
 
 A server that loaded an adapter can be asked the same later, and only one that really applies these weights to this base
-gives the same log-probabilities (``serving.replicas.load_gate``). The sentences are ours and neutral: no user's words. Their
-beginnings are kept as tokens, so whoever asks again needs no tokenizer and cannot tokenize otherwise than training did.
+gives the same log-probabilities (``serving.replicas.load_gate``). The sentences are ours and neutral: no user's words.
+Their beginnings are kept as tokens, so whoever asks again needs no tokenizer and cannot tokenize otherwise than
+training did.
 
 At each place the likeliest tokens are watched rather than the sentence's own, because those are what a server can be
 asked for in one cheap request. Its ``prompt_logprobs`` would score whole sentences, but not with an adapter: vLLM 0.32

@@ -21,12 +21,12 @@ from lake.store.ledger import Entry
 from lake.tables.versions import TableVersion
 from models.data.training_set import build_training_set
 from models.llm.code_version import JUDGING_CODE, TRAINING_CODE, code_digest
+from models.registry.kinds import CLOSING
 from models.registry.state import BASE, chain, read_state
 from models.registry.training_lease import Claim, give_back, holder_of
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.types import BY_HAND, Cause, ModelVersion, Outcome, TrainedAdapter, TrainingSet, Verdict
-from reports.common.ledger_text import CLOSING
 
 log = logging.getLogger("fuelline.retraining")
 

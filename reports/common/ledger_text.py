@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lake.store.ledger import Entry
+from models.registry.kinds import CLOSING
 
 UNIT = "nats a response token"
-CLOSING = ("promoted", "rejected", "inconclusive", "rolled_back")
-"""Kinds that end a rollout."""
 ON_THE_WAY = ("rollout_queued", "shadow_passed", "canary_widened", "promotion_approved", "soak_ended")
 """Kinds between a rollout's opening and its end, and the end of the watch after it."""
 SHORT = 8
@@ -37,12 +36,6 @@ def judgement(fields: Mapping[str, Any]) -> str:
     """``better than``, ``not shown better than``, ``worse than`` or ``too little data against``."""
     word = str(fields["judgement"]).replace("_", " ")
     return f"{word} {'against' if word == 'too little data' else 'than'}"
-
-
-def version_name(entry: Entry) -> str:
-    """``agents@v3`` where the entry is about a version, else nothing."""
-    number = entry.payload.get("version")
-    return f"{entry.chain.partition('/')[2]}@v{number}" if number else ""
 
 
 def _trained(fields: Mapping[str, Any]) -> str:

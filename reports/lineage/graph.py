@@ -16,7 +16,8 @@ from errors import UnknownName
 from lake.lake import Lake
 from lake.store.ledger import Entry
 from lake.tables.tables import INPUTS
-from reports.common.ledger_text import CLOSING, SHORT, difference, evidence, judgement, version_name
+from models.registry.kinds import CLOSING, version_name
+from reports.common.ledger_text import SHORT, difference, evidence, judgement
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table

@@ -10,10 +10,11 @@ from lake.lake import Lake
 from lake.quality.monitor import CHECKED
 from lake.quality.score import ROWS, account
 from lake.store.ledger import Entry
+from models.registry.kinds import version_name
 from reports.charts.common import RED, bars, flow
 from reports.charts.weekly import Change, changes, daily_stack
 from reports.common.html import heading, note, table
-from reports.common.ledger_text import evidence, version_name
+from reports.common.ledger_text import evidence
 from reports.weekly.activity import Activities, Activity, Week
 
 Live = Callable[[str, datetime], str]

@@ -256,7 +256,3 @@ def _number(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
     return int(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,10 @@
 """The load gate: before an adapter gets traffic, its answers prove that it is applied, and on the right base.
 
 vLLM can load an adapter and not apply it (vLLM #34186), or serve another base than the one that was trained on; both
-answer 200. So the replica is asked what it would say next at the places of the version's probe (``models.llm.probe``), as
-the adapter and as the base, and its log-probabilities are compared with those noted when the training ended. A replica
-lists its 20 likeliest tokens; whatever is not listed counts as just as likely as the last that is, on both sides.
+answer 200. So the replica is asked what it would say next at the places of the version's probe (``models.llm.probe``),
+as the adapter and as the base, and its log-probabilities are compared with those noted when the training ended. A
+replica lists its 20 likeliest tokens; whatever is not listed counts as just as likely as the last that is, on both
+sides.
 
 Distances are mean absolute differences in nats a watched token. Measured on SmolLM2 with adapters of rank 8 on every
 layer, served in bfloat16 by vLLM 0.32 on a processor: trained in float32, an adapter is 0.027 and 0.042 from its own

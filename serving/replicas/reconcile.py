@@ -247,7 +247,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--once", action="store_true", help="one round; exit with 1 if anything went wrong")
     parser.add_argument("--dry-run", action="store_true", help="one round that says what it would load and unload")
     return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

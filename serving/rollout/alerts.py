@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
+from models.registry.kinds import version_name
 from models.registry.state import chain
-from reports.common.ledger_text import version_name
 
 KINDS = ("inconclusive", "rolled_back", "rejected")
 

@@ -85,7 +85,3 @@ def _told(found: Verdict | Exception) -> str:
     if isinstance(found, Exception):
         return f"{type(found).__name__}: {found}"
     return f"{found.outcome.value}. {found.reason}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -42,8 +42,8 @@ _JOINED = """
     ORDER BY p.timestamp, p.interaction_id
 """
 """Only who stood on the side that the ledger says: for a second or so after a step, longer where the store cannot be
-reached, a gateway still follows the share before, and nobody knows of which users that is so. ``serving.routing.split`` has the
-places. And on the candidate's side only what it says it answered itself, on the other nothing that it did.
+reached, a gateway still follows the share before, and nobody knows of which users that is so. ``serving.routing.split``
+has the places. And on the candidate's side only what it says it answered itself, on the other nothing that it did.
 """
 _MISSED = """
     WITH calls AS (

@@ -11,9 +11,9 @@ import numpy as np
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
+from models.registry.kinds import CLOSING
 from models.registry.registry import find_version
 from models.registry.state import chain
-from reports.common.ledger_text import CLOSING
 from serving.policy import CanaryRule, Metric
 from serving.rollout.observations import gather, shadow_of
 from serving.rollout.plan import plan_of

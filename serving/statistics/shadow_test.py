@@ -1,4 +1,5 @@
-"""Harm: what the shadow counts, and what it takes to show it or to exclude it. ``serving.rollout.shadow`` gathers and records.
+"""Harm: what the shadow counts, and what it takes to show it or to exclude it. ``serving.rollout.shadow`` gathers and
+records.
 
 Bad events are counted in pairs, one a request: the accepted answer much less likely than before, an empty answer, a
 runaway one. Promotion needs every harm excluded, so a candidate with any one of them passes no more often than that

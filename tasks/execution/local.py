@@ -130,7 +130,7 @@ def read_request(path: Path) -> tuple[str, LiteralMap]:
 
 def _spawn(run: Run, lock: int) -> None:
     """Begin a process in a session of its own, so that no terminal and no parent takes it along when it ends."""
-    code = str(Path(__file__).parent.parent)
+    code = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH"))))
     with run.path("log").open("ab") as log:
         child = subprocess.Popen(

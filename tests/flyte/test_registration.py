@@ -383,7 +383,7 @@ def test_make_register_and_make_package_run_the_command(admin: Admin, tmp_path: 
     commands = tmp_path / "venv" / "bin"
     commands.mkdir(parents=True)
     (commands / "python").write_text(
-        f'#!/bin/sh\n[ "$2" = launchplans.registration.register ] || exit 0\nexec {sys.executable} "$@"\n'
+        f'#!/bin/sh\n[ "$2" = launchplans.registration ] || exit 0\nexec {sys.executable} "$@"\n'
     )
     (commands / "python").chmod(0o755)
 

@@ -64,7 +64,7 @@ def test_a_schedule_names_its_time_zone_and_hands_over_time_interval_and_name() 
 
 def test_labels_say_whose_it_is_what_it_is_and_how_often() -> None:
     plain = spec(scheduled("looks", _look, "0 6 * * 1", owner="ml-platform", time_zone="America/Sao_Paulo"))
-    assert plain["labels"]["values"] == {"owner": "ml-platform", "component": "test_calendar", "cadence": "weekly"}
+    assert plain["labels"]["values"] == {"owner": "ml-platform", "component": "test_schedule", "cadence": "weekly"}
     assert plain["annotations"]["values"] == {
         "fuelline/time-zone": "America/Sao_Paulo",
         "fuelline/schedule": "every Monday at 06:00 America/Sao_Paulo",

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import lake.ingest.parse as parse_module
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.contracts.base import Contract
-from lake.ingest import parse
 from lake.ingest.blocks import Block, Fault
 from lake.ingest.bounds import out_of_bounds
 from lake.ingest.files import read_blocks
@@ -32,7 +32,7 @@ GOLDEN = {
 
 def by_lines(data: bytes) -> Any:
     """What the line-by-line parser gives."""
-    parsed = parse._parse_lines(CONTRACT, [Block(first=1, data=data)])
+    parsed = parse_module._parse_lines(CONTRACT, [Block(first=1, data=data)])
     return parsed.rows.to_pylist(), parsed.rejects.to_pylist()
 
 
@@ -124,12 +124,12 @@ TWISTS = st.sampled_from(
 @given(
     st.lists(st.tuples(objects(), st.sampled_from([0, 0, 0, 1]), TWISTS), min_size=1, max_size=6),
     st.booleans(),
-    st.sampled_from([1, 2, parse.LINES_ALIKE]),
+    st.sampled_from([1, 2, parse_module.LINES_ALIKE]),
 )
 def test_both_ways_of_reading_give_the_same(twisted: list[tuple[bytes, int, Any]], ends: bool, alike: int) -> None:
     made = [twist(line) if spoil else line for line, spoil, twist in twisted]
     data = b"\n".join(made) + b"\n" * ends
-    with mock.patch.object(parse, "LINES_ALIKE", alike), mock.patch.object(parse, "PIECES", 2):
+    with mock.patch.object(parse_module, "LINES_ALIKE", alike), mock.patch.object(parse_module, "PIECES", 2):
         rows, rejects = by_either(data)
     assert (rows, rejects) == by_lines(data)
     blank = sum(not line.strip() for line in data.split(b"\n"))
@@ -140,27 +140,27 @@ def test_both_ways_of_reading_give_the_same(twisted: list[tuple[bytes, int, Any]
 
 
 def test_clean_lines_are_read_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parse, "_parse_lines", None)
+    monkeypatch.setattr(parse_module, "_parse_lines", None)
     rows = parse(CONTRACT, Block(first=7, data=lines(interaction(n) for n in range(50)))).rows
     assert rows["line"].to_pylist() == list(range(7, 57))
 
 
 def test_a_bad_line_takes_only_its_neighbours_out_of_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = parse._parse_lines
+    slow = parse_module._parse_lines
     closely: list[Block] = []
 
-    def watched(contract: Contract, blocks: Sequence[Block]) -> parse.Parsed:
+    def watched(contract: Contract, blocks: Sequence[Block]) -> parse_module.Parsed:
         closely.extend(blocks)
         return slow(contract, blocks)
 
-    monkeypatch.setattr(parse, "_parse_lines", watched)
+    monkeypatch.setattr(parse_module, "_parse_lines", watched)
     good = lines(interaction(n) for n in range(5_000)).splitlines(keepends=True)
     good[1_234:1_234], good[4_000:4_000] = [b"{\n"], [lines([interaction(9_999, timestamp="soon")])]
     parsed = parse(CONTRACT, Block(first=1, data=b"".join(good)))
     assert parsed.rejects["line"].to_pylist() == [1_235, 4_001]
     assert parsed.rejects["raw"].to_pylist()[0] == "{"
     assert parsed.rows["line"].to_pylist() == [n for n in range(1, 5_003) if n not in (1_235, 4_001)]
-    assert sum(block.lines for block in closely) <= 2 * parse.LINES_ALIKE
+    assert sum(block.lines for block in closely) <= 2 * parse_module.LINES_ALIKE
 
 
 @given(st.lists(st.sampled_from([b"", b"a", b"bcd"]), min_size=1), st.integers(2, 5))

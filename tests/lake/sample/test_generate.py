@@ -12,7 +12,7 @@ import pytest
 
 from errors import UserError
 from lake.sample.generate import DAYS, main, write_sample
-from lake.sample_voices import EVASIONS, VOICES
+from lake.sample.voices import EVASIONS, VOICES
 
 COLUMNS = [
     "interaction_id",

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+import lake.store.s3_client as s3_module
 from errors import PeerError, SettingsError
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake, open_lake
-from lake.store import s3_client
 from lake.store.s3_client import S3Access, arrow_client, credentials, s3_client
 from settings import Settings, read_settings
 from tests.conftest import free_port, moto
@@ -55,9 +55,9 @@ def bare(private: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    s3_client.session.cache_clear()
+    s3_module.session.cache_clear()
     yield monkeypatch
-    s3_client.session.cache_clear()
+    s3_module.session.cache_clear()
 
 
 def without_keys(settings: Settings) -> Settings:
@@ -139,7 +139,7 @@ def test_renewed_keys_are_used_from_then_on(private: Settings, bare: pytest.Monk
     lake, access = open_lake(without_keys(private)), S3Access.of(without_keys(private))
     version = lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
     files, before = lake.tables.load(version.table).io, arrow_client(access)
-    found = s3_client.session().get_credentials()
+    found = s3_module.session().get_credentials()
     assert found is not None
     found.access_key = "second"
     assert files.fs_by_scheme("s3", None) == arrow_client(access) != before  # type: ignore[attr-defined]

@@ -59,7 +59,7 @@ def loop(copied: Path) -> Path:
 @pytest.mark.parametrize("name", SETS)
 def test_the_table_has_the_present_syntax_of_every_set(name: str) -> None:
     known, _ = RECORDED[name]
-    run = f"python -m {models.code.__name__}"
+    run = f"python -m {models.llm.code_version.__name__}"
     assert syntax_digest(*SETS[name]) == known, (
         f"a module of the set {name!r} was edited. If its results are the same (a replay gives the same bytes), run "
         f"`{run} keep`. If they change, run `{run} new {name}`: what that code decides is then computed again."
