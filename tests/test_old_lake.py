@@ -1,0 +1,247 @@
+"""A lake made by commit a5622f7, whose own code ran to make it: this code goes on with it and does nothing twice.
+
+Names of modules, classes and functions have changed since; what is stored, and the keys that it is found by, have not.
+"""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import models.spec
+from cli.main import main
+from lake.lake import Lake, open_lake
+from models.registry.registry import load_version, production
+from models.registry.state import chain, read_state
+from models.retraining.pin import pin_training_set
+from models.spec import ModelSpec
+from models.triggers.decisions import Decision
+from models.triggers.history import LakeHistory
+from models.tuning.plan import SearchSpace, TrialState, TuningPlan
+from models.tuning.propose import propose
+from models.tuning.select import close_study
+from models.tuning.study import open_study, read_trials
+from models.types import Outcome
+from reports.trigger_explanation import decision_parts, explain
+from serving.rollout import canary as live
+from serving.rollout.rollout import advance
+from serving.routing.routes import read_routes
+from settings import settings as process_settings
+from tests.serving.rollout.test_canary import Clock, street
+from tests.world.tiny import build_tiny
+from tests.world.world import PROFILE
+
+COMMIT = "a5622f7"
+ROOT = Path(__file__).parents[1]
+SCRIPTS = Path(__file__).with_name("old_lake")
+PATIENCE_S = 900
+MODEL = "agents"
+
+pytestmark = pytest.mark.timeout(PATIENCE_S)
+
+
+@dataclass(frozen=True)
+class Old:
+    """The tree of that commit, and the environment that its code and this one share."""
+
+    tree: Path
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, script: str, *arguments: str, **variables: str) -> None:
+        """Run a script of ``tests/old_lake`` in the old tree: the current directory comes before what is installed."""
+        command = [sys.executable, "-c", (SCRIPTS / script).read_text(), *arguments]
+        environment = {**os.environ, **self.environment, **variables, "PYTHONPATH": str(self.tree)}
+        done = subprocess.run(
+            command, cwd=self.tree, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def old(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Old]:
+    """The old tree, unpacked, and an environment on an empty lake with a tiny base model; also this process' own."""
+    archive = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, capture_output=True, check=False)
+    if archive.returncode:
+        message = f"commit {COMMIT} is not in reach of git here: {archive.stderr.decode().strip()}"
+        if request.config.getoption("--require-services"):
+            pytest.fail(message)
+        pytest.skip(message)
+    folder = tmp_path_factory.mktemp("old")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder / "tree", filter="data")
+    environment = {
+        "FUELLINE_LAKE": "sample",
+        "FUELLINE_HOME": str(folder / "home"),
+        "FUELLINE_CACHE": str(folder / "cache"),
+        "FUELLINE_BASE_MODEL": str(build_tiny(folder / "base")),
+        "FLYTE_LOCAL_CACHE_ENABLED": "false",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        process_settings.cache_clear()
+        yield Old(tree=folder / "tree", folder=folder, environment=environment)
+    process_settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def made(old: Old) -> Old:
+    """After the old code's first run: agents@v1 in production, decisions of every trigger, a study that is not over."""
+    old.run("first_run.txt", str(old.folder / "logs"))
+    return old
+
+
+@pytest.fixture(scope="module")
+def canary(made: Old) -> Old:
+    """After the old code has opened the canary of agents@v2, which a fifth of the users meet."""
+    made.run("canary.txt", FUELLINE_VLLM="http://127.0.0.1:9")
+    return made
+
+
+@pytest.fixture
+def lake(made: Old) -> Lake:
+    return open_lake()
+
+
+def call(*arguments: str) -> Result:
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def lasting(lake: Lake) -> dict[str, str]:
+    """Every object but the pages, which a run draws anew, the leases, which it takes and gives back, and the entries
+    that name a page.
+    """
+    found = {key: lake.store.read(key) for key in lake.store.list("") if not key.startswith(("reports/", "leases/"))}
+    entries = {key: json.loads(data) for key, data in found.items() if key.startswith("ledger/") and "/e" in key}
+    told = {key for key, entry in entries.items() if entry["kind"] == "reported"}
+    return {key: hashlib.sha256(data).hexdigest() for key, data in found.items() if key not in told}
+
+
+def test_a_second_run_finds_nothing_to_do(made: Old, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    from workflows.lifecycle import lifecycle
+
+    small = replace(PROFILE, name="smoke", max_steps=20, eval_rows=200)
+    monkeypatch.setitem(models.spec.PROFILES, "smoke", lambda: small)
+    before = lasting(lake)
+    verdict = lifecycle(folder=str(made.folder / "logs"), profile="smoke", reason="make run")
+    assert (verdict.outcome, verdict.version) == (Outcome.NOTHING_NEW, 1), verdict.reason
+    assert lasting(lake) == before
+
+
+def test_its_version_is_trained_again_to_the_same_bytes(lake: Lake) -> None:
+    recorded = load_version(lake, "agents@v1").version.digest
+    told = call("replay", "agents@v1").output
+    assert "the same weights again, byte for byte (20 steps" in told
+    assert recorded in told
+
+
+def test_status_and_history_tell_what_the_old_code_did(lake: Lake) -> None:
+    [told] = json.loads(call("status", "--json").output)
+    agents = next(one for one in told["models"] if one["model"] == MODEL)
+    assert agents["production"] == "agents@v1"
+    assert {one["source"] for one in told["sources"]} == {MODEL}
+    assert "agents@v1 since" in call("status").output
+    events = json.loads(call("history", MODEL, "--json").output)
+    kinds = [event["kind"] for event in events if event["kind"] != "reported"]
+    assert kinds[:3] == ["retraining_opened", "trained", "judged"]
+    lines = call("history", MODEL).output
+    for evidence in ("20 steps to loss", "better than base: -", "registered", "No harm on 120 requests"):
+        assert evidence in lines
+
+
+def test_the_lineage_of_its_version_reaches_from_the_raw_objects_to_the_rollout(lake: Lake) -> None:
+    told = call("lineage", "agents@v1").output
+    for node in ("raw/", "processed.agent_interactions@", "ml.training_sets@", "agents@v1"):
+        assert node in told
+    graph = json.loads(call("lineage", "agents@v1", "--json").output)
+    assert graph["name"] == "agents@v1"
+    assert len(graph["edges"]) >= len(graph["nodes"]) - 1
+
+
+def test_why_explains_its_decisions_and_their_evidence_is_read(lake: Lake) -> None:
+    day = lake.ledger.entries(chain(MODEL))[0].time.date()
+    told = call("why", MODEL, "--on", day.isoformat()).output
+    assert "it retrained (1 begun, 1 ended)" in told
+    looked = {one["trigger"]: one for one in explain(lake, MODEL, day)["triggers"]}
+    assert looked.keys() == {"schedule", "volume", "error_rate", "drift", "feedback"}
+
+    simulated = explain(lake, "simulated", day)["triggers"]
+    assert {one["trigger"]: [fired["outcome"] for fired in one["fired"]] for one in simulated} == {
+        "error_rate": ["started"],
+        "drift": ["covered"],
+        "feedback": ["covered"],
+    }
+    for trigger, columns in (("error_rate", "rate_before"), ("drift", "psi"), ("feedback", "rate_before")):
+        [entry] = lake.ledger.entries(f"triggers/simulated/{trigger}")
+        fields: dict[str, Any] = entry.payload
+        decision = Decision(
+            model="simulated", trigger=trigger, outcome=entry.kind, reason=fields["reason"], key=entry.key
+        )
+        page = "".join(decision_parts(lake, "simulated", [decision]))
+        assert columns in page
+        assert "chance" in page
+    assert read_state(lake.ledger, "simulated").request is not None
+
+
+def test_what_the_triggers_kept_of_the_past_is_read_and_not_worked_out_again(lake: Lake) -> None:
+    [kept] = [key for key in lake.store.list("references/") if "/features-" in key]
+    before = lasting(lake)
+    since = read_state(lake.ledger, MODEL).completed
+    assert since is not None
+    profiles = LakeHistory(lake).features_before(since, since.cut - timedelta(days=28))
+    stored = json.loads(lake.store.read(kept))
+    assert [one.name for one in profiles] == [one["name"] for one in stored]
+    assert profiles
+    assert lasting(lake) == before
+
+
+def test_a_search_goes_on_with_the_trials_that_the_old_code_ran(lake: Lake) -> None:
+    spec = ModelSpec(base=lake.settings.base_model)
+    start = replace(PROFILE, max_steps=4, learning_rate=1e-4)
+    space = SearchSpace(learning_rate_low=1e-4, learning_rate_high=5e-2, lora_ranks=[4, 8])
+    plan = TuningPlan(trials=2, parallel=2, startup=1, rungs=2, validation_rows=40)
+    before = lasting(lake)
+    study = open_study(lake, pin_training_set(lake, spec), spec, start, space, plan)
+    trials = propose(lake, study, 0)
+    assert lasting(lake) == before
+    assert [trial.number for trial in trials] == [0, 1]
+    assert {trial.state for trial in read_trials(lake, study)} == {TrialState.COMPLETE}
+    tuned = close_study(lake, study)
+    assert [trial.number for trial in tuned.trials] == [0, 1]
+    assert close_study(lake, study) == tuned
+
+
+def test_an_open_canary_goes_on_to_its_promotion(canary: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "prove_everywhere", lambda lake, version: [])
+    monkeypatch.setenv("FUELLINE_VLLM", "http://127.0.0.1:9")
+    process_settings.cache_clear()
+    clock = Clock(open_lake().ledger.entries(chain(MODEL))[-1].time)
+    lake = open_lake(clock=clock)
+    before = lake.ledger.entries(chain(MODEL))
+    assert read_routes(lake)[MODEL].share == 0.2
+    people = street(lake, clock, candidate=0.05)
+    people.asked = 1_000_000
+    for _ in range(30):
+        people.hours(1)
+        verdict = advance(lake, "agents@v2")
+        if verdict.outcome is not Outcome.ROLLING_OUT:
+            break
+    assert verdict.outcome is Outcome.PROMOTED, verdict.reason
+    assert [entry.kind for entry in lake.ledger.entries(chain(MODEL))[len(before) :]] == ["canary_widened", "promoted"]
+    version = production(lake.ledger, MODEL)
+    assert version is not None
+    assert version.name == "agents@v2"
