@@ -17,7 +17,6 @@ from tests.deployed import (
     DEPLOY,
     FOLDERS,
     NAMESPACE,
-    Manifest,
     Pod,
     all_containers,
     files,
@@ -36,18 +35,16 @@ from tests.deployed import (
 
 VERSIONS = ("1.34", "1.37")
 """Oldest and newest version of Kubernetes that the manifests are held to; docs/serving-on-kubernetes.md names them."""
-OPTIONAL = {"inference-extension.yaml"}
 GUIDE, SERVICES = ((DEPLOY.parent / "docs" / name).read_text() for name in ("serving-on-kubernetes.md", "services.md"))
 ACCOUNT = "fuelline.internal/account"
 SECRET = "KEY|CATALOG|ONLINE|TRACKING|RABBITMQ"
 
-GATEWAY, VLLM, STEWARD, REWRITE, LAKE_CONSUMER, STREAMING_CONSUMER = OURS = [
+GATEWAY, VLLM, STEWARD, LAKE_CONSUMER, STREAMING_CONSUMER = OURS = [
     pod_of(name)
     for name in (
         "StatefulSet/gateway",
         "StatefulSet/vllm",
         "Deployment/steward",
-        "CronJob/rewrite",
         "Deployment/lake-consumer",
         "Deployment/streaming-consumer",
     )
@@ -59,12 +56,10 @@ AGENT = Pod(namespace="homelab", namespace_labels={"fuelline.internal/agents": "
 STRANGER = Pod(namespace="homelab", labels=GATEWAY.labels)
 UNNAMED = Pod(labels={"app": "debug"})
 PROMETHEUS = Pod(namespace="monitoring")
-INFERENCE_GATEWAY = Pod(namespace="inference-gateway")
 EVERYBODY = {
     "gateway": GATEWAY,
     "vllm": VLLM,
     "steward": STEWARD,
-    "rewrite": REWRITE,
     "lake consumer": LAKE_CONSUMER,
     "streaming consumer": STREAMING_CONSUMER,
     "nightly copy": COPY,
@@ -74,7 +69,6 @@ EVERYBODY = {
     "stranger with the gateway's labels": STRANGER,
     "pod of the namespace": UNNAMED,
     "prometheus": PROMETHEUS,
-    "inference gateway": INFERENCE_GATEWAY,
 }
 
 
@@ -110,11 +104,10 @@ def test_the_guide_names_the_versions() -> None:
     assert all(version in GUIDE for version in VERSIONS)
 
 
-def test_every_file_is_applied_or_said_to_be_optional() -> None:
-    for folder, optional in ((DEPLOY, OPTIONAL), (DEPLOY / "copy", set())):
-        assert {path.name for path in files(folder)} == {*kustomization(folder)["resources"], *optional}
+def test_every_file_is_applied() -> None:
+    for folder in (DEPLOY, DEPLOY / "copy"):
+        assert {path.name for path in files(folder)} == {*kustomization(folder)["resources"]}
         assert all((folder / name).is_file() for names in generated(folder).values() for name in names)
-    assert all(f"# - {name}" in (DEPLOY / "kustomization.yaml").read_text() for name in OPTIONAL)
 
 
 def test_everything_that_can_stand_in_a_namespace_names_it() -> None:
@@ -311,17 +304,6 @@ def test_a_gateway_keeps_its_spool_over_restarts_and_has_time_to_empty_it() -> N
 
 
 def test_only_gateways_reach_the_inference_of_vllm() -> None:
-    assert who_reaches(VLLM, 8080) - {"inference gateway"} == {"gateway"}
-
-
-def test_without_the_inference_extension_no_gateway_but_ours_reaches_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
-    applied = tuple(
-        document
-        for path in files(DEPLOY)
-        if path.name not in OPTIONAL
-        for document in yaml.safe_load_all(path.read_text())
-    )
-    monkeypatch.setattr("tests.deployed.manifests", lambda: applied)
     assert who_reaches(VLLM, 8080) == {"gateway"}
 
 
@@ -333,15 +315,15 @@ def test_nobody_reaches_the_port_where_adapters_are_loaded() -> None:
     assert who_reaches(VLLM, 8000) == set()
 
 
-def test_only_prometheus_and_the_inference_extension_read_the_metrics_of_vllm() -> None:
-    assert who_reaches(VLLM, 8002) == {"prometheus", "inference gateway"}
+def test_only_prometheus_reads_the_metrics_of_vllm() -> None:
+    assert who_reaches(VLLM, 8002) == {"prometheus"}
 
 
 def test_agents_reach_the_gateway_and_nothing_else() -> None:
     assert who_reaches(GATEWAY, 8080) == {"agent", "prometheus"}
     assert {
         name
-        for name in ("vllm", "steward", "rewrite", "lake consumer", "streaming consumer")
+        for name in ("vllm", "steward", "lake consumer", "streaming consumer")
         for port in (8000, 8001, 8002, 8080)
         if reaches(AGENT, EVERYBODY[name], port)
     } == set()
@@ -353,13 +335,12 @@ def test_agents_reach_the_gateway_and_nothing_else() -> None:
         (GATEWAY, {"minio", "redis", "postgres"}),
         (VLLM, {"minio"}),
         (STEWARD, {"minio", "postgres"}),
-        (REWRITE, {"minio"}),
         (LAKE_CONSUMER, {"rabbitmq", "minio", "postgres"}),
         (STREAMING_CONSUMER, {"rabbitmq", "redis", "minio", "postgres"}),
         (UNNAMED, set()),
         (COPY, set()),
     ],
-    ids=["gateway", "vllm", "steward", "rewrite", "lake consumer", "streaming consumer", "another pod", "copy"],
+    ids=["gateway", "vllm", "steward", "lake consumer", "streaming consumer", "another pod", "copy"],
 )
 def test_each_part_reaches_the_stores_it_needs(pod: Pod, stores: set[str]) -> None:
     ports = {"minio": 9000, "redis": 6379, "postgres": 5432, "rabbitmq": 5672}
@@ -425,13 +406,9 @@ def test_the_label_of_an_account_is_bound_to_it_wherever_a_policy_trusts_it() ->
     assert set(binding["matchResources"]["namespaceSelector"]["matchExpressions"][0]["values"]) == trusted
 
 
-def test_the_only_right_in_kubernetes_is_to_apply_the_rewrite() -> None:
-    assert [title(one) for one in manifests() if one["kind"] in ("ClusterRole", "ClusterRoleBinding")] == []
-    rules = [rule for role in of("Role") for rule in role["rules"]]
-    assert {resource for rule in rules for resource in rule["resources"]} == {"inferencemodelrewrites"}
-    assert {verb for rule in rules for verb in rule["verbs"]} == {"create", "get", "patch"}
-    assert [one["name"] for role in of("RoleBinding") for one in role["subjects"]] == ["rewrite"]
-    assert {title(one) for one in of("RoleBinding")} <= {title(one) for one in optional()}
+def test_no_account_has_a_right_in_kubernetes() -> None:
+    kinds = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    assert [title(one) for one in manifests() if one["kind"] in kinds] == []
 
 
 def allows(account: str, action: str, key: str) -> bool:
@@ -457,7 +434,6 @@ KEYS = (ENTRY, QUEUE_ENTRY, WEIGHTS, MANIFEST, WAITING, RAW, EVENTS, DATA, KEY)
     [
         ("gateway", {ENTRY, QUEUE_ENTRY, MANIFEST}, {WAITING}, set()),
         ("vllm", {ENTRY, QUEUE_ENTRY, MANIFEST, WEIGHTS}, set(), set()),
-        ("rewrite", {ENTRY, QUEUE_ENTRY, MANIFEST}, set(), set()),
         ("rollout", set(KEYS), {ENTRY, QUEUE_ENTRY, RAW, EVENTS, DATA}, {WAITING, DATA}),
         ("lake-consumer", {QUEUE_ENTRY, EVENTS, DATA}, {QUEUE_ENTRY, EVENTS, DATA}, {DATA}),
         ("streaming-consumer", {KEY}, {KEY}, set()),
@@ -478,7 +454,3 @@ def test_every_account_with_credentials_has_a_policy_in_the_store() -> None:
     elsewhere = {"tasks", "copy-forge", "copy-studio"}  # Flyte's namespace, and whoever copies at night
     accounts = {path.stem for path in (DEPLOY / "minio").glob("*.json")} - elsewhere
     assert {f"{account}-credentials" for account in accounts} == named
-
-
-def optional() -> list[Manifest]:
-    return [one for name in OPTIONAL for one in yaml.safe_load_all((DEPLOY / name).read_text())]
