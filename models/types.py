@@ -122,6 +122,15 @@ class ModelVersion:
         return f"{self.model}@{self.digest[:8]}"
 
 
+BASE = "base"
+"""The name of a baseline where no version is in production: the base model."""
+
+
+def baseline_name(version: ModelVersion | None) -> str:
+    """``agents@v3``, or ``base`` where no version is in production."""
+    return version.name if version else BASE
+
+
 class Outcome(Enum):
     """What became of a candidate."""
 

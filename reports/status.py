@@ -7,9 +7,11 @@ from lake.contracts import contracts
 from lake.lake import Lake
 from lake.quality.score import account
 from lake.store.ledger import Entry
+from models.registry.fold import read_state
 from models.registry.kinds import version_name
-from models.registry.state import BASE, ModelState, read_state
+from models.registry.state import ModelState
 from models.registry.training_lease import holder_of
+from models.types import BASE
 from reports.common.ledger_text import evidence
 
 

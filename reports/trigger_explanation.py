@@ -9,8 +9,8 @@ from typing import Any
 from errors import UnknownName
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from models.registry.state import chain
-from models.triggers.decisions import Decision, decision_chain
+from models.registry.kinds import model_chain, model_names_with_decisions, trigger_chain
+from models.triggers.decisions import Decision
 from models.triggers.requests import Answer
 from models.triggers.rules import Trigger
 from reports.common.ledger_text import evidence
@@ -29,12 +29,12 @@ def explain(lake: Lake, model: str, day: date) -> dict[str, Any]:
     Raises:
         UnknownName: the ledger knows no such model.
     """
-    known = {name.split("/")[1] for name in (*lake.ledger.chains("models/"), *lake.ledger.chains("triggers/"))}
+    known = model_names_with_decisions(lake.ledger)
     if model not in known:
         raise UnknownName("model", model, known)
     start = datetime.combine(day, time(), UTC)
-    events = [e for e in _during(lake, chain(model), start) if e.kind in (*TOLD, *ENDS)]
-    looked = {trigger: _during(lake, decision_chain(model, trigger), start) for trigger in Trigger}
+    events = [e for e in _during(lake, model_chain(model), start) if e.kind in (*TOLD, *ENDS)]
+    looked = {trigger: _during(lake, trigger_chain(model, trigger.value), start) for trigger in Trigger}
     return {
         "model": model,
         "day": day.isoformat(),
@@ -63,7 +63,7 @@ def decision_parts(lake: Lake, model: str, decisions: list[Decision]) -> list[st
 
     parts: list[str] = []
     for decision in decisions:
-        entry = lake.ledger.find(decision_chain(model, Trigger(decision.trigger)), decision.key)
+        entry = lake.ledger.find(trigger_chain(model, decision.trigger), decision.key)
         assert entry is not None, "a decision is returned after it was written"
         window = entry.payload["window"]
         parts.append(note(decision.reason))
@@ -107,7 +107,7 @@ def _week(lake: Lake, model: str) -> list[dict[str, Any]]:
     for day in (today - timedelta(days=back) for back in range(7)):
         start = datetime.combine(day, time(), UTC)
         for trigger in Trigger:
-            entries = _during(lake, decision_chain(model, trigger), start)
+            entries = _during(lake, trigger_chain(model, trigger.value), start)
             if entries:
                 chosen = next((e for e in reversed(entries) if e.kind in FIRED), entries[-1])
                 outcome, reason = _words(chosen.kind), chosen.payload["reason"]

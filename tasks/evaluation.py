@@ -30,13 +30,13 @@ def evaluate_candidate(
 ) -> Judged:
     """Score both on the same rows, with a paired interval clustered by user, overall and per agent."""
     from models.evaluation.evaluate import evaluate
+    from models.registry.registry import find_baseline
     from models.registry.training_lease import holding, under
-    from models.retraining.pin import baseline_of
     from reports.charts.common import facts, forest, table
 
     here = under(lake(), claim)
     with holding(here, claim):
-        result = evaluate(here, adapter, spec, profile, baseline_of(here, pinned), rule)
+        result = evaluate(here, adapter, spec, profile, find_baseline(here.ledger, pinned.baseline), rule)
     slices = [result.overall, *result.agents]
     columns = ("slice", "rows", "users", "candidate", "baseline", "difference", "low", "high")
     publish(

@@ -27,7 +27,7 @@ def record_failed_retraining(
     err: Optional[FlyteError] = None,  # noqa: UP045 - flytekit reads Optional only
 ) -> None:
     """Write the failure down under this run's name. A handler must take every input of its workflow."""
-    from models.retraining.pin import record_failure
+    from models.retraining.outcome import record_failure
 
     stage = err.failed_node_id if err else ""
     record_failure(lake(), spec.name, cause, stage=stage, execution=execution())

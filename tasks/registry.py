@@ -44,20 +44,20 @@ def decline_candidate(pinned: Pinned, evaluations: list[Evaluation], claim: Clai
     """Write down that the candidate was not registered, and why."""
     from models.registry.registry import decline
     from models.registry.training_lease import under
-    from models.retraining.pin import close, count_from
+    from models.retraining.outcome import close, keep_counted_snapshot
     from reports.lineage.graph import candidate_lineage
     from reports.lineage.render import as_svg
 
     here, evaluation = under(lake(), claim), evaluations[0]
     verdict = decline(here, evaluation)
     show_lineage(as_svg(candidate_lineage(here, pinned.model, evaluation.adapter.training_key)))
-    count_from(here, pinned)
+    keep_counted_snapshot(here, pinned)
     return close(here, pinned, verdict, claim)
 
 
 @cpu
 def report_no_work(pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
     """Say that another run is training the model, or how the retraining of these very inputs ended the last time."""
-    from models.retraining.pin import no_work
+    from models.retraining.outcome import no_work
 
     return no_work(lake(), pinned, cause, claim)

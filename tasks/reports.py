@@ -13,8 +13,8 @@ def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[W
 
     Empty where an earlier run has done it.
     """
-    from models.evaluation.pair import name_of
     from models.registry.registry import production
+    from models.types import baseline_name
     from reports.charts.common import note
     from reports.weekly.activity import Week, weeks_of
     from reports.weekly.message import send_week
@@ -23,7 +23,7 @@ def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[W
     here = lake()
 
     def live(model: str, at: datetime) -> str:
-        return name_of(production(here.ledger, model, at))
+        return baseline_name(production(here.ledger, model, at))
 
     def work(week: Week) -> WeeklyReport:
         report = write_week(here, week, live)

@@ -23,13 +23,14 @@ def begin_rollout(
     claim: Claim,
 ) -> Verdict:
     """Open the rollout of a registered version; with that the retraining ends."""
+    from models.registry.registry import find_baseline
     from models.registry.training_lease import under
-    from models.retraining.pin import baseline_of, close, count_from
+    from models.retraining.outcome import close, keep_counted_snapshot
     from serving.rollout.rollout import open_rollout
 
     here = under(lake(), claim)
-    verdict = open_rollout(here, version, baseline_of(here, pinned), profile, rule, canary)
-    count_from(here, pinned)
+    verdict = open_rollout(here, version, find_baseline(here.ledger, pinned.baseline), profile, rule, canary)
+    keep_counted_snapshot(here, pinned)
     return close(here, pinned, verdict, claim)
 
 

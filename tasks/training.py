@@ -109,7 +109,7 @@ def train_adapter(
 ) -> TrainedAdapter:
     """Train the LoRA adapter, or go on from its last checkpoint. One process a GPU; ends where the claim is lost."""
     from models.registry.training_lease import holding, under
-    from models.retraining.pin import record_trained
+    from models.retraining.outcome import record_trained
     from models.training.train import read_manifest, train
     from reports.charts.common import facts, loss_curve
 

@@ -22,8 +22,9 @@ from click.testing import CliRunner, Result
 import models.spec
 from cli.main import main
 from lake.lake import Lake, open_lake
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
 from models.registry.registry import load_version, production
-from models.registry.state import chain, read_state
 from models.retraining.pin import pin_training_set
 from models.spec import ModelSpec
 from models.triggers.decisions import Decision
@@ -173,7 +174,7 @@ def test_the_lineage_of_its_version_reaches_from_the_raw_objects_to_the_rollout(
 
 
 def test_why_explains_its_decisions_and_their_evidence_is_read(lake: Lake) -> None:
-    day = lake.ledger.entries(chain(MODEL))[0].time.date()
+    day = lake.ledger.entries(model_chain(MODEL))[0].time.date()
     told = call("why", MODEL, "--on", day.isoformat()).output
     assert "it retrained (1 begun, 1 ended)" in told
     looked = {one["trigger"]: one for one in explain(lake, MODEL, day)["triggers"]}
@@ -229,9 +230,9 @@ def test_an_open_canary_goes_on_to_its_promotion(canary: Old, monkeypatch: pytes
     monkeypatch.setattr(live, "prove_everywhere", lambda lake, version: [])
     monkeypatch.setenv("FUELLINE_VLLM", "http://127.0.0.1:9")
     process_settings.cache_clear()
-    clock = Clock(open_lake().ledger.entries(chain(MODEL))[-1].time)
+    clock = Clock(open_lake().ledger.entries(model_chain(MODEL))[-1].time)
     lake = open_lake(clock=clock)
-    before = lake.ledger.entries(chain(MODEL))
+    before = lake.ledger.entries(model_chain(MODEL))
     assert read_routes(lake)[MODEL].share == 0.2
     people = street(lake, clock, candidate=0.05)
     people.asked = 1_000_000
@@ -241,7 +242,10 @@ def test_an_open_canary_goes_on_to_its_promotion(canary: Old, monkeypatch: pytes
         if verdict.outcome is not Outcome.ROLLING_OUT:
             break
     assert verdict.outcome is Outcome.PROMOTED, verdict.reason
-    assert [entry.kind for entry in lake.ledger.entries(chain(MODEL))[len(before) :]] == ["canary_widened", "promoted"]
+    assert [entry.kind for entry in lake.ledger.entries(model_chain(MODEL))[len(before) :]] == [
+        "canary_widened",
+        "promoted",
+    ]
     version = production(lake.ledger, MODEL)
     assert version is not None
     assert version.name == "agents@v2"

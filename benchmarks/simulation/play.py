@@ -17,9 +17,11 @@ from lake.lake import Lake, open_lake
 from lake.store.leases import Leases
 from lake.store.ledger import Ledger
 from lake.tables.versions import TableVersion
-from models.registry.state import chain, read_state
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
 from models.registry.training_lease import Claim, claim, under
-from models.retraining.pin import Pinned, close, record_failure
+from models.retraining.outcome import close, record_failure
+from models.retraining.pin import Pinned
 from models.serialize import to_plain
 from models.triggers.decisions import Decision, decide
 from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, Rule, ScheduleRule, VolumeRule
@@ -107,7 +109,7 @@ class Play:
         held = claim(self.lake, MODEL, request.run, patience_s=LEASE_S)
         if not held.granted or self._running:
             payload = {"request": decision.request, "outcome": Outcome.COVERED.value, "reason": "another run"}
-            self.lake.ledger.append(chain(MODEL), "request_ended", f"request-ended:{decision.request}", payload)
+            self.lake.ledger.append(model_chain(MODEL), "request_ended", f"request-ended:{decision.request}", payload)
             return
         known = seconds(self.now)
         there = self.traffic.landed <= known
@@ -124,7 +126,7 @@ class Play:
             cause=request.cause,
         )
         key = f"retraining:{pinned.retraining}"
-        under(self.lake, held).ledger.append(chain(MODEL), "retraining_opened", key, to_plain(pinned))
+        under(self.lake, held).ledger.append(model_chain(MODEL), "retraining_opened", key, to_plain(pinned))
         self._running = held, pinned, decision, self.now + self.training_hours * HOUR
 
     def _go_on(self) -> None:
@@ -143,7 +145,7 @@ class Play:
         told: dict[str, object] = {"training_key": pinned.retraining, "training_set_id": pinned.retraining}
         told |= {"cut": pinned.cut.isoformat(), "inputs": [str(pinned.interactions)]}
         told |= {"retraining": pinned.retraining, "cause": to_plain(pinned.cause)}
-        lake.ledger.append(chain(MODEL), "trained", f"trained:{pinned.retraining}", told)
+        lake.ledger.append(model_chain(MODEL), "trained", f"trained:{pinned.retraining}", told)
         reason = "Simulated: nothing is judged."
         verdict = Verdict(model=MODEL, outcome=Outcome.NOT_REGISTERED, version=0, reason=reason, entry="")
         close(lake, pinned, verdict, held)

@@ -20,13 +20,13 @@ import pyarrow as pa
 
 from lake.lake import Lake
 from models.data.held_out import held_out_sample
-from models.evaluation.pair import Pair, name_of, open_pair, requests
+from models.evaluation.pair import Pair, open_pair, requests
 from models.evaluation.statistics import Interval, PairedScores, paired_interval, simultaneous
 from models.llm.code_version import JUDGING_CODE, code_digest
-from models.registry.state import chain
+from models.registry import kinds
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
-from models.types import Evaluation, Judgement, ModelVersion, ScoreDifference, TrainedAdapter
+from models.types import Evaluation, Judgement, ModelVersion, ScoreDifference, TrainedAdapter, baseline_name
 
 log = logging.getLogger("fuelline.evaluation")
 
@@ -70,7 +70,7 @@ def evaluate(
         TamperedArtifact: an adapter's weights are not those recorded.
     """
     rule = rule or EvaluationRule()
-    where, key = chain(adapter.model), _key(adapter, profile, baseline, rule)
+    where, key = kinds.model_chain(adapter.model), _key(adapter, profile, baseline, rule)
     if known := lake.ledger.find(where, key):
         return _recorded(adapter, known.payload)
     rows = held_out_sample(lake, adapter.training_set, profile.eval_rows)
@@ -86,14 +86,14 @@ def evaluate(
     evaluation = Evaluation(
         model=adapter.model,
         adapter=adapter,
-        baseline=name_of(baseline),
+        baseline=baseline_name(baseline),
         judgement=judgement,
         overall=overall,
         agents=slices,
         path=path,
     )
     log.info("judged %s against %s on %d rows", judgement.value, evaluation.baseline, overall.rows)
-    entry = lake.ledger.append(where, "judged", key, _payload(evaluation, rule))
+    entry = lake.ledger.append(where, kinds.JUDGED, key, _payload(evaluation, rule))
     return _recorded(adapter, entry.payload)
 
 
@@ -181,7 +181,7 @@ def _key(adapter: TrainedAdapter, profile: TrainingProfile, baseline: ModelVersi
     """Everything that changes the judgement and is not in the training key already."""
     parts = [asdict(rule), profile.eval_rows, profile.max_tokens, code_digest(*JUDGING_CODE)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    return f"judged:{adapter.training_key}:{name_of(baseline)}:{digest}"
+    return kinds.judged_key(adapter.training_key, baseline_name(baseline), digest)
 
 
 def _parquet(rows: pa.Table, scores: PairedScores) -> bytes:

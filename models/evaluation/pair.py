@@ -15,7 +15,6 @@ from models.llm.base_model import load, resolve
 from models.llm.lora import attach, using
 from models.llm.tokens import Messages
 from models.prompt import render
-from models.registry.state import BASE
 from models.spec import ModelSpec, TrainingProfile
 from models.types import ModelVersion, TrainedAdapter
 
@@ -66,11 +65,6 @@ def open_pair(
         model = attach(model, lake.store, baseline.path, name="baseline", base=base, digest=baseline.digest)
     with repeatable(profile):
         yield Pair(model=model, tokenizer=loaded.tokenizer, has_baseline_adapter=baseline is not None)
-
-
-def name_of(baseline: ModelVersion | None) -> str:
-    """``agents@v3``, or ``base`` where nothing is in production yet."""
-    return baseline.name if baseline else BASE
 
 
 def requests(rows: pa.Table) -> tuple[Sequence[Messages], list[str]]:

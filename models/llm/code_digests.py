@@ -11,15 +11,15 @@ RECORDED = {
         "668ede93d30cda1f1b29cb2e432e4a488c3987aff722401e237d5e6ce5cced4e",
     ),
     "judging": (
-        "8a17e9ac31f4a334c99da77969b08abe14319d885c2240a021bf6e97e7e55ace",
+        "8a347437e449751fdae7cdb1cecd969beb5feb75c4310f5e45404c619f7d9d02",
         "1cae7fbb92518ac15d175b6d7848d88a995fc009c186c10c42455bbb8717ac00",
     ),
     "retraining": (
-        "16a13a3955691908a28917e1e4275425d587cdaeabfb85d89c9f3f6a25e18a60",
+        "99ff08c8768c320c78766dac9a42c640c2088a922d903cc3262c6a414d774972",
         "c92efba86316136ef16b8347ca1bb913ea76d29bba46760b47016f76008aac0b",
     ),
     "tuning": (
-        "0599fddb761db8b9a8e619ac29ebdc5ce8d3fa71c24664ba5432729f9bd1ecc2",
+        "6a3c688f1ce8dc06a5ac0a711ee0de2b401d4c6b95159fd7bb01275cfa52dac7",
         "b6dcfcfe4fc9bcc66b8a6fc2fa2650e351777e7d396caba4faa7737124e8f920",
     ),
     "selecting": (

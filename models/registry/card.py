@@ -5,15 +5,12 @@ The YAML head is what model hubs and peft read.
 """
 
 import math
-from typing import TYPE_CHECKING
 
+from models.registry.manifest import Manifest
 from models.types import ScoreDifference
 
-if TYPE_CHECKING:
-    from models.registry.registry import Manifest
 
-
-def render_card(manifest: "Manifest") -> str:
+def render_card(manifest: Manifest) -> str:
     """The card as Markdown with a YAML head."""
     return (
         "\n\n".join([_head(manifest), _scores(manifest), _lineage(manifest), _training(manifest), _use(manifest)])
@@ -21,7 +18,7 @@ def render_card(manifest: "Manifest") -> str:
     )
 
 
-def _head(manifest: "Manifest") -> str:
+def _head(manifest: Manifest) -> str:
     agents = ", ".join(manifest.spec.agents) or "every agent of the registry"
     return f"""---
 library_name: peft
@@ -34,7 +31,7 @@ A LoRA adapter for {agents}, served under the immutable name `{manifest.version.
 It was registered because it was shown better than `{manifest.evaluation.baseline}` on the same held-out rows."""
 
 
-def _scores(manifest: "Manifest") -> str:
+def _scores(manifest: Manifest) -> str:
     evaluation = manifest.evaluation
     rows = "\n".join(_score_row(part) for part in [evaluation.overall, *evaluation.agents])
     return f"""## How much better
@@ -53,7 +50,7 @@ def _score_row(part: ScoreDifference) -> str:
     return f"| {part.slice} | {part.rows} | {part.users} | {scores} | {interval} |"
 
 
-def _lineage(manifest: "Manifest") -> str:
+def _lineage(manifest: Manifest) -> str:
     data = manifest.evaluation.adapter.training_set
     inputs = "\n".join(f"- `{version}` ({version.rows:,} rows)" for version in [*data.inputs, data.table])
     return f"""## What it was made of
@@ -64,7 +61,7 @@ out of what was known at {data.cut.isoformat()}. Training set `{data.training_se
 {inputs}"""
 
 
-def _training(manifest: "Manifest") -> str:
+def _training(manifest: Manifest) -> str:
     adapter, profile = manifest.evaluation.adapter, manifest.profile
     machine = ", ".join(f"{name} {value}" for name, value in manifest.machine.items())
     cause = manifest.cause
@@ -79,7 +76,7 @@ prompt version {manifest.spec.prompt_version}; feature service `{manifest.spec.f
 Machine: {machine}."""
 
 
-def _use(manifest: "Manifest") -> str:
+def _use(manifest: Manifest) -> str:
     return f"""## Limits
 
 It answers as its agents answered in those interactions, their mistakes included; feedback only weighs the examples.

@@ -10,7 +10,6 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,34 +20,17 @@ from lake.store.ledger import Entry, Ledger
 from lake.store.objects import ObjectStore
 from models.llm.lora import CONFIG, WEIGHTS
 from models.llm.probe import PROBE, Probe
+from models.registry import kinds
 from models.registry.card import render_card
-from models.registry.state import chain, read_state
+from models.registry.fold import read_state
+from models.registry.manifest import Manifest
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
-from models.types import BY_HAND, Cause, Evaluation, Judgement, ModelVersion, Outcome, Verdict
+from models.types import BASE, BY_HAND, Cause, Evaluation, Judgement, ModelVersion, Outcome, Verdict
 
 log = logging.getLogger("fuelline.registry")
 
 TRAINING, CARD, MANIFEST = "training.json", "README.md", "manifest.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Manifest:
-    """All that a version is and came from; ``manifest.json`` is its plain form."""
-
-    version: ModelVersion
-    evaluation: Evaluation
-    """With the adapter, its training set and the pinned snapshots: the lineage."""
-    spec: ModelSpec
-    """With the feature service and the prompt version."""
-    profile: TrainingProfile
-    """With the seed and every hyperparameter."""
-    machine: dict[str, str]
-    """What the bytes depend on beside the inputs: device, threads, versions of torch and peft."""
-    files: dict[str, str]
-    """sha256 of every other file of the folder, by name."""
-    cause: Cause = BY_HAND
-    """Why it was trained."""
 
 
 def register(
@@ -60,13 +42,14 @@ def register(
         UserError: the candidate was not shown better than its baseline.
         TamperedArtifact: the adapter's weights are not those that were judged.
     """
-    adapter, where = evaluation.adapter, chain(evaluation.model)
+    adapter, where = evaluation.adapter, kinds.model_chain(evaluation.model)
+    key = kinds.registered_key(adapter.training_key)
     if evaluation.judgement is not Judgement.BETTER:
         raise UserError(
             f"the candidate of training {adapter.training_key} is not registered: it was judged "
             f"{evaluation.judgement.value} against {evaluation.baseline}; only one shown better is"
         )
-    if known := lake.ledger.find(where, _key(evaluation)):
+    if known := lake.ledger.find(where, key):
         return _version(known)
     number = _claim(lake.store, evaluation.model, adapter.training_key)
     version = ModelVersion(
@@ -75,7 +58,7 @@ def register(
     digest = _write_folder(lake.store, version, evaluation, spec, profile, cause)
     for table in [*adapter.training_set.inputs, adapter.training_set.table]:
         lake.tables.tag(table, f"{version.model}-v{number}")
-    entry = lake.ledger.append(where, "registered", _key(evaluation), _registered(version, evaluation, digest))
+    entry = lake.ledger.append(where, kinds.REGISTERED, key, _registered(version, evaluation, digest))
     log.info("registered %s", _version(entry).name)
     return _version(entry)
 
@@ -93,8 +76,8 @@ def decline(lake: Lake, evaluation: Evaluation) -> Verdict:
         "baseline": evaluation.baseline,
         "reason": reason,
     }
-    key = f"not_registered:{evaluation.adapter.training_key}:{evaluation.baseline}"
-    entry = lake.ledger.append(chain(evaluation.model), "not_registered", key, payload)
+    key = kinds.not_registered_key(evaluation.adapter.training_key, evaluation.baseline)
+    entry = lake.ledger.append(kinds.model_chain(evaluation.model), kinds.NOT_REGISTERED, key, payload)
     return Verdict(model=evaluation.model, outcome=Outcome.NOT_REGISTERED, version=0, reason=reason, entry=entry.digest)
 
 
@@ -111,6 +94,15 @@ def find_version(ledger: Ledger, name: str) -> ModelVersion:
     """
     entry = _entry(ledger, name)
     return _version(entry)
+
+
+def find_baseline(ledger: Ledger, name: str) -> ModelVersion | None:
+    """The version that a candidate has to beat, by its name in ``Pinned.baseline``; None for ``base``.
+
+    Raises:
+        UnknownName: there is no such version.
+    """
+    return None if name == BASE else find_version(ledger, name)
 
 
 def load_version(lake: Lake, name: str) -> Manifest:
@@ -248,25 +240,22 @@ def _registered(version: ModelVersion, evaluation: Evaluation, manifest: str) ->
 def _entry(ledger: Ledger, name: str) -> Entry:
     """The ``registered`` entry of a version's name."""
     model = name.partition("@")[0]
-    known = {_version(entry).name: entry for entry in ledger.entries(chain(model), kind="registered")}
+    known = {_version(entry).name: entry for entry in ledger.entries(kinds.model_chain(model), kind=kinds.REGISTERED)}
     if name not in known:
-        names = known or [one.removeprefix("models/") for one in ledger.chains("models/")]
+        names = known or kinds.model_names(ledger)
         raise UnknownName("model version" if re.search("@v[0-9]+$", name) else "model version (MODEL@v3)", name, names)
     return known[name]
 
 
 def _version(entry: Entry) -> ModelVersion:
     fields = entry.payload
-    model = entry.chain.removeprefix("models/")
-    return ModelVersion(model=model, version=fields["version"], path=fields["path"], digest=fields["digest"])
+    return ModelVersion(
+        model=kinds.model_of(entry), version=fields["version"], path=fields["path"], digest=fields["digest"]
+    )
 
 
 def _folder(model: str, number: int) -> str:
     return f"ml/models/{model}/v{number}"
-
-
-def _key(evaluation: Evaluation) -> str:
-    return f"registered:{evaluation.adapter.training_key}"
 
 
 def _verified(store: ObjectStore, folder: str, file: str, digest: str) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from errors import LeaseLost, PeerError
 from lake.lake import Lake, open_lake
 from lake.store.leases import Lease
-from models.registry.state import chain
+from models.registry.kinds import model_chain
 
 log = logging.getLogger("fuelline.claims")
 
@@ -131,7 +131,7 @@ def give_back(lake: Lake, model: str, holder: str) -> None:
 
 def under(lake: Lake, claim: Claim) -> Lake:
     """The lake for a run that holds the claim: what it writes to the model's chain carries the lease's number."""
-    return lake.under(chain(claim.model), claim.fence) if claim.granted else lake
+    return lake.under(model_chain(claim.model), claim.fence) if claim.granted else lake
 
 
 def _name(model: str) -> str:

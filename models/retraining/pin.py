@@ -15,18 +15,16 @@ from errors import DataError
 from features.batch.schedule import newest
 from lake.contracts import contract
 from lake.lake import Lake
-from lake.maintenance.expiry import COUNTED_FROM
 from lake.quality.score import QualityGate, QualityReport, quality_report
-from lake.store.ledger import Entry
 from lake.tables.versions import TableVersion
 from models.data.training_set import build_training_set
 from models.llm.code_version import JUDGING_CODE, TRAINING_CODE, code_digest
-from models.registry.kinds import CLOSING
-from models.registry.state import BASE, chain, read_state
-from models.registry.training_lease import Claim, give_back, holder_of
+from models.registry import kinds
+from models.registry.fold import read_state
+from models.registry.training_lease import Claim
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
-from models.types import BY_HAND, Cause, ModelVersion, Outcome, TrainedAdapter, TrainingSet, Verdict
+from models.types import BY_HAND, Cause, TrainingSet
 
 log = logging.getLogger("fuelline.retraining")
 
@@ -87,7 +85,7 @@ def pin(
     code = code_digest(*TRAINING_CODE, *JUDGING_CODE)
     decides = [to_plain(rule) for rule in (spec, profile, *rules)]
     key = _digest([str(version) for version in versions], decides, code)
-    where = chain(spec.name)
+    where = kinds.model_chain(spec.name)
     pinned = Pinned(
         model=spec.name,
         retraining=key,
@@ -100,18 +98,18 @@ def pin(
         baseline=read_state(lake.ledger, spec.name).baseline,
         cause=cause,
     )
-    if not claim.granted or lake.ledger.find(where, _closing(key)):
+    if not claim.granted or lake.ledger.find(where, kinds.closed_key(key)):
         return _as_opened(lake, pinned), False
-    opened = lake.ledger.append(where, "retraining_opened", _opening(key), to_plain(pinned))
+    opened = lake.ledger.append(where, kinds.RETRAINING_OPENED, kinds.opened_key(key), to_plain(pinned))
     if opened.fence != claim.fence:
         resumed = {"retraining": key, "request": cause.request}
-        lake.ledger.append(where, "retraining_resumed", f"resumed:{key}:{claim.fence}", resumed)
+        lake.ledger.append(where, kinds.RETRAINING_RESUMED, kinds.resumed_key(key, claim.fence), resumed)
     return from_plain(Pinned, opened.payload), True
 
 
 def _as_opened(lake: Lake, pinned: Pinned) -> Pinned:
     """What the first pin of this retraining fixed, where there was one."""
-    found = lake.ledger.find(chain(pinned.model), _opening(pinned.retraining))
+    found = lake.ledger.find(kinds.model_chain(pinned.model), kinds.opened_key(pinned.retraining))
     return from_plain(Pinned, found.payload) if found else pinned
 
 
@@ -138,13 +136,6 @@ def pin_training_set(lake: Lake, spec: ModelSpec) -> TrainingSet:
     )
 
 
-def baseline_of(lake: Lake, pinned: Pinned) -> ModelVersion | None:
-    """The version that the candidate has to beat; None for the base model."""
-    from models.registry.registry import find_version
-
-    return None if pinned.baseline == BASE else find_version(lake.ledger, pinned.baseline)
-
-
 def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: QualityGate) -> QualityReport:
     """The quality of what landed since the last training, or ever where nothing landed since.
 
@@ -152,7 +143,7 @@ def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: Qualit
         DataError: the source never landed anything, so that nothing vouches for the pinned rows.
     """
     data_set = contract(pinned.interactions.table)
-    trained = lake.ledger.entries(chain(pinned.model), kind="trained")
+    trained = lake.ledger.entries(kinds.model_chain(pinned.model), kind=kinds.TRAINED)
     report = quality_report(lake, data_set, source, since=trained[-1].time if trained else None, gate=gate)
     if not report.objects:
         report = quality_report(lake, data_set, source, gate=gate)
@@ -161,115 +152,11 @@ def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: Qualit
     return report
 
 
-def record_trained(lake: Lake, adapter: TrainedAdapter, pinned: Pinned) -> Entry:
-    """Write down that a training is complete: from its cut on, data are new."""
-    data = adapter.training_set
-    return lake.ledger.append(
-        chain(adapter.model),
-        "trained",
-        f"trained:{adapter.training_key}",
-        {
-            "training_key": adapter.training_key,
-            "training_set_id": data.training_set_id,
-            "cut": data.cut.isoformat(),
-            "inputs": [str(version) for version in (*data.inputs, data.table)],
-            "adapter_digest": adapter.digest,
-            "path": adapter.path,
-            "steps": adapter.steps,
-            "train_loss": adapter.train_loss,
-            "base_digest": adapter.base_digest,
-            "retraining": pinned.retraining,
-            "cause": to_plain(pinned.cause),
-        },
-    )
-
-
-def close(lake: Lake, pinned: Pinned, verdict: Verdict, claim: Claim) -> Verdict:
-    """Write down how the retraining ended: the same inputs will not be trained on again. Gives the lease back."""
-    payload = to_plain(verdict) | {"request": pinned.cause.request, "also": _resumed_by(lake, pinned)}
-    lake.ledger.append(chain(pinned.model), "retraining_closed", _closing(pinned.retraining), payload)
-    give_back(lake, claim.model, claim.holder)
-    return verdict
-
-
-def count_from(lake: Lake, pinned: Pinned) -> None:
-    """Keep from expiry what the triggers count new rows from, once this retraining has ended."""
-    lake.tables.tag(pinned.interactions, f"{COUNTED_FROM}{pinned.model}", move=True)
-
-
-def _resumed_by(lake: Lake, pinned: Pinned) -> list[int]:
-    """Requests whose runs went on with a retraining that another had begun."""
-    resumed = lake.ledger.entries(chain(pinned.model), kind="retraining_resumed")
-    return [int(e.payload["request"]) for e in resumed if e.payload["retraining"] == pinned.retraining]
-
-
-def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
-    """Say why there was no work: another run is training, or the very same retraining ended before."""
-    if not claim.granted:
-        return _covered(lake, pinned, cause, claim)
-    give_back(lake, claim.model, claim.holder)
-    ended = lake.ledger.find(chain(pinned.model), _closing(pinned.retraining))
-    if ended is None:
-        raise DataError(f"retraining {pinned.retraining} of {pinned.model} has not ended yet")
-    before = from_plain(Verdict, ended.payload)
-    became, why = _became(lake, before)
-    reason = f"Nothing new since {pinned.cut.isoformat()}; the last time: {became.replace('_', ' ')}. {why}"
-    _end_request(lake, pinned.model, cause, Outcome.NOTHING_NEW, reason)
-    return replace(before, outcome=Outcome.NOTHING_NEW, reason=reason, entry=ended.digest)
-
-
-def _became(lake: Lake, verdict: Verdict) -> tuple[str, str]:
-    """How a retraining ended, its rollout included where that has ended by now; and why."""
-    ends = (entry for entry in reversed(lake.ledger.entries(chain(verdict.model))) if entry.kind in CLOSING)
-    closed = next((entry for entry in ends if entry.payload["version"] == verdict.version), None)
-    if verdict.outcome is Outcome.ROLLING_OUT and closed:
-        return closed.kind, str(closed.payload["reason"])
-    return verdict.outcome.value, verdict.reason
-
-
-def _covered(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
-    held = holder_of(lake, pinned.model)
-    running = f"run {held.holder}, whose lease lasts until {held.expires:%Y-%m-%d %H:%M:%S} UTC" if held else "a run"
-    reason = f"Another training of {pinned.model} is under way: {running}. Nothing was started; ask again after it."
-    _end_request(lake, pinned.model, cause, Outcome.COVERED, reason)
-    log.warning("%s", reason)
-    return Verdict(model=pinned.model, outcome=Outcome.COVERED, version=0, reason=reason, entry="")
-
-
-def _end_request(lake: Lake, model: str, cause: Cause, outcome: Outcome, reason: str) -> None:
-    """A request that led to no training of its own is done all the same."""
-    if cause.request:
-        payload = {"request": cause.request, "outcome": outcome.value, "reason": reason}
-        lake.ledger.append(chain(model), "request_ended", f"request-ended:{cause.request}", payload)
-
-
-def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, execution: str) -> Entry:
-    """Write down that a retraining failed, and give its lease back. The error's text stays out of the ledger, because
-    it may quote data. A run that neither holds the model nor was asked for counts for nothing.
-    """
-    state, held = read_state(lake.ledger, model), holder_of(lake, model)
-    mine = held is not None and held.holder == execution
-    asked = state.request is not None and state.request.number == cause.request
-    payload = {"stage": stage, "execution": execution, "baseline": state.baseline, "request": cause.request}
-    key = f"failed:{execution}:{held.fence if held and mine else 0}:{cause.request}"
-    entry = lake.ledger.append(chain(model), "retraining_failed", key, payload | {"counts": mine or asked})
-    give_back(lake, model, execution)
-    return entry
-
-
 def _current(lake: Lake, name: str) -> TableVersion:
     version = lake.tables.current(contract(name))
     if version is None:
         raise DataError(f"{name} holds nothing yet; ingest interactions and compute features first")
     return version
-
-
-def _opening(key: str) -> str:
-    return f"retraining:{key}"
-
-
-def _closing(key: str) -> str:
-    return f"retraining-closed:{key}"
 
 
 def _digest(*parts: object) -> str:

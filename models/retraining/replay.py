@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lake.lake import Lake
-from models.registry.registry import Manifest, load_version
+from models.registry.manifest import Manifest
+from models.registry.registry import load_version
 from models.types import TrainedAdapter
 
 

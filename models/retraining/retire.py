@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lake.lake import Lake
-from models.registry.state import chain, read_state
+from models.registry import kinds
+from models.registry.fold import read_state
 from models.triggers.requests import Asked, ask
 from models.triggers.rules import Patience, Trigger
 
@@ -51,7 +52,7 @@ def retire(lake: Lake, tags: Sequence[str], data_set: str, cut: str) -> list[str
         if number not in state.retired:
             reason = f"{data_set}: rows before {cut}, which it was trained on, are past their retention."
             payload = {"version": number, "reason": reason, "data_set": data_set, "cut": cut}
-            lake.ledger.append(chain(state.model), "retired", f"retired:{number}", payload)
+            lake.ledger.append(kinds.model_chain(state.model), kinds.RETIRED, kinds.retired_key(number), payload)
             retired.append(f"{state.model}@v{number}")
     return retired
 
@@ -64,7 +65,7 @@ def replace_retired(lake: Lake, patience: Patience, day: str) -> list[Successor]
         patience: how failed trainings are borne with.
         day: names this asking (ISO 8601): a training that did not lead to a successor is asked for again another day.
     """
-    models = [name.removeprefix("models/") for name in lake.ledger.chains("models/")]
+    models = kinds.model_names(lake.ledger)
     found = []
     for state in (read_state(lake.ledger, model) for model in models):
         if state.production and state.production.version in state.retired:

@@ -13,7 +13,8 @@ from typing import Any
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from models.registry.state import read_state
+from models.registry.fold import read_state
+from models.registry.kinds import decision_key, trigger_chain
 from models.serialize import to_plain
 from models.spec import RetrainingInputs
 from models.triggers.findings import find
@@ -47,11 +48,6 @@ class Decision:
         return self.outcome in {answer.value for answer in Answer}
 
 
-def decision_chain(model: str, trigger: Trigger) -> str:
-    """Where a trigger's decisions on a model stand."""
-    return f"triggers/{model}/{trigger.value}"
-
-
 def decide(
     lake: Lake,
     history: History,
@@ -78,7 +74,7 @@ def decide(
         inputs: what a training that this asks for is made with; None leaves it to whoever starts it.
     """
     trigger = TRIGGERS[type(rule)]
-    chain, key = decision_chain(model, trigger), _key(rule, key or f"until:{end.isoformat()}")
+    chain, key = trigger_chain(model, trigger.value), _key(rule, key or f"until:{end.isoformat()}")
     if known := lake.ledger.find(chain, key):
         return _decision(model, trigger, known)
     since = read_state(lake.ledger, model).completed
@@ -96,7 +92,7 @@ def _onset(lake: Lake, model: str, cut: datetime) -> datetime | None:
     and begun before its cut. Whichever trigger saw it: what makes calls fail moves features and displeases users, too,
     and is one cause.
     """
-    chains = [decision_chain(model, trigger) for trigger in MEASURED]
+    chains = [trigger_chain(model, trigger.value) for trigger in MEASURED]
     fired = [e.payload for chain in chains for kind in Answer for e in lake.ledger.entries(chain, kind=kind.value)]
     seen = [one for one in fired if one["onset"] and datetime.fromisoformat(one["since"]) < cut]
     return max((onset for one in seen if (onset := datetime.fromisoformat(one["onset"])) < cut), default=None)
@@ -141,4 +137,4 @@ def _decision(model: str, trigger: Trigger, entry: Entry) -> Decision:
 
 def _key(rule: Rule, look: str) -> str:
     digest = hashlib.sha256(json.dumps(asdict(rule), sort_keys=True).encode()).hexdigest()[:12]
-    return f"{look}:{digest}"
+    return decision_key(look, digest)

@@ -11,7 +11,9 @@ from datetime import timedelta
 from enum import Enum
 
 from lake.lake import Lake
-from models.registry.state import ModelState, Request, chain, read_state
+from models.registry import kinds
+from models.registry.fold import read_state
+from models.registry.state import ModelState, Request
 from models.registry.training_lease import holder_of
 from models.serialize import from_plain, to_plain
 from models.spec import RetrainingInputs
@@ -73,7 +75,9 @@ def ask(
     number = state.requests + 1
     payload = {"request": number, "trigger": trigger.value, "decision": decision, "reason": reason, "by": by}
     payload |= {"inputs": to_plain(inputs)} if inputs else {}
-    made = lake.ledger.append(chain(model), "retraining_requested", _key(number), payload).payload
+    made = lake.ledger.append(
+        kinds.model_chain(model), kinds.RETRAINING_REQUESTED, kinds.request_key(number), payload
+    ).payload
     if made["decision"] != decision:
         return _covered(number, made["trigger"])
     return Asked(answer=Answer.STARTED, detail=f"request {number}", request=number)
@@ -87,7 +91,7 @@ def to_start(lake: Lake, model: str) -> Request | None:
 
 def inputs_of(lake: Lake, model: str, request: Request) -> RetrainingInputs | None:
     """What the request was made with; None where whoever made it left that open."""
-    entry = lake.ledger.find(chain(model), _key(request.number))
+    entry = lake.ledger.find(kinds.model_chain(model), kinds.request_key(request.number))
     assert entry is not None, "a request is an entry"
     plain = entry.payload.get("inputs")
     return from_plain(RetrainingInputs, plain) if plain else None
@@ -98,15 +102,13 @@ def give_up(lake: Lake, model: str, request: Request, reason: str) -> None:
     state = read_state(lake.ledger, model)
     if state.request == request:
         payload = {"request": request.number, "reason": reason}
-        lake.ledger.append(chain(model), "request_abandoned", f"request-abandoned:{request.number}", payload)
-
-
-def _key(number: int) -> str:
-    return f"request:{number}"
+        lake.ledger.append(
+            kinds.model_chain(model), kinds.REQUEST_ABANDONED, kinds.request_abandoned_key(request.number), payload
+        )
 
 
 def _own(lake: Lake, model: str, decision: str) -> int:
-    requested = lake.ledger.entries(chain(model), kind="retraining_requested")
+    requested = lake.ledger.entries(kinds.model_chain(model), kind=kinds.RETRAINING_REQUESTED)
     return next((int(e.payload["request"]) for e in requested if e.payload["decision"] == decision), 0)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from errors import DataError
 from lake.lake import Lake
 from models.evaluation.statistics import PairedScores, paired_interval, simultaneous
-from models.registry.state import chain as model_chain
+from models.registry import kinds
 from models.serialize import from_plain, to_plain
 from models.tuning.plan import Study, Trial, TrialState, Tuned
-from models.tuning.study import chain, known_before
+from models.tuning.study import known_before, study_ledger
 from models.tuning.validation import read_scores, split_train
 from models.types import ScoreDifference
 
@@ -35,13 +35,13 @@ def close_study(lake: Lake, study: Study) -> Tuned:
             f"study {study.name}: {len(trials)} of {study.plan.trials} trials were proposed; run the others"
         )
     key = f"closed:{study.plan.trials}:{study.plan.confidence}"
-    found = lake.ledger.find(chain(study), key)
+    found = lake.ledger.find(study_ledger(study), key)
     if found is None:
         differences = _differences(lake, study, trials)
         better = {one.slice for one in differences if one.high < 0}
         winner = min([t for t in trials if not t.number or t.name in better], key=lambda trial: trial.loss)
         payload = {"winner": winner.number, "differences": [to_plain(one) for one in differences]}
-        found = lake.ledger.append(chain(study), "study_closed", key, payload)
+        found = lake.ledger.append(study_ledger(study), "study_closed", key, payload)
     tuned = _tuned(
         study, trials, found.payload["winner"], from_plain(list[ScoreDifference], found.payload["differences"])
     )
@@ -94,9 +94,9 @@ def _tell_model(lake: Lake, tuned: Tuned) -> None:
     """An entry in the model's own chain, so that its history says where a profile came from."""
     study = tuned.study
     lake.ledger.append(
-        model_chain(study.training_set.model),
-        "tuned",
-        f"tuned:{study.study_id}:{study.plan.trials}:{study.plan.confidence}",
+        kinds.model_chain(study.training_set.model),
+        kinds.TUNED,
+        kinds.tuned_key(study.study_id, study.plan.trials, study.plan.confidence),
         {
             "study": study.study_id,
             "training_set_id": study.training_set.training_set_id,

@@ -13,15 +13,16 @@ from errors import DataError, TrainingError
 from lake.lake import Lake
 from models.llm.base_model import resolve
 from models.llm.code_version import TUNING_CODE, code_digest
+from models.registry.kinds import study_chain
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.tuning.plan import Rung, SearchSpace, Study, Trial, TrialState, TuningPlan
 from models.types import TrainingSet
 
 
-def chain(study: Study) -> str:
+def study_ledger(study: Study) -> str:
     """Name of the study's ledger chain."""
-    return f"tuning/{study.training_set.model}/{study.study_id}"
+    return study_chain(study.training_set.model, study.study_id)
 
 
 def open_study(
@@ -56,7 +57,7 @@ def open_study(
         space=space,
         plan=plan,
     )
-    lake.ledger.append(chain(study), "study_opened", "opened", parts)
+    lake.ledger.append(study_ledger(study), "study_opened", "opened", parts)
     return study
 
 
@@ -65,7 +66,7 @@ _CHANGES_NO_TRIAL = frozenset({"trials", "confidence"})
 
 def read_trials(lake: Lake, study: Study) -> list[Trial]:
     """The plan's trials that were proposed so far, as they stand, by number."""
-    entries = lake.ledger.entries(chain(study))
+    entries = lake.ledger.entries(study_ledger(study))
     found = [from_plain(Trial, e.payload) for e in entries if e.key.startswith(("proposed:", "ended:"))]
     latest = {trial.number: trial for trial in found if trial.number < study.plan.trials}
     return [latest[number] for number in sorted(latest)]
@@ -73,7 +74,7 @@ def read_trials(lake: Lake, study: Study) -> list[Trial]:
 
 def read_rungs(lake: Lake, study: Study, number: int) -> list[Rung]:
     """What a trial reported so far, in order."""
-    entries = lake.ledger.entries(chain(study), kind="trial_reported")
+    entries = lake.ledger.entries(study_ledger(study), kind="trial_reported")
     found = [from_plain(Rung, e.payload) for e in entries if e.key.startswith(f"reported:{number}:")]
     return sorted(found, key=lambda one: one.rung)
 
@@ -98,23 +99,24 @@ def known_before(lake: Lake, study: Study, number: int) -> list[Trial]:
 
 def write_proposed(lake: Lake, study: Study, trial: Trial) -> Trial:
     """Write a proposal down; the first one of this number stands."""
-    entry = lake.ledger.append(chain(study), "trial_proposed", f"proposed:{trial.number}", to_plain(trial))
+    entry = lake.ledger.append(study_ledger(study), "trial_proposed", f"proposed:{trial.number}", to_plain(trial))
     return from_plain(Trial, entry.payload)
 
 
 def write_rung(lake: Lake, study: Study, number: int, rung: Rung) -> Rung:
     """Write a trial's loss at a rung down; the first one stands, so a repetition elsewhere decides nothing anew."""
     key = f"reported:{number}:{rung.rung}"
-    return from_plain(Rung, lake.ledger.append(chain(study), "trial_reported", key, to_plain(rung)).payload)
+    return from_plain(Rung, lake.ledger.append(study_ledger(study), "trial_reported", key, to_plain(rung)).payload)
 
 
 def write_ended(lake: Lake, study: Study, trial: Trial) -> Trial:
     """Write down how a trial ended; the first end stands."""
-    entry = lake.ledger.append(chain(study), f"trial_{trial.state.value}", f"ended:{trial.number}", to_plain(trial))
+    kind, key = f"trial_{trial.state.value}", f"ended:{trial.number}"
+    entry = lake.ledger.append(study_ledger(study), kind, key, to_plain(trial))
     return from_plain(Trial, entry.payload)
 
 
 def find_ended(lake: Lake, study: Study, number: int) -> Trial | None:
     """The trial, if it has ended."""
-    entry = lake.ledger.find(chain(study), f"ended:{number}")
+    entry = lake.ledger.find(study_ledger(study), f"ended:{number}")
     return from_plain(Trial, entry.payload) if entry else None

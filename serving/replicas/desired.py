@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from models.registry.state import ModelState, chain, fold
+from models.registry.fold import fold
+from models.registry.kinds import model_chain
+from models.registry.state import ModelState
 from models.types import ModelVersion
 
 GRACE = timedelta(minutes=5)
@@ -58,7 +60,7 @@ def read_wanted(lake: Lake, grace: timedelta = GRACE) -> Wanted:
     answering: set[str] = set()
     lately: set[str] = set()
     for model in models:
-        for state in _states_since(model, lake.ledger.entries(chain(model)), since):
+        for state in _states_since(model, lake.ledger.entries(model_chain(model)), since):
             lately.update(version.adapter_name for version in _wanted_by(state))
             last = state
         now.update({version.adapter_name: version for version in _wanted_by(last)})

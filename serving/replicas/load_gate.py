@@ -20,8 +20,7 @@ from statistics import fmean
 from lake.lake import Lake
 from models.llm.probe import SENTENCES, Probe
 from models.registry.registry import read_probe
-from models.registry.state import BASE
-from models.types import ModelVersion
+from models.types import BASE, ModelVersion
 from serving.replicas.vllm import NextTokens, Replica
 
 TOLERANCE = 0.15

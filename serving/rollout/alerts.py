@@ -4,8 +4,7 @@ from collections.abc import Collection
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from models.registry.kinds import version_name
-from models.registry.state import chain
+from models.registry.kinds import model_chain, version_name
 
 KINDS = ("inconclusive", "rolled_back", "rejected")
 
@@ -19,7 +18,7 @@ def untold(lake: Lake, models: Collection[str], run: str) -> list[str]:
 
 
 def _unheard(lake: Lake, model: str, run: str) -> list[Entry]:
-    entries = lake.ledger.entries(chain(model))
+    entries = lake.ledger.entries(model_chain(model))
     heard = {one.payload["entry"] for one in entries if one.kind == "told" and one.payload["run"] != run}
     return [
         entry for entry in entries if entry.kind in KINDS and entry.payload.get("live") and entry.digest not in heard

@@ -14,12 +14,13 @@ from typing import Any
 from errors import PeerError, SettingsError
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from models.evaluation.pair import name_of
 from models.prompt import PROMPT_VERSION
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
 from models.registry.registry import load_manifest
-from models.registry.state import Rollout, Soak, chain, read_state
+from models.registry.state import Rollout, Soak
 from models.serialize import to_plain
-from models.types import ModelVersion, Outcome, Verdict
+from models.types import ModelVersion, Outcome, Verdict, baseline_name
 from serving.policy import CanaryRule
 from serving.replicas.load_gate import Proof, prove
 from serving.replicas.reconcile import reconcile
@@ -72,7 +73,7 @@ def canary_step(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan)
     look = look_at(lake, version, rollout, plan)
     if look.step.move is Move.WAIT:
         log.info("%s: %s", version.name, look.step.reason)
-        return rolling_out(version, look.step.reason, lake.ledger.entries(chain(version.model))[-1])
+        return rolling_out(version, look.step.reason, lake.ledger.entries(model_chain(version.model))[-1])
     if look.step.move is Move.WIDEN:
         return _widen(lake, version, rollout, plan, look)
     return _end(lake, version, rollout, plan, look)
@@ -104,10 +105,10 @@ def watch_step(lake: Lake, version: ModelVersion, soak: Soak) -> Verdict:
     """One step of the watch over a promoted version: back where it is shown worse after all, over at the end."""
     plan = plan_of(lake, version.model, soak.key)
     look = watch_look(lake, version, soak, plan)
-    where, state = chain(version.model), read_state(lake.ledger, version.model)
+    where, state = model_chain(version.model), read_state(lake.ledger, version.model)
     payload = {
         "version": version.version,
-        "baseline": name_of(state.way_back),
+        "baseline": baseline_name(state.way_back),
         "rollout": soak.key,
         "reason": look.step.reason,
     }
@@ -160,7 +161,7 @@ def _widen(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look
         "reason": look.step.reason,
     }
     key = f"{rollout.key}:share:{look.step.share:g}"
-    entry = lake.ledger.append(chain(version.model), "canary_widened", key, payload | shown | expected)
+    entry = lake.ledger.append(model_chain(version.model), "canary_widened", key, payload | shown | expected)
     log.info("%s: now at %.0f%%. %s", version.name, 100 * look.step.share, look.step.reason)
     return rolling_out(version, look.step.reason, entry)
 
@@ -175,7 +176,7 @@ def _unlike(lake: Lake, version: ModelVersion) -> str:
 
 def _is_overdue(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> bool:
     """Whether a candidate has waited too long for its first user: one that a replica's own gate unloads gets none."""
-    passed = lake.ledger.find(chain(version.model), passing(rollout.key))
+    passed = lake.ledger.find(model_chain(version.model), passing(rollout.key))
     waited = lake.ledger.clock() - (passed.time if passed else rollout.opened)
     return rollout.began is None and waited > timedelta(hours=plan.canary.proof_hours)
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from errors import DataError
 from lake.lake import Lake
-from models.evaluation.pair import name_of
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
 from models.registry.registry import find_version
-from models.registry.state import BASE, ModelState, chain, read_state
-from models.types import Outcome
+from models.registry.state import ModelState
+from models.types import BASE, Outcome, baseline_name
 from serving.rollout.plan import closing
 
 
@@ -49,7 +50,7 @@ def plan_take_back(lake: Lake, model: str) -> TakeBack:
         return TakeBack(
             model=model,
             left=left,
-            back_to=name_of(state.production),
+            back_to=baseline_name(state.production),
             key=closing(state.rollout.key),
             rollout=state.rollout.key,
         )
@@ -64,7 +65,7 @@ def take_back(lake: Lake, planned: TakeBack, *, reason: str, by: str) -> None:
     """
     number = int(planned.left.rpartition("@v")[2])
     payload = {"version": number, "baseline": planned.back_to, "rollout": planned.rollout, "reason": reason, "by": by}
-    entry = lake.ledger.append(chain(planned.model), Outcome.ROLLED_BACK.value, planned.key, payload)
+    entry = lake.ledger.append(model_chain(planned.model), Outcome.ROLLED_BACK.value, planned.key, payload)
     if entry.kind != Outcome.ROLLED_BACK.value:
         raise DataError(
             f"{planned.left}: its rollout has just ended as {entry.kind}; look at `fuelline status` and ask again"
@@ -86,7 +87,7 @@ def approve(lake: Lake, name: str, *, reason: str, by: str) -> None:
     if rollout.share == 0:
         raise DataError(f"{name} has met no user yet, so nobody can know its answers; approve it later")
     payload = {"version": rollout.version, "rollout": rollout.key, "reason": reason, "by": by}
-    lake.ledger.append(chain(version.model), "promotion_approved", f"{rollout.key}:approved", payload)
+    lake.ledger.append(model_chain(version.model), "promotion_approved", f"{rollout.key}:approved", payload)
 
 
 def _out_of_production(state: ModelState) -> TakeBack:
@@ -95,7 +96,7 @@ def _out_of_production(state: ModelState) -> TakeBack:
     return TakeBack(
         model=state.model,
         left=state.production.name,
-        back_to=name_of(state.way_back),
+        back_to=baseline_name(state.way_back),
         key=f"rolled_back:{state.production.name}:{state.since.isoformat()}",
         rollout=state.soak.key if state.soak else "",
     )

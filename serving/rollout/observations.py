@@ -17,7 +17,7 @@ from lake.lake import Lake
 from lake.sources.inbox import collect_all
 from lake.tables.engine import connect
 from lake.tables.versions import TableVersion
-from models.registry.state import chain
+from models.registry.kinds import model_chain
 from models.serialize import from_plain
 from models.types import ModelVersion, Outcome
 from serving.policy import CanaryRule, Metric
@@ -155,7 +155,7 @@ def gather(lake: Lake, version: ModelVersion, rollout: str) -> Served:
 
 def _steps(lake: Lake, model: str, rollout: str) -> tuple[tuple[datetime, float], ...]:
     """When each share took effect, and the share."""
-    own = [one for one in lake.ledger.entries(chain(model)) if one.payload.get("rollout") == rollout]
+    own = [one for one in lake.ledger.entries(model_chain(model)) if one.payload.get("rollout") == rollout]
     widened = [(one.time, float(one.payload["share"])) for one in own if one.kind == "canary_widened"]
     promoted = [
         (one.time, float(one.payload["soak"]["share"]))
@@ -177,7 +177,7 @@ def _rows(lake: Lake, name: str, columns: tuple[str, ...], where: str) -> tuple[
 
 def shadow_of(lake: Lake, model: str, rollout: str) -> ShadowCounts | None:
     """The answers that a rollout's shadow has compared in pairs."""
-    passed = lake.ledger.find(chain(model), passing(rollout))
+    passed = lake.ledger.find(model_chain(model), passing(rollout))
     if passed is None:
         return None
     events = from_plain(ShadowEvidence, passed.payload["evidence"]).generation

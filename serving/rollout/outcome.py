@@ -5,7 +5,8 @@ from typing import Any
 
 from lake.lake import Lake
 from lake.store.ledger import Condition, Entry
-from models.registry.state import chain, fold, read_state
+from models.registry.fold import fold, read_state
+from models.registry.kinds import model_chain
 from models.types import ModelVersion, Outcome, Verdict
 from serving.rollout.plan import closing, passing
 
@@ -46,10 +47,12 @@ def close(
         ChainMoved: ``only_if`` says no.
     """
     state = read_state(lake.ledger, version.model)
-    live = bool(state.rollout and state.rollout.key == key and lake.ledger.find(chain(version.model), passing(key)))
+    live = bool(
+        state.rollout and state.rollout.key == key and lake.ledger.find(model_chain(version.model), passing(key))
+    )
     payload = {"version": version.version, "baseline": baseline, "rollout": key, "reason": reason, **shown}
     payload |= {"live": live}
-    entry = lake.ledger.append(chain(version.model), outcome.value, closing(key), payload, only_if)
+    entry = lake.ledger.append(model_chain(version.model), outcome.value, closing(key), payload, only_if)
     verdict = verdict_of(lake, version, entry)
     log.info("%s: %s. %s", version.name, verdict.outcome.value, verdict.reason)
     return verdict
@@ -68,7 +71,7 @@ def last_closed(lake: Lake, version: ModelVersion) -> Entry | None:
     """How the newest rollout of a version ended; a roll-back after the promotion is its end."""
     ends = [
         entry
-        for entry in lake.ledger.entries(chain(version.model))
+        for entry in lake.ledger.entries(model_chain(version.model))
         if entry.key.startswith(f"rollout:{version.name}:") and entry.key.endswith((":closed", ":rolled_back"))
     ]
     return ends[-1] if ends else None

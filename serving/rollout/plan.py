@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from errors import DataError
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from models.evaluation.pair import name_of
-from models.registry.state import chain
+from models.registry.kinds import model_chain
 from models.serialize import from_plain, to_plain
 from models.spec import TrainingProfile
-from models.types import ModelVersion
+from models.types import ModelVersion, baseline_name
 from serving.policy import CanaryRule
 from serving.statistics.shadow_test import ShadowRule
 
@@ -35,7 +34,7 @@ def key_of(version: ModelVersion, baseline: ModelVersion | None, plan: Plan) -> 
     sizes = [plan.profile.shadow_requests, plan.profile.shadow_generations, plan.profile.max_new_tokens]
     parts = [to_plain(plan.rule), to_plain(plan.canary), *sizes]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    return f"rollout:{version.name}:{name_of(baseline)}:{digest}"
+    return f"rollout:{version.name}:{baseline_name(baseline)}:{digest}"
 
 
 def closing(key: str) -> str:
@@ -54,7 +53,7 @@ def plan_of(lake: Lake, model: str, key: str) -> Plan:
     Raises:
         DataError: there is no such rollout.
     """
-    opened = lake.ledger.find(chain(model), key)
+    opened = lake.ledger.find(model_chain(model), key)
     if opened is None:
         raise DataError(f"no rollout {key!r} of {model} was ever opened")
     return read_plan(opened)

@@ -13,12 +13,13 @@ from typing import Any
 from errors import ChainMoved, DataError
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from models.evaluation.pair import name_of
+from models.registry.fold import fold, read_state
+from models.registry.kinds import model_chain
 from models.registry.registry import find_version, load_version
-from models.registry.state import BASE, ModelState, Rollout, chain, fold, read_state
+from models.registry.state import ModelState, Rollout
 from models.serialize import to_plain
 from models.spec import TrainingProfile
-from models.types import ModelVersion, Outcome, Verdict
+from models.types import BASE, ModelVersion, Outcome, Verdict, baseline_name
 from serving.policy import CanaryRule
 from serving.rollout.canary import canary_step, watch_step
 from serving.rollout.outcome import close, last_closed, overtaken, rolling_out, verdict_of
@@ -53,14 +54,14 @@ def open_rollout(
     """
     plan = Plan(
         version=version.version,
-        baseline=name_of(baseline),
+        baseline=baseline_name(baseline),
         rule=rule,
         canary=canary,
         profile=profile,
         live=bool(lake.settings.vllm_replicas),
     )
     key = key_of(version, baseline, plan)
-    if closed := lake.ledger.find(chain(version.model), closing(key)):
+    if closed := lake.ledger.find(model_chain(version.model), closing(key)):
         return verdict_of(lake, version, closed)
     if late := overtaken(lake, version.model, version.name, plan.baseline):
         return close(lake, version, key, plan.baseline, Outcome.INCONCLUSIVE, late, {})
@@ -88,7 +89,7 @@ def is_in_shadow(lake: Lake, name: str) -> bool:
     version = find_version(lake.ledger, name)
     state = read_state(lake.ledger, version.model)
     if state.rollout and state.rollout.version == version.version:
-        return lake.ledger.find(chain(version.model), passing(state.rollout.key)) is None
+        return lake.ledger.find(model_chain(version.model), passing(state.rollout.key)) is None
     return not (state.soak and state.soak.version == version.version)
 
 
@@ -122,7 +123,7 @@ def _step(lake: Lake, version: ModelVersion, rollout: Rollout) -> Verdict:
     if late := overtaken(lake, version.model, version.name, rollout.baseline):
         return close(lake, version, rollout.key, rollout.baseline, Outcome.INCONCLUSIVE, late, {})
     plan = plan_of(lake, version.model, rollout.key)
-    passed = lake.ledger.find(chain(version.model), passing(rollout.key))
+    passed = lake.ledger.find(model_chain(version.model), passing(rollout.key))
     ended = None if passed else _shadow(lake, version, rollout, plan)
     return ended or canary_step(lake, version, rollout, plan)
 
@@ -137,7 +138,7 @@ def _shadow(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> 
     live = plan.live or bool(lake.settings.vllm_replicas)
     if outcome is Outcome.PROMOTED and live:
         payload = {"version": version.version, "baseline": rollout.baseline, "rollout": rollout.key, "reason": reason}
-        lake.ledger.append(chain(version.model), "shadow_passed", passing(rollout.key), payload | shown)
+        lake.ledger.append(model_chain(version.model), "shadow_passed", passing(rollout.key), payload | shown)
         return None
     if outcome is Outcome.PROMOTED and (late := overtaken(lake, version.model, version.name, rollout.baseline)):
         outcome, reason = Outcome.INCONCLUSIVE, late
@@ -162,7 +163,7 @@ def _queue(lake: Lake, version: ModelVersion, key: str, plan: Plan, ahead: str) 
     """Let it wait: users who have begun with a candidate are not taken to a third version."""
     reason = f"{version.name} waits for {ahead}."
     queued = lake.ledger.append(
-        chain(version.model), QUEUED, f"{key}:queued", {**to_plain(plan), "rollout": key, "reason": reason}
+        model_chain(version.model), QUEUED, f"{key}:queued", {**to_plain(plan), "rollout": key, "reason": reason}
     )
     return rolling_out(version, reason, queued)
 
@@ -176,7 +177,7 @@ def _current(lake: Lake, state: ModelState) -> int:
 
 def _waiting(lake: Lake, state: ModelState) -> Entry | None:
     """The newest rollout in the queue, unless its version was retired; it has overtaken what stands before it there."""
-    ledger, where = lake.ledger, chain(state.model)
+    ledger, where = lake.ledger, model_chain(state.model)
     known = ledger.entries(where, kind=QUEUED)
     queued = [one for one in known if one.payload["version"] not in state.retired][-1:]
     keys = [entry.payload["rollout"] for entry in queued]
@@ -202,7 +203,7 @@ def _append_opened(lake: Lake, model: str, key: str, plan: dict[str, Any]) -> En
         state = fold(model, entries)
         return state.rollout is None and state.soak is None
 
-    return lake.ledger.append(chain(model), "rollout_opened", key, plan, free)
+    return lake.ledger.append(model_chain(model), "rollout_opened", key, plan, free)
 
 
 def _supersede(lake: Lake, version: ModelVersion, rollout: Rollout) -> None:

@@ -11,9 +11,8 @@ import numpy as np
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from models.registry.kinds import CLOSING
+from models.registry.kinds import CLOSING, model_chain
 from models.registry.registry import find_version
-from models.registry.state import chain
 from serving.policy import CanaryRule, Metric
 from serving.rollout.observations import gather, shadow_of
 from serving.rollout.plan import plan_of
@@ -62,7 +61,7 @@ def story_of(lake: Lake, name: str, points: int = POINTS) -> Story | None:
         UnknownName: the version is not registered.
     """
     version = find_version(lake.ledger, name)
-    entries = lake.ledger.entries(chain(version.model))
+    entries = lake.ledger.entries(model_chain(version.model))
     widened = [one for one in entries if one.kind == "canary_widened" and one.payload["version"] == version.version]
     if not widened:
         return None

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from errors import FuellineError, UnknownName
 from lake.contracts.registries import AGENTS
 from lake.lake import Lake
-from models.registry.state import BASE, ModelState, read_state
+from models.registry.fold import read_state
+from models.registry.state import ModelState
 from models.spec import ModelSpec
-from models.types import ModelVersion
+from models.types import BASE, ModelVersion
 from serving.routing.split import Arm, arm_of, unit_of
 
 log = logging.getLogger("fuelline.gateway")

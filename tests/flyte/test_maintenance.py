@@ -9,7 +9,8 @@ import pytest
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake, open_lake
 from lake.maintenance.retention import cut_of
-from models.registry.state import chain, read_state
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
 from settings import settings
 from tests.lake.rows import interaction, table
 
@@ -34,8 +35,10 @@ def lake_with_a_model() -> Lake:
         version = lake.tables.append(CONTRACT, rows, key=str(number))
         if number == 3:
             lake.tables.tag(version, "agents-v1")
-    lake.ledger.append(chain("agents"), "registered", "registered:1", {"version": 1, "digest": "0" * 64, "path": "p"})
-    lake.ledger.append(chain("agents"), "promoted", "promoted:1", {"version": 1, "baseline": "base"})
+    lake.ledger.append(
+        model_chain("agents"), "registered", "registered:1", {"version": 1, "digest": "0" * 64, "path": "p"}
+    )
+    lake.ledger.append(model_chain("agents"), "promoted", "promoted:1", {"version": 1, "baseline": "base"})
     return lake
 
 

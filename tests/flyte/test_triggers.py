@@ -18,8 +18,8 @@ from cli.main import main
 from lake.lake import Lake, open_lake
 from lake.sample.generate import write_sample
 from models.registry import training_lease
+from models.registry.fold import read_state
 from models.registry.registry import load_version
-from models.registry.state import read_state
 from models.registry.training_lease import claim
 from models.spec import ModelSpec, TrainingProfile
 from models.triggers.decisions import Decision

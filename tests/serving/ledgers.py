@@ -4,8 +4,8 @@ from typing import Any
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
+from models.registry.kinds import model_chain
 from models.registry.registry import register
-from models.registry.state import chain
 from models.types import ModelVersion
 from tests.world.world import PROFILE, SPEC, shown_better, trained
 
@@ -20,14 +20,14 @@ def versions(lake: Lake, count: int) -> list[ModelVersion]:
 
 def write(lake: Lake, kind: str, **payload: Any) -> Entry:
     """One entry of the model's chain."""
-    where = chain(SPEC.name)
+    where = model_chain(SPEC.name)
     return lake.ledger.append(where, kind, f"{kind}:{len(lake.ledger.entries(where))}", payload)
 
 
 def begin(lake: Lake, number: int, baseline: str = "base", share: float = 0.0) -> str:
     """Open the rollout of a version and give it a share of the users; the rollout's key."""
     key = KEY.format(number)
-    lake.ledger.append(chain(SPEC.name), "rollout_opened", key, {"version": number, "baseline": baseline})
+    lake.ledger.append(model_chain(SPEC.name), "rollout_opened", key, {"version": number, "baseline": baseline})
     if share:
         write(lake, "canary_widened", version=number, baseline=baseline, rollout=key, share=share, reason="test")
     return key

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from lake.lake import Lake
 from models.llm.base_model import resolve
-from models.registry.state import read_state
+from models.registry.fold import read_state
 from models.types import ModelVersion
 from serving.rollout.controller import step_all
 from serving.rollout.timeline import Story, Told, story_of

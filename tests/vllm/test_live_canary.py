@@ -14,8 +14,9 @@ import pytest
 from lake.contracts import contract
 from lake.lake import Lake
 from lake.sources.inbox import collect_all
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
 from models.registry.registry import production
-from models.registry.state import chain, read_state
 from serving.rollout.controller import step_all
 from serving.rollout.manual import plan_take_back, take_back
 from tests.vllm.conftest import VllmServer
@@ -64,7 +65,7 @@ def wait_until(
 
 
 def kinds(lake: Lake) -> list[str]:
-    return [entry.kind for entry in lake.ledger.entries(chain(SPEC.name))]
+    return [entry.kind for entry in lake.ledger.entries(model_chain(SPEC.name))]
 
 
 def share(lake: Lake) -> float:
@@ -142,7 +143,7 @@ def test_a_candidate_from_poisoned_logs_passes_every_offline_check_and_is_taken_
     met = people.of(harmful)
     assert met
     assert {one.liked for one in met} == {harm == "slow"}
-    closing = lake.ledger.entries(chain(SPEC.name), kind="rolled_back")[-1].payload
+    closing = lake.ledger.entries(model_chain(SPEC.name), kind="rolled_back")[-1].payload
     assert closing["reason"].startswith(f"Shown worse: {metric}")
     assert production(lake.ledger, SPEC.name) == world.good
 

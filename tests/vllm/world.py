@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lake.lake import Lake, open_lake
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
 from models.registry.registry import register
-from models.registry.state import chain, read_state
 from models.spec import laptop
 from models.training.train import train
 from models.types import ModelVersion
@@ -75,7 +76,7 @@ class World:
         """Put a version in production, as the end of a rollout does."""
         baseline = read_state(self.lake.ledger, version.model).baseline
         payload = {"version": version.version, "baseline": baseline, "reason": "For a test."}
-        self.lake.ledger.append(chain(version.model), "promoted", f"promoted:{version.name}:{baseline}", payload)
+        self.lake.ledger.append(model_chain(version.model), "promoted", f"promoted:{version.name}:{baseline}", payload)
 
     def roll_out(self, version: ModelVersion, rule: CanaryRule = CANARY) -> None:
         """Open the rollout of a version against what is in production."""

@@ -14,8 +14,8 @@ from lake.lake import Lake
 from models.data.held_out import held_out_sample, usable
 from models.evaluation.evaluate import EvaluationRule, evaluate, judge, read_scores
 from models.evaluation.statistics import PairedScores
+from models.registry.kinds import model_chain
 from models.registry.registry import decline, register
-from models.registry.state import chain
 from models.types import Judgement, Outcome
 from tests.world.world import PROFILE, SPEC, lake_with_tiny, trained, training_set
 
@@ -59,7 +59,7 @@ def test_a_candidate_trained_on_garbage_is_never_registered(lake: Lake) -> None:
         register(lake, evaluation, SPEC, PROFILE)
     verdict = decline(lake, evaluation)
     assert (verdict.outcome, verdict.version) == (Outcome.NOT_REGISTERED, 0)
-    assert lake.ledger.entries(chain(SPEC.name), kind="registered") == []
+    assert lake.ledger.entries(model_chain(SPEC.name), kind="registered") == []
     assert list(lake.store.list("ml/models/")) == []
 
 
@@ -76,7 +76,7 @@ def test_the_first_result_stands_and_the_second_call_computes_nothing(lake: Lake
     first = evaluate(lake, adapter, SPEC, PROFILE, None, QUICK)
     lake.store.delete(f"{adapter.path}/adapter_model.safetensors")
     assert evaluate(lake, adapter, SPEC, PROFILE, None, QUICK) == first
-    assert len(lake.ledger.entries(chain(SPEC.name), kind="judged")) == 1
+    assert len(lake.ledger.entries(model_chain(SPEC.name), kind="judged")) == 1
 
 
 def test_another_rule_is_another_judgement(lake: Lake) -> None:
@@ -103,7 +103,7 @@ def test_the_scores_are_kept_row_by_row_without_any_user_id(lake: Lake) -> None:
     assert difference.sum() / np.array(scores["tokens"]).sum() == pytest.approx(evaluation.overall.difference)
     assert len(set(scores["user"].to_pylist())) == evaluation.overall.users
     assert b"user-" not in lake.store.read(evaluation.path)
-    ledger = b"".join(entry.encode() for entry in lake.ledger.entries(chain(SPEC.name)))
+    ledger = b"".join(entry.encode() for entry in lake.ledger.entries(model_chain(SPEC.name)))
     assert b"user-" not in ledger
 
 
@@ -170,4 +170,4 @@ def test_infinite_intervals_survive_the_ledger(lake: Lake) -> None:
     first = evaluate(lake, adapter, SPEC, tiny, None, rule)
     assert any(math.isinf(part.low) for part in first.agents)
     assert evaluate(lake, adapter, SPEC, tiny, None, rule) == first
-    json.loads(lake.ledger.entries(chain(SPEC.name))[-1].encode(), parse_constant=pytest.fail)
+    json.loads(lake.ledger.entries(model_chain(SPEC.name))[-1].encode(), parse_constant=pytest.fail)

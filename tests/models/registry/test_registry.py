@@ -13,8 +13,8 @@ from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake, open_lake
 from lake.store.ledger import Ledger
 from models.registry.card import render_card
+from models.registry.kinds import model_chain
 from models.registry.registry import fetch_adapter, find_version, load_version, production, register
-from models.registry.state import chain
 from models.types import Evaluation, Judgement, ModelVersion
 from settings import Settings
 from tests.world.world import CUT, PROFILE, SPEC, settings_with_tiny, shown_better, trained
@@ -45,7 +45,7 @@ def evaluation(lake: Lake) -> Evaluation:
 
 
 def registered(lake: Lake) -> list[dict[str, Any]]:
-    return [entry.payload for entry in lake.ledger.entries(chain(SPEC.name), kind="registered")]
+    return [entry.payload for entry in lake.ledger.entries(model_chain(SPEC.name), kind="registered")]
 
 
 def everything(lake: Lake) -> dict[str, bytes]:
@@ -194,8 +194,8 @@ def test_a_typo_in_a_name_gets_a_suggestion(lake: Lake, evaluation: Evaluation, 
 
 def test_production_is_what_was_promoted_last_as_of_a_time(lake: Lake, evaluation: Evaluation) -> None:
     version = register(lake, evaluation, SPEC, PROFILE)
-    before = lake.ledger.entries(chain(SPEC.name))[-1].time
-    lake.ledger.append(chain(SPEC.name), "promoted", "rollout", {"version": 1, "baseline": "base"})
+    before = lake.ledger.entries(model_chain(SPEC.name))[-1].time
+    lake.ledger.append(model_chain(SPEC.name), "promoted", "rollout", {"version": 1, "baseline": "base"})
     assert production(lake.ledger, SPEC.name) == version
     assert production(lake.ledger, SPEC.name, at=before) is None
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lake.store.ledger import Ledger
 from lake.store.objects import FolderStore
-from models.registry.state import chain, fold, read_state
+from models.registry.fold import fold, read_state
+from models.registry.kinds import model_chain
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 MODEL = "agents"
@@ -34,7 +35,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def append(ledger: Ledger, kind: str, **payload: Any) -> None:
-    ledger.append(chain(MODEL), kind, f"{kind}:{len(ledger.entries(chain(MODEL)))}", payload)
+    ledger.append(model_chain(MODEL), kind, f"{kind}:{len(ledger.entries(model_chain(MODEL)))}", payload)
 
 
 def register(ledger: Ledger, *numbers: int) -> None:
@@ -118,7 +119,7 @@ def test_production_is_always_a_registered_version_or_the_base(
     register(ledger, 1, 2)
     for kind, number in moves:
         append(ledger, kind, version=number, baseline=read_state(ledger, MODEL).baseline)
-    state = fold(MODEL, ledger.entries(chain(MODEL)))
+    state = fold(MODEL, ledger.entries(model_chain(MODEL)))
     assert state.production is None or state.production in state.versions
 
 
@@ -126,7 +127,7 @@ def opened(ledger: Ledger, number: int, baseline: str = "base") -> str:
     """Register a version and open its rollout; the rollout's key."""
     register(ledger, number)
     key = f"rollout:{number}"
-    ledger.append(chain(MODEL), "rollout_opened", key, {"version": number, "baseline": baseline})
+    ledger.append(model_chain(MODEL), "rollout_opened", key, {"version": number, "baseline": baseline})
     return key
 
 

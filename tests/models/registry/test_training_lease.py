@@ -9,7 +9,7 @@ import pytest
 from errors import LeaseLost
 from lake.lake import Lake, open_lake
 from models.registry import training_lease
-from models.registry.state import chain
+from models.registry.kinds import model_chain
 from models.registry.training_lease import LEASE_S, claim, give_back, holder_of, holding, under
 from settings import Settings
 from tests.lake.processes import at_once
@@ -52,17 +52,17 @@ def test_a_stage_takes_the_lease_up_where_the_one_before_left_it(lake: Lake, clo
 
 def test_a_run_that_came_too_late_loses_the_lease_and_cannot_write_any_more(lake: Lake, clock: Clock) -> None:
     mine = claim(lake, "agents", "run-1")
-    under(lake, mine).ledger.append(chain("agents"), "retraining_opened", "a", {"retraining": "a"})
+    under(lake, mine).ledger.append(model_chain("agents"), "retraining_opened", "a", {"retraining": "a"})
     clock.pass_s(LEASE_S + 1)
     theirs = claim(lake, "agents", "run-2")
     assert theirs.fence == 2
-    under(lake, mine).ledger.append(chain("agents"), "trained_late", "b", {})  # nobody has written under 2 yet
-    under(lake, theirs).ledger.append(chain("agents"), "retraining_opened", "c", {"retraining": "c"})
+    under(lake, mine).ledger.append(model_chain("agents"), "trained_late", "b", {})  # nobody has written under 2 yet
+    under(lake, theirs).ledger.append(model_chain("agents"), "retraining_opened", "c", {"retraining": "c"})
     with pytest.raises(LeaseLost, match="under lease 1, but 2 has written since"):
-        under(lake, mine).ledger.append(chain("agents"), "promoted", "d", {})
+        under(lake, mine).ledger.append(model_chain("agents"), "promoted", "d", {})
     with pytest.raises(LeaseLost), holding(lake, mine):
         pytest.fail("the work must not begin")
-    kinds = [(entry.kind, entry.fence) for entry in lake.ledger.entries(chain("agents"))]
+    kinds = [(entry.kind, entry.fence) for entry in lake.ledger.entries(model_chain("agents"))]
     assert kinds == [("retraining_opened", 1), ("trained_late", 1), ("retraining_opened", 2)]
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from lake.lake import Lake, open_lake
-from models.registry.state import ModelState, chain, read_state
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
+from models.registry.state import ModelState
 from models.retraining.retire import replace_retired, retire
 from models.triggers.requests import give_up
 from models.triggers.rules import Patience
@@ -17,8 +19,8 @@ CUT = "2026-10-07"
 
 
 def append(lake: Lake, kind: str, **payload: Any) -> None:
-    number = len(lake.ledger.entries(chain("agents")))
-    lake.ledger.append(chain("agents"), kind, f"{kind}:{number}", payload)
+    number = len(lake.ledger.entries(model_chain("agents")))
+    lake.ledger.append(model_chain("agents"), kind, f"{kind}:{number}", payload)
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_the_versions_behind_the_tags_are_retired_once_with_the_reason(lake_with
     assert retire(lake, tags, "processed.agent_interactions", CUT) == ["agents@v1", "agents@v2"]
     assert retire(lake, tags, "ml.training_sets", CUT) == []
     assert state(lake).retired == (1, 2)
-    first = lake.ledger.entries(chain("agents"), kind="retired")[0]
+    first = lake.ledger.entries(model_chain("agents"), kind="retired")[0]
     assert "processed.agent_interactions: rows before 2026-10-07" in first.payload["reason"]
 
 

@@ -11,7 +11,9 @@ import pytest
 from lake.contracts.joined_features import INFRASTRUCTURE_PREFIX
 from lake.contracts.training_sets import TRAINING_SETS, TrainingSets
 from lake.lake import Lake
-from models.registry.state import Training, chain, read_state
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
+from models.registry.state import Training
 from models.triggers.history import CUMULATIVE, LakeHistory
 from settings import read_settings
 from tests.world.operated import AGENTS, START, empty_lake, ingest, train_and_judge, write_logs
@@ -39,7 +41,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Training]:
     lake = empty_lake(settings)
     interactions = ingest(lake, write_logs(folder / "logs", 0, DAYS, ROWS))
     train_and_judge(lake, interactions, 1)
-    lake.ledger.append(chain("agents"), "retraining_closed", "closed:1", {"request": 0})
+    lake.ledger.append(model_chain("agents"), "retraining_closed", "closed:1", {"request": 0})
     state = read_state(lake.ledger, "agents")
     assert state.completed is not None
     version = lake.tables.current(TRAINING_SETS)

@@ -9,10 +9,12 @@ import pytest
 from lake.lake import Lake, open_lake
 from lake.tables.versions import TableVersion
 from lake.windows import catch_up
-from models.registry.state import chain, read_state
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain, trigger_chain
 from models.registry.training_lease import claim, give_back
-from models.retraining.pin import Pinned, close, record_failure
-from models.triggers.decisions import Decision, decide, decision_chain
+from models.retraining.outcome import close, record_failure
+from models.retraining.pin import Pinned
+from models.triggers.decisions import Decision, decide
 from models.triggers.requests import Answer, Asked, ask, give_up, to_start
 from models.triggers.rules import DriftRule, HandRule, Patience, Rule, ScheduleRule, Trigger, VolumeRule
 from models.types import Cause, Outcome, Verdict
@@ -172,7 +174,7 @@ def test_the_end_of_a_retraining_answers_the_request_that_resumed_it_too(lake: L
     give_up(lake, MODEL, request, "its run was aborted")
     assert asked(lake, "two", Trigger.HAND).request == 2
     resumed = {"retraining": "the same", "request": 2}
-    lake.ledger.append(chain(MODEL), "retraining_resumed", "resumed:the same:1", resumed)
+    lake.ledger.append(model_chain(MODEL), "retraining_resumed", "resumed:the same:1", resumed)
     verdict = Verdict(model=MODEL, outcome=Outcome.NOT_REGISTERED, version=0, reason="no better", entry="")
     close(lake, pinned, verdict, claim(lake, MODEL, "run-2"))
     state = read_state(lake.ledger, MODEL)
@@ -194,14 +196,14 @@ def test_the_same_look_twice_is_one_entry_and_one_request(lake: Lake) -> None:
     first, second = (look(lake, ScheduleRule(), START) for _ in range(2))
     assert first == second
     assert first.outcome == "started"
-    assert len(lake.ledger.entries(decision_chain(MODEL, Trigger.SCHEDULE))) == 1
+    assert len(lake.ledger.entries(trigger_chain(MODEL, Trigger.SCHEDULE.value))) == 1
     assert read_state(lake.ledger, MODEL).requests == 1
 
 
 def test_a_look_that_died_before_its_entry_goes_on_with_its_own_request(lake: Lake) -> None:
     first = look(lake, ScheduleRule(), START)
     store = lake.store
-    for key in list(store.list(f"ledger/{decision_chain(MODEL, Trigger.SCHEDULE)}/")):
+    for key in list(store.list(f"ledger/{trigger_chain(MODEL, Trigger.SCHEDULE.value)}/")):
         store.delete(key)
     again = open_lake(lake.settings, clock=lake.ledger.clock)
     assert look(again, ScheduleRule(), START) == first
@@ -221,8 +223,8 @@ def train(lake: Lake, cut: datetime) -> None:
     """Answer the open request with a training on data up to the cut."""
     request = read_state(lake.ledger, MODEL).requests
     told = {"cut": cut.isoformat(), "training_set_id": f"set-{request}", "inputs": []}
-    lake.ledger.append(chain(MODEL), "trained", f"trained:{request}", told)
-    lake.ledger.append(chain(MODEL), "retraining_closed", f"closed:{request}", {"request": request})
+    lake.ledger.append(model_chain(MODEL), "trained", f"trained:{request}", told)
+    lake.ledger.append(model_chain(MODEL), "retraining_closed", f"closed:{request}", {"request": request})
 
 
 def test_a_look_at_an_hour_before_the_training_ended_counts_no_time_since(lake: Lake, clock: Clock) -> None:
@@ -237,7 +239,7 @@ def test_a_look_at_an_hour_before_the_training_ended_counts_no_time_since(lake: 
 def test_another_rule_is_another_decision(lake: Lake) -> None:
     look(lake, VolumeRule(), START)
     look(lake, VolumeRule(new_interactions=5), START)
-    assert len(lake.ledger.entries(decision_chain(MODEL, Trigger.VOLUME))) == 2
+    assert len(lake.ledger.entries(trigger_chain(MODEL, Trigger.VOLUME.value))) == 2
 
 
 def test_five_hundred_late_fires_at_once_are_one_look_and_one_request(lake: Lake) -> None:
@@ -248,7 +250,7 @@ def test_five_hundred_late_fires_at_once_are_one_look_and_one_request(lake: Lake
             lake, "sensor", lambda due: look(lake, ScheduleRule(), due.end), kickoff=kickoff, period=HOUR, run=run
         )
     assert [one.outcome for one in done] == ["started"]
-    assert len(lake.ledger.entries(decision_chain(MODEL, Trigger.SCHEDULE))) == 1
+    assert len(lake.ledger.entries(trigger_chain(MODEL, Trigger.SCHEDULE.value))) == 1
     assert read_state(lake.ledger, MODEL).requests == 1
 
 
@@ -267,13 +269,13 @@ def test_looks_of_two_schedulers_at_once_agree(settings: Settings) -> None:
     lake = open_lake(settings)
     assert read_state(lake.ledger, MODEL).requests == 1
     for trigger in (Trigger.SCHEDULE, Trigger.HAND):
-        assert len(lake.ledger.entries(decision_chain(MODEL, trigger))) == 1
+        assert len(lake.ledger.entries(trigger_chain(MODEL, trigger.value))) == 1
     assert {one.outcome for one in found} <= {"started", "covered"}
 
 
 def test_a_quiet_decision_says_what_it_was_decided_by(lake: Lake) -> None:
     decision = look(lake, DriftRule(), START)
-    entry = lake.ledger.find(decision_chain(MODEL, Trigger.DRIFT), decision.key)
+    entry = lake.ledger.find(trigger_chain(MODEL, Trigger.DRIFT.value), decision.key)
     assert entry is not None
     assert entry.kind == decision.outcome == "not_enough"
     assert entry.payload["rule"]["sigma"] == 2.0

@@ -20,7 +20,7 @@ from models.training.loop import StepMetrics
 from models.tuning.plan import Parameters, SearchSpace, Study, Trial, TrialState, Tuned, TuningPlan
 from models.tuning.propose import propose
 from models.tuning.select import close_study
-from models.tuning.study import chain, open_study, read_trials, write_proposed
+from models.tuning.study import open_study, read_trials, study_ledger, write_proposed
 from models.tuning.trial import run_trial, trial_profile
 from models.tuning.validation import split_train
 from settings import Settings, read_settings
@@ -179,7 +179,7 @@ def test_trials_side_by_side_one_of_them_doubled_come_out_as_one_after_the_other
         pod.join()
     assert [pod.exitcode for pod in pods] == [0, 0]
     assert read_trials(lake, study) == whole[1].trials[:2]
-    keys = [entry.key for entry in open_lake(lake.settings).ledger.entries(chain(study))]
+    keys = [entry.key for entry in open_lake(lake.settings).ledger.entries(study_ledger(study))]
     assert sorted(keys) == sorted(set(keys))
     assert {"ended:0", "ended:1"} <= set(keys)
 
@@ -347,7 +347,7 @@ def test_the_models_history_says_where_a_profile_came_from(whole: tuple[Lake, Tu
     [entry] = lake.ledger.entries("models/agents", kind="tuned")
     assert evidence(entry) == tuned.reason
     assert entry.payload["study"] == tuned.study.study_id
-    assert lake.ledger.verify(chain(tuned.study)) > 2 * PLAN.trials
+    assert lake.ledger.verify(study_ledger(tuned.study)) > 2 * PLAN.trials
 
 
 def test_mlflow_shows_every_trial_under_its_study_once(whole: tuple[Lake, Tuned], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import serving.gateway.route_cache
 from errors import PeerError
 from lake.lake import Lake
-from models.registry.state import read_state
+from models.registry.fold import read_state
 from serving.gateway.auth import digest, make_key
 from serving.gateway.metrics import Metrics
 from serving.gateway.route_cache import Following

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake.lake import Lake, open_lake
-from models.registry.state import chain
+from models.registry.kinds import model_chain
 from models.types import ModelVersion
 from serving.replicas.desired import Plan, Wanted, plan, read_wanted
 from settings import read_settings
@@ -26,7 +26,7 @@ class Story:
 
     def tell(self, kind: str, **payload: object) -> None:
         self.now += timedelta(hours=1)
-        self.lake.ledger.append(chain(MODEL), kind, f"{kind}:{self.now}", payload)
+        self.lake.ledger.append(model_chain(MODEL), kind, f"{kind}:{self.now}", payload)
 
     def register(self, *numbers: int) -> None:
         for number in numbers:

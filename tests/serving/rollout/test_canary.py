@@ -18,8 +18,9 @@ import pytest
 from errors import DataError, PeerError
 from lake.lake import Lake, open_lake
 from lake.sources.inbox import put
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
 from models.registry.registry import production, register
-from models.registry.state import chain, read_state
 from models.types import ModelVersion, Outcome
 from serving.gateway.records import LATENCY_MS
 from serving.policy import CanaryRule
@@ -131,7 +132,7 @@ def begin(lake: Lake, version: ModelVersion, rule: CanaryRule = CANARY) -> None:
 
 
 def kinds(lake: Lake) -> list[str]:
-    return [entry.kind for entry in lake.ledger.entries(chain(SPEC.name))]
+    return [entry.kind for entry in lake.ledger.entries(model_chain(SPEC.name))]
 
 
 def test_an_equal_candidate_is_widened_promoted_watched_and_left_in_production(
@@ -147,7 +148,7 @@ def test_an_equal_candidate_is_widened_promoted_watched_and_left_in_production(
     assert verdict.outcome is Outcome.PROMOTED, verdict.reason
     assert production(lake.ledger, SPEC.name) == good
     assert kinds(lake)[1:] == ["rollout_opened", "shadow_passed", "canary_widened", "canary_widened", "promoted"]
-    closing = lake.ledger.entries(chain(SPEC.name))[-1].payload
+    closing = lake.ledger.entries(model_chain(SPEC.name))[-1].payload
     assert closing["read"][0].startswith("processed.model_predictions@")
     assert {one["metric"] for one in closing["evidence"]["metrics"]} == {"error", "slow", "thumbs_down"}
     assert open_rollouts(lake) == [good.name]
@@ -305,7 +306,7 @@ def test_a_candidate_that_none_of_its_calls_reaches_is_rolled_back(
     verdict = advance(lake, good.name)
     assert verdict.outcome is Outcome.ROLLED_BACK
     assert re.search(r"(\d+) of its last \1 calls, over 20 minutes, found it loaded nowhere", verdict.reason)
-    assert [e.payload["live"] for e in lake.ledger.entries(chain(SPEC.name), kind="rolled_back")] == [True]
+    assert [e.payload["live"] for e in lake.ledger.entries(model_chain(SPEC.name), kind="rolled_back")] == [True]
 
 
 def test_a_promoted_version_that_is_loaded_nowhere_any_more_is_taken_back(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lake.lake import Lake
-from models.registry.state import chain
+from models.registry.kinds import model_chain
 from serving.replicas import reconcile
 from serving.rollout import controller
 from settings import settings
@@ -42,7 +42,7 @@ def test_a_single_round_ends_with_1_where_a_step_failed_and_takes_the_others(
     assert ended == 1, told
     assert "aaa@v1: UnknownName: " in told
     assert "agents@v2: inconclusive. Void" in told
-    assert [one.kind for one in lake.ledger.entries(chain(SPEC.name))][-1] == "inconclusive"
+    assert [one.kind for one in lake.ledger.entries(model_chain(SPEC.name))][-1] == "inconclusive"
 
 
 @pytest.mark.parametrize("command", [controller, reconcile], ids=["steward", "reconcile"])

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from cli.main import main
 from errors import DataError
 from lake.lake import Lake
-from models.registry.state import read_state
+from models.registry.fold import read_state
 from models.types import Outcome
 from serving.gateway.metrics import Metrics
 from serving.gateway.route_cache import Following

@@ -9,8 +9,9 @@ import pytest
 from errors import DataError
 from lake.lake import Lake
 from lake.store.ledger import Entry, Ledger
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
 from models.registry.registry import production, register
-from models.registry.state import chain, read_state
 from models.spec import TrainingProfile
 from models.types import ModelVersion, Outcome, Verdict
 from serving.policy import CanaryRule
@@ -52,7 +53,7 @@ def roll_out(
 
 
 def kinds(lake: Lake) -> list[str]:
-    return [entry.kind for entry in lake.ledger.entries(chain(SPEC.name))]
+    return [entry.kind for entry in lake.ledger.entries(model_chain(SPEC.name))]
 
 
 def test_a_good_candidate_is_promoted_and_the_ledger_says_why(lake: Lake, good: ModelVersion) -> None:
@@ -60,7 +61,7 @@ def test_a_good_candidate_is_promoted_and_the_ledger_says_why(lake: Lake, good: 
     assert verdict.outcome is Outcome.PROMOTED, verdict.reason
     assert production(lake.ledger, SPEC.name) == good
     assert kinds(lake) == ["registered", "rollout_opened", "promoted"]
-    entry = lake.ledger.entries(chain(SPEC.name))[-1]
+    entry = lake.ledger.entries(model_chain(SPEC.name))[-1]
     assert verdict.entry == entry.digest
     assert entry.payload["evidence"]["requests"] == PROFILE.shadow_requests
     assert entry.payload["evidence"]["generation"]["pairs"] == PROFILE.shadow_generations

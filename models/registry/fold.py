@@ -1,0 +1,197 @@
+"""A model's state, folded from its chain ``models/<model>`` in the ledger, as of now or of an earlier instant.
+
+A pure function of the entries. What some entries mean depends on the state before them, so the fold decides it and no
+writer needs a lock: a promotion counts only while the baseline that it was judged against is still in production, and
+a rollout opens only while none is open. A promotion that came too late stays in the history and only closes its
+rollout.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from lake.store.ledger import Entry, Ledger
+from models.registry import kinds
+from models.registry.state import ModelState, Request, Rollout, Soak, Training
+from models.types import ModelVersion
+
+
+def read_state(ledger: Ledger, model: str, at: datetime | None = None) -> ModelState:
+    """The model's state as of ``at`` (inclusive; default: now)."""
+    entries = ledger.entries(kinds.model_chain(model), until=at)
+    known = _FOLDED.get(model)
+    goes_on = known and known[0].seq < len(entries) and entries[known[0].seq] == known[0]
+    state = fold(model, entries[known[0].seq + 1 :], known[1]) if known and goes_on else fold(model, entries)
+    if entries and at is None:
+        _FOLDED[model] = entries[-1], state
+    return state
+
+
+_FOLDED: dict[str, tuple[Entry, ModelState]] = {}
+"""The last entry that was folded, and the state: an entry holds the digest of the one before, so it stands for all."""
+
+
+def fold(model: str, entries: Iterable[Entry], state: ModelState | None = None) -> ModelState:
+    """The state that these entries, in order, lead to, from ``state`` or the beginning."""
+    state = state or ModelState(model=model)
+    for entry in entries:
+        state = replace(_step(state, entry), last_entry=entry.time)
+    return state
+
+
+def _step(state: ModelState, entry: Entry) -> ModelState:
+    match entry.kind:
+        case kinds.TRAINED:
+            return _trained(state, entry)
+        case kinds.REGISTERED:
+            version = _version(state.model, entry)
+            return replace(state, versions=(*state.versions, version), waiting=(*state.waiting, version))
+        case kinds.ROLLOUT_OPENED:
+            return _opened(state, entry)
+        case kinds.CANARY_WIDENED | kinds.PROMOTION_APPROVED:
+            return _moved(state, entry)
+        case kinds.SOAK_ENDED:
+            return _soaked(state, entry)
+        case kinds.PROMOTED:
+            return _promoted(state, entry)
+        case kinds.REJECTED | kinds.INCONCLUSIVE:
+            return _closed(state, entry.payload["version"])
+        case kinds.ROLLED_BACK:
+            return _rolled_back(state, entry)
+    return _asked(state, entry)
+
+
+def _asked(state: ModelState, entry: Entry) -> ModelState:
+    """What requests and retrainings, as a whole, make of the state."""
+    match entry.kind:
+        case kinds.RETRAINING_REQUESTED:
+            return _requested(state, entry)
+        case kinds.RETRAINING_CLOSED:
+            return _completed(_answered(state, entry), entry)
+        case kinds.RETRAINING_FAILED if entry.payload.get("counts", True):
+            return _answered(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
+        case kinds.REQUEST_ABANDONED:
+            return _answered(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
+        case kinds.REQUEST_ENDED:
+            return _answered(state, entry)
+        case kinds.RETIRED:
+            return _retired(state, entry.payload["version"])
+    return state
+
+
+def _requested(state: ModelState, entry: Entry) -> ModelState:
+    fields = entry.payload
+    request = Request(
+        number=fields["request"],
+        trigger=fields["trigger"],
+        decision=fields["decision"],
+        reason=fields["reason"],
+        by=fields["by"],
+        requested=entry.time,
+        run=f"retrain-{state.model}-{fields['request']}-{entry.nonce[:8]}",
+    )
+    return replace(state, request=request, requests=state.requests + 1)
+
+
+def _answered(state: ModelState, entry: Entry) -> ModelState:
+    """The request that led to this entry is done; one that came after it is not."""
+    answered = state.request and state.request.number in (entry.payload.get("request"), *entry.payload.get("also", ()))
+    return replace(state, request=None) if answered else state
+
+
+def _completed(state: ModelState, entry: Entry) -> ModelState:
+    completed = replace(state.trained, ended=entry.time) if state.trained else None
+    return replace(state, completed=completed, failures=0, failed_at=None)
+
+
+def _trained(state: ModelState, entry: Entry) -> ModelState:
+    fields = entry.payload
+    training = Training(
+        cut=datetime.fromisoformat(fields["cut"]),
+        training_set_id=fields["training_set_id"],
+        inputs=tuple(fields["inputs"]),
+    )
+    newest = state.trained is None or training.cut >= state.trained.cut
+    return replace(state, trained=training) if newest else state
+
+
+def _version(model: str, entry: Entry) -> ModelVersion:
+    fields = entry.payload
+    return ModelVersion(model=model, version=fields["version"], path=fields["path"], digest=fields["digest"])
+
+
+def _opened(state: ModelState, entry: Entry) -> ModelState:
+    if state.rollout:
+        return state
+    number = entry.payload["version"]
+    waiting = tuple(version for version in state.waiting if version.version != number)
+    rollout = Rollout(version=number, baseline=entry.payload["baseline"], opened=entry.time, key=entry.key)
+    return replace(state, rollout=rollout, waiting=waiting)
+
+
+def _promoted(state: ModelState, entry: Entry) -> ModelState:
+    number = entry.payload["version"]
+    closed = _closed(state, number)
+    if entry.payload["baseline"] != state.baseline or number in state.retired:
+        return closed
+    former = (*state.former, state.production)
+    promoted = replace(closed, production=state.version(number), since=entry.time, former=former)
+    return replace(promoted, soak=_soak(state, entry))
+
+
+def _soak(state: ModelState, entry: Entry) -> Soak | None:
+    """The watch that begins with this promotion; None where nobody is held back to compare with."""
+    watch = entry.payload.get("soak")
+    if not watch:
+        return None
+    return Soak(
+        key=watch["rollout"],
+        version=entry.payload["version"],
+        former=state.production,
+        share=watch["share"],
+        began=(state.rollout.began if state.rollout else None) or entry.time,
+        until=entry.time + timedelta(hours=watch["hours"]),
+    )
+
+
+def _moved(state: ModelState, entry: Entry) -> ModelState:
+    """The open rollout reaches more users, or may; a share never shrinks but by a roll-back."""
+    rollout = state.rollout
+    if rollout is None or entry.payload["rollout"] != rollout.key:
+        return state
+    if entry.kind == kinds.PROMOTION_APPROVED:
+        return replace(state, rollout=replace(rollout, approved=True))
+    share = max(rollout.share, entry.payload["share"])
+    widened = replace(rollout, share=share, began=rollout.began or entry.time, widened=entry.time)
+    return replace(state, rollout=widened)
+
+
+def _soaked(state: ModelState, entry: Entry) -> ModelState:
+    return replace(state, soak=None) if state.soak and state.soak.key == entry.payload["rollout"] else state
+
+
+def _rolled_back(state: ModelState, entry: Entry) -> ModelState:
+    """``version`` is left and ``baseline`` answers again, whether the rollout was open or done.
+
+    One that meets neither the open rollout nor the version in production came too late and changes nothing.
+    """
+    number = entry.payload["version"]
+    if state.rollout and state.rollout.version == number:
+        return replace(state, rollout=None)
+    if state.production is None or state.production.version != number:
+        return state
+    back = next((version for version in state.versions if version.name == entry.payload["baseline"]), None)
+    if back and back.version in state.retired:
+        back = state.way_back
+    before = state.former[: state.former.index(back)] if back in state.former else ()
+    return replace(state, production=back, since=entry.time, former=before, soak=None)
+
+
+def _closed(state: ModelState, number: int) -> ModelState:
+    return replace(state, rollout=None) if state.rollout and state.rollout.version == number else state
+
+
+def _retired(state: ModelState, number: int) -> ModelState:
+    """It waits for no rollout any more, and ends the one that it is in."""
+    waiting = tuple(version for version in state.waiting if version.version != number)
+    return replace(_closed(state, number), waiting=waiting, retired=(*state.retired, number))

@@ -1,0 +1,117 @@
+"""How a retraining ends: the entries that its stages write into the model's chain, and the verdict that they give."""
+
+import logging
+from dataclasses import replace
+
+from errors import DataError
+from lake.lake import Lake
+from lake.maintenance.expiry import COUNTED_FROM
+from lake.store.ledger import Entry
+from models.registry import kinds
+from models.registry.fold import read_state
+from models.registry.training_lease import Claim, give_back, holder_of
+from models.retraining.pin import Pinned
+from models.serialize import from_plain, to_plain
+from models.types import Cause, Outcome, TrainedAdapter, Verdict
+
+log = logging.getLogger("fuelline.retraining")
+
+
+def record_trained(lake: Lake, adapter: TrainedAdapter, pinned: Pinned) -> Entry:
+    """Record that a training is complete: rows after its cut are new from now on."""
+    data = adapter.training_set
+    payload = {
+        "training_key": adapter.training_key,
+        "training_set_id": data.training_set_id,
+        "cut": data.cut.isoformat(),
+        "inputs": [str(version) for version in (*data.inputs, data.table)],
+        "adapter_digest": adapter.digest,
+        "path": adapter.path,
+        "steps": adapter.steps,
+        "train_loss": adapter.train_loss,
+        "base_digest": adapter.base_digest,
+        "retraining": pinned.retraining,
+        "cause": to_plain(pinned.cause),
+    }
+    key = kinds.trained_key(adapter.training_key)
+    return lake.ledger.append(kinds.model_chain(adapter.model), kinds.TRAINED, key, payload)
+
+
+def close(lake: Lake, pinned: Pinned, verdict: Verdict, claim: Claim) -> Verdict:
+    """Record how the retraining ended, so that the same inputs are not trained on again; release the training lease."""
+    chain, key = kinds.model_chain(pinned.model), kinds.closed_key(pinned.retraining)
+    resumed = [e.payload for e in lake.ledger.entries(chain, kind=kinds.RETRAINING_RESUMED)]
+    also = [int(payload["request"]) for payload in resumed if payload["retraining"] == pinned.retraining]
+    payload = to_plain(verdict) | {"request": pinned.cause.request, "also": also}
+    lake.ledger.append(chain, kinds.RETRAINING_CLOSED, key, payload)
+    give_back(lake, claim.model, claim.holder)
+    return verdict
+
+
+def keep_counted_snapshot(lake: Lake, pinned: Pinned) -> None:
+    """Protect from expiry the snapshot that the triggers count new rows from once this retraining has ended."""
+    lake.tables.tag(pinned.interactions, f"{COUNTED_FROM}{pinned.model}", move=True)
+
+
+def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
+    """The verdict where nothing is trained: another run is training, or the same retraining has ended before."""
+    if not claim.granted:
+        return _covered(lake, pinned, cause)
+    give_back(lake, claim.model, claim.holder)
+    ended = lake.ledger.find(kinds.model_chain(pinned.model), kinds.closed_key(pinned.retraining))
+    if ended is None:
+        raise DataError(f"retraining {pinned.retraining} of {pinned.model} has not ended yet")
+    before = from_plain(Verdict, ended.payload)
+    outcome, why = _final_outcome(lake, before)
+    reason = f"Nothing new since {pinned.cut.isoformat()}; the last time: {outcome.replace('_', ' ')}. {why}"
+    _end_request(lake, pinned.model, cause, Outcome.NOTHING_NEW, reason)
+    return replace(before, outcome=Outcome.NOTHING_NEW, reason=reason, entry=ended.digest)
+
+
+def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, execution: str) -> Entry:
+    """Record that a retraining failed and release its lease.
+
+    The error's text stays out of the ledger, because it may quote data. A run that neither holds the lease nor belongs
+    to the open request does not count as a failure of the model.
+    """
+    state, lease = read_state(lake.ledger, model), holder_of(lake, model)
+    fence = lease.fence if lease and lease.holder == execution else 0
+    requested = state.request is not None and state.request.number == cause.request
+    payload = {
+        "stage": stage,
+        "execution": execution,
+        "baseline": state.baseline,
+        "request": cause.request,
+        "counts": fence > 0 or requested,
+    }
+    key = kinds.failed_key(execution, fence, cause.request)
+    entry = lake.ledger.append(kinds.model_chain(model), kinds.RETRAINING_FAILED, key, payload)
+    give_back(lake, model, execution)
+    return entry
+
+
+def _final_outcome(lake: Lake, verdict: Verdict) -> tuple[str, str]:
+    """How a retraining ended and why; where its rollout has ended since, how that ended."""
+    entries = reversed(lake.ledger.entries(kinds.model_chain(verdict.model)))
+    ends = (entry for entry in entries if entry.kind in kinds.CLOSING)
+    closed = next((entry for entry in ends if entry.payload["version"] == verdict.version), None)
+    if verdict.outcome is Outcome.ROLLING_OUT and closed:
+        return closed.kind, str(closed.payload["reason"])
+    return verdict.outcome.value, verdict.reason
+
+
+def _covered(lake: Lake, pinned: Pinned, cause: Cause) -> Verdict:
+    lease = holder_of(lake, pinned.model)
+    run = f"run {lease.holder}, whose lease lasts until {lease.expires:%Y-%m-%d %H:%M:%S} UTC" if lease else "a run"
+    reason = f"Another training of {pinned.model} is under way: {run}. Nothing was started; try again after it."
+    _end_request(lake, pinned.model, cause, Outcome.COVERED, reason)
+    log.warning("%s", reason)
+    return Verdict(model=pinned.model, outcome=Outcome.COVERED, version=0, reason=reason, entry="")
+
+
+def _end_request(lake: Lake, model: str, cause: Cause, outcome: Outcome, reason: str) -> None:
+    """End the request of a run that trained nothing."""
+    if cause.request:
+        payload = {"request": cause.request, "outcome": outcome.value, "reason": reason}
+        key = kinds.request_ended_key(cause.request)
+        lake.ledger.append(kinds.model_chain(model), kinds.REQUEST_ENDED, key, payload)
