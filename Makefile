@@ -56,7 +56,7 @@ help: ## List the commands
 
 run: $(RUN_READY) $(if $(STACK),stack) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
 ifeq ($(SOURCE),)
-	@$(BIN)/python -m lake.sample $(SAMPLE) --days $(DAYS)
+	@$(BIN)/fuelline sample $(SAMPLE) --days $(DAYS)
 	@export FUELLINE_LAKE=sample SOURCE=$(SAMPLE); $(LOOP)
 else
 	@test -d "$$SOURCE" || { echo "SOURCE=$$SOURCE is not a folder. Give the folder that holds your logs." >&2; exit 2; }
@@ -70,7 +70,7 @@ stack-stop: $(DEV_READY) ## Stop what stack started; the data stay in .fuelline/
 	@$(BIN)/python -m stack stop
 
 gateway: $(RUN_READY) ## Serve the agents before vLLM: FUELLINE_VLLM=http://host:8000, ARGS="--host --port"
-	@$(BIN)/python -m serving.gateway $(ARGS)
+	@$(BIN)/fuelline serve gateway $(ARGS)
 
 test: $(DEV_READY) ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
@@ -104,7 +104,7 @@ canary: $(DEV_READY) ## Play thousands of canary rollouts to the real statistics
 	@$(BIN)/python -m benchmarks.canary $(ARGS)
 
 REGISTRATION = @test -n '$(REGISTRY)' || { echo 'REGISTRY= is missing: where the images fuelline-cpu and fuelline-gpu are.' >&2; exit 2; }; \
-	$(BIN)/python -m launchplans.registration $@ --project '$(PROJECT)' --domain '$(DOMAIN)' --version '$(VERSION)' \
+	$(BIN)/fuelline $@ --project '$(PROJECT)' --domain '$(DOMAIN)' --version '$(VERSION)' \
 	--cpu-image '$(REGISTRY)/fuelline-cpu:$(VERSION)' --gpu-image '$(REGISTRY)/fuelline-gpu:$(VERSION)' $(SETTINGS:%=--env '%') $(ARGS)
 
 register: $(RUN_READY) ## Register REGISTRY's images of VERSION on Flyte, with every task, workflow and launch plan

@@ -14,7 +14,8 @@ import math
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -23,6 +24,7 @@ from errors import FuellineError, IntegrityError
 if TYPE_CHECKING:
     from settings import Settings
 
+F = TypeVar("F", bound=Callable[..., Any])
 UNMET, BROKEN = 1, 3
 """Exit codes; 0 and 2 are click's own."""
 STYLE = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
@@ -64,6 +66,17 @@ class Seconds(click.ParamType[float]):
         if not 0 < seconds <= threading.TIMEOUT_MAX:
             self.fail(f"{value} is no pause; give seconds above zero, for example 2", param, ctx)
         return seconds
+
+
+def options(*added: Callable[[F], F]) -> Callable[[F], F]:
+    """Options that several commands have, as one decorator; help shows them in this order."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def settings_of(lake: str | None) -> "Settings":

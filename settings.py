@@ -69,10 +69,9 @@ class Settings(BaseSettings):
     nothing serves live traffic, and the shadow's verdict ends a rollout."""
     adapters: str = ""
     """The folder, as vLLM sees it, that this process may write adapters into; empty: whoever runs beside each replica
-    (``python -m serving.reconcile``) brings them there."""
+    (``fuelline serve reconcile``) brings them there."""
     keys: str = ""
-    """A JSON file of the agents' keys for the gateway, hashed (``python -m serving.gateway.auth``); empty: it asks for
-    none."""
+    """A JSON file of the agents' keys for the gateway, hashed (``fuelline keys create``); empty: it asks for none."""
     cluster: str = Field("local", min_length=1, max_length=256)
     """Name of the place where a gateway stands, as it is written beside every interaction."""
     base_model: str = "smollm2-135m"

@@ -48,6 +48,8 @@ class Group(click.Group):
         return name, command.load() if isinstance(command, Lazy) else command, rest
 
 
+ROLLBACK = Lazy("cli.rollouts", "rollback", "Return MODEL's users to the version before, at once.")
+APPROVE = Lazy("cli.rollouts", "approve", "Allow MODEL@VERSION to be promoted, where its rollout asks for approval.")
 TREE = (
     Lazy("cli.queries", "status", "Show what is in the lake, and what of each model is live, trained and waiting."),
     Lazy("cli.queries", "history", "List every event of MODEL with its time and its evidence, oldest first."),
@@ -55,13 +57,61 @@ TREE = (
     Lazy("cli.queries", "lineage", "Trace MODEL@VERSION back to the raw objects and forward to its rollout."),
     Lazy("cli.queries", "report", "Show the outcome of a run (default: the newest) and where its HTML report is."),
     Lazy("cli.queries", "replay", "Train MODEL@VERSION again and compare the weights, byte for byte."),
-    Lazy("cli.rollouts", "rollback", "Return MODEL's users to the version before, at once."),
-    Lazy("cli.rollouts", "approve", "Allow MODEL@VERSION to be promoted, where its rollout asks for approval."),
+    ROLLBACK,
+    APPROVE,
+    Group(
+        "rollout",
+        [
+            Lazy("serving.commands", "controller", "Step every open rollout again and again."),
+            APPROVE,
+            ROLLBACK,
+        ],
+        help="Run the controller of rollouts, and decide about one.",
+    ),
+    Group(
+        "serve",
+        [
+            Lazy("serving.commands", "gateway", "Serve the agents: an OpenAI-compatible endpoint before vLLM."),
+            Lazy("serving.commands", "reconcile", "Bring the vLLM replicas to what the ledger says."),
+        ],
+        help="Run the processes that serve.",
+    ),
+    Group(
+        "consume",
+        [
+            Lazy("lake.commands", "events", "Bring the broker's CloudEvents into the lake."),
+            Lazy("features.commands", "features", "Count the broker's interaction events into the streaming features."),
+        ],
+        help="Run the consumers of the broker.",
+    ),
+    Group(
+        "keys",
+        [Lazy("cli.keys", "create", "Make a key for AGENT's requests to the gateway: shown once, kept nowhere.")],
+        help="Make keys for the gateway.",
+    ),
     Lazy("cli.checks", "check", "Check that every service that a setting names answers and admits us."),
     Group(
         "ledger",
         [Lazy("cli.checks", "verify", "Check that no entry of CHAIN (default: all) is missing or altered.")],
         help="Check the ledger.",
+    ),
+    Lazy("lake.commands", "sample", "Write the built-in sample: logs of four agents, always the same bytes."),
+    Lazy("launchplans.commands", "register", "Register a version on Flyte: its tasks, workflows and launch plans."),
+    Lazy("launchplans.commands", "package", "Write what register would into a file, for a cluster out of reach."),
+    Group(
+        "docs",
+        [
+            Lazy("cli.documents", "commands", "Print the page of commands, docs/commands.md."),
+            Lazy("cli.documents", "contracts", "Print the page of data contracts, docs/contracts.md."),
+            Lazy("cli.documents", "launchplans", "Print the page of launch plans, docs/launchplans.md."),
+            Lazy(
+                "cli.documents",
+                "bucket-lifecycle",
+                "Print the bucket's lifecycle rules as JSON, for S3 and MinIO.",
+            ),
+            Lazy("cli.documents", "trino-maintenance", "Print the maintenance of every table as SQL, for Trino."),
+        ],
+        help="Print pages of docs/, and files for other services.",
     ),
 )
 
@@ -86,6 +136,7 @@ def main(context: click.Context, lake: str | None, verbose: bool, debug: bool) -
       fuelline rollback agents ...          back to the version before, at once
       fuelline --lake sample ledger verify  is every entry as it was written?
       fuelline check                        do the services that the settings name answer?
+      fuelline serve gateway --port 8080    serve the agents
     """
     context.obj = lake
     if verbose:

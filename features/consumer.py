@@ -1,8 +1,6 @@
-"""The command under its old path, which manifests call; see ``features.streaming.consumer``."""
+"""``python -m features.consumer``, which manifests may start; the command is ``fuelline consume features``."""
 
-import sys
-
-from features.streaming.consumer import main
+from features.commands import features
 
 if __name__ == "__main__":
-    sys.exit(main())
+    features()

@@ -6,4 +6,4 @@ from workflows.events import scheduled_events
 drain_events = scheduled(
     "drain_events", scheduled_events, "*/15 * * * *", owner="platform", fixed_inputs={"minutes": 10}
 )
-"""Do not activate it where agents only write logs, or where `python -m lake.sources.rabbitmq` runs all the time."""
+"""Do not activate it where agents only write logs, or where `fuelline consume events` runs all the time."""

@@ -1,8 +1,6 @@
-"""The command under its old path, which manifests call; see ``serving.replicas.reconcile``."""
+"""``python -m serving.reconcile``, which manifests may start; the command is ``fuelline serve reconcile``."""
 
-import sys
-
-from serving.replicas.reconcile import main
+from serving.commands import reconcile
 
 if __name__ == "__main__":
-    sys.exit(main())
+    reconcile()

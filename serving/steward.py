@@ -1,8 +1,6 @@
-"""The command under its old path, which manifests call; see ``serving.rollout.controller``."""
+"""``python -m serving.steward``, which manifests may start; the command is ``fuelline rollout controller``."""
 
-import sys
-
-from serving.rollout.controller import main
+from serving.commands import controller
 
 if __name__ == "__main__":
-    sys.exit(main())
+    controller()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from pydantic import SecretStr
 
 from lake.lake import Lake, open_lake
 from settings import Settings, read_settings
@@ -56,6 +57,15 @@ def free_port() -> int:
 def settings(tmp_path: Path) -> Settings:
     """Settings of a fresh embedded lake."""
     return read_settings(home=tmp_path / "home", lake="test", cache=tmp_path / "cache")
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """What another process finds these settings by."""
+    stated = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return {
+        f"FUELLINE_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in stated.items()
+    }
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving.gateway.app import CONCURRENCY
+from serving.options import CONCURRENCY
 from settings import Settings
 from tests.deployed import (
     COPYING,

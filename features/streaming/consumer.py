@@ -1,10 +1,10 @@
-"""The streaming consumer: ``python -m features.consumer`` counts the broker's interaction events into Redis.
+"""The streaming consumer: ``fuelline consume features`` counts the broker's interaction events into Redis.
 
 It has a queue of its own, small batches and no memory: a second one beside it shares the work, one that is killed is
 replaced, and what it had not acknowledged is given again and counted once.
 """
 
-import argparse
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +16,13 @@ from lake.health import refuse_wrong
 from lake.lake import open_lake
 from lake.sources.broker import Batching, Until, consume
 from lake.sources.cloudevents import Message
-from lake.sources.consumer import parser, run
 from lake.store.database import opened
 from settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger("fuelline.consumer")
 
 QUEUE = "fuelline.streaming"
 BATCHING = Batching(messages=500, seconds=0.05)
@@ -92,24 +93,13 @@ def feast_push(settings: Settings, stream: Stream) -> Push:
     return lambda users, agents, as_of: push_snapshots(store, stream, users, agents, as_of)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when it ended as asked, 1 on an error that is told."""
-    return run(_options(), arguments, _work, "counted")
+def count_events(settings: Settings, until: Until, *, push: bool) -> int:
+    """Count the queue's events, with snapshots through Feast where ``push``; returns how many were acknowledged.
 
-
-def _work(asked: argparse.Namespace, until: Until) -> int:
-    lake = open_lake()
-    refuse_wrong(lake.settings, "online", "rabbitmq")
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    lake = open_lake(settings)
+    refuse_wrong(settings, "online", "rabbitmq")
     stream = open_stream(lake)
-    push = feast_push(lake.settings, stream) if asked.push else None
-    return follow(lake.settings, stream, until, push=push)
-
-
-def _options() -> argparse.ArgumentParser:
-    options = parser(
-        "features.consumer",
-        f"Count interaction events of FUELLINE_RABBITMQ (queue {QUEUE}) into the streaming features of "
-        "FUELLINE_ONLINE.",
-    )
-    options.add_argument("--push", action="store_true", help=f"push snapshots through Feast every {PUSH_S:g} s as well")
-    return options
+    return follow(settings, stream, until, push=feast_push(settings, stream) if push else None)

@@ -1,8 +1,8 @@
 """The bucket's lifecycle rules, derived from the contracts: raw objects grow cold, then go.
 
-``python -m lake.maintenance.bucket_lifecycle`` prints them as S3 takes them, for the lake that the settings name::
+``fuelline docs bucket-lifecycle`` prints them as S3 takes them, for the lake that the settings name::
 
-    python -m lake.maintenance.bucket_lifecycle --tier COLD > rules.json
+    fuelline docs bucket-lifecycle --tier COLD > rules.json
     aws s3api put-bucket-lifecycle-configuration --bucket fuelline --lifecycle-configuration file://rules.json
 
 MinIO takes the same document (``mc ilm rule import``), with the name of its remote tier for the storage class. They
@@ -10,15 +10,11 @@ replace whatever rules the bucket has. Tables have none: their files are shared 
 the daily round know which of them may go.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Iterable
 
 from errors import SettingsError
-from lake.contracts import contracts
 from lake.contracts.base import Contract
-from settings import Settings, read_settings
+from settings import Settings
 
 STALE_UPLOAD_DAYS = 3
 """After which the parts of an upload that was broken off are removed."""
@@ -57,16 +53,3 @@ def _rule(contract: Contract, place: str, tier: str) -> Rule:
     if contract.raw_retention_days < contract.retention_days:
         rule["Transitions"] = [{"Days": contract.raw_retention_days, "StorageClass": tier}]
     return rule
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Print the document."""
-    parser = argparse.ArgumentParser(prog="python -m lake.maintenance.bucket_lifecycle", description=__doc__)
-    parser.add_argument("--tier", default="GLACIER", help="storage class of the cold tier (default: GLACIER)")
-    asked = parser.parse_args(arguments)
-    told = lifecycle(contracts().values(), read_settings(), asked.tier)
-    sys.stdout.write(json.dumps(told, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -29,7 +29,7 @@ class CareRule:
     """What is younger is never taken for an orphan: it may belong to a commit in flight."""
     compaction: CompactionRule = field(default_factory=CompactionRule)
     files: bool = True
-    """Compact, and remove orphans. Off where Trino does both; see ``python -m lake.maintenance.trino``."""
+    """Compact, and remove orphans. Off where Trino does both; see ``fuelline docs trino-maintenance``."""
 
     def __post_init__(self) -> None:
         if self.keep_days < 1 or self.grace_days < 1:

@@ -1,18 +1,16 @@
-"""Trino's share of the daily round, as SQL: ``python -m lake.maintenance.trino > care.sql``.
+"""Trino's share of the daily round, as SQL: ``fuelline docs trino-maintenance > maintenance.sql``.
 
 On a cluster whose tables Trino reads, it has the machines to rewrite large ones, and it honours the row-level deletes
 that it alone writes. No client for it is installed here, so the statements are handed over: run the file with
-``trino --catalog iceberg --file care.sql`` from a CronJob a little before ``care_daily``, and set ``files=False`` in
-that plan's ``CareRule``, so that each file is looked after by one of the two. Snapshots expire by ``care_daily`` all
-the same: Trino knows nothing of what is counted from, nor that a key has to outlive its snapshot.
+``trino --catalog iceberg --file maintenance.sql`` from a CronJob a little before ``care_daily``, and set
+``files=False`` in that plan's ``CareRule``, so that each file is looked after by one of the two. Snapshots expire by
+``care_daily`` all the same: Trino knows nothing of what is counted from, nor that a key has to outlive its snapshot.
 
 Trino's rewrites are ``replace`` snapshots, which count as no new rows.
 """
 
-import sys
 from collections.abc import Iterable, Iterator
 
-from lake.contracts import contracts
 from lake.contracts.base import Contract
 from lake.maintenance.run import CareRule
 
@@ -33,13 +31,3 @@ def statements(declared: Iterable[Contract], rule: CareRule) -> Iterator[str]:
         yield f"ALTER TABLE {table} EXECUTE optimize(file_size_threshold => '{size}MB')"
         yield f"ALTER TABLE {table} EXECUTE remove_orphan_files(retention_threshold => '{max(7, rule.grace_days)}d')"
         yield f"ANALYZE {table}"
-
-
-def main() -> None:
-    """Print them, as a file for ``trino --file``."""
-    for statement in statements(contracts().values(), CareRule()):
-        sys.stdout.write(f"{statement};\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,6 @@
-"""The command under its old path, which manifests call; see ``lake.sample.generate``."""
+"""``python -m lake.sample``, which manifests may start; the command is ``fuelline sample``."""
 
-import sys
-
-from lake.sample.generate import main
+from lake.commands import sample
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sample()

@@ -6,10 +6,9 @@ mostly get thumbs up, and a small share of the log is broken in the ways that lo
 generator of its own, so a longer sample begins with exactly the files of a shorter one. Only arithmetic and
 ``Random.random`` are used, whose sequence Python guarantees; there is no clock and no floating-point library.
 
-Run it with ``python -m lake.sample FOLDER --days 14``.
+``fuelline sample FOLDER --days 14`` writes it; so does ``python -m lake.sample``.
 """
 
-import argparse
 import gzip
 import io
 import json
@@ -215,16 +214,3 @@ def _write_whole(path: Path, data: bytes) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_bytes(buffer.getvalue())
     unfinished.replace(path)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command ``python -m lake.sample``; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m lake.sample", description="Write the built-in sample's logs.")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write {date}/interactions.jsonl.gz")
-    parser.add_argument("--days", type=int, default=DAYS, help=f"how many, from {FIRST_DAY:%Y-%m-%d} (default: {DAYS})")
-    options = parser.parse_args(arguments)
-    try:
-        write_sample(options.folder, days=options.days)
-    except UserError as error:
-        parser.error(str(error))
-    return 0

@@ -51,6 +51,10 @@ class Batching:
             raise ValueError(f"a batch holds 1 to 30,000 messages and waits some time for them, not as in {self}")
 
 
+COMMITS = Batching(messages=5_000, seconds=60)
+"""Into the lake: a commit takes about a second, and each adds a snapshot: one a minute, not one a message."""
+
+
 @dataclass(kw_only=True)
 class Until:
     """When to stop. What was fetched by then, two batches at most, is finished first."""

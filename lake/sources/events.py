@@ -1,6 +1,6 @@
 """The broker as a source: batches of CloudEvents land as JSON lines and are ingested as every log file is.
 
-``python -m lake.sources.rabbitmq`` keeps the lake up with the queue; with ``--until-empty`` it drains it and ends.
+``fuelline consume events`` keeps the lake up with the queue; with ``--until-empty`` it drains it and ends.
 
 The broker is told only after the commit, so a kill between the two brings the messages again. Rows are in the table
 under their id then and count as duplicates. A rejected line has no id; so when messages come again, first the objects
@@ -8,7 +8,6 @@ that had landed are finished, and then lines that stand in them are passed over.
 batches the second time, nothing is lost and nothing is in twice.
 """
 
-import argparse
 import contextlib
 import logging
 import tempfile
@@ -20,17 +19,14 @@ from errors import ObjectMissing
 from lake.contracts import contract
 from lake.contracts.cloud_events import CLOUD_EVENTS
 from lake.ingest.pipeline import Ingested, finishing_landed, ingest_file
-from lake.lake import Lake, open_lake
-from lake.sources.broker import Batching, Until, consume
-from lake.sources.cloudevents import DATA_SETS, Message, read_event
-from lake.sources.consumer import parser, run
+from lake.lake import Lake
+from lake.sources.broker import COMMITS, Batching, Until, consume
+from lake.sources.cloudevents import Message, read_event
 
 log = logging.getLogger("fuelline.rabbitmq")
 
 QUEUE = "fuelline.lake"
 SOURCE = "rabbitmq"
-BATCHING = Batching(messages=5_000, seconds=60)
-"""A commit takes a second or so, and a table has a snapshot for each: one a minute, not one a message."""
 OBJECTS_BACK = 32
 """How many of the newest landed objects may hold lines that come again: of that many unacknowledged batches."""
 
@@ -40,7 +36,7 @@ def source_of(data_set: str) -> str:
     return SOURCE if data_set == CLOUD_EVENTS.name else f"{SOURCE}-{data_set.partition('.')[2].replace('_', '-')}"
 
 
-def drain(lake: Lake, until: Until, batching: Batching = BATCHING) -> int:
+def drain(lake: Lake, until: Until, batching: Batching = COMMITS) -> int:
     """Bring the queue's events into the lake; returns how many messages were acknowledged.
 
     Raises:
@@ -92,28 +88,3 @@ def _ingest(lake: Lake, data_set: str, data: bytes) -> Ingested:
 def _told(results: Iterable[Ingested]) -> None:
     for one in results:
         log.info("%s: %d in, %d rejected, %d known", one.object, one.committed, one.quarantined, one.duplicates)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when it ended as asked, 1 on an error that is told."""
-    return run(_options(), arguments, _work, "in")
-
-
-def _work(asked: argparse.Namespace, until: Until) -> int:
-    return drain(open_lake(), until, Batching(messages=asked.batch, seconds=asked.seconds))
-
-
-def _options() -> argparse.ArgumentParser:
-    sets = ", ".join(f"{kind} to {name}" for kind, name in DATA_SETS.items())
-    options = parser(
-        "lake.sources.rabbitmq",
-        f"Bring CloudEvents of FUELLINE_RABBITMQ (queue {QUEUE}) into the lake: {sets}; every envelope to "
-        f"{CLOUD_EVENTS.name}.",
-    )
-    options.add_argument(
-        "--batch", type=int, default=BATCHING.messages, help="messages a commit (default: %(default)s)"
-    )
-    options.add_argument(
-        "--seconds", type=float, default=BATCHING.seconds, help="longest wait for a full batch (default: %(default)s)"
-    )
-    return options

@@ -1,8 +1,6 @@
-"""The command under its old path, which manifests call; see ``lake.sources.events``."""
+"""``python -m lake.sources.rabbitmq``, which manifests may start; the command is ``fuelline consume events``."""
 
-import sys
-
-from lake.sources.events import main
+from lake.commands import events
 
 if __name__ == "__main__":
-    sys.exit(main())
+    events()

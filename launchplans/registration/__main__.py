@@ -1,6 +1,6 @@
-"""The command under its old path; see ``launchplans.registration.register``."""
+"""``python -m launchplans.registration register`` or ``package``; now ``fuelline register`` or ``package``."""
 
-from launchplans.registration.register import main
+from launchplans.commands import registration
 
 if __name__ == "__main__":
-    main()
+    registration()

@@ -1,8 +1,6 @@
-"""The command under its old path, which manifests call; see ``serving.gateway.app``."""
+"""``python -m serving.gateway``, which manifests may start; the command is ``fuelline serve gateway``."""
 
-import sys
-
-from serving.gateway.app import main
+from serving.commands import gateway
 
 if __name__ == "__main__":
-    sys.exit(main())
+    gateway()

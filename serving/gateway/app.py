@@ -3,10 +3,9 @@
 It reads the online features, renders the prompt by the function that training uses, lets the ledger's route and a
 sticky split choose the version, passes the answer through, and hands what happened to the lake.
 
-    python -m serving.gateway --port 8080
+    fuelline serve gateway --port 8080
 """
 
-import argparse
 import asyncio
 import contextlib
 import logging
@@ -27,7 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Route as Endpoint
 from starlette.types import Receive, Scope, Send
 
-from errors import FuellineError, SettingsError
+from errors import SettingsError
 from hints import example
 from lake.health import refuse_wrong
 from serving.gateway.concurrency import Room
@@ -42,12 +41,11 @@ from serving.gateway.route_cache import Following
 from serving.gateway.spool import Spool
 from serving.gateway.uploader import Drain
 from serving.gateway.upstream import Upstream
-from settings import Settings, read_settings
+from serving.options import CONCURRENCY
+from settings import Settings
 
 log = logging.getLogger("fuelline.gateway")
 
-CONCURRENCY = 256
-"""Requests under way at most; one more is told to come again."""
 SWITCH_S = 0.0005
 """Longest that a thread of features or of the spool may hold up the event loop; Python's own 5 ms is a whole budget."""
 
@@ -204,26 +202,22 @@ async def _not_served(request: Request, error: Exception) -> Response:
     return Response(body, status, error.headers, media_type="application/json")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serve until told to stop."""
+def serve(settings: Settings, *, host: str, port: int, spool: Path | None, concurrency: int) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        SettingsError: a setting is wrong; a service that is merely away costs a warning.
+    """
     import uvicorn
 
     from serving.gateway.header_limit import BoundedHeads
 
-    asked = _parser().parse_args(arguments)
     sys.setswitchinterval(SWITCH_S)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(levelname)s  %(message)s", datefmt="%H:%M:%S")
-    try:
-        chosen = read_settings()
-        refuse_wrong(chosen, "store", "catalog", "online")
-        application = build(chosen, asked.spool, asked.concurrency)
-    except FuellineError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    refuse_wrong(settings, "store", "catalog", "online")
     uvicorn.run(
-        application,
-        host=asked.host,
-        port=asked.port,
+        build(settings, spool, concurrency),
+        host=host,
+        port=port,
         loop="uvloop",
         http=BoundedHeads,
         proxy_headers=False,
@@ -233,26 +227,3 @@ def main(arguments: list[str] | None = None) -> int:
         timeout_graceful_shutdown=35,
         server_header=False,
     )
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.gateway",
-        description="Serve the agents: an OpenAI-compatible endpoint before vLLM.",
-        epilog="FUELLINE_VLLM names the replicas and FUELLINE_KEYS the file of keys; settings.py lists all settings.",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=_number, default=8080, help="port to listen at (default: %(default)s)")
-    parser.add_argument("--spool", type=Path, help="this gateway's own spool (default: in the lake's folder)")
-    parser.add_argument(
-        "--concurrency", type=_number, default=CONCURRENCY, help="requests under way at most (default: %(default)s)"
-    )
-    return parser
-
-
-def _number(text: str) -> int:
-    """A port, or how many connections at once: both begin at 1 and end at 65,535."""
-    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
-    return int(text)

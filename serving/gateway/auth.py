@@ -2,16 +2,14 @@
 
 A key is 256 random bits: no dictionary finds it from its hash, so a slow hash would cost every request and add nothing.
 
-    python -m serving.gateway.auth jamie
+``fuelline keys create jamie`` makes one.
 """
 
-import argparse
 import hashlib
 import hmac
 import json
 import re
 import secrets
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,18 +65,3 @@ def read_keys(path: Path) -> Keys:
     if strangers := {str(agent) for agent in stored.values()} - AGENTS.keys():
         raise wrong("keys", f"{str(path)!r}: {UnknownName('agent', sorted(strangers)[0], AGENTS)}")
     return Keys(agents=stored)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Make a key: shown once, kept nowhere."""
-    parser = argparse.ArgumentParser(prog="python -m serving.gateway.auth", description="Make a key for an agent.")
-    parser.add_argument("agent", choices=sorted(AGENTS), help="whose requests it opens the gateway to")
-    agent, key = parser.parse_args(arguments).agent, make_key()
-    sys.stdout.write(f"The key of {agent}, shown once:\n\n  {key}\n\n")
-    sys.stdout.write("The line for the JSON object in the file that FUELLINE_KEYS names:\n\n")
-    sys.stdout.write(f"  {json.dumps(digest(key))}: {json.dumps(agent)}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """The reconciler: brings every replica to what the ledger says, again and again, and remembers nothing that matters.
 
-    python -m serving.reconcile [--every 2] [--once] [--dry-run] [--ready-file FILE]
+    fuelline serve reconcile [--every 2] [--once] [--dry-run] [--ready-file FILE]
 
 It runs as a sidecar of each replica, or once for all that share a disk. What is wanted is read from the ledger each
 time (``serving.replicas.desired``), so a replica that restarted empty gets back what it needs, whoever restarted it.
@@ -10,9 +10,7 @@ gateway may still hold an older route and an answer may still be under way. Each
 (``serving.replicas.load_gate``) before it stays, and one that fails is unloaded, so that a request for it fails loudly.
 """
 
-import argparse
 import logging
-import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -21,14 +19,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from errors import FuellineError, SettingsError, TamperedArtifact
-from lake.lake import Lake, open_lake
+from lake.lake import Lake
 from models.types import ModelVersion
-from serving.options import seconds
 from serving.replicas.adapter_files import place
 from serving.replicas.desired import GRACE, Wanted, plan, read_wanted
 from serving.replicas.load_gate import Proof, prove
 from serving.replicas.vllm import Replica, Served
-from settings import Settings, read_settings
+from settings import Settings
 
 log = logging.getLogger("fuelline.reconcile")
 
@@ -206,44 +203,15 @@ def tell(report: Report) -> None:
             log.warning("%s: %s", address, fault)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 1 if a single round met a fault, 2 if the settings do not do."""
-    asked = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        chosen = read_settings()
-        replicas, lake, folder = _replicas(chosen), open_lake(chosen), Path(chosen.adapters)
-    except FuellineError as error:
-        log.error("%s", error)
-        return 2
-    if asked.once or asked.dry_run:
-        report = reconcile(lake, replicas, folder, dry_run=asked.dry_run)
-        tell(report)
-        return 1 if report.faults else 0
-    loop = Loop(lake=lake, replicas=replicas, folder=folder, every_s=asked.every, ready_file=asked.ready_file)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.stopped.set())
-    loop.run()
-    return 0
+def replicas_of(chosen: Settings) -> list[Replica]:
+    """The replicas that this process looks after.
 
-
-def _replicas(chosen: Settings) -> list[Replica]:
+    Raises:
+        SettingsError: they, or the folder of the adapters, are not set.
+    """
     if not chosen.vllm_replicas or not chosen.adapters:
         raise SettingsError(
             "FUELLINE_VLLM and FUELLINE_ADAPTERS must be set: the replicas, and the folder that this process writes "
             "and they read by the same path. Example: FUELLINE_VLLM=http://localhost:8000, FUELLINE_ADAPTERS=/adapters"
         )
     return [Replica(address) for address in chosen.vllm_replicas]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.reconcile",
-        description="Bring the vLLM replicas of FUELLINE_VLLM to what the ledger says, with adapters put into "
-        "FUELLINE_ADAPTERS.",
-    )
-    parser.add_argument("--every", type=seconds, default=2.0, help="seconds between two rounds (default: 2)")
-    parser.add_argument("--ready-file", type=Path, help="is there while all replicas serve what answers users, proven")
-    parser.add_argument("--once", action="store_true", help="one round; exit with 1 if anything went wrong")
-    parser.add_argument("--dry-run", action="store_true", help="one round that says what it would load and unload")
-    return parser

@@ -5,17 +5,11 @@ It runs what the scheduled ``rollout_step`` runs, keeps nothing, and may be star
 hears one. What fails is said once and tried again.
 """
 
-import argparse
 import logging
-import signal
-import sys
 import threading
-from collections.abc import Sequence
 
-from errors import FuellineError
-from lake.lake import Lake, open_lake
+from lake.lake import Lake
 from models.types import Verdict
-from serving.options import seconds
 from serving.rollout.rollout import advance, open_rollouts
 
 log = logging.getLogger("fuelline.steward")
@@ -34,7 +28,7 @@ def attempt_all(lake: Lake) -> dict[str, Verdict | Exception]:
 
 def step_all(lake: Lake) -> dict[str, str]:
     """As ``attempt_all``, in words."""
-    return {name: _told(one) for name, one in attempt_all(lake).items()}
+    return {name: in_words(one) for name, one in attempt_all(lake).items()}
 
 
 def watch(lake: Lake, every_s: float, stop: threading.Event) -> None:
@@ -44,7 +38,7 @@ def watch(lake: Lake, every_s: float, stop: threading.Event) -> None:
         try:
             told = step_all(lake)
         except Exception as error:
-            told = {"": _told(error)}
+            told = {"": in_words(error)}
         for name, line in told.items():
             if before.get(name) != line:
                 log.info("%s: %s", name or "lake", line)
@@ -52,36 +46,8 @@ def watch(lake: Lake, every_s: float, stop: threading.Event) -> None:
         stop.wait(every_s)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or Ctrl-C; 1 where the lake cannot be opened, or a step of ``--once`` failed."""
-    parser = argparse.ArgumentParser(prog="python -m serving.steward", description=__doc__)
-    parser.add_argument("--every", type=seconds, default=30.0, metavar="SECONDS", help="between two looks (30)")
-    parser.add_argument("--once", action="store_true", help="step once, print it, and end; with 1 if any failed")
-    asked = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("fuelline").setLevel(logging.INFO)
-    try:
-        lake = open_lake()
-        if asked.once:
-            return _once(lake)
-    except FuellineError as error:
-        sys.stderr.write(f"steward: {error}\n")
-        return 1
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    watch(lake, asked.every, stop)
-    return 0
-
-
-def _once(lake: Lake) -> int:
-    found = attempt_all(lake)
-    for name, one in found.items():
-        sys.stdout.write(f"{name}: {_told(one)}\n")
-    return 1 if any(isinstance(one, Exception) for one in found.values()) else 0
-
-
-def _told(found: Verdict | Exception) -> str:
+def in_words(found: Verdict | Exception) -> str:
+    """What a step came to."""
     if isinstance(found, Exception):
         return f"{type(found).__name__}: {found}"
     return f"{found.outcome.value}. {found.reason}"

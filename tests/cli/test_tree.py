@@ -10,12 +10,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from cli.commands_page import page
 from cli.main import Lazy, main
 from command_line import Command
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"pyarrow", "flytekit", "torch", "feast", "pandas", "mlflow", "pydantic"}
-PACKAGES = {"lake", "features", "models", "serving", "tasks", "workflows", "launchplans", "settings"}
+HEAVY = {"pyarrow", "flytekit", "torch", "feast", "pandas", "mlflow", "starlette"}
+PACKAGES = {"lake", "features", "models", "serving", "tasks", "workflows", "launchplans", "settings", "pydantic"}
 
 
 def walk(command: click.Command, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -55,6 +56,7 @@ def loaded(*arguments: str) -> set[str]:
     """Top-level packages in memory after ``fuelline`` with these arguments."""
     code = f"""
 import sys
+from cli.commands_page import page
 from cli.main import main
 try:
     main({[*arguments]!r})
@@ -73,3 +75,8 @@ def test_help_imports_nothing_of_what_the_commands_work_with() -> None:
 @pytest.mark.parametrize("name", PLACES)
 def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
     assert loaded(*name.split(), "--help") & HEAVY == set()
+
+
+def test_the_committed_page_of_commands_is_the_generated_one() -> None:
+    committed = (ROOT / "docs" / "commands.md").read_text()
+    assert committed == page(main), "run: fuelline docs commands > docs/commands.md"

@@ -17,8 +17,8 @@ from flytekit.configuration import Image
 from google.protobuf.json_format import MessageToDict
 
 import launchplans.registration.bundle
+from cli.main import main
 from launchplans.registration.bundle import CODE, PACKAGES, SPEC, Version, code_digest, entities
-from launchplans.registration.register import main
 from launchplans.registry import graphs, launch_plans
 from tasks.collection import TOKENS
 from tasks.environments import SECRETS
@@ -382,10 +382,11 @@ def test_uncommitted_changes_are_registered_when_told_to(register: Callable[...,
 def test_make_register_and_make_package_run_the_command(admin: Admin, tmp_path: Path) -> None:
     commands = tmp_path / "venv" / "bin"
     commands.mkdir(parents=True)
-    (commands / "python").write_text(
-        f'#!/bin/sh\n[ "$2" = launchplans.registration ] || exit 0\nexec {sys.executable} "$@"\n'
+    (commands / "python").symlink_to("/bin/true")
+    (commands / "fuelline").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "from cli.main import main; main()" "$@"\n'
     )
-    (commands / "python").chmod(0o755)
+    (commands / "fuelline").chmod(0o755)
 
     def make(*arguments: str) -> subprocess.CompletedProcess[str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "ARGS"))}

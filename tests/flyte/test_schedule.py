@@ -122,7 +122,7 @@ def test_a_time_zone_that_nobody_knows_is_refused() -> None:
 
 def test_the_page_of_launch_plans_is_up_to_date() -> None:
     committed = Path(__file__).parents[2] / "docs" / "launchplans.md"
-    assert committed.read_text() == page(), "run: python -m launchplans.docs > docs/launchplans.md"
+    assert committed.read_text() == page(), "run: fuelline docs launchplans > docs/launchplans.md"
 
 
 def test_every_launch_plan_is_on_the_page_with_its_inputs() -> None:

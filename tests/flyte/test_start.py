@@ -12,8 +12,8 @@ from flyteidl.core.execution_pb2 import WorkflowExecution
 from flytekit import FlyteContextManager
 from flytekit.models.core.identifier import Identifier, ResourceType, WorkflowExecutionIdentifier
 
+from cli.main import main
 from errors import PeerError, UserError
-from launchplans.registration.register import main
 from launchplans.registry import launch_plans
 from tasks.execution.start import Phase, TurnedAway, phase, start
 from tests.doubles.admin import Admin, serving, unused_endpoint

@@ -118,5 +118,5 @@ def _nullable_ints(kind: Any) -> Any:
 
 def test_the_committed_page_is_what_the_contracts_say() -> None:
     committed = Path(__file__).parents[2] / "docs" / "contracts.md"
-    assert committed.read_text() == page(), "run: python -m reports.contracts_page > docs/contracts.md"
+    assert committed.read_text() == page(), "run: fuelline docs contracts > docs/contracts.md"
     assert all(f"`{reason}`" in page() for reason in REASONS)

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cli.main import main
 from features.definitions.views import VIEWS
 from features.online.feast_repo import open_feature_store
-from features.streaming import consumer
-from features.streaming.consumer import QUEUE, Snapshots, follow
+from features.streaming.consumer import PUSHED_USERS, QUEUE, Snapshots, follow
 from features.streaming.push_sources import AGENTS, FEATURES, USERS, push_snapshots, register_streaming
 from features.streaming.windows import count, open_stream, read_streaming
 from lake.lake import open_lake
 from lake.sources.broker import DEAD, Batching, Until
 from settings import Settings, read_settings
+from tests.conftest import variables
 from tests.features.conftest import FIRST_DAY, make_interactions
 from tests.features.streaming.test_windows import LANDED, messages
 from tests.lake.events import connection, event, left, publish
@@ -77,9 +79,9 @@ def test_killed_between_count_and_acknowledgement_every_event_counts_once(
 
 def test_the_command_counts_what_waits_and_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(consumer, "open_lake", lambda: open_lake(settings))
     publish(settings, [event(n) for n in range(30)] + [b"no event"], QUEUE)
-    assert consumer.main(["--until-empty"]) == 0
+    ended = CliRunner().invoke(main, ["consume", "features", "--until-empty"], env=variables(settings))
+    assert ended.exit_code == 0, ended.output
     assert queries(settings) == 30
     assert left(settings, DEAD) == 0
 
@@ -89,8 +91,8 @@ def test_a_run_of_no_minutes_registers_the_snapshots_views_and_needs_no_broker(
 ) -> None:
     chosen = read_settings(home=tmp_path, lake=f"r{abs(hash(str(tmp_path))) % 10**9}", online=redis_url)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(consumer, "open_lake", lambda: open_lake(chosen))
-    assert consumer.main(["--push", "--minutes=0"]) == 0
+    ended = CliRunner().invoke(main, ["consume", "features", "--push", "--minutes=0"], env=variables(chosen))
+    assert ended.exit_code == 0, ended.output
     assert {view.name for view in open_feature_store(chosen).list_feature_views()} > {USERS, AGENTS}
 
 
@@ -122,6 +124,6 @@ def test_snapshots_hold_whoever_did_something_and_leave_nobody_out() -> None:
     snapshots.note(rows, now)
     snapshots.note(rows.slice(0, 0), now)
     everybody = set(rows["user_id"].to_pylist())
-    assert len(pushed[0][0]) == min(len(everybody), consumer.PUSHED_USERS)
+    assert len(pushed[0][0]) == min(len(everybody), PUSHED_USERS)
     assert set(pushed[0][0]) | set(pushed[1][0]) == everybody
     assert set(pushed[0][1]) == set(rows["agent_name"].to_pylist())

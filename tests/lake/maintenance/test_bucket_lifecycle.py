@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from cli.main import main
 from errors import SettingsError
 from lake.contracts import contracts
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.maintenance.bucket_lifecycle import lifecycle, main
+from lake.maintenance.bucket_lifecycle import lifecycle
 from lake.sources.registry import PULLED
 from lake.store.s3 import S3Store
 from settings import Settings
@@ -34,10 +36,9 @@ def test_s3_takes_the_rules_and_gives_them_back(s3_settings: Settings) -> None:
     assert [rule["ID"] for rule in kept] == [rule["ID"] for rule in rules["Rules"]]
 
 
-def test_the_command_prints_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUELLINE_STORE", "s3://bucket")
-    main(["--tier", "COLD"])
-    told = json.loads(capsys.readouterr().out)
+    told = json.loads(CliRunner().invoke(main, ["docs", "bucket-lifecycle", "--tier", "COLD"]).output)
     prefixes = {rule["Filter"]["Prefix"].partition("/raw/")[2] for rule in told["Rules"]}
     assert {"agents/", "kubernetes-events/"} <= prefixes
 

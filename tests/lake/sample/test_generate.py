@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cli.main import main
 from errors import UserError
-from lake.sample.generate import DAYS, main, write_sample
+from lake.sample.generate import DAYS, write_sample
 from lake.sample.voices import EVASIONS, VOICES
 
 COLUMNS = [
@@ -141,9 +143,8 @@ def test_an_impossible_number_of_days_is_refused(tmp_path: Path, days: int) -> N
         write_sample(tmp_path, days=days)
 
 
-def test_the_command_writes_the_same_files(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path), "--days", "2"]) == 0
+def test_the_command_writes_the_same_files(folder: Path, tmp_path: Path) -> None:
+    assert CliRunner().invoke(main, ["sample", str(tmp_path), "--days", "2"]).exit_code == 0
     assert contents(tmp_path).items() <= contents(folder).items()
-    with pytest.raises(SystemExit, match="2"):
-        main([str(tmp_path), "--days", "0"])
-    assert "between 1 and 366" in capsys.readouterr().err
+    refused = CliRunner().invoke(main, ["sample", str(tmp_path), "--days", "0"])
+    assert (refused.exit_code, "0 is not in the range 1<=x<=366" in refused.stderr) == (2, True)

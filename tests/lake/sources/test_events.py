@@ -12,18 +12,20 @@ from typing import Any
 
 import pika
 import pytest
+from click.testing import CliRunner
 
+from cli.main import main
 from errors import PeerError, SettingsError
 from lake.contracts import contract
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.base import Contract
 from lake.contracts.cloud_events import CLOUD_EVENTS
 from lake.lake import Lake, open_lake
-from lake.sources import events
 from lake.sources.broker import DEAD, DELIVERY_LIMIT, Batching, Until, consume
 from lake.sources.cloudevents import Message, read_event
-from lake.sources.events import QUEUE, drain
+from lake.sources.events import QUEUE, drain, land
 from settings import Settings, read_settings
+from tests.conftest import variables
 from tests.lake.events import connection, drain_and_die, event, left, publish
 from tests.lake.processes import PROCESSES
 from tests.lake.rows import interaction
@@ -150,7 +152,7 @@ def test_an_event_sent_twice_is_in_once(lake: Lake) -> None:
 def test_a_poison_message_is_quarantined_with_its_reason_and_never_comes_again(
     lake: Lake, body: bytes, of: Contract, reason: str
 ) -> None:
-    events.land(lake, [Message(body=body, content_type="application/cloudevents+json")])
+    land(lake, [Message(body=body, content_type="application/cloudevents+json")])
     assert reasons(lake, of) == [reason]
 
 
@@ -274,10 +276,10 @@ def test_the_command_drains_the_queue_and_ends(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(events, "open_lake", lambda: open_lake(settings))
     publish(settings, [event(n) for n in range(7)])
     with caplog.at_level(logging.INFO, "fuelline"):
-        assert events.main(["--until-empty", "--seconds", "0.2"]) == 0
+        arguments = ["consume", "events", "--until-empty", "--seconds", "0.2"]
+        assert CliRunner().invoke(main, arguments, env=variables(settings)).exit_code == 0
     assert "7 messages" in caplog.text
     assert "user-" not in caplog.text
     assert len(ids(open_lake(settings))) == 7

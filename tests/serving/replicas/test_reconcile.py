@@ -11,10 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 import serving.replicas.reconcile
+from cli.main import main
 from lake.lake import Lake
-from serving.replicas.reconcile import Loop, Report, main, reconcile
+from serving.replicas.reconcile import Loop, Report, reconcile
 from serving.replicas.vllm import Replica
 from tests.conftest import free_port
 
@@ -33,13 +35,12 @@ def test_a_dead_replica_is_a_fault_of_its_own_and_stops_no_other(lake: Lake, tmp
         assert f"vLLM at {address} does not answer" in fault
 
 
-def test_without_settings_it_says_which_are_missing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_settings_it_says_which_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FUELLINE_HOME", str(tmp_path))
     monkeypatch.delenv("FUELLINE_VLLM", raising=False)
-    assert main(["--once"]) == 2
-    assert "FUELLINE_VLLM and FUELLINE_ADAPTERS must be set" in caplog.text
+    refused = CliRunner().invoke(main, ["serve", "reconcile", "--once"])
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("fuelline: FUELLINE_VLLM and FUELLINE_ADAPTERS must be set")
 
 
 def test_the_loop_outlives_a_dead_replica_and_ends_in_good_order_when_told(tmp_path: Path) -> None:

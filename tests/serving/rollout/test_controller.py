@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from cli.main import main
 from lake.lake import Lake
 from models.registry.kinds import model_chain
-from serving.replicas import reconcile
-from serving.rollout import controller
 from settings import settings
 from tests.serving.ledgers import begin, promote, versions
 from tests.world.world import SPEC, lake_with_tiny
@@ -28,27 +28,23 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     settings.cache_clear()
 
 
-def test_a_single_round_ends_with_0_where_every_step_was_taken(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
-    assert controller.main(["--once"]) == 0
-    assert "agents@v2: inconclusive. Void" in capsys.readouterr().out
+def test_a_single_round_ends_with_0_where_every_step_was_taken(lake: Lake) -> None:
+    ended = CliRunner().invoke(main, ["rollout", "controller", "--once"])
+    assert ended.exit_code == 0
+    assert "agents@v2: inconclusive. Void" in ended.stdout
 
 
-def test_a_single_round_ends_with_1_where_a_step_failed_and_takes_the_others(
-    lake: Lake, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_single_round_ends_with_1_where_a_step_failed_and_takes_the_others(lake: Lake) -> None:
     lake.ledger.append("models/aaa", "rollout_opened", "rollout:aaa@v1:x", {"version": 1, "baseline": "base"})
-    ended = controller.main(["--once"])
-    told = capsys.readouterr().out
-    assert ended == 1, told
-    assert "aaa@v1: UnknownName: " in told
-    assert "agents@v2: inconclusive. Void" in told
+    ended = CliRunner().invoke(main, ["rollout", "controller", "--once"])
+    assert ended.exit_code == 1, ended.output
+    assert "aaa@v1: UnknownName: " in ended.stdout
+    assert "agents@v2: inconclusive. Void" in ended.stdout
     assert [one.kind for one in lake.ledger.entries(model_chain(SPEC.name))][-1] == "inconclusive"
 
 
-@pytest.mark.parametrize("command", [controller, reconcile], ids=["steward", "reconcile"])
+@pytest.mark.parametrize("command", ["rollout controller", "serve reconcile"])
 @pytest.mark.parametrize("every", ["-1", "0", "nan", "inf", "soon"])
-def test_a_pause_that_is_none_is_refused(command: object, every: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        command.main(["--once", "--every", every])  # type: ignore[attr-defined]
-    assert ended.value.code == 2
-    assert "argument --every: " in capsys.readouterr().err
+def test_a_pause_that_is_none_is_refused(command: str, every: str) -> None:
+    refused = CliRunner().invoke(main, [*command.split(), "--once", "--every", every])
+    assert (refused.exit_code, "Invalid value for '--every': " in refused.stderr) == (2, True)

@@ -1,0 +1,27 @@
+"""The streaming consumer as a command: ``fuelline`` mounts it, the module that manifests start calls it."""
+
+import click
+
+from command_line import Command, log_progress, settings_of
+from lake.commands import until, until_options
+
+
+@click.command(cls=Command)
+@until_options
+@click.option("--push", is_flag=True, help="Push snapshots through Feast every 10 s as well.")
+@click.pass_obj
+def features(lake: str | None, minutes: float | None, until_empty: bool, push: bool) -> None:
+    """Count the broker's interaction events into the streaming features.
+
+    Reads the queue fuelline.streaming of FUELLINE_RABBITMQ and counts into FUELLINE_ONLINE.
+
+    \b
+    Examples:
+      fuelline consume features --push              until it is told to stop
+      fuelline consume features --push --minutes=0  register Feast's views, then end
+    """
+    from features.streaming.consumer import count_events, log
+
+    log_progress()
+    acknowledged = count_events(settings_of(lake), until(minutes, until_empty), push=push)
+    log.info("%d messages are counted and acknowledged", acknowledged)

@@ -1,0 +1,77 @@
+"""The processes of this package as commands: ``fuelline`` mounts them, the modules that manifests start call them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from command_line import Command, Seconds, log_progress, options, settings_of, stop_event
+from lake.sample.generate import DAYS, MAX_DAYS
+from lake.sources.broker import COMMITS
+
+if TYPE_CHECKING:
+    from lake.sources.broker import Until
+
+until_options = options(
+    click.option("--minutes", type=float, metavar="MINUTES", help="Stop after so long; default: never."),
+    click.option("--until-empty", is_flag=True, help="Stop once the queue is empty."),
+)
+"""When a consumer of the broker ends."""
+
+
+def until(minutes: float | None, until_empty: bool) -> "Until":
+    """When a consumer ends: by its options, or on SIGTERM or Ctrl-C."""
+    from lake.sources.broker import Until
+
+    return Until(seconds=None if minutes is None else minutes * 60, empty=until_empty, asked=stop_event())
+
+
+@click.command(cls=Command)
+@until_options
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 30_000),
+    metavar="MESSAGES",
+    default=COMMITS.messages,
+    help="Messages a commit, at most.",
+)
+@click.option("--seconds", type=Seconds(), default=COMMITS.seconds, help="Longest wait for a full batch.")
+@click.pass_obj
+def events(lake: str | None, minutes: float | None, until_empty: bool, batch: int, seconds: float) -> None:
+    """Bring the broker's CloudEvents into the lake.
+
+    Reads the queue fuelline.lake of FUELLINE_RABBITMQ: each event's data go into the table of its type, every envelope
+    into processed.cloud_events.
+
+    \b
+    Examples:
+      fuelline consume events                 until it is told to stop
+      fuelline consume events --until-empty   what waits, then end
+    """
+    from lake.lake import open_lake
+    from lake.sources.broker import Batching
+    from lake.sources.events import drain, log
+
+    log_progress()
+    ends = until(minutes, until_empty)
+    acknowledged = drain(open_lake(settings_of(lake)), ends, Batching(messages=batch, seconds=seconds))
+    log.info("%d messages are in and acknowledged", acknowledged)
+
+
+@click.command(cls=Command)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--days", type=click.IntRange(1, MAX_DAYS), metavar="DAYS", default=DAYS, help="How many, from 2026-10-05 on."
+)
+def sample(folder: Path, days: int) -> None:
+    """Write the built-in sample: logs of four agents, always the same bytes.
+
+    Each day becomes FOLDER/{date}/interactions.jsonl.gz.
+
+    \b
+    Example:
+      fuelline sample logs --days 14
+    """
+    from lake.sample.generate import write_sample
+
+    write_sample(folder, days=days)

@@ -1,0 +1,117 @@
+"""Registration as commands: ``fuelline`` mounts them, ``python -m launchplans.registration`` calls them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from command_line import STYLE, Command, options
+
+if TYPE_CHECKING:
+    from launchplans.registration.bundle import Entity
+
+_version_options = options(
+    click.option("--project", metavar="NAME", required=True, help="Flyte project, which must be there."),
+    click.option("--domain", metavar="NAME", required=True, help="Its domain, for example production."),
+    click.option("--version", metavar="TAG", required=True, help="A git sha or tag. What is under it never changes."),
+    click.option("--cpu-image", metavar="IMAGE", required=True, help="With its tag or its digest."),
+    click.option("--gpu-image", metavar="IMAGE", required=True, help="With its tag or its digest."),
+    click.option("--env", metavar="NAME=VALUE", multiple=True, help="A variable of every task; no secrets."),
+    click.option("--allow-dirty", is_flag=True, help="Register a working tree with uncommitted changes."),
+)
+"""Which version of the code, and where to."""
+
+
+@click.command(cls=Command)
+@_version_options
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Flyte's configuration; default: FLYTECTL_CONFIG, then ~/.flyte/config.yaml.",
+)
+@click.option("--endpoint", metavar="HOST:PORT", help="FlyteAdmin; overrides the configuration's.")
+@click.option("--insecure", is_flag=True, help="Connect to --endpoint without TLS.")
+@click.option("--inactive", multiple=True, metavar="NAME", help="A scheduled launch plan that is not to run here.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be registered and activated.")
+def register(
+    config: str | None,
+    endpoint: str | None,
+    insecure: bool,
+    inactive: tuple[str, ...],
+    dry_run: bool,
+    **version: Any,
+) -> None:
+    """Register a version on Flyte: its tasks, workflows and launch plans.
+
+    Its schedules take over from those of the version before. What is there with the same content is left alone; a
+    version that is there with other content is refused. `make register` fills in the options.
+
+    \b
+    Example:
+      fuelline register --project agents --domain production --version v1.2.0 \\
+        --cpu-image registry.example/fuelline-cpu:v1.2.0 --gpu-image registry.example/fuelline-gpu:v1.2.0
+    """
+    from launchplans.registration.bundle import entities
+    from launchplans.registration.flyteadmin import count
+    from launchplans.registration.register import cluster, read_version
+
+    chosen = read_version(**version)
+    found = entities(chosen)
+    with cluster(config, endpoint, insecure=insecure) as server:
+        plan = server.plan(chosen, found, inactive)
+        if dry_run:
+            _list(plan.missing, [i.name for i in plan.activate], [f"{i.name} of {i.version}" for i in plan.retire])
+        else:
+            server.carry_out(plan, click.echo)
+    named = f"{chosen.version} in {chosen.project}/{chosen.domain}"
+    if plan.nothing:
+        click.echo(f"{named}: nothing to do, all of it is there with this very content: {count(plan.there)}")
+        return
+    verb = "to register" if dry_run else "registered"
+    there = f"; already there: {count(plan.there)}" if plan.there else ""
+    click.echo(f"{named}: {count(plan.missing)} {verb}{there}")
+
+
+def _list(missing: "Iterable[Entity]", activate: Iterable[str], retire: Iterable[str]) -> None:
+    for entity in missing:
+        click.echo(f"would register    {entity.kind.value:<11}  {entity.name}")
+    for name in activate:
+        click.echo(f"would activate    {name}")
+    for name in retire:
+        click.echo(f"would deactivate  {name}")
+
+
+@click.command(cls=Command)
+@_version_options
+@click.option(
+    "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A .tgz file."
+)
+def package(output: Path, **version: Any) -> None:
+    """Write what register would into a file, for a cluster out of reach.
+
+    The file is for `flytectl register files --archive`. `make package` fills in the options.
+
+    \b
+    Example:
+      fuelline package --output fuelline.tgz --project agents --domain production --version v1.2.0 \\
+        --cpu-image registry.example/fuelline-cpu:v1.2.0 --gpu-image registry.example/fuelline-gpu:v1.2.0
+    """
+    from launchplans.registration.bundle import entities
+    from launchplans.registration.flyteadmin import count
+    from launchplans.registration.register import read_version, write_package
+
+    chosen = read_version(**version)
+    found = entities(chosen)
+    write_package(found, output)
+    where = f"-p {chosen.project} -d {chosen.domain}"
+    click.echo(f"{output}: version {chosen.version}, {count(found)}. Where the cluster is in reach:")
+    click.echo(f"  flytectl register files {where} --version {chosen.version} --archive {output.name}")
+    for entity in found:
+        if entity.scheduled:
+            click.echo(f"  flytectl update launchplan {where} {entity.name} --version {chosen.version} --activate")
+
+
+registration = click.Group("registration", commands=[register, package], context_settings=STYLE)
+"""Both, as ``python -m launchplans.registration`` has them."""

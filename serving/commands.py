@@ -1,0 +1,104 @@
+"""The processes of this package as commands: ``fuelline`` mounts them, the modules that manifests start call them."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from command_line import UNMET, Command, Seconds, log_progress, settings_of, stop_event
+from serving.options import CONCURRENCY
+
+NUMBER = click.IntRange(1, 65_535)
+"""A port, or how many connections at once."""
+
+
+@click.command(cls=Command)
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", help="Address to listen at.")
+@click.option("--port", type=NUMBER, metavar="PORT", default=8080, help="Port to listen at.")
+@click.option(
+    "--spool",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="This gateway's own spool; default: in the lake's folder.",
+)
+@click.option("--concurrency", type=NUMBER, metavar="REQUESTS", default=CONCURRENCY, help="Requests under way at most.")
+@click.pass_obj
+def gateway(lake: str | None, host: str, port: int, spool: Path | None, concurrency: int) -> None:
+    """Serve the agents: an OpenAI-compatible endpoint before vLLM.
+
+    FUELLINE_VLLM names the replicas and FUELLINE_KEYS the file of keys; settings.py lists all settings.
+
+    \b
+    Example:
+      fuelline serve gateway --host 0.0.0.0 --port 8080
+    """
+    from serving.gateway.app import serve
+
+    log_progress("uvicorn")
+    serve(settings_of(lake), host=host, port=port, spool=spool, concurrency=concurrency)
+
+
+@click.command(cls=Command)
+@click.option("--every", type=Seconds(), default=2.0, help="Between two rounds.")
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Is there while all replicas serve what answers users, proven.",
+)
+@click.option("--once", is_flag=True, help="One round; ends with 1 if anything went wrong.")
+@click.option("--dry-run", is_flag=True, help="One round that says what it would load and unload.")
+@click.pass_obj
+def reconcile(lake: str | None, every: float, ready_file: Path | None, once: bool, dry_run: bool) -> None:
+    """Bring the vLLM replicas to what the ledger says.
+
+    The replicas are those of FUELLINE_VLLM; adapters are put into the folder FUELLINE_ADAPTERS.
+
+    \b
+    Examples:
+      fuelline serve reconcile             beside a replica, until it is told to stop
+      fuelline serve reconcile --dry-run   what would it load and unload?
+    """
+    from lake.lake import open_lake
+    from serving.replicas.reconcile import Loop, replicas_of, tell
+    from serving.replicas.reconcile import reconcile as run_round
+
+    log_progress()
+    settings = settings_of(lake)
+    replicas, opened, folder = replicas_of(settings), open_lake(settings), Path(settings.adapters)
+    if once or dry_run:
+        report = run_round(opened, replicas, folder, dry_run=dry_run)
+        tell(report)
+        sys.exit(UNMET if report.faults else 0)
+    Loop(
+        lake=opened, replicas=replicas, folder=folder, every_s=every, ready_file=ready_file, stopped=stop_event()
+    ).run()
+
+
+@click.command(cls=Command)
+@click.option("--every", type=Seconds(), default=30.0, help="Between two steps.")
+@click.option("--once", is_flag=True, help="Step once, print the outcomes, and end; with 1 if any step failed.")
+@click.pass_obj
+def controller(lake: str | None, every: float, once: bool) -> None:
+    """Step every open rollout again and again.
+
+    So harm is answered within a minute, and not at the next scheduled step.
+
+    \b
+    Examples:
+      fuelline rollout controller          until it is told to stop
+      fuelline rollout controller --once   one step of each
+    """
+    from lake.lake import open_lake
+    from serving.rollout.controller import attempt_all, in_words, watch
+
+    log_progress()
+    opened = open_lake(settings_of(lake))
+    if not once:
+        watch(opened, every, stop_event())
+        return
+    outcomes = attempt_all(opened)
+    for name, outcome in outcomes.items():
+        click.echo(f"{name}: {in_words(outcome)}")
+    if any(isinstance(outcome, Exception) for outcome in outcomes.values()):
+        sys.exit(UNMET)
