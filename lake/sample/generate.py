@@ -6,7 +6,7 @@ mostly get thumbs up, and a small share of the log is broken in the ways that lo
 generator of its own, so a longer sample begins with exactly the files of a shorter one. Only arithmetic and
 ``Random.random`` are used, whose sequence Python guarantees; there is no clock and no floating-point library.
 
-``fuelline sample FOLDER --days 14`` writes it; so does ``python -m lake.sample``.
+``fuelline sample FOLDER --days 14`` writes it.
 """
 
 import gzip

@@ -80,3 +80,23 @@ def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
 def test_the_committed_page_of_commands_is_the_generated_one() -> None:
     committed = (ROOT / "docs" / "commands.md").read_text()
     assert committed == page(main), "run: fuelline docs commands > docs/commands.md"
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("serving.gateway", "serve gateway"),
+        ("serving.reconcile", "serve reconcile"),
+        ("serving.steward", "rollout controller"),
+        ("lake.sources.rabbitmq", "consume events"),
+        ("features.consumer", "consume features"),
+        ("lake.sample", "sample"),
+        ("launchplans.registration register", "register"),
+        ("launchplans.registration package", "package"),
+    ],
+)
+def test_a_module_that_manifests_start_has_the_help_of_its_command(module: str, name: str) -> None:
+    command = [sys.executable, "-W", "error", "-m", *module.split(), "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    head, _, rest = CliRunner().invoke(main, [*name.split(), "--help"]).output.partition("\n")
+    assert shown.partition("\n") == (head.replace(f"fuelline {name}", f"python -m {module}"), "\n", rest)
