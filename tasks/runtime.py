@@ -14,12 +14,11 @@ from typing import TypeVar
 from flytekit import Deck, current_context
 
 from errors import SettingsError
-from hints import example
 from lake.health import ready
 from lake.lake import Lake, open_lake
 from lake.windows import Window, catch_up
 from models.registry.training_lease import LEASE_S
-from settings import settings
+from settings import example, settings
 
 log = logging.getLogger("fuelline.tasks")
 

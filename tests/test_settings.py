@@ -7,8 +7,9 @@ from urllib.parse import quote
 import pytest
 
 from errors import SettingsError
-from hints import EXAMPLES, refuse_unknown
-from settings import Settings, read_settings
+from settings import Settings, read_settings, refuse_unknown
+
+EXAMPLES = {name: field.examples[0] for name, field in Settings.model_fields.items() if field.examples}
 
 
 def test_two_lakes_under_one_store_never_share_a_place(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from errors import PeerError, SettingsError
-from hints import example
-from settings import Settings
+from settings import Settings, example
 
 if TYPE_CHECKING:
     from redis import Redis

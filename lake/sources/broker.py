@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from errors import PeerError, SettingsError
-from hints import example, wrong
+from hints import wrong
 from lake.sources.cloudevents import Message
-from settings import Settings
+from settings import Settings, example
 
 if TYPE_CHECKING:
     from pika import BasicProperties, BlockingConnection

@@ -27,7 +27,6 @@ from starlette.routing import Route as Endpoint
 from starlette.types import Receive, Scope, Send
 
 from errors import SettingsError
-from hints import example
 from lake.health import refuse_wrong
 from serving.gateway.concurrency import Room
 from serving.gateway.endpoints import Looks
@@ -42,7 +41,7 @@ from serving.gateway.spool import Spool
 from serving.gateway.uploader import Drain
 from serving.gateway.upstream import Upstream
 from serving.options import CONCURRENCY
-from settings import Settings
+from settings import Settings, example
 
 log = logging.getLogger("fuelline.gateway")
 
