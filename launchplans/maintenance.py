@@ -6,9 +6,8 @@ from lake.quality.score import QualityGate
 from lake.quality.staleness import SilenceRule
 from launchplans.schedule import scheduled
 from models.triggers.rules import Patience
-from workflows.audit import scheduled_audit
 from workflows.maintenance import scheduled_retention, scheduled_table_care
-from workflows.watch import quality_check, source_check
+from workflows.quality import quality_check, scheduled_audit, source_check
 from workflows.weekly import weekly_report
 
 audit_daily = scheduled("audit_daily", scheduled_audit, "30 4 * * *", owner="platform")

@@ -1,6 +1,8 @@
-"""The triggers: each look decides and writes down why; what is asked for is started, and nobody waits for it."""
+"""The triggers: each check decides and records the reason; a requested retraining is started and not waited for."""
 
+import functools
 from datetime import datetime, timedelta
+from typing import Any
 
 from models.spec import ModelSpec, RetrainingInputs, TrainingProfile
 from models.triggers.decisions import Decision
@@ -21,9 +23,8 @@ RETRAINING = "retraining"
 """The launch plan that every trigger starts."""
 
 
-@cpu
-def look_at_schedule(
-    rule: ScheduleRule,
+def _decide(
+    rule: Rule,
     spec: ModelSpec,
     profile: TrainingProfile,
     source: str,
@@ -32,100 +33,78 @@ def look_at_schedule(
     every_minutes: int,
     schedule: str,
 ) -> list[Decision]:
-    """Are the last training and its data old, and is anything new?"""
+    """Decide once for all scheduled times that are due: a late or repeated run finds the decision made."""
+    from lake.windows import Window
+    from models.triggers.decisions import decide
+    from models.triggers.history import LakeHistory
+
+    opened, every = lake(), timedelta(minutes=every_minutes)
     inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
-    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
+    if isinstance(rule, DriftRule):
+        _compute_features()
+
+    def decision(window: Window) -> Decision:
+        end = window.end.replace(minute=0, second=0, microsecond=0)
+        history = LakeHistory(opened, spec.agents)
+        return decide(opened, history, spec.name, rule, end=end, every=every, patience=patience, inputs=inputs)
+
+    decisions = due(opened, f"{schedule}-{spec.name}", decision, kickoff=kickoff, every_minutes=every_minutes)
+    _show(decisions, spec.name)
+    return decisions
 
 
-@cpu
-def look_at_volume(
-    rule: VolumeRule,
-    spec: ModelSpec,
-    profile: TrainingProfile,
-    source: str,
-    patience: Patience,
-    kickoff: datetime,
-    every_minutes: int,
-    schedule: str,
-) -> list[Decision]:
-    """Have many interactions landed since the last training? Reads snapshots' summaries alone."""
-    inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
-    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
+def _decision_task(name: str, rule: type[Rule], question: str) -> Any:
+    """The task that decides by rules of one type. Flyte knows a task by its name and types, so each type has a task."""
+
+    @functools.wraps(_decide)
+    def task(**inputs: Any) -> list[Decision]:
+        return _decide(**inputs)
+
+    task.__name__ = task.__qualname__ = name
+    task.__doc__ = question
+    task.__annotations__ = _decide.__annotations__ | {"rule": rule}
+    return cpu(task)
 
 
-@cpu
-def look_at_error_rate(
-    rule: ErrorRateRule,
-    spec: ModelSpec,
-    profile: TrainingProfile,
-    source: str,
-    patience: Patience,
-    kickoff: datetime,
-    every_minutes: int,
-    schedule: str,
-) -> list[Decision]:
-    """Do calls fail more often than at the last training, and not by chance?"""
-    inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
-    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
-
-
-@cpu
-def look_at_drift(
-    rule: DriftRule,
-    spec: ModelSpec,
-    profile: TrainingProfile,
-    source: str,
-    patience: Patience,
-    kickoff: datetime,
-    every_minutes: int,
-    schedule: str,
-) -> list[Decision]:
-    """Has a feature's distribution moved away from the training set's? What features are due is computed first."""
-    from features.batch.schedule import compute_due
-    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-
-    here = lake()
-    if here.tables.current(AGENT_INTERACTIONS):
-        compute_due(here)
-    inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
-    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
-
-
-@cpu
-def look_at_feedback(
-    rule: FeedbackRule,
-    spec: ModelSpec,
-    profile: TrainingProfile,
-    source: str,
-    patience: Patience,
-    kickoff: datetime,
-    every_minutes: int,
-    schedule: str,
-) -> list[Decision]:
-    """Are users less content than at the last training, and not by chance?"""
-    inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
-    return _looked(rule, inputs, patience, kickoff, every_minutes, schedule)
+decide_on_schedule = _decision_task(
+    "decide_on_schedule", ScheduleRule, "Are the last training and its data old, and is anything new?"
+)
+decide_on_volume = _decision_task(
+    "decide_on_volume",
+    VolumeRule,
+    "Have many interactions landed since the last training? Reads only the summaries of snapshots.",
+)
+decide_on_error_rate = _decision_task(
+    "decide_on_error_rate", ErrorRateRule, "Do calls fail significantly more often than at the last training?"
+)
+decide_on_drift = _decision_task(
+    "decide_on_drift",
+    DriftRule,
+    "Has the distribution of a feature moved away from the training set's? Computes the features that are due first.",
+)
+decide_on_feedback = _decision_task(
+    "decide_on_feedback", FeedbackRule, "Are users significantly less satisfied than at the last training?"
+)
 
 
 @cpu
 def decide_by_hand(
     reason: str, by: str, spec: ModelSpec, profile: TrainingProfile, source: str, patience: Patience
 ) -> list[Decision]:
-    """A person's decision, written down like any other; covered where a training is under way."""
+    """Record a person's decision like any other; it is covered where a training is running."""
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
 
-    here = lake()
-    rule, now, hour = HandRule(reason=reason, by=by), here.ledger.clock(), timedelta(hours=1)
+    opened = lake()
     decision = decide(
-        here,
-        LakeHistory(here),
+        opened,
+        LakeHistory(opened),
         spec.name,
-        rule,
-        end=now,
-        every=hour,
+        HandRule(reason=reason, by=by),
+        end=opened.ledger.clock(),
+        every=timedelta(hours=1),
         patience=patience,
-        key=f"run:{execution()}",  # this task may be tried again, at another time
+        key=f"run:{execution()}",  # a retry of this task runs at another time
         inputs=RetrainingInputs(spec=spec, profile=profile, source=source),
     )
     _show([decision], spec.name)
@@ -134,50 +113,39 @@ def decide_by_hand(
 
 @cpu(enable_deck=False)
 def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: TrainingProfile, source: str) -> list[str]:
-    """Start the run of the model's open request, whoever made it, and return at once; where it can be seen.
+    """Start the run of the model's open request, whichever trigger made it; returns the run's address, without waiting.
 
-    The run is given what the request was made with, and the inputs here only where it leaves that open. A start that
-    failed is so made good by the next look, and a request whose run has ended without a word is given up.
+    The run gets the inputs of its request, and those of this task only where the request has none. So the next check
+    repeats a start that failed. A request whose run has ended without a result is given up.
     """
     from models.triggers.requests import give_up, inputs_of, to_start
     from tasks.execution.start import Phase, TurnedAway, phase, start
 
-    here = lake()
-    request = to_start(here, spec.name)
-    if request is None or (now := phase(request.run)) is Phase.RUNNING:
+    opened = lake()
+    request = to_start(opened, spec.name)
+    if request is None or (current := phase(request.run)) is Phase.RUNNING:
         return []
-    if now is not Phase.UNKNOWN:
-        give_up(here, spec.name, request, f"Its run {request.run} has {now.value} and left no word of it.")
+    if current is not Phase.UNKNOWN:
+        give_up(opened, spec.name, request, f"Its run {request.run} has {current.value} and left no word of it.")
         return []
-    asked = inputs_of(here, spec.name, request) or RetrainingInputs(spec=spec, profile=profile, source=source)
-    inputs = {"spec": asked.spec, "profile": asked.profile, "source": asked.source, "cause": request.cause}
+    requested = inputs_of(opened, spec.name, request) or RetrainingInputs(spec=spec, profile=profile, source=source)
+    inputs = {"spec": requested.spec, "profile": requested.profile, "source": requested.source, "cause": request.cause}
     try:
         started = start(RETRAINING, inputs, name=request.run)
     except TurnedAway as error:
-        log.warning("%s: %s. The next look tries again.", request.run, error)
+        log.warning("%s: %s. The next check tries again.", request.run, error)
         return []
     log.info("%s %s: %s", "was started before" if started.already else "started", started.name, started.place)
     return [started.place]
 
 
-def _looked(
-    rule: Rule, inputs: RetrainingInputs, patience: Patience, kickoff: datetime, every_minutes: int, schedule: str
-) -> list[Decision]:
-    """Look once for all fires that are due: a late or doubled one finds the look taken."""
-    from lake.windows import Window
-    from models.triggers.decisions import decide
-    from models.triggers.history import LakeHistory
+def _compute_features() -> None:
+    from features.batch.schedule import compute_due
+    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 
-    here, every, spec = lake(), timedelta(minutes=every_minutes), inputs.spec
-
-    def look(window: Window) -> Decision:
-        end = window.end.replace(minute=0, second=0, microsecond=0)
-        history = LakeHistory(here, spec.agents)
-        return decide(here, history, spec.name, rule, end=end, every=every, patience=patience, inputs=inputs)
-
-    decisions = due(here, f"{schedule}-{spec.name}", look, kickoff=kickoff, every_minutes=every_minutes)
-    _show(decisions, spec.name)
-    return decisions
+    opened = lake()
+    if opened.tables.current(AGENT_INTERACTIONS):
+        compute_due(opened)
 
 
 def _show(decisions: list[Decision], model: str) -> None:

@@ -1,1 +1,1 @@
-"""The graphs, readable as prose: wiring only."""
+"""Workflows: the wiring of tasks, and nothing else."""

@@ -1,4 +1,4 @@
-"""From servers that measure, log and watch to rows that keep their contract."""
+"""Collection: rows that satisfy their contract, pulled from metrics, log, event and trace servers."""
 
 import functools
 from datetime import datetime
@@ -9,17 +9,17 @@ from lake.sources.selection import Pulled, Selection
 from tasks.collection import plan_chunks, pull_due, pull_span, sum_up
 
 ABREAST = 4
-"""Windows of a back-fill that are asked for at the same time: a server has others to serve."""
+"""Windows of a back-fill that are pulled at the same time, so that a server has capacity left for others."""
 
 
 @workflow
 def collect(kickoff: datetime, selection: Selection, every_minutes: int, schedule: str) -> list[Pulled]:
-    """Pull what is new in a data set, up to the kickoff.
+    """Pull the new rows of a data set, up to the kickoff.
 
     Args:
         kickoff: the scheduled time.
-        selection: what is asked of which servers.
-        every_minutes: the time between two fires.
+        selection: the queries, and the servers to send them to.
+        every_minutes: the time between two runs.
         schedule: the launch plan's name.
     """
     return pull_due(selection=selection, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)
@@ -27,13 +27,13 @@ def collect(kickoff: datetime, selection: Selection, every_minutes: int, schedul
 
 @workflow
 def backfill(selection: Selection, start: datetime, end: datetime, chunk_hours: int = 24) -> list[Pulled]:
-    """Pull any span of the past, its windows side by side; what is in already comes to nothing.
+    """Pull any span of the past, several windows at a time; what is already in the lake is not added again.
 
     Args:
-        selection: what is asked of which servers.
-        start: of the span, included.
-        end: of the span, not included.
-        chunk_hours: length of a window; one pod pulls one.
+        selection: the queries, and the servers to send them to.
+        start: start of the span, inclusive.
+        end: end of the span, exclusive.
+        chunk_hours: length of a window; each pod pulls one.
     """
     chunks = plan_chunks(start=start, end=end, chunk_hours=chunk_hours)
     pulled = map_task(functools.partial(pull_span, selection=selection), concurrency=ABREAST)(chunk=chunks)

@@ -1,4 +1,4 @@
-"""What is kept ready for analysts and dashboards."""
+"""The curated tables for analysts and dashboards."""
 
 from datetime import datetime
 
@@ -18,11 +18,11 @@ def curation(
     schedule: str = "curate_daily",
     tables: list[str] = DAILY,
 ) -> list[Build]:
-    """Rebuild every partition of the tables whose inputs are others than those it was built from.
+    """Rebuild every partition of the tables whose inputs have changed since it was built.
 
     Args:
         kickoff: the scheduled time.
-        every_minutes: the time between two fires.
+        every_minutes: the time between two runs.
         schedule: the launch plan's name.
         tables: which curated tables.
     """
@@ -31,11 +31,11 @@ def curation(
 
 @workflow
 def curated_backfill(table: str, first_day: datetime, last_day: datetime) -> Build:
-    """Rebuild what is due of one curated table in a range; days that are as they should be stay as they are.
+    """Rebuild the outdated days of one curated table in a range; days that are up to date stay unchanged.
 
     Args:
         table: for example `curated.agent_performance_daily`.
         first_day: the first day (UTC).
-        last_day: the last day, included.
+        last_day: the last day (UTC), inclusive.
     """
     return curate_range(table=table, first_day=first_day, last_day=last_day)

@@ -1,4 +1,4 @@
-"""From rows to features, in the lake and online."""
+"""Features from rows, in the lake and in the online store."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from tasks.features import FeatureVersions, compute_features, keep_features, mat
 
 @workflow
 def features(interactions: TableVersion, upto: datetime) -> FeatureVersions:
-    """Compute the features that were due by ``upto`` and put the newest online.
+    """Compute the features that were due by ``upto``, and write the newest to the online store.
 
     Args:
         interactions: the pinned version to compute from.
@@ -29,18 +29,18 @@ def scheduled_features(
     schedule: str = "compute_features_hourly",
     view: str = "agent_features",
 ) -> list[Materialization]:
-    """Compute every feature row that is due and missing, and put the newest values of one view online.
+    """Compute every feature row that is due and missing, and write the newest values of one view to the online store.
 
     Args:
         kickoff: the scheduled time.
-        every_minutes: the time between two fires.
+        every_minutes: the time between two runs.
         schedule: the launch plan's name.
-        view: the feature view whose `created_timestamp` promises this schedule.
+        view: the feature view whose `created_timestamp` follows this schedule.
     """
     return keep_features(view=view, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)
 
 
 @workflow
 def materialization() -> Materialization:
-    """Put the newest values of every feature view online now, for example after the online store lost its data."""
+    """Write the newest values of every feature view to the online store now, for example after it lost its data."""
     return materialize_now()

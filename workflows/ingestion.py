@@ -1,4 +1,4 @@
-"""From files to rows that keep their contract."""
+"""Ingestion: rows that satisfy their contract, from log files."""
 
 from datetime import datetime
 
@@ -13,8 +13,9 @@ def ingestion(folder: str, source: str = "agents", data_set: str = "processed.ag
 
     Args:
         folder: where the logs are.
-        source: names the ledger chain and the raw zone's folder.
-        data_set: whose contract the lines keep; ``processed.agent_feedback`` takes thumbs that came later.
+        source: names the ledger chain and the folder in the raw zone.
+        data_set: whose contract the lines must satisfy; ``processed.agent_feedback`` is for feedback that arrives
+        later.
     """
     return ingest_logs(folder=folder, source=source, data_set=data_set)
 
@@ -27,13 +28,14 @@ def scheduled_ingestion(
     source: str = "agents",
     data_set: str = "processed.agent_interactions",
 ) -> list[Ingestion]:
-    """Ingest what is new of a source: in the gateways' inbox, and in its folder of logs, `$FUELLINE_LOGS/<source>`.
+    """Ingest the new data of a source: from the gateways' inbox, and from its folder of logs,
+    `$FUELLINE_LOGS/<source>`.
 
     Args:
         kickoff: the scheduled time.
-        every_minutes: the time between two fires.
+        every_minutes: the time between two runs.
         schedule: the launch plan's name.
-        source: names the folder, the ledger chain and the raw zone's folder.
-        data_set: whose contract the lines keep.
+        source: names the folder, the ledger chain and the folder in the raw zone.
+        data_set: whose contract the lines must satisfy.
     """
     return ingest_due(source=source, data_set=data_set, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)

@@ -1,4 +1,4 @@
-"""The whole line on one machine: logs go in, a judged model comes out."""
+"""The whole loop on one machine: from logs to an evaluated model."""
 
 from flytekit import workflow
 
@@ -16,12 +16,12 @@ from workflows.rollout import rollout_step
 def lifecycle(
     folder: str, profile: str = "laptop", source: str = "agents", reason: str = "no reason given", by: str = ""
 ) -> Verdict:
-    """Ingest logs, compute features, retrain, step the rollout, and write the report.
+    """Ingest logs, compute features, retrain, advance the rollout by one step, and write the report.
 
     Args:
         folder: where the agents' logs are.
         profile: ``smoke``, ``laptop`` or ``forge``.
-        source: names the ledger chain and the raw zone's folder.
+        source: names the ledger chain and the folder in the raw zone.
         reason: what caused the retraining.
         by: who started it.
     """

@@ -1,4 +1,4 @@
-"""Care of the tables, and retention: by schedule, and by hand with a dry run."""
+"""Table maintenance and retention: scheduled, and by hand with a dry run."""
 
 from datetime import datetime
 
@@ -11,11 +11,11 @@ from tasks.maintenance import Retention, care_due, care_for_tables, enforce_rete
 
 @workflow
 def table_care(rule: CareRule = CareRule(), dry_run: bool = True) -> list[Upkeep]:
-    """Compact, expire and clear up every table now.
+    """Compact every table, expire its snapshots and remove its orphan files now.
 
     Args:
-        rule: what is worth rewriting, and what is kept how long.
-        dry_run: only tell what would be done.
+        rule: which files are rewritten, and how long snapshots and orphans are kept.
+        dry_run: only report what would be done.
     """
     return care_for_tables(rule=rule, dry_run=dry_run)
 
@@ -24,24 +24,24 @@ def table_care(rule: CareRule = CareRule(), dry_run: bool = True) -> list[Upkeep
 def scheduled_table_care(
     kickoff: datetime, every_minutes: int = 1440, schedule: str = "care_daily", rule: CareRule = CareRule()
 ) -> list[Upkeep]:
-    """Compact, expire and clear up every table, once a day.
+    """Compact every table, expire its snapshots and remove its orphan files, once a day.
 
     Args:
         kickoff: the scheduled time.
-        every_minutes: the time between two fires.
+        every_minutes: the time between two runs.
         schedule: the launch plan's name.
-        rule: what is worth rewriting, and what is kept how long.
+        rule: which files are rewritten, and how long snapshots and orphans are kept.
     """
     return care_due(rule=rule, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)
 
 
 @workflow
 def retention(patience: Patience = Patience(), dry_run: bool = True) -> Retention:
-    """Remove what is past its contract's retention now, and retire the versions that were trained on it.
+    """Remove rows and objects past their contract's retention now, and retire the versions that were trained on them.
 
     Args:
-        patience: how failed trainings are borne with, when a successor is asked for.
-        dry_run: only tell what would go, and which tags it is in.
+        patience: how failed trainings are retried, when a successor is requested.
+        dry_run: only report what would be removed, and which tags refer to it.
     """
     return enforce_retention(patience=patience, dry_run=dry_run)
 
@@ -53,12 +53,12 @@ def scheduled_retention(
     schedule: str = "retention_daily",
     patience: Patience = Patience(),
 ) -> list[Retention]:
-    """Remove what is past its contract's retention, and retire the versions that were trained on it.
+    """Remove rows and objects past their contract's retention, and retire the versions that were trained on them.
 
     Args:
         kickoff: the scheduled time.
-        every_minutes: the time between two fires.
+        every_minutes: the time between two runs.
         schedule: the launch plan's name.
-        patience: how failed trainings are borne with, when a successor is asked for.
+        patience: how failed trainings are retried, when a successor is requested.
     """
     return retention_due(patience=patience, kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)

@@ -1,8 +1,9 @@
-"""The retraining graph: compute, claim and pin, gate, select, train, judge, register, open the rollout.
+"""The retraining workflow: compute features, pin the inputs, check quality, build the training set, train, evaluate,
+register, open the rollout.
 
-A candidate that was not shown better ends at the judgement; one that was goes on to the rollout. Where this very
-retraining has ended before, the graph says so and does nothing. The two conditions stand one after the other, because
-in a local execution flytekit runs every branch of a condition that stands inside a branch.
+A candidate that is not shown better ends at the evaluation; one that is continues to the rollout. Where the same
+retraining has ended before, the workflow reports that and does nothing. The two conditions are in sequence and not
+nested, because in a local execution flytekit runs every branch of a nested condition.
 """
 
 from flytekit import conditional, workflow
@@ -34,7 +35,7 @@ def train_and_judge(
     rule: EvaluationRule,
     claim: Claim,
 ) -> Judged:
-    """From pinned inputs to a judgement."""
+    """Train on the pinned inputs and evaluate the candidate."""
     quality, _ = check_quality(pinned=pinned, source=source, gate=gate)
     training_set = build_training_set(pinned=pinned, spec=spec, claim=claim)
     quality >> training_set
@@ -72,17 +73,17 @@ def retraining(
     shadow: ShadowRule = ShadowRule(),
     canary: CanaryRule = CanaryRule(),
 ) -> Verdict:
-    """Retrain a model on what is in the lake now, and let the evidence decide what becomes of it.
+    """Retrain a model on the data in the lake now; the evidence decides whether it is rolled out.
 
     Args:
         spec: which model.
         profile: sizes and hyperparameters.
         source: whose quality is checked.
-        cause: what started it; goes into the ledger, the manifest and the lineage.
-        gate: quality below which training is warned of or refused.
-        evaluation: what it takes to be shown better.
-        shadow: what counts as harm before any user meets the candidate.
-        canary: how users meet it where anything serves them, and what promotes it or takes it back.
+        cause: what started it; recorded in the ledger, the manifest and the lineage.
+        gate: quality scores below which training is warned about or refused.
+        evaluation: when a candidate counts as shown better.
+        shadow: what counts as harm before any user gets answers of the candidate.
+        canary: how traffic moves to the candidate where a gateway serves users, and what promotes it or rolls it back.
     """
     computed = refresh_features()
     pinned, based, claim, work = pin_inputs(

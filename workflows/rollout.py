@@ -1,4 +1,4 @@
-"""One step of every open rollout, for a schedule."""
+"""One step of every open rollout, run by a schedule."""
 
 from flytekit import map_task, workflow
 
@@ -8,9 +8,9 @@ from tasks.rollout import advance_canary, advance_shadow, list_open_rollouts, te
 
 @workflow
 def rollout_step() -> list[Verdict]:
-    """Advance every open rollout by one idempotent step; with none open it ends at once.
+    """Advance every open rollout by one idempotent step; without one it ends at once.
 
-    Where a canary went back to the version before, the run fails once, so that its notifications reach a person.
+    Where a canary was rolled back, the run fails once, so that its notifications reach a person.
     """
     rollouts = list_open_rollouts()
     return tell_people(

@@ -1,177 +1,105 @@
-"""The triggers: each looks, decides, and starts the one retraining graph; none waits for it.
+"""The triggers: each checks, decides, and starts the one retraining workflow; none waits for it.
 
-A look that was started late looks for all that were missed. What it decided stands in the ledger, fired or not.
+A check that runs late decides for all scheduled times that were missed. The ledger has every decision, whether or not
+it started a training.
 """
 
 from datetime import datetime
+from inspect import Parameter, Signature
+from typing import Any
 
 from flytekit import workflow
 
 from models.spec import ModelSpec, TrainingProfile, laptop
 from models.triggers.decisions import Decision
-from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, ScheduleRule, VolumeRule
+from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, Rule, ScheduleRule, VolumeRule
 from tasks.triggers import (
     decide_by_hand,
-    look_at_drift,
-    look_at_error_rate,
-    look_at_feedback,
-    look_at_schedule,
-    look_at_volume,
+    decide_on_drift,
+    decide_on_error_rate,
+    decide_on_feedback,
+    decide_on_schedule,
+    decide_on_volume,
     start_retraining,
 )
 
+DESCRIPTION = """{summary}
 
-@workflow
-def on_schedule(
-    kickoff: datetime,
-    rule: ScheduleRule = ScheduleRule(),
-    spec: ModelSpec = ModelSpec(),
-    profile: TrainingProfile = laptop(),
-    source: str = "agents",
-    patience: Patience = Patience(),
-    every_minutes: int = 60,
-    schedule: str = "retrain_on_schedule",
-) -> list[Decision]:
-    """Retrain when the last training and its data are old and anything is new.
+Args:
+    kickoff: the scheduled time of this check (UTC).
+    rule: {meaning}.
+    spec: which model.
+    profile: sizes and hyperparameters of the retraining.
+    source: whose quality the retraining checks.
+    patience: how failed trainings are retried.
+    every_minutes: the time to the next check.
+    schedule: names the chain of its windows.
+"""
 
-    Args:
-        kickoff: the scheduled time of this look (UTC).
-        rule: how old.
-        spec: which model.
-        profile: sizes and hyperparameters of the retraining.
-        source: whose quality the retraining checks.
-        patience: how failed trainings are borne with.
-        every_minutes: time to the next look.
-        schedule: names the chain of its windows.
+
+def _trigger(decide: Any, rule: Rule, summary: str, meaning: str) -> Any:
+    """The workflow of one trigger, ``on_volume`` for the task ``decide_on_volume``, with this default rule.
+
+    Flyte takes a workflow's name, inputs and descriptions from a function, so one is given those of the trigger.
     """
-    decisions = look_at_schedule(
-        rule=rule,
-        spec=spec,
-        profile=profile,
-        source=source,
-        patience=patience,
-        kickoff=kickoff,
-        every_minutes=every_minutes,
-        schedule=schedule,
-    )
-    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
-    return decisions
+
+    def check(**inputs: Any) -> Any:
+        decisions = decide(**inputs)
+        start_retraining(decisions=decisions, **{key: inputs[key] for key in ("spec", "profile", "source")})
+        return decisions
+
+    name = decide.name.rpartition(".decide_")[2]
+    inputs: dict[str, tuple[type, Any]] = {
+        "kickoff": (datetime, Parameter.empty),
+        "rule": (type(rule), rule),
+        "spec": (ModelSpec, ModelSpec()),
+        "profile": (TrainingProfile, laptop()),
+        "source": (str, "agents"),
+        "patience": (Patience, Patience()),
+        "every_minutes": (int, 60),
+        "schedule": (str, f"retrain_{name}"),
+    }
+    check.__name__ = check.__qualname__ = name
+    check.__doc__ = DESCRIPTION.format(summary=summary, meaning=meaning)
+    check.__annotations__ = {key: kind for key, (kind, _) in inputs.items()} | {"return": list[Decision]}
+    parameters = [
+        Parameter(key, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for key, (kind, default) in inputs.items()
+    ]
+    check.__signature__ = Signature(parameters, return_annotation=list[Decision])  # type: ignore[attr-defined]
+    return workflow(check)
 
 
-@workflow
-def on_volume(
-    kickoff: datetime,
-    rule: VolumeRule = VolumeRule(),
-    spec: ModelSpec = ModelSpec(),
-    profile: TrainingProfile = laptop(),
-    source: str = "agents",
-    patience: Patience = Patience(),
-    every_minutes: int = 60,
-    schedule: str = "retrain_on_volume",
-) -> list[Decision]:
-    """Retrain when many interactions have landed since the last training.
-
-    Inputs as in ``on_schedule``; ``rule`` says how many.
-    """
-    decisions = look_at_volume(
-        rule=rule,
-        spec=spec,
-        profile=profile,
-        source=source,
-        patience=patience,
-        kickoff=kickoff,
-        every_minutes=every_minutes,
-        schedule=schedule,
-    )
-    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
-    return decisions
-
-
-@workflow
-def on_error_rate(
-    kickoff: datetime,
-    rule: ErrorRateRule = ErrorRateRule(),
-    spec: ModelSpec = ModelSpec(),
-    profile: TrainingProfile = laptop(),
-    source: str = "agents",
-    patience: Patience = Patience(),
-    every_minutes: int = 60,
-    schedule: str = "retrain_on_error_rate",
-) -> list[Decision]:
-    """Retrain when calls fail more often than at the last training.
-
-    Inputs as in ``on_schedule``; ``rule`` says how much more, and how sure to be.
-    """
-    decisions = look_at_error_rate(
-        rule=rule,
-        spec=spec,
-        profile=profile,
-        source=source,
-        patience=patience,
-        kickoff=kickoff,
-        every_minutes=every_minutes,
-        schedule=schedule,
-    )
-    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
-    return decisions
-
-
-@workflow
-def on_drift(
-    kickoff: datetime,
-    rule: DriftRule = DriftRule(),
-    spec: ModelSpec = ModelSpec(),
-    profile: TrainingProfile = laptop(),
-    source: str = "agents",
-    patience: Patience = Patience(),
-    every_minutes: int = 60,
-    schedule: str = "retrain_on_drift",
-) -> list[Decision]:
-    """Retrain when a feature's distribution has moved away from the training set's.
-
-    Inputs as in ``on_schedule``; ``rule`` says how far, and how sure to be.
-    """
-    decisions = look_at_drift(
-        rule=rule,
-        spec=spec,
-        profile=profile,
-        source=source,
-        patience=patience,
-        kickoff=kickoff,
-        every_minutes=every_minutes,
-        schedule=schedule,
-    )
-    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
-    return decisions
-
-
-@workflow
-def on_feedback(
-    kickoff: datetime,
-    rule: FeedbackRule = FeedbackRule(),
-    spec: ModelSpec = ModelSpec(),
-    profile: TrainingProfile = laptop(),
-    source: str = "agents",
-    patience: Patience = Patience(),
-    every_minutes: int = 60,
-    schedule: str = "retrain_on_feedback",
-) -> list[Decision]:
-    """Retrain when users are less content than at the last training.
-
-    Inputs as in ``on_schedule``; ``rule`` says how content is enough, and how sure to be.
-    """
-    decisions = look_at_feedback(
-        rule=rule,
-        spec=spec,
-        profile=profile,
-        source=source,
-        patience=patience,
-        kickoff=kickoff,
-        every_minutes=every_minutes,
-        schedule=schedule,
-    )
-    start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)
-    return decisions
+on_schedule = _trigger(
+    decide_on_schedule,
+    ScheduleRule(),
+    "Retrain when the last training and its data are old and anything is new.",
+    "how old",
+)
+on_volume = _trigger(
+    decide_on_volume,
+    VolumeRule(),
+    "Retrain when many interactions have landed since the last training.",
+    "how many",
+)
+on_error_rate = _trigger(
+    decide_on_error_rate,
+    ErrorRateRule(),
+    "Retrain when calls fail more often than at the last training.",
+    "how much more often, and with which confidence",
+)
+on_drift = _trigger(
+    decide_on_drift,
+    DriftRule(),
+    "Retrain when the distribution of a feature has moved away from the training set's.",
+    "how far, and with which confidence",
+)
+on_feedback = _trigger(
+    decide_on_feedback,
+    FeedbackRule(),
+    "Retrain when users are less satisfied than at the last training.",
+    "how satisfied is enough, and with which confidence",
+)
 
 
 @workflow
@@ -183,15 +111,15 @@ def by_hand(
     source: str = "agents",
     patience: Patience = Patience(),
 ) -> list[Decision]:
-    """Retrain because a person says so; what is under way already covers it.
+    """Retrain because a person requests it; a training that is running already covers the request.
 
     Args:
-        reason: why; it stays in the model's history for ever, so keep people's data out of it.
-        by: who; a role or a handle will do, for the same reason.
+        reason: why; the model's history keeps it for ever, so leave personal data out of it.
+        by: who; a role or a handle is enough, for the same reason.
         spec: which model.
         profile: sizes and hyperparameters.
         source: whose quality the retraining checks.
-        patience: how failed trainings are borne with.
+        patience: how failed trainings are retried.
     """
     decisions = decide_by_hand(reason=reason, by=by, spec=spec, profile=profile, source=source, patience=patience)
     start_retraining(decisions=decisions, spec=spec, profile=profile, source=source)

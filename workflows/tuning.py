@@ -1,7 +1,7 @@
-"""A search over hyperparameters, and the retraining with what it found.
+"""A search over hyperparameters, and the retraining with the best profile.
 
-One training set is pinned for the whole search. Trials come in batches, each learning from those before it; within a
-batch they run side by side. The winner's profile is handed on as a typed input and is written to no file.
+One training set is pinned for the whole search. Trials run in batches, each proposed from the results of those before
+it; the trials of a batch run in parallel. The winner's profile is passed on as a typed input and written to no file.
 """
 
 import functools
@@ -21,7 +21,7 @@ from workflows.retraining import retraining
 
 @cpu.dynamic(enable_deck=False, timeout=timedelta(days=7))
 def search(study: Study, by: str) -> Best:
-    """Batch after batch: propose, then run side by side. Its time is that of all its trials."""
+    """Batch after batch: propose trials, then run them in parallel. The timeout covers all trials."""
     ended: list[Trial] = []
     for batch in range(study.plan.batches):
         proposed = propose_trials(study=study, batch=batch, ended=ended)
@@ -38,13 +38,13 @@ def tuning(
     source: str = "agents",
     by: str = "",
 ) -> Verdict:
-    """Search around a profile on what is in the lake now, and retrain with the best that was found.
+    """Search around a profile on the data in the lake now, and retrain with the best profile found.
 
     Args:
         spec: which model.
-        profile: where the search starts, and what a winner has to be shown better than.
-        space: what may be tried.
-        plan: how many trials, how many at a time, how they are pruned and judged.
+        profile: where the search starts; a winner has to be shown better than it.
+        space: the ranges that trials are drawn from.
+        plan: how many trials, how many at a time, and how they are pruned and compared.
         source: whose quality the retraining checks.
         by: who started it.
     """

@@ -1,4 +1,4 @@
-"""What a week came to, for people."""
+"""The weekly report for people."""
 
 from datetime import datetime
 
@@ -12,15 +12,15 @@ from tasks.reports import report_weeks
 def weekly_report(
     kickoff: datetime, every_minutes: int = 7 * 1440, schedule: str = "report_weekly"
 ) -> list[WeeklyReport]:
-    """Write one page about the week that ended, for people.
+    """Write one page about the week that ended.
 
-    What the agents did beside the week before, how good the data were, what happened to each model. It stands in the
-    object store as `reports/weekly/<ISO week>.html`, and is written once. Where `FUELLINE_SLACK` is set, a channel of
-    Slack is told its numbers, at most once a week.
+    It shows the agents' activity compared with the week before, the quality of the data, and the events of each model.
+    It is written once, to `reports/weekly/<ISO week>.html` in the object store. Where `FUELLINE_SLACK` is set, its
+    numbers are sent to a Slack channel, at most once a week.
 
     Args:
         kickoff: the scheduled time.
-        every_minutes: the time between two fires.
+        every_minutes: the time between two runs.
         schedule: the launch plan's name.
     """
     return report_weeks(kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)

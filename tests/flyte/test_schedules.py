@@ -170,8 +170,8 @@ def _hours(here: Lake) -> set[datetime]:
 
 
 def test_a_schedule_that_is_there_before_any_log_does_nothing_and_fails_nobody(another_run: None) -> None:
-    from workflows.audit import scheduled_audit
     from workflows.features import scheduled_features
+    from workflows.quality import scheduled_audit
 
     assert scheduled_features(kickoff=NOW.replace(minute=15)) == []
     assert [frame.empty for frame in scheduled_audit(kickoff=NOW.replace(hour=1))] == [True]
@@ -193,8 +193,8 @@ def test_the_first_hour_of_a_lake_has_interactions_and_no_feature_yet(
 
 
 def test_a_version_is_audited_once(here: Lake, another_run: None, tmp_path: Path) -> None:
-    from workflows.audit import scheduled_audit
     from workflows.ingestion import scheduled_ingestion
+    from workflows.quality import scheduled_audit
 
     write_sample(tmp_path / "logs" / "agents", days=1)
     scheduled_ingestion(kickoff=NOW.replace(minute=5))
@@ -207,7 +207,7 @@ def test_a_check_that_finds_a_silent_source_fails_its_run_once_and_keeps_its_fin
     here: Lake, another_run: None, tmp_path: Path
 ) -> None:
     from workflows.ingestion import scheduled_ingestion
-    from workflows.watch import quality_check
+    from workflows.quality import quality_check
 
     write_sample(tmp_path / "logs" / "agents", days=1)
     scheduled_ingestion(kickoff=NOW.replace(minute=5))
@@ -222,7 +222,7 @@ def test_a_server_that_fell_silent_fails_the_check_of_sources_once(
     here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from lake.ingest.pipeline import ingest_file
-    from workflows.watch import source_check
+    from workflows.quality import source_check
 
     assert source_check(kickoff=NOW.replace(minute=0)) == []
     monkeypatch.setenv("FUELLINE_PROMETHEUS", "studio=http://127.0.0.1:9")

@@ -30,7 +30,7 @@ from models.types import Cause, Outcome
 from settings import settings
 from tasks.execution import local
 from tasks.execution.start import Phase, phase
-from tasks.triggers import decide_by_hand, look_at_volume
+from tasks.triggers import decide_by_hand, decide_on_volume
 from tests.world.world import PROFILE
 from workflows.ingestion import ingestion
 from workflows.rollout import rollout_step
@@ -148,7 +148,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 
 def look(rule: VolumeRule, kickoff: datetime) -> list[Decision]:
-    decisions: list[Decision] = look_at_volume.task_function(
+    decisions: list[Decision] = decide_on_volume.task_function(
         rule=rule,
         spec=ModelSpec(),
         profile=SMALL,

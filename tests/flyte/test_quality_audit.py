@@ -21,7 +21,7 @@ def _fresh_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 
 def test_an_id_on_two_distant_days_is_told_and_written_to_the_ledger_once() -> None:
-    from workflows.audit import audit
+    from workflows.quality import audit
 
     lake = open_lake()
     for day in ("2026-10-01", "2026-10-09"):
@@ -35,6 +35,6 @@ def test_an_id_on_two_distant_days_is_told_and_written_to_the_ledger_once() -> N
 
 
 def test_an_empty_lake_has_nothing_to_tell() -> None:
-    from workflows.audit import audit
+    from workflows.quality import audit
 
     assert audit().empty
