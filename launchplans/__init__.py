@@ -1,0 +1,1 @@
+"""Launch plans: when each workflow runs, with which inputs, and how they are registered."""

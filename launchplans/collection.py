@@ -1,7 +1,7 @@
-"""What is read from the servers around the agents, how often, and what is asked of them.
+"""Collection from metrics, log, event, trace and GitHub servers: which queries, and how often.
 
-The queries are inputs: another lake registers its own. A plan is for a lake that has such servers; activate it once
-``FUELLINE_PROMETHEUS`` and the like say where they are.
+The queries are inputs: another lake registers its own. Activate a plan once the setting of its server is there, for
+example ``FUELLINE_PROMETHEUS``.
 """
 
 from lake.sources.selection import Selection
@@ -67,20 +67,20 @@ AUDIT = Selection(
 collect_metrics = scheduled(
     "collect_metrics", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": METRICS}
 )
-"""Nodes, containers, requests, vLLM and Linkerd, a point a minute: what the infrastructure features are made of."""
+"""Nodes, containers, requests, vLLM and Linkerd, one point per minute: the inputs of the infrastructure features."""
 
 collect_logs = scheduled("collect_logs", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": LOGS})
-"""What the agents, Flux and Grafana wrote."""
+"""The logs of the agents, Flux and Grafana."""
 
 collect_interactions = scheduled(
     "collect_interactions", collect, "*/15 * * * *", owner="agents", fixed_inputs={"selection": INTERACTIONS}
 )
-"""For agents that log to standard output and not to files; do not activate it beside ``ingest_hourly``."""
+"""For agents that log to standard output and not to files; do not activate it together with ``ingest_hourly``."""
 
 collect_events = scheduled(
     "collect_events", collect, "*/5 * * * *", owner="platform", fixed_inputs={"selection": EVENTS}
 )
-"""Often, because an API server forgets a resource version after some minutes and an event after an hour."""
+"""Often, because an API server keeps a resource version for some minutes only, and an event for an hour."""
 
 collect_traces = scheduled(
     "collect_traces", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": TRACES}
@@ -89,7 +89,7 @@ collect_traces = scheduled(
 collect_workflow_runs = scheduled(
     "collect_workflow_runs", collect, "20 * * * *", owner="platform", fixed_inputs={"selection": RUNS}
 )
-"""With the three days before, because a run goes on after it was created."""
+"""With the three days before, because a workflow run may still change after it was created."""
 
 collect_issues = scheduled(
     "collect_issues", collect, "40 * * * *", owner="platform", fixed_inputs={"selection": ISSUES}
@@ -100,4 +100,4 @@ collect_audit_log = scheduled(
 )
 
 backfill_pulled = on_demand("backfill", backfill, owner="platform", default_inputs={"selection": METRICS})
-"""Any span of the past of any data set that is pulled, as far back as its server keeps it."""
+"""Any span of the past of any pulled data set, as far back as its server keeps it."""

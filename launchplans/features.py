@@ -1,4 +1,4 @@
-"""What keeps the features computed and online, at the times that their ``created_timestamp`` promises."""
+"""The schedules that compute the features and write them online, at the times that ``created_timestamp`` assumes."""
 
 from launchplans.schedule import on_demand, scheduled
 from workflows.features import materialization, scheduled_features
@@ -12,7 +12,7 @@ compute_features_hourly = scheduled(
     owner=OWNER,
     fixed_inputs={"view": "agent_features"},
 )
-"""A quarter past: what is due, and how the agents do goes online."""
+"""At quarter past: computes what is due, and writes the agents' features online."""
 
 compute_infrastructure_hourly = scheduled(
     "compute_infrastructure_hourly",
@@ -21,12 +21,12 @@ compute_infrastructure_hourly = scheduled(
     owner=OWNER,
     fixed_inputs={"view": "infrastructure_features"},
 )
-"""Half past, when the hour's last metrics and logs are in: how the clusters do goes online."""
+"""At half past, when the hour's last metrics and logs are ingested: writes the clusters' features online."""
 
 materialize_daily = scheduled(
     "materialize_daily", scheduled_features, "0 2 * * *", owner=OWNER, fixed_inputs={"view": "user_features"}
 )
-"""At two: what is due, and what users have done by midnight goes online."""
+"""At two: computes what is due, and writes the users' features of midnight online."""
 
 materialize_on_demand = on_demand("materialize_on_demand", materialization, owner=OWNER)
-"""Every view, now."""
+"""Every feature view, now."""

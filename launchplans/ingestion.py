@@ -1,4 +1,4 @@
-"""What brings in the agents' logs and what gateways served, early in the hour: features are computed a quarter past."""
+"""The schedules that ingest logs and gateway records early in the hour: features are computed at quarter past."""
 
 from launchplans.schedule import scheduled
 from workflows.ingestion import scheduled_ingestion
@@ -10,7 +10,7 @@ ingest_hourly = scheduled(
     owner="platform",
     fixed_inputs={"source": "agents", "data_set": "processed.agent_interactions"},
 )
-"""What the agents were asked and answered."""
+"""The agents' interactions: queries and answers."""
 
 ingest_feedback_hourly = scheduled(
     "ingest_feedback_hourly",
@@ -19,7 +19,7 @@ ingest_feedback_hourly = scheduled(
     owner="agents",
     fixed_inputs={"source": "feedback", "data_set": "processed.agent_feedback"},
 )
-"""Thumbs that come later than the answers they rate. Do not activate it where agents log thumbs with their answers."""
+"""Feedback that arrives later than the answers it rates. Not for agents that log feedback with their answers."""
 
 ingest_predictions_hourly = scheduled(
     "ingest_predictions_hourly",
@@ -28,4 +28,4 @@ ingest_predictions_hourly = scheduled(
     owner="serving",
     fixed_inputs={"source": "predictions", "data_set": "processed.model_predictions"},
 )
-"""What a model was given and which version answered, as the gateways wrote it. Activate it where a gateway serves."""
+"""The gateways' records: what the model was given, and which version answered. For installations with a gateway."""

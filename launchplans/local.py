@@ -1,4 +1,4 @@
-"""Run one launch plan in this process: the far end of a start on a laptop (``tasks.execution.local``).
+"""Run one launch plan in this process, which ``tasks.execution.local`` started on a laptop.
 
 ``python -m launchplans.local <lake's folder>/runs/<name>.json``. It holds the execution's lock, which it was started
 with, until it ends; its output is the execution's log.
@@ -17,7 +17,7 @@ from tasks.execution.local import Run, read_request
 
 
 def main(request: Path) -> int:
-    """Run it; returns the exit code. However it ends, the state says so; a kill is seen by the lock it lets go of."""
+    """Run it; returns the exit code. The state file records the end; a killed process releases its lock."""
     run = Run(folder=request.parent, name=request.stem)
     run.mark("running")
     try:

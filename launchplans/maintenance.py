@@ -1,4 +1,4 @@
-"""What looks after the tables and tells people of them."""
+"""The schedules of table maintenance, retention, quality checks and the weekly report."""
 
 from lake.maintenance.run import CareRule
 from lake.quality.monitor import WatchRule
@@ -20,22 +20,22 @@ check_quality_hourly = scheduled(
     owner="platform",
     fixed_inputs={"gate": QualityGate(), "rule": WatchRule()},
 )
-"""Twenty minutes after the agents' logs came in."""
+"""Twenty minutes after the agents' logs are ingested."""
 
 check_sources_hourly = scheduled(
     "check_sources_hourly", source_check, "55 * * * *", owner="platform", fixed_inputs={"rule": SilenceRule()}
 )
-"""Long after the servers were asked; for a lake that has such servers, as the plans that collect."""
+"""Long after the collection runs; for installations that collect from servers."""
 
 report_weekly = scheduled("report_weekly", weekly_report, "0 6 * * 1", owner="platform")
-"""Monday morning, about the ISO week that ended at midnight UTC."""
+"""On Monday morning, for the ISO week that ended at midnight UTC."""
 
 care_daily = scheduled(
     "care_daily", scheduled_table_care, "40 1 * * *", owner="platform", fixed_inputs={"rule": CareRule()}
 )
-"""Every night at 01:40 UTC, before the users' features are computed from the day: fewer files for them to open."""
+"""Every night at 01:40 UTC, before the users' features are computed from the day: they then open fewer files."""
 
 retention_daily = scheduled(
     "retention_daily", scheduled_retention, "20 1 * * *", owner="platform", fixed_inputs={"patience": Patience()}
 )
-"""Before the daily round, which clears up after it. The day it cuts at moves on Mondays."""
+"""Before the daily maintenance, which removes the files it leaves. Its cut-off day changes on Mondays."""

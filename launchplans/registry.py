@@ -1,6 +1,6 @@
-"""Every launch plan and workflow there is: what registration writes, and what a name is looked up in.
+"""All launch plans and workflows, by name: what registration writes.
 
-A module of ``workflows`` or ``launchplans`` that is there is registered: nobody keeps a list.
+Every module of ``workflows`` and ``launchplans`` is registered; there is no list to maintain.
 """
 
 import importlib
@@ -20,10 +20,10 @@ def launch_plans() -> dict[str, LaunchPlan]:
     return {plan.name: plan for plan in found if isinstance(plan, LaunchPlan)}
 
 
-def graphs() -> dict[str, WorkflowBase]:
+def registered_workflows() -> dict[str, WorkflowBase]:
     """Every workflow that a module of ``workflows`` declares, by name."""
-    found = (value for module in _modules(workflows) for value in vars(module).values())
-    return {graph.name: graph for graph in found if isinstance(graph, WorkflowBase)}
+    values = (value for module in _modules(workflows) for value in vars(module).values())
+    return {found.name: found for found in values if isinstance(found, WorkflowBase)}
 
 
 def _modules(package: ModuleType) -> list[ModuleType]:

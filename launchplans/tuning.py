@@ -1,4 +1,4 @@
-"""What starts a search over hyperparameters: a person, because a search costs as much as several retrainings."""
+"""The search over hyperparameters, started by a person: it costs as much as several retrainings."""
 
 from dataclasses import replace
 
@@ -12,10 +12,10 @@ tune_by_hand = on_demand(
     tuning,
     owner="ml-platform",
     default_inputs={
-        # A trial has one GPU; that a retraining has two must be said, so that its steps hold as many rows.
+        # A trial has one GPU and a retraining two; this makes the steps of both hold as many rows.
         "profile": replace(forge(), processes=2),
         "space": SearchSpace(learning_rate_low=5e-5, learning_rate_high=5e-3, lora_ranks=[8, 16, 32, 64]),
         "plan": TuningPlan(trials=16, validation_rows=0),
     },
 )
-"""Started by a person, who may give another profile, space or plan."""
+"""Started by a person, who may set another profile, space or plan."""

@@ -1,0 +1,1 @@
+"""Registration of a version of all tasks, workflows and launch plans on FlyteAdmin."""

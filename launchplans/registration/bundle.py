@@ -1,8 +1,8 @@
-"""What one version consists of: every task, workflow and launch plan, serialized once, with a digest of what it is.
+"""The entities of one version: every task, workflow and launch plan, serialized once, with a digest of its content.
 
-Registration and the offline package both write exactly this. The code is in the images and is not sent along, so the
-digest of the sources goes where the server keeps it: into the tags of a task or workflow, the annotations of a launch
-plan (and so onto the executions that it starts).
+Registration and the offline package both write exactly these. The code is in the images and is not uploaded, so the
+digest of the sources is stored where the server keeps it: in the tags of a task or workflow, and in the annotations of
+a launch plan (and so of the executions that it starts).
 """
 
 import hashlib
@@ -23,16 +23,16 @@ from flytekit.tools.translator import get_serializable
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from launchplans.registry import graphs, launch_plans
+from launchplans.registry import launch_plans, registered_workflows
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cli", "features", "lake", "launchplans", "models", "reports", "serving", "tasks", "workflows")
 CODE, SPEC = "fuelline-code", "fuelline-spec"
-"""The marks of an entity: the digest of the sources, and that of its own specification."""
+"""Marks of an entity: the digest of the sources, and the digest of its own specification."""
 
 
 class Kind(Enum):
-    """What is registered, in the order that it is: each stands on the ones before."""
+    """Kinds of entities in the order of registration: each refers to those before it."""
 
     TASK = "task"
     WORKFLOW = "workflow"
@@ -41,7 +41,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """What is to be registered, and where."""
+    """What is registered, and where."""
 
     project: str
     domain: str
@@ -49,7 +49,7 @@ class Version:
     cpu_image: Image
     gpu_image: Image
     env: Mapping[str, str] = field(default_factory=dict)
-    """Variables of every task: places, and no secret. They are part of the specification."""
+    """Environment variables of every task: no secrets. They are part of the specification."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +81,8 @@ class Entity:
 def entities(version: Version) -> list[Entity]:
     """Every entity of the version: tasks, then workflows, then launch plans.
 
-    Each workflow gets a launch plan of its own name as well, as ``pyflyte register`` does it: without one the console
-    could not start it.
+    Each workflow also gets a launch plan of its own name, as ``pyflyte register`` does: the console cannot start it
+    without one.
     """
     settings = SerializationSettings(
         project=version.project,
@@ -92,9 +92,9 @@ def entities(version: Version) -> list[Entity]:
         env=dict(version.env),
     )
     context = FlyteContextManager.current_context()
-    own = [LaunchPlan.get_default_launch_plan(context, graph) for graph in graphs().values()]
+    own = [LaunchPlan.get_default_launch_plan(context, graph) for graph in registered_workflows().values()]
     serialized: OrderedDict[Any, Any] = OrderedDict()
-    for entity in [*graphs().values(), *launch_plans().values(), *own]:
+    for entity in [*registered_workflows().values(), *launch_plans().values(), *own]:
         get_serializable(serialized, settings, entity)
     code = code_digest()
     found = [_entity(model, code) for model in serialized.values() if _kind(model)]
@@ -107,12 +107,12 @@ def has_schedule(plan: Any) -> bool:
 
 
 def marks_of(kind: Kind, message: Any) -> Any:
-    """The map in a specification that the server keeps as it is."""
+    """The map in a specification that the server keeps unchanged."""
     return message.spec.annotations.values if kind is Kind.LAUNCH_PLAN else message.template.metadata.tags
 
 
 def code_digest(root: Path = ROOT) -> str:
-    """sha256 over the sources that the images are built from, and over what they are built with and how."""
+    """sha256 over the sources in the images, and over the files that decide how the images are built."""
     sources = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
     total = hashlib.sha256()
     built = [root / name for name in ("pyproject.toml", "constraints.txt", "Dockerfile")]
@@ -123,12 +123,12 @@ def code_digest(root: Path = ROOT) -> str:
 
 
 def spec_digest(message: Any) -> str:
-    """sha256 over the specification, taken of sorted JSON: on the wire, a map's order is left to chance."""
+    """sha256 over the specification as sorted JSON, because the order of a protobuf map is undefined."""
     return hashlib.sha256(json.dumps(MessageToDict(message), sort_keys=True).encode()).hexdigest()
 
 
 def _kind(model: Any) -> Kind | None:
-    """None for nodes and branches, which are parts of a workflow."""
+    """The kind of a serialized model; None for nodes and branches, which are parts of a workflow."""
     kinds = {TaskSpec: Kind.TASK, WorkflowSpec: Kind.WORKFLOW, launch_plan_models.LaunchPlan: Kind.LAUNCH_PLAN}
     return kinds.get(type(model))
 
@@ -136,19 +136,19 @@ def _kind(model: Any) -> Kind | None:
 def _entity(model: Any, code: str) -> Entity:
     kind, message = _kind(model), model.to_flyte_idl()
     assert kind is not None
-    _settle(message)
+    _sort_upstream(message)
     marks = {CODE: code, SPEC: spec_digest(message)}
     marks_of(kind, message).update(marks)
     return Entity(kind=kind, message=message, marks=marks)
 
 
-def _settle(message: Message) -> None:
-    """Put into order what flytekit takes from a set of Python's: the nodes that a node waits for."""
+def _sort_upstream(message: Message) -> None:
+    """Sort the upstream nodes of every node, which flytekit takes from an unordered set."""
     for known, value in message.ListFields():
         if known.name == "upstream_node_ids":
             value.sort()
         elif isinstance(value, Message):
-            _settle(value)
+            _sort_upstream(value)
         elif known.message_type and not known.message_type.GetOptions().map_entry:
             for part in value:
-                _settle(part)
+                _sort_upstream(part)

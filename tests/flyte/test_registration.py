@@ -19,7 +19,7 @@ from google.protobuf.json_format import MessageToDict
 import launchplans.registration.bundle
 from cli.main import main
 from launchplans.registration.bundle import CODE, PACKAGES, SPEC, Version, code_digest, entities
-from launchplans.registry import graphs, launch_plans
+from launchplans.registry import launch_plans, registered_workflows
 from tasks.collection import TOKENS
 from tasks.environments import SECRETS
 from tests.doubles.admin import Admin, serving, unused_endpoint
@@ -76,8 +76,8 @@ def test_tasks_workflows_and_launch_plans_arrive_in_this_order_under_one_version
     kinds = [write.rsplit(" ", 1)[0] for write in admin.writes]
     assert list(dict.fromkeys(kinds)) == ["task", "workflow", "launch plan", "ACTIVE"]
     assert {key[:2] + key[3:] for key in everything(admin)} == {("agents", "production", "v1")}
-    assert set(named(admin.workflows)) == set(graphs())
-    assert set(named(admin.launch_plans)) == set(graphs()) | set(PLANS)
+    assert set(named(admin.workflows)) == set(registered_workflows())
+    assert set(named(admin.launch_plans)) == set(registered_workflows()) | set(PLANS)
     count = f"{len(admin.tasks)} tasks, {len(admin.workflows)} workflows, {len(admin.launch_plans)} launch plans"
     assert f"v1 in agents/production: {count} registered" in done.output
     assert "task         tasks.training.train_adapter" in done.output

@@ -106,7 +106,7 @@ def test_a_plan_on_demand_has_no_schedule_and_the_same_labels() -> None:
 )
 def test_a_cron_expression_is_told_in_words_and_has_one_interval(cron: str, words: str, every: timedelta) -> None:
     told = cadence(cron)
-    assert (told.words, told.every) == (words, every)
+    assert (told.description, told.every) == (words, every)
 
 
 @pytest.mark.parametrize("cron", ["*/7 * * * *", "0 2 1 * *", "0 2 * 3 *", "5,35 * * * *", "*/5 2 * * *", "61 * * * *"])
