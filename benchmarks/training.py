@@ -91,7 +91,7 @@ def ours(rows: str, threads: int, scratch: str) -> Figures:
     from benchmarks.examples import read
     from lake.store.objects import FolderStore
     from models.llm.base_model import BaseModel
-    from models.llm.distributed import Group, repeatable
+    from models.llm.distributed import ProcessGroup, repeatable
     from models.training.checkpoints import Checkpoints
     from models.training.loop import StepMetrics
     from models.training.train import fit
@@ -105,7 +105,9 @@ def ours(rows: str, threads: int, scratch: str) -> Figures:
 
     checkpoints = Checkpoints(store=FolderStore(Path(scratch)), folder="checkpoints", fingerprint={})
     with repeatable(chosen):
-        fitted = fit(table, BaseModel(path=base_path(), digest=""), chosen, checkpoints, group=Group(), on_step=on_step)
+        fitted = fit(
+            table, BaseModel(path=base_path(), digest=""), chosen, checkpoints, group=ProcessGroup(), on_step=on_step
+        )
     return speed(clock, fitted.progress.losses)
 
 

@@ -11,8 +11,10 @@ evidence. The reference is a small profile that is kept, so that a look reads th
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 BINS = 10
 """Of the reference's quantiles, for PSI."""
@@ -21,8 +23,8 @@ POINTS = 200
 SMOOTHING = 0.5
 """Rows added to each share, so that a new category and an empty bin have a logarithm."""
 MISSING = "(missing)"
-RESTLESS = 0.01
-"""Chance under which one of the reference's own days counts as moved."""
+MOVED_P_VALUE = 0.01
+"""p-value below which one of the reference's own days counts as moved."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +39,7 @@ class Profile:
     """Rows without a value."""
     days: int = 0
     """On which there were rows; 0 where that is not known."""
-    unrest: dict[str, float] = field(default_factory=dict)
+    daily_variability: Annotated[dict[str, float], Field(alias="unrest")] = field(default_factory=dict)
     """By kind of shift the largest one that a day of the reference's own, but for the newest two, shows against all of
     it: weekends, holidays. Only more than that is news."""
     mean: float = 0.0
@@ -60,12 +62,12 @@ class Shift:
     """``mean`` (standardized shift), ``shares`` (PSI), ``missing`` (PSI of having a value)."""
     size: float
     """Signed sigmas for ``mean``, else PSI."""
-    chance: float
+    p_value: Annotated[float, Field(alias="chance")]
     """Two-sided, of such a shift where nothing moved; 1 where there is too little to tell."""
     psi: float
     ks: float = 0.0
     """Largest distance between the two distribution functions (0..1); numeric features only."""
-    unrest: float = 0.0
+    daily_variability: Annotated[float, Field(alias="unrest")] = 0.0
     """As in the profile, for this kind."""
     rows: int
     clusters: float
@@ -91,9 +93,9 @@ def profile(name: str, values: np.ndarray, clusters: np.ndarray, days: np.ndarra
     moved: dict[str, float] = {}
     for day in np.unique(days)[:-2]:  # what the newest show may be the news itself, a day before this was trained on
         for shift in shifts(whole, values[days == day], clusters[days == day]):
-            if shift.chance < RESTLESS:
+            if shift.p_value < MOVED_P_VALUE:
                 moved[shift.kind] = max(abs(shift.size), moved.get(shift.kind, 0.0))
-    return replace(whole, days=len(np.unique(days)), unrest=moved)
+    return replace(whole, days=len(np.unique(days)), daily_variability=moved)
 
 
 def _profile(name: str, values: np.ndarray, clusters: np.ndarray) -> Profile:
@@ -133,7 +135,7 @@ def shifts(reference: Profile, values: np.ndarray, clusters: np.ndarray) -> list
         found.append(_missing_shift(reference, int((~present).sum()), len(values), effective(clusters)))
     if len(known) and reference.rows > reference.missing:
         found.insert(0, _mean_shift(reference, known, own) if reference.sd else _share_shift(reference, known, own))
-    return [replace(shift, unrest=reference.unrest.get(shift.kind, 0.0)) for shift in found]
+    return [replace(shift, daily_variability=reference.daily_variability.get(shift.kind, 0.0)) for shift in found]
 
 
 def effective(clusters: np.ndarray) -> float:
@@ -147,17 +149,17 @@ def _mean_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift
 
     mean, clusters = float(known.mean()), effective(own)
     error = math.hypot(reference.error, _clustered_error(known, own))
-    freedom = min(clusters, reference.clusters) - 1
-    chance = 1.0
-    if freedom > 0:
-        chance = float(2 * stdtr(freedom, -abs(mean - reference.mean) / error)) if error else 0.0
+    degrees_of_freedom = min(clusters, reference.clusters) - 1
+    p_value = 1.0
+    if degrees_of_freedom > 0:
+        p_value = float(2 * stdtr(degrees_of_freedom, -abs(mean - reference.mean) / error)) if error else 0.0
     points = np.array(reference.quantiles)
     below = np.searchsorted(np.sort(known), points, side="right")
     return Shift(
         name=reference.name,
         kind="mean",
         size=(mean - reference.mean) / reference.sd,
-        chance=chance,
+        p_value=p_value,
         psi=_psi(*_binned(reference, points, below, len(known))),
         ks=_distance(points, below / len(known)),
         rows=len(known),
@@ -179,7 +181,7 @@ def _share_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shif
         name=reference.name,
         kind="shares",
         size=psi,
-        chance=_chi_square(before, after, reference.clusters, clusters),
+        p_value=_chi_square(before, after, reference.clusters, clusters),
         psi=psi,
         rows=len(known),
         clusters=clusters,
@@ -197,7 +199,7 @@ def _missing_shift(reference: Profile, missing: int, rows: int, clusters: float)
         name=reference.name,
         kind="missing",
         size=psi,
-        chance=_chi_square(before, after, max(reference.clusters, 1), clusters),
+        p_value=_chi_square(before, after, max(reference.clusters, 1), clusters),
         psi=psi,
         rows=rows,
         clusters=clusters,

@@ -5,7 +5,7 @@ from lake.quality.monitor import WatchRule
 from lake.quality.score import QualityGate
 from lake.quality.staleness import SilenceRule
 from launchplans.schedule import scheduled
-from models.triggers.rules import Patience
+from models.triggers.rules import RetryBackoff
 from workflows.maintenance import scheduled_retention, scheduled_table_care
 from workflows.quality import quality_check, scheduled_audit, source_check
 from workflows.weekly import weekly_report
@@ -36,6 +36,6 @@ care_daily = scheduled(
 """Every night at 01:40 UTC, before the users' features are computed from the day: they then open fewer files."""
 
 retention_daily = scheduled(
-    "retention_daily", scheduled_retention, "20 1 * * *", owner="platform", fixed_inputs={"patience": Patience()}
+    "retention_daily", scheduled_retention, "20 1 * * *", owner="platform", fixed_inputs={"patience": RetryBackoff()}
 )
 """Before the daily maintenance, which removes the files it leaves. Its cut-off day changes on Mondays."""

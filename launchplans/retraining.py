@@ -9,13 +9,13 @@ from typing import Any
 
 from launchplans.schedule import on_demand, scheduled
 from models.spec import ModelSpec, forge
-from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, ScheduleRule, VolumeRule
+from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, RetryBackoff, ScheduleRule, VolumeRule
 from workflows.retraining import retraining as retraining_graph
 from workflows.rollout import rollout_step as rollout_step_graph
 from workflows.triggers import by_hand, on_drift, on_error_rate, on_feedback, on_schedule, on_volume
 
 OWNER = "ml-platform"
-COMMON: dict[str, Any] = {"spec": ModelSpec(), "profile": forge(), "source": "agents", "patience": Patience()}
+COMMON: dict[str, Any] = {"spec": ModelSpec(), "profile": forge(), "source": "agents", "patience": RetryBackoff()}
 """Fixed inputs of every trigger beside its rule."""
 
 retraining = on_demand(

@@ -19,7 +19,7 @@ BRIEF_CHARACTERS = 40.0
 """Average query length under which a user writes briefly."""
 
 
-class UserFeatures(Protocol):
+class PromptFeatures(Protocol):
     """Anything with the user features as attributes, such as one row of the online store."""
 
     @property
@@ -31,7 +31,7 @@ class UserFeatures(Protocol):
         """Their mean length, characters."""
 
 
-def render(agent_name: str, features: Mapping[str, Any] | UserFeatures | None, query: str) -> list[dict[str, str]]:
+def render(agent_name: str, features: Mapping[str, Any] | PromptFeatures | None, query: str) -> list[dict[str, str]]:
     """Render one request.
 
     Args:
@@ -46,7 +46,7 @@ def render(agent_name: str, features: Mapping[str, Any] | UserFeatures | None, q
     return [{"role": "system", "content": system}, {"role": "user", "content": query}]
 
 
-def _user(features: Mapping[str, Any] | UserFeatures | None) -> str:
+def _user(features: Mapping[str, Any] | PromptFeatures | None) -> str:
     queries, length = _number(features, "total_queries"), _number(features, "avg_query_length")
     if queries < 1:
         return "new"
@@ -54,7 +54,7 @@ def _user(features: Mapping[str, Any] | UserFeatures | None) -> str:
     return f"{kind} and brief" if 0 < length < BRIEF_CHARACTERS else kind
 
 
-def _number(features: Mapping[str, Any] | UserFeatures | None, name: str) -> float:
+def _number(features: Mapping[str, Any] | PromptFeatures | None, name: str) -> float:
     """The feature's value; 0.0 where it is missing."""
     value = features.get(name) if isinstance(features, Mapping) else getattr(features, name, None)
     return 0.0 if value is None or math.isnan(value) else float(value)

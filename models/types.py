@@ -23,7 +23,7 @@ class Cause:
     """Number of the request in the model's chain; 0 where the graph was started directly."""
 
 
-BY_HAND = Cause()
+UNKNOWN_CAUSE = Cause()
 """Of what nobody gave a cause for."""
 
 

@@ -10,7 +10,7 @@ from lake.store.ledger import Entry
 from models.registry.fold import read_state
 from models.registry.kinds import version_name
 from models.registry.state import ModelState
-from models.registry.training_lease import holder_of
+from models.registry.training_lease import lease_holder
 from models.types import BASE
 from reports.common.ledger_text import evidence
 
@@ -89,7 +89,7 @@ def _rollout(state: ModelState) -> str | None:
 
 def _training(lake: Lake, name: str) -> str | None:
     """The run that holds the model now."""
-    held = holder_of(lake, name)
+    held = lease_holder(lake, name)
     return f"run {held.holder}, lease until {held.expires:%Y-%m-%d %H:%M:%S} UTC" if held else None
 
 

@@ -11,13 +11,13 @@ from lake.lake import Lake
 from lake.store.ledger import Entry
 from models.registry.kinds import model_chain, model_names_with_decisions, trigger_chain
 from models.triggers.decisions import Decision
-from models.triggers.requests import Answer
+from models.triggers.requests import RequestOutcome
 from models.triggers.rules import Trigger
 from reports.common.ledger_text import evidence
 
 TOLD = ("retraining_requested", "request_abandoned", "request_ended", "retraining_opened", "retraining_resumed")
 ENDS = ("retraining_closed", "retraining_failed")
-FIRED = frozenset(answer.value for answer in Answer)
+FIRED = frozenset(answer.value for answer in RequestOutcome)
 
 
 def explain(lake: Lake, model: str, day: date) -> dict[str, Any]:

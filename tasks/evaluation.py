@@ -31,11 +31,11 @@ def evaluate_candidate(
     """Score both on the same rows, with a paired interval clustered by user, overall and per agent."""
     from models.evaluation.evaluate import evaluate
     from models.registry.registry import find_baseline
-    from models.registry.training_lease import holding, under
+    from models.registry.training_lease import fenced, holding_lease
     from reports.charts.common import facts, forest, table
 
-    here = under(lake(), claim)
-    with holding(here, claim):
+    here = fenced(lake(), claim)
+    with holding_lease(here, claim):
         result = evaluate(here, adapter, spec, profile, find_baseline(here.ledger, pinned.baseline), rule)
     slices = [result.overall, *result.agents]
     columns = ("slice", "rows", "users", "candidate", "baseline", "difference", "low", "high")

@@ -7,7 +7,7 @@ from lake.lake import Lake
 from lake.maintenance.retention import Due
 from lake.maintenance.run import CareRule, Upkeep
 from models.retraining.retire import Successor
-from models.triggers.rules import Patience
+from models.triggers.rules import RetryBackoff
 from tasks.environments import cpu
 from tasks.runtime import due, lake, log, publish
 
@@ -43,7 +43,7 @@ def care_due(rule: CareRule, kickoff: datetime, every_minutes: int, schedule: st
 
 
 @cpu
-def enforce_retention(patience: Patience, dry_run: bool) -> Retention:
+def enforce_retention(patience: RetryBackoff, dry_run: bool) -> Retention:
     """Retire what stands on rows past their retention, remove them, ask for successors; or only tell."""
     here = lake()
     done = _enforce(here, here.ledger.clock(), patience, dry_run=dry_run)
@@ -52,7 +52,7 @@ def enforce_retention(patience: Patience, dry_run: bool) -> Retention:
 
 
 @cpu
-def retention_due(patience: Patience, kickoff: datetime, every_minutes: int, schedule: str) -> list[Retention]:
+def retention_due(patience: RetryBackoff, kickoff: datetime, every_minutes: int, schedule: str) -> list[Retention]:
     """The same, once a window; empty where an earlier run has done it."""
     here = lake()
     done = due(
@@ -74,7 +74,7 @@ def _round(here: Lake, rule: CareRule, *, dry_run: bool = False) -> list[Upkeep]
     return [one for one in found if one]
 
 
-def _enforce(here: Lake, now: datetime, patience: Patience, *, dry_run: bool = False) -> Retention:
+def _enforce(here: Lake, now: datetime, patience: RetryBackoff, *, dry_run: bool = False) -> Retention:
     """Retire before rows go: a run that dies in between finds them again, and a model never stands on less unsaid."""
     from lake.contracts import contracts
     from lake.maintenance.retention import find_due, remove

@@ -15,11 +15,11 @@ def register_version(
     """Give the candidate a number, write its folder, tag its snapshots; let Feast and MLflow know it."""
     from features.online.feast_repo import open_feature_store, register_model_version
     from models.registry.registry import register
-    from models.registry.training_lease import under
+    from models.registry.training_lease import fenced
     from models.retraining.mlflow import mirror_version
     from reports.charts.common import facts
 
-    here, evaluation = under(lake(), claim), evaluations[0]
+    here, evaluation = fenced(lake(), claim), evaluations[0]
     version = register(here, evaluation, spec, profile, pinned.cause)
     register_model_version(open_feature_store(here.settings), version.name, spec.features)
     mirrored = mirror_version(here.settings, version, evaluation.adapter.training_key)
@@ -43,12 +43,12 @@ def mirror_training(evaluations: list[Evaluation], spec: ModelSpec, profile: Tra
 def decline_candidate(pinned: Pinned, evaluations: list[Evaluation], claim: Claim) -> Verdict:
     """Write down that the candidate was not registered, and why."""
     from models.registry.registry import decline
-    from models.registry.training_lease import under
+    from models.registry.training_lease import fenced
     from models.retraining.outcome import close, keep_counted_snapshot
     from reports.lineage.graph import candidate_lineage
     from reports.lineage.render import as_svg
 
-    here, evaluation = under(lake(), claim), evaluations[0]
+    here, evaluation = fenced(lake(), claim), evaluations[0]
     verdict = decline(here, evaluation)
     show_lineage(as_svg(candidate_lineage(here, pinned.model, evaluation.adapter.training_key)))
     keep_counted_snapshot(here, pinned)

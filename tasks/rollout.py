@@ -24,11 +24,11 @@ def begin_rollout(
 ) -> Verdict:
     """Open the rollout of a registered version; with that the retraining ends."""
     from models.registry.registry import find_baseline
-    from models.registry.training_lease import under
+    from models.registry.training_lease import fenced
     from models.retraining.outcome import close, keep_counted_snapshot
     from serving.rollout.rollout import open_rollout
 
-    here = under(lake(), claim)
+    here = fenced(lake(), claim)
     verdict = open_rollout(here, version, find_baseline(here.ledger, pinned.baseline), profile, rule, canary)
     keep_counted_snapshot(here, pinned)
     return close(here, pinned, verdict, claim)

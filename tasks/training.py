@@ -48,13 +48,13 @@ def pin_inputs(
     """Claim the model, and fix the tables' versions, the cut and the baseline in the ledger. Never cached: it looks at
     what is there now.
     """
-    from models.registry.training_lease import claim, under
+    from models.registry.training_lease import claim, fenced
     from models.retraining.pin import pin, pin_base
 
     here = lake()
     based = pin_base(here, spec)
     claimed = claim(here, spec.name, execution(), patience_s=patience_s())
-    pinned, work = pin(under(here, claimed), based, profile, cause, rules=(evaluation, shadow), claim=claimed)
+    pinned, work = pin(fenced(here, claimed), based, profile, cause, rules=(evaluation, shadow), claim=claimed)
     return Pin(pinned, based, claimed, work)
 
 
@@ -63,11 +63,11 @@ def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> Trainin
     """Join the features as of each interaction, weigh by feedback, split by time."""
     from models.data.training_set import build_training_set as build
     from models.data.training_set import read_training_set
-    from models.registry.training_lease import holding
+    from models.registry.training_lease import holding_lease
     from reports.charts.common import bars, facts
 
     here = lake()
-    with holding(here, claim):
+    with holding_lease(here, claim):
         result = build(
             here,
             model=pinned.model,
@@ -108,13 +108,13 @@ def train_adapter(
     training_set: TrainingSet, spec: ModelSpec, profile: TrainingProfile, pinned: Pinned, claim: Claim
 ) -> TrainedAdapter:
     """Train the LoRA adapter, or go on from its last checkpoint. One process a GPU; ends where the claim is lost."""
-    from models.registry.training_lease import holding, under
+    from models.registry.training_lease import fenced, holding_lease
     from models.retraining.outcome import record_trained
     from models.training.train import read_manifest, train
     from reports.charts.common import facts, loss_curve
 
-    here = under(lake(), claim)
-    with holding(here, claim) as heartbeat:
+    here = fenced(lake(), claim)
+    with holding_lease(here, claim) as heartbeat:
         adapter = train(here, training_set, spec, profile, on_step=lambda _: heartbeat.check())
     record_trained(here, adapter, pinned)
     losses = read_manifest(here.store, adapter.path)["losses"]

@@ -10,8 +10,8 @@ from models.triggers.rules import (
     DriftRule,
     ErrorRateRule,
     FeedbackRule,
-    HandRule,
-    Patience,
+    ManualRule,
+    RetryBackoff,
     Rule,
     ScheduleRule,
     VolumeRule,
@@ -28,7 +28,7 @@ def _decide(
     spec: ModelSpec,
     profile: TrainingProfile,
     source: str,
-    patience: Patience,
+    patience: RetryBackoff,
     kickoff: datetime,
     every_minutes: int,
     schedule: str,
@@ -89,7 +89,7 @@ decide_on_feedback = _decision_task(
 
 @cpu
 def decide_by_hand(
-    reason: str, by: str, spec: ModelSpec, profile: TrainingProfile, source: str, patience: Patience
+    reason: str, by: str, spec: ModelSpec, profile: TrainingProfile, source: str, patience: RetryBackoff
 ) -> list[Decision]:
     """Record a person's decision like any other; it is covered where a training is running."""
     from models.triggers.decisions import decide
@@ -100,7 +100,7 @@ def decide_by_hand(
         opened,
         LakeHistory(opened),
         spec.name,
-        HandRule(reason=reason, by=by),
+        ManualRule(reason=reason, by=by),
         end=opened.ledger.clock(),
         every=timedelta(hours=1),
         patience=patience,
@@ -118,17 +118,19 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
     The run gets the inputs of its request, and those of this task only where the request has none. So the next check
     repeats a start that failed. A request whose run has ended without a result is given up.
     """
-    from models.triggers.requests import give_up, inputs_of, to_start
+    from models.triggers.requests import abandon_request, request_inputs, request_to_start
     from tasks.execution.start import Phase, TurnedAway, phase, start
 
     opened = lake()
-    request = to_start(opened, spec.name)
+    request = request_to_start(opened, spec.name)
     if request is None or (current := phase(request.run)) is Phase.RUNNING:
         return []
     if current is not Phase.UNKNOWN:
-        give_up(opened, spec.name, request, f"Its run {request.run} has {current.value} and left no word of it.")
+        abandon_request(opened, spec.name, request, f"Its run {request.run} {current.value} without a result.")
         return []
-    requested = inputs_of(opened, spec.name, request) or RetrainingInputs(spec=spec, profile=profile, source=source)
+    requested = request_inputs(opened, spec.name, request) or RetrainingInputs(
+        spec=spec, profile=profile, source=source
+    )
     inputs = {"spec": requested.spec, "profile": requested.profile, "source": requested.source, "cause": request.cause}
     try:
         started = start(RETRAINING, inputs, name=request.run)

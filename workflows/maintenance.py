@@ -5,7 +5,7 @@ from datetime import datetime
 from flytekit import workflow
 
 from lake.maintenance.run import CareRule, Upkeep
-from models.triggers.rules import Patience
+from models.triggers.rules import RetryBackoff
 from tasks.maintenance import Retention, care_due, care_for_tables, enforce_retention, retention_due
 
 
@@ -36,7 +36,7 @@ def scheduled_table_care(
 
 
 @workflow
-def retention(patience: Patience = Patience(), dry_run: bool = True) -> Retention:
+def retention(patience: RetryBackoff = RetryBackoff(), dry_run: bool = True) -> Retention:
     """Remove rows and objects past their contract's retention now, and retire the versions that were trained on them.
 
     Args:
@@ -51,7 +51,7 @@ def scheduled_retention(
     kickoff: datetime,
     every_minutes: int = 1440,
     schedule: str = "retention_daily",
-    patience: Patience = Patience(),
+    patience: RetryBackoff = RetryBackoff(),
 ) -> list[Retention]:
     """Remove rows and objects past their contract's retention, and retire the versions that were trained on them.
 

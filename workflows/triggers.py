@@ -12,7 +12,7 @@ from flytekit import workflow
 
 from models.spec import ModelSpec, TrainingProfile, laptop
 from models.triggers.decisions import Decision
-from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, Rule, ScheduleRule, VolumeRule
+from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, RetryBackoff, Rule, ScheduleRule, VolumeRule
 from tasks.triggers import (
     decide_by_hand,
     decide_on_drift,
@@ -55,7 +55,7 @@ def _trigger(decide: Any, rule: Rule, summary: str, meaning: str) -> Any:
         "spec": (ModelSpec, ModelSpec()),
         "profile": (TrainingProfile, laptop()),
         "source": (str, "agents"),
-        "patience": (Patience, Patience()),
+        "patience": (RetryBackoff, RetryBackoff()),
         "every_minutes": (int, 60),
         "schedule": (str, f"retrain_{name}"),
     }
@@ -109,7 +109,7 @@ def by_hand(
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
     source: str = "agents",
-    patience: Patience = Patience(),
+    patience: RetryBackoff = RetryBackoff(),
 ) -> list[Decision]:
     """Retrain because a person requests it; a training that is running already covers the request.
 

@@ -18,7 +18,7 @@ from benchmarks.simulation.world import Recipe, failing, instant, seconds, stead
 from models.registry.state import Training
 from models.triggers.findings import find
 from models.triggers.rules import ErrorRateRule
-from models.triggers.window import Finding, Found, Look
+from models.triggers.window import FindingStatus, RuleCheck, RuleFinding
 
 BASELINES = (5, 10, 20, 50, 100, 200)
 """Errors a day before the change."""
@@ -86,17 +86,17 @@ def _once(errors_a_day: float, spread: float, seed: int) -> Doubled:
     now = [instant(0)]
     history = SimulatedHistory(traffic, lambda: now[0])
 
-    def look(hour: int) -> Finding:
+    def look(hour: int) -> RuleFinding:
         cut = trained + max(0, hour - 1 - trained) // (7 * 24) * 7 * 24
         end = instant(hour * 3600)
         now[0] = end + LAG
-        return find(RULE, history, Look(end=end, every=EVERY, since=_training(instant(cut * 3600))))
+        return find(RULE, history, RuleCheck(end=end, interval=EVERY, last_training=_training(instant(cut * 3600))))
 
     before = look(change)
     predicted = before.evidence["sight"]["days_to_doubled"] or math.inf
     step = max(1, round(min(predicted, AFTER_DAYS - 1) * 24 / PLAYED))
     hours = [*range(1, 25), *range(24 + step, int(min(predicted, AFTER_DAYS - 1) * 24) + 1, step)]
-    seen = (hour for hour in hours if look(change + hour).found is Found.FIRED)
+    seen = (hour for hour in hours if look(change + hour).status is FindingStatus.FIRED)
     return Doubled(predicted_days=predicted, delay_hours=next(seen, math.inf))
 
 

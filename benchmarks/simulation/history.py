@@ -12,7 +12,7 @@ from benchmarks.simulation.world import AGENTS, DAY_S, HOUR_S, START, Traffic, s
 from features.drift import MISSING, Profile, profile
 from models.registry.state import Training
 from models.triggers.counts import HOURLY
-from models.triggers.history import Sample
+from models.triggers.history import FeatureSample
 
 MATERIALIZED_S, AGENTS_MATERIALIZED_S = 2 * HOUR_S, 900
 """After the window's end: users' features at 02:00, agents' at a quarter past."""
@@ -51,7 +51,7 @@ class SimulatedHistory:
         """See ``History``."""
         return self._before("ratings", self.traffic.down, training, start)
 
-    def features(self, start: datetime, end: datetime) -> Sample:
+    def features(self, start: datetime, end: datetime) -> FeatureSample:
         """See ``History``."""
         return self._sample(start, end, seconds(self.clock()))
 
@@ -99,11 +99,11 @@ class SimulatedHistory:
         columns = [pa.array(micros, HOURLY.field("hour").type), names, pa.array(calls[there]), pa.array(wrong[there])]
         return pa.table(columns, schema=HOURLY)
 
-    def _sample(self, start: datetime, end: datetime, known_at: float) -> Sample:
+    def _sample(self, start: datetime, end: datetime, known_at: float) -> FeatureSample:
         rows = self._rows(start, end, known_at)
         watched = self._watched
         values = {name: own[0][rows] for name, own in watched.items()}
-        return Sample(
+        return FeatureSample(
             values=values,
             clusters={name: own[1][rows] for name, own in watched.items()},
             days=self.traffic.at[rows] // DAY_S,

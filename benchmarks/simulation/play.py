@@ -19,12 +19,12 @@ from lake.store.ledger import Ledger
 from lake.tables.versions import TableVersion
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
-from models.registry.training_lease import Claim, claim, under
+from models.registry.training_lease import Claim, claim, fenced
 from models.retraining.outcome import close, record_failure
 from models.retraining.pin import Pinned
 from models.serialize import to_plain
 from models.triggers.decisions import Decision, decide
-from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Patience, Rule, ScheduleRule, VolumeRule
+from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, RetryBackoff, Rule, ScheduleRule, VolumeRule
 from models.types import Outcome, Verdict
 from settings import read_settings
 
@@ -59,7 +59,7 @@ class Play:
     training_hours: int = 5
     fails: Callable[[int], bool] = lambda number: False
     """Whether the training for this request fails."""
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryBackoff = field(default_factory=RetryBackoff)
     looks: list[Look] = field(default_factory=list)
     now: datetime = field(default_factory=lambda: instant(0))
     lake: Lake = field(init=False)
@@ -126,7 +126,7 @@ class Play:
             cause=request.cause,
         )
         key = f"retraining:{pinned.retraining}"
-        under(self.lake, held).ledger.append(model_chain(MODEL), "retraining_opened", key, to_plain(pinned))
+        fenced(self.lake, held).ledger.append(model_chain(MODEL), "retraining_opened", key, to_plain(pinned))
         self._running = held, pinned, decision, self.now + self.training_hours * HOUR
 
     def _go_on(self) -> None:
@@ -138,7 +138,7 @@ class Play:
             claim(self.lake, MODEL, held.holder, patience_s=LEASE_S)
             return
         self._running = None
-        lake = under(self.lake, held)
+        lake = fenced(self.lake, held)
         if self.fails(decision.request):
             record_failure(lake, MODEL, pinned.cause, stage="train", execution=held.holder)
             return

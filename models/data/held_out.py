@@ -21,7 +21,7 @@ def held_out_sample(lake: Lake, training_set: TrainingSet, count: int) -> pa.Tab
     Every agent has its share of the whole, rounded by largest remainder. Within an agent a hash of set and row decides,
     so every candidate of one training set meets the same rows. Ordered by time.
     """
-    rows = usable(lake, training_set)
+    rows = held_out_rows(lake, training_set)
     if not count or count >= rows.num_rows:
         return rows
     by_agent: dict[str, list[int]] = {}
@@ -33,7 +33,7 @@ def held_out_sample(lake: Lake, training_set: TrainingSet, count: int) -> pa.Tab
     return rows.take(sorted(chosen))
 
 
-def usable(lake: Lake, training_set: TrainingSet) -> pa.Table:
+def held_out_rows(lake: Lake, training_set: TrainingSet) -> pa.Table:
     """The test split's rows whose answer was accepted or left unrated, in order of time."""
     rows = read_training_set(lake, training_set, TEST)
     return rows.filter(pc.greater(rows["weight"], 0))

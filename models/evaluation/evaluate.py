@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from lake.lake import Lake
 from models.data.held_out import held_out_sample
-from models.evaluation.pair import Pair, open_pair, requests
-from models.evaluation.statistics import Interval, PairedScores, paired_interval, simultaneous
+from models.evaluation.pair import ModelPair, open_model_pair, prompts_and_answers
+from models.evaluation.statistics import Interval, PairedScores, paired_interval, simultaneous_level
 from models.llm.code_version import JUDGING_CODE, code_digest
 from models.registry import kinds
 from models.serialize import from_plain, to_plain
@@ -78,7 +78,7 @@ def evaluate(
     scores = _no_scores()
     if rows.num_rows:
         log.info("scoring %d held-out rows under both models", rows.num_rows)
-        with open_pair(lake, adapter, baseline, spec, profile) as pair:
+        with open_model_pair(lake, adapter, baseline, spec, profile) as pair:
             scores = paired_scores(pair, rows, profile.max_tokens)
     path = f"ml/evaluations/{adapter.model}/{key.removeprefix('judged:').replace(':', '/')}.parquet"
     lake.store.write(path, _parquet(rows, scores))
@@ -110,7 +110,7 @@ def judge(
     if not len(scores):
         return _nothing(), [], Judgement.TOO_LITTLE_DATA
     names = sorted(set(agents.tolist()))
-    level = simultaneous(rule.confidence, len(names))
+    level = simultaneous_level(rule.confidence, len(names))
     overall = _difference("all", scores, rule.confidence, rule)
     slices = [_difference(name, scores.where(agents == name), level, rule) for name in names]
     return overall, slices, _judgement(overall, slices, rule)
@@ -126,12 +126,12 @@ def read_scores(lake: Lake, evaluation: Evaluation) -> pa.Table:
     return pq.read_table(pa.BufferReader(lake.store.read(evaluation.path)))
 
 
-def paired_scores(pair: Pair, rows: pa.Table, max_tokens: int) -> PairedScores:
+def paired_scores(pair: ModelPair, rows: pa.Table, max_tokens: int) -> PairedScores:
     """Score the rows' accepted answers under both models, response tokens only."""
     from models.llm.likelihood import examples_nll
     from models.llm.tokens import tokenize
 
-    messages, answers = requests(rows)
+    messages, answers = prompts_and_answers(rows)
     examples = tokenize(messages, answers, pair.tokenizer, max_tokens)
     with pair.candidate() as model:
         candidate = examples_nll(model, examples, pair.tokenizer)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class ModelPair:
     """Two models to ask in turn; ``with pair.candidate() as model`` puts one of them in force."""
 
     model: Any
@@ -40,13 +40,13 @@ class Pair:
 
 
 @contextmanager
-def open_pair(
+def open_model_pair(
     lake: Lake,
     candidate: TrainedAdapter | ModelVersion,
     baseline: ModelVersion | None,
     spec: ModelSpec,
     profile: TrainingProfile,
-) -> Iterator[Pair]:
+) -> Iterator[ModelPair]:
     """Load the base with both adapters, on the GPU if there is one; the weights' digests are checked.
 
     Inside, torch computes as in training: with the profile's threads and deterministic kernels.
@@ -64,10 +64,10 @@ def open_pair(
     if baseline:
         model = attach(model, lake.store, baseline.path, name="baseline", base=base, digest=baseline.digest)
     with repeatable(profile):
-        yield Pair(model=model, tokenizer=loaded.tokenizer, has_baseline_adapter=baseline is not None)
+        yield ModelPair(model=model, tokenizer=loaded.tokenizer, has_baseline_adapter=baseline is not None)
 
 
-def requests(rows: pa.Table) -> tuple[Sequence[Messages], list[str]]:
+def prompts_and_answers(rows: pa.Table) -> tuple[Sequence[Messages], list[str]]:
     """Each row of a training set as the messages that serving would send, and the accepted answer to them."""
     listed = rows.to_pylist()
     return [render(row["agent_name"], row, row["user_query"]) for row in listed], [row["response"] for row in listed]

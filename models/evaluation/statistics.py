@@ -99,7 +99,7 @@ def paired_interval(
     return Interval(difference=point, low=low, high=high, rows=len(scores), users=len(tokens))
 
 
-def simultaneous(confidence: float, intervals: int) -> float:
+def simultaneous_level(confidence: float, intervals: int) -> float:
     """The level each of several intervals needs for all of them to hold at once with ``confidence`` (Dunn 1961)."""
     return 1 - (1 - confidence) / max(intervals, 1)
 

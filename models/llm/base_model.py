@@ -47,7 +47,7 @@ class BaseModel:
     """sha256 over weights, configuration and tokenizer; equal wherever the folder lies."""
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     """A causal language model in evaluation mode and its tokenizer."""
 
     model: "PreTrainedModel"
@@ -70,7 +70,7 @@ def resolve(settings: Settings, reference: str = "") -> BaseModel:
     return BaseModel(path=str(folder), digest=_digest(folder))
 
 
-def load(base: BaseModel, dtype: str = "float32", device: str = "cpu") -> Loaded:
+def load(base: BaseModel, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
     """Load a resolved base model, offline.
 
     Args:
@@ -95,7 +95,7 @@ def load(base: BaseModel, dtype: str = "float32", device: str = "cpu") -> Loaded
             raise _unusable(base.path, f"it cannot be loaded ({error})") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Loaded(model.to(device).eval(), tokenizer)
+    return LoadedModel(model.to(device).eval(), tokenizer)
 
 
 def _dtype(torch_module: Any, name: str) -> "torch.dtype":

@@ -28,7 +28,7 @@ NO_DEVICES = ("", "none", "void")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
+class ProcessGroup:
     """This process among the training's processes."""
 
     rank: int = 0
@@ -48,32 +48,32 @@ class Group:
 
 
 @contextmanager
-def joined(
+def process_group(
     profile: TrainingProfile, companion: Callable[..., None], arguments: tuple[Any, ...] = ()
-) -> Iterator[Group]:
+) -> Iterator[ProcessGroup]:
     """Join torchrun's processes, or start and lead our own: ``companion(rank, world, rendezvous, *arguments)``."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        with member(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "env://") as group:
+        with group_member(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "env://") as group:
             yield group
         return
     world = profile.processes or max(1, torch.cuda.device_count())
     if world == 1:
-        yield Group(device=_device(0))
+        yield ProcessGroup(device=_device(0))
         return
     with tempfile.TemporaryDirectory() as folder:
         rendezvous = (Path(folder) / "rendezvous").as_uri()
-        with _companions(world, companion, (rendezvous, *arguments)), member(0, world, rendezvous) as group:
+        with _companions(world, companion, (rendezvous, *arguments)), group_member(0, world, rendezvous) as group:
             yield group
 
 
 @contextmanager
-def member(rank: int, world: int, rendezvous: str) -> Iterator[Group]:
+def group_member(rank: int, world: int, rendezvous: str) -> Iterator[ProcessGroup]:
     """This process as one of ``world`` that meet at ``rendezvous`` (a torch ``init_method``)."""
     device = _device(int(os.environ.get("LOCAL_RANK", rank)))
     backend = "nccl" if device.startswith("cuda") else "gloo"
     dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=world, timeout=PATIENCE)
     try:
-        yield Group(rank=rank, world=world, device=device)
+        yield ProcessGroup(rank=rank, world=world, device=device)
     finally:
         dist.destroy_process_group()
 
@@ -156,7 +156,7 @@ def dtype_of(profile: TrainingProfile, device: str) -> str:
     return "bfloat16" if native else "float32"
 
 
-def fingerprint(group: Group, dtype: str) -> dict[str, Any]:
+def fingerprint(group: ProcessGroup, dtype: str) -> dict[str, Any]:
     """What equal bytes depend on besides the training key."""
     gpu = torch.cuda.get_device_name(group.device) if group.device.startswith("cuda") else ""
     return {

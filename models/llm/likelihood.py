@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.llm.tokens import Batch, Examples, Messages, by_length, collate, prompt_tokens, tokenize, turn_end
+from models.llm.tokens import (
+    Messages,
+    TokenBatch,
+    TokenizedExamples,
+    by_length,
+    collate,
+    prompt_tokens,
+    tokenize,
+    turn_end,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +82,7 @@ def response_nll(
 
 
 def examples_nll(
-    model: Any, examples: Examples, tokenizer: "PreTrainedTokenizerBase", batch_tokens: int = 2048
+    model: Any, examples: TokenizedExamples, tokenizer: "PreTrainedTokenizerBase", batch_tokens: int = 2048
 ) -> Likelihoods:
     """``response_nll`` of rows that are tokenized already (once for several models)."""
     import torch
@@ -101,7 +110,7 @@ def _with_progress(batches: Sequence[np.ndarray], total: int) -> Iterator[np.nda
             log.info("scored %d of %d rows", done, total)
 
 
-def token_nll(model: Any, batch: Batch) -> "torch.Tensor":
+def token_nll(model: Any, batch: TokenBatch) -> "torch.Tensor":
     """Negative log-likelihood of each response token of the batch, float32 [targets], differentiable."""
     import torch
 

@@ -34,7 +34,7 @@ Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Examples:
+class TokenizedExamples:
     """Token sequences, flat: row ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``."""
 
     tokens: np.ndarray
@@ -61,7 +61,7 @@ class Examples:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
+class TokenBatch:
     """Rows padded on the right to the longest of them."""
 
     ids: np.ndarray
@@ -76,7 +76,7 @@ class Batch:
     """int64 [targets]: the row within the batch that each target belongs to."""
 
 
-def training_examples(rows: pa.Table, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> Examples:
+def training_examples(rows: pa.Table, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> TokenizedExamples:
     """Render and tokenize the rows of a training set; those of weight 0 (or none) are dropped.
 
     Args:
@@ -101,7 +101,7 @@ def tokenize(
     max_tokens: int,
     *,
     weights: Sequence[float] | None = None,
-) -> Examples:
+) -> TokenizedExamples:
     """Tokenize prompts and their responses; ``weights`` are 1.0 where not given.
 
     Raises:
@@ -172,10 +172,10 @@ def _shortened(messages: Messages, room: int, prompt: list[int], tokenizer: "Pre
     return prompt_tokens([[*before, {**last, "content": ""}]], tokenizer)[0][-room:]
 
 
-def _flat(prompts: list[list[int]], answers: list[list[int]], weights: Sequence[float]) -> Examples:
+def _flat(prompts: list[list[int]], answers: list[list[int]], weights: Sequence[float]) -> TokenizedExamples:
     lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
     tokens = [token for p, a in zip(prompts, answers, strict=True) for part in (p, a) for token in part]
-    return Examples(
+    return TokenizedExamples(
         tokens=np.array(tokens, dtype=np.int32),
         offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
         prompt_lengths=np.array([len(p) for p in prompts], dtype=np.int64),
@@ -183,7 +183,7 @@ def _flat(prompts: list[list[int]], answers: list[list[int]], weights: Sequence[
     )
 
 
-def collate(examples: Examples, rows: np.ndarray, pad: int) -> Batch:
+def collate(examples: TokenizedExamples, rows: np.ndarray, pad: int) -> TokenBatch:
     """Pad ``rows`` of ``examples`` into one batch and name the positions that predict response tokens."""
     lengths, prompts = examples.lengths[rows], examples.prompt_lengths[rows]
     width = int(lengths.max())
@@ -193,7 +193,7 @@ def collate(examples: Examples, rows: np.ndarray, pad: int) -> Batch:
     ids[mask] = np.concatenate([examples.tokens[examples.offsets[i] : examples.offsets[i + 1]] for i in rows])
     answered = mask & (columns >= prompts[:, None])
     row, column = np.nonzero(answered)
-    return Batch(
+    return TokenBatch(
         ids=ids, mask=mask.astype(np.int64), positions=row * width + column - 1, targets=ids[answered], rows=row
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from models.spec import ModelSpec, TrainingProfile
-from models.types import BY_HAND, Cause, Evaluation, ModelVersion
+from models.types import UNKNOWN_CAUSE, Cause, Evaluation, ModelVersion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,5 +21,5 @@ class Manifest:
     """What the bytes depend on besides the inputs: device, threads, versions of torch and peft."""
     files: dict[str, str]
     """sha256 of every other file of the folder, by name."""
-    cause: Cause = BY_HAND
+    cause: Cause = UNKNOWN_CAUSE
     """Why it was trained."""

@@ -26,7 +26,7 @@ from models.registry.fold import read_state
 from models.registry.manifest import Manifest
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
-from models.types import BASE, BY_HAND, Cause, Evaluation, Judgement, ModelVersion, Outcome, Verdict
+from models.types import BASE, UNKNOWN_CAUSE, Cause, Evaluation, Judgement, ModelVersion, Outcome, Verdict
 
 log = logging.getLogger("fuelline.registry")
 
@@ -34,7 +34,7 @@ TRAINING, CARD, MANIFEST = "training.json", "README.md", "manifest.json"
 
 
 def register(
-    lake: Lake, evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile, cause: Cause = BY_HAND
+    lake: Lake, evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile, cause: Cause = UNKNOWN_CAUSE
 ) -> ModelVersion:
     """Make a version of a candidate that was shown better. The same training registers once, however often it is asked.
 

@@ -89,13 +89,13 @@ def claim(lake: Lake, model: str, holder: str, *, patience_s: float = LEASE_S) -
     return Claim(model=model, holder=holder, fence=lease.fence if lease else 0, patience_s=patience_s)
 
 
-def holder_of(lake: Lake, model: str) -> Lease | None:
+def lease_holder(lake: Lake, model: str) -> Lease | None:
     """The lease of the run that may train the model now; None where no run does."""
     return lake.leases.holder(_name(model))
 
 
 @contextlib.contextmanager
-def holding(lake: Lake, claim: Claim) -> Iterator[Heartbeat]:
+def holding_lease(lake: Lake, claim: Claim) -> Iterator[Heartbeat]:
     """Do a stage's work under the run's lease. A person who interrupts it gives the lease back; a stage that fails may
     be tried again, and keeps it.
 
@@ -122,14 +122,14 @@ def _leave(lake: Lake, heartbeat: Heartbeat, claim: Claim) -> None:
     lake.leases.resume(lease.name, claim.holder, claim.fence, claim.patience_s)
 
 
-def give_back(lake: Lake, model: str, holder: str) -> None:
+def release(lake: Lake, model: str, holder: str) -> None:
     """Let the next run have the lease at once; nothing happens where it is another's already."""
-    held = holder_of(lake, model)
+    held = lease_holder(lake, model)
     if held and held.holder == holder:
         lake.leases.release(held)
 
 
-def under(lake: Lake, claim: Claim) -> Lake:
+def fenced(lake: Lake, claim: Claim) -> Lake:
     """The lake for a run that holds the claim: what it writes to the model's chain carries the lease's number."""
     return lake.under(model_chain(claim.model), claim.fence) if claim.granted else lake
 

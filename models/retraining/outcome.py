@@ -9,7 +9,7 @@ from lake.maintenance.expiry import COUNTED_FROM
 from lake.store.ledger import Entry
 from models.registry import kinds
 from models.registry.fold import read_state
-from models.registry.training_lease import Claim, give_back, holder_of
+from models.registry.training_lease import Claim, lease_holder, release
 from models.retraining.pin import Pinned
 from models.serialize import from_plain, to_plain
 from models.types import Cause, Outcome, TrainedAdapter, Verdict
@@ -44,7 +44,7 @@ def close(lake: Lake, pinned: Pinned, verdict: Verdict, claim: Claim) -> Verdict
     also = [int(payload["request"]) for payload in resumed if payload["retraining"] == pinned.retraining]
     payload = to_plain(verdict) | {"request": pinned.cause.request, "also": also}
     lake.ledger.append(chain, kinds.RETRAINING_CLOSED, key, payload)
-    give_back(lake, claim.model, claim.holder)
+    release(lake, claim.model, claim.holder)
     return verdict
 
 
@@ -57,7 +57,7 @@ def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
     """The verdict where nothing is trained: another run is training, or the same retraining has ended before."""
     if not claim.granted:
         return _covered(lake, pinned, cause)
-    give_back(lake, claim.model, claim.holder)
+    release(lake, claim.model, claim.holder)
     ended = lake.ledger.find(kinds.model_chain(pinned.model), kinds.closed_key(pinned.retraining))
     if ended is None:
         raise DataError(f"retraining {pinned.retraining} of {pinned.model} has not ended yet")
@@ -74,7 +74,7 @@ def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, executio
     The error's text stays out of the ledger, because it may quote data. A run that neither holds the lease nor belongs
     to the open request does not count as a failure of the model.
     """
-    state, lease = read_state(lake.ledger, model), holder_of(lake, model)
+    state, lease = read_state(lake.ledger, model), lease_holder(lake, model)
     fence = lease.fence if lease and lease.holder == execution else 0
     requested = state.request is not None and state.request.number == cause.request
     payload = {
@@ -86,7 +86,7 @@ def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, executio
     }
     key = kinds.failed_key(execution, fence, cause.request)
     entry = lake.ledger.append(kinds.model_chain(model), kinds.RETRAINING_FAILED, key, payload)
-    give_back(lake, model, execution)
+    release(lake, model, execution)
     return entry
 
 
@@ -101,7 +101,7 @@ def _final_outcome(lake: Lake, verdict: Verdict) -> tuple[str, str]:
 
 
 def _covered(lake: Lake, pinned: Pinned, cause: Cause) -> Verdict:
-    lease = holder_of(lake, pinned.model)
+    lease = lease_holder(lake, pinned.model)
     run = f"run {lease.holder}, whose lease lasts until {lease.expires:%Y-%m-%d %H:%M:%S} UTC" if lease else "a run"
     reason = f"Another training of {pinned.model} is under way: {run}. Nothing was started; try again after it."
     _end_request(lake, pinned.model, cause, Outcome.COVERED, reason)

@@ -24,7 +24,7 @@ from models.registry.fold import read_state
 from models.registry.training_lease import Claim
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
-from models.types import BY_HAND, Cause, TrainingSet
+from models.types import UNKNOWN_CAUSE, Cause, TrainingSet
 
 log = logging.getLogger("fuelline.retraining")
 
@@ -48,7 +48,7 @@ class Pinned:
     """Everything before it is in (UTC): just after the newest pinned interaction."""
     baseline: str
     """``agents@v3`` or ``base``: what was in production when it was pinned."""
-    cause: Cause = BY_HAND
+    cause: Cause = UNKNOWN_CAUSE
     """Why it was started."""
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from lake.lake import Lake
 from models.registry import kinds
 from models.registry.fold import read_state
-from models.triggers.requests import Asked, ask
-from models.triggers.rules import Patience, Trigger
+from models.triggers.requests import RequestResult, request_training
+from models.triggers.rules import RetryBackoff, Trigger
 
 TAG = re.compile(r"(?P<model>.+)-v(?P<version>\d+)")
 """How registration names the tag of a version: ``agents-v3``."""
@@ -57,7 +57,7 @@ def retire(lake: Lake, tags: Sequence[str], data_set: str, cut: str) -> list[str
     return retired
 
 
-def replace_retired(lake: Lake, patience: Patience, day: str) -> list[Successor]:
+def replace_retired(lake: Lake, patience: RetryBackoff, day: str) -> list[Successor]:
     """Ask for a training of every model whose version in production is retired; asked twice on a day, once.
 
     Args:
@@ -71,10 +71,10 @@ def replace_retired(lake: Lake, patience: Patience, day: str) -> list[Successor]
         if state.production and state.production.version in state.retired:
             name = state.production.name
             reason = f"{name} is in production, and rows it was trained on are past their retention"
-            asked = ask(lake, state.model, Trigger.RETENTION, f"retention:{name}:{day}", reason, patience)
+            asked = request_training(lake, state.model, Trigger.RETENTION, f"retention:{name}:{day}", reason, patience)
             found.append(_successor(name, asked))
     return found
 
 
-def _successor(version: str, asked: Asked) -> Successor:
-    return Successor(version=version, answer=asked.answer.value, detail=asked.detail)
+def _successor(version: str, asked: RequestResult) -> Successor:
+    return Successor(version=version, answer=asked.outcome.value, detail=asked.detail)

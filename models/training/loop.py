@@ -19,9 +19,9 @@ import torch
 from transformers import get_scheduler
 
 from errors import TrainingError
-from models.llm.distributed import Group, dtype_of
+from models.llm.distributed import ProcessGroup, dtype_of
 from models.llm.likelihood import token_nll
-from models.llm.tokens import Examples, collate, endless_steps
+from models.llm.tokens import TokenizedExamples, collate, endless_steps
 from models.spec import TrainingProfile
 from models.training.checkpoints import Checkpoints, Progress
 
@@ -64,10 +64,12 @@ def step_rows(profile: TrainingProfile, world: int) -> int:
     return profile.batch_size * profile.gradient_accumulation * world
 
 
-class Loop:
+class TrainingLoop:
     """One training in one process; ``model`` carries a fresh adapter and everything else is frozen."""
 
-    def __init__(self, model: Any, examples: Examples, profile: TrainingProfile, group: Group, pad: int) -> None:
+    def __init__(
+        self, model: Any, examples: TokenizedExamples, profile: TrainingProfile, group: ProcessGroup, pad: int
+    ) -> None:
         self.examples, self.profile, self.group, self.pad = examples, profile, group, pad
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.model = torch.nn.parallel.DistributedDataParallel(model) if group.world > 1 else model

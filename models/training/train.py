@@ -20,14 +20,14 @@ from lake.store.objects import ObjectStore
 from models.data.training_set import read_training_set
 from models.llm.base_model import BaseModel, load, resolve
 from models.llm.code_version import TRAINING_CODE, code_digest
-from models.llm.distributed import Group, dtype_of, fingerprint, joined, member, repeatable
+from models.llm.distributed import ProcessGroup, dtype_of, fingerprint, group_member, process_group, repeatable
 from models.llm.lora import WEIGHTS, adapter_files, add_adapter
 from models.llm.probe import PROBE, take_probe
-from models.llm.tokens import Examples, endless_steps, padding_waste, training_examples
+from models.llm.tokens import TokenizedExamples, endless_steps, padding_waste, training_examples
 from models.prompt import PROMPT_VERSION
 from models.spec import ModelSpec, TrainingProfile
 from models.training.checkpoints import Checkpoints, Progress
-from models.training.loop import Loop, OnStep, step_rows
+from models.training.loop import OnStep, TrainingLoop, step_rows
 from models.types import TrainedAdapter, TrainingSet
 from settings import Settings
 
@@ -75,7 +75,7 @@ def train(
         log.info("adapter %s is there already", key[:12])
         return found
     job = _Job(training_set=training_set, spec=spec, profile=profile, root=root, base=base, key=key)
-    with joined(profile, _companion, (lake.settings, job)) as group:
+    with process_group(profile, _companion, (lake.settings, job)) as group:
         _train(lake, job, group, on_step)
     trained = find_trained(lake.store, training_set, key, root=root)
     assert trained is not None, "rank 0 writes the manifest before the group parts"
@@ -134,11 +134,11 @@ class _Job:
 def _companion(rank: int, world: int, rendezvous: str, settings: Settings, job: _Job) -> None:
     """What the processes other than rank 0 do."""
     lake = open_lake(settings)
-    with member(rank, world, rendezvous) as group:
+    with group_member(rank, world, rendezvous) as group:
         _train(lake, job, group, None)
 
 
-def _train(lake: Lake, job: _Job, group: Group, on_step: OnStep | None) -> None:
+def _train(lake: Lake, job: _Job, group: ProcessGroup, on_step: OnStep | None) -> None:
     rows = read_training_set(lake, job.training_set, "train")
     with repeatable(job.profile):
         checkpoints = Checkpoints(
@@ -162,7 +162,7 @@ class Fitted:
 
     model: "PeftModel"
     tokenizer: "PreTrainedTokenizerBase"
-    examples: Examples
+    examples: TokenizedExamples
     progress: Progress
     """With every step's loss."""
 
@@ -173,7 +173,7 @@ def fit(
     profile: TrainingProfile,
     checkpoints: Checkpoints,
     *,
-    group: Group,
+    group: ProcessGroup,
     on_step: OnStep | None = None,
 ) -> Fitted:
     """Train on these rows in this process; call it under ``models.llm.distributed.repeatable``.
@@ -191,11 +191,11 @@ def fit(
         )
     torch.manual_seed(profile.seed)
     adapted = add_adapter(model, profile)
-    loop = Loop(adapted, examples, profile, group, int(tokenizer.pad_token_id))
+    loop = TrainingLoop(adapted, examples, profile, group, int(tokenizer.pad_token_id))
     return Fitted(model=adapted, tokenizer=tokenizer, examples=examples, progress=loop.run(checkpoints, on_step))
 
 
-def _report(job: _Job, examples: Examples, progress: Progress, checkpoints: Checkpoints) -> dict[str, Any]:
+def _report(job: _Job, examples: TokenizedExamples, progress: Progress, checkpoints: Checkpoints) -> dict[str, Any]:
     tail = progress.losses[-max(1, len(progress.losses) // 10) :]
     size = step_rows(job.profile, checkpoints.fingerprint["processes"])
     order = endless_steps(examples.lengths, size, job.profile.seed)

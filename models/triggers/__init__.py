@@ -1,6 +1,6 @@
-"""What starts a retraining by itself: rules, the evidence they look at, and decisions that the ledger keeps.
+"""Automatic retraining: rules, the evidence they test, and their decisions, which the ledger keeps.
 
-``rules`` are what a launch plan fixes; ``counts``, ``rates`` and ``features.drift`` the statistics; ``history`` what a
-look reads of the lake; ``findings`` (and ``drifted``) what a rule makes of it; ``requests`` how one training comes of
-many decisions; ``decisions`` what is written; ``why`` how it is told.
+``rules`` are the thresholds, inputs of the launch plans; ``counts``, ``rates`` and ``features.drift`` are the
+statistics; ``history`` reads the lake; ``findings`` and ``drift`` apply a rule; ``requests`` make one training of many
+decisions; ``decisions`` record them. ``reports.trigger_explanation`` presents them.
 """

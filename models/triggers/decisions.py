@@ -1,8 +1,9 @@
-"""A decision: what a rule found, what came of it, the versions it read; in the chain ``triggers/<model>/<trigger>``.
+"""Decisions of the triggers: what a rule found, what came of it, and the versions it read.
 
-One entry a look, fired or not, so that "why did it not retrain on Wednesday?" has an answer as exact as "why did it on
-Tuesday?". The entry is written last; until then the request in the model's chain carries the decision's key, so that a
-look which died between the two goes on with its own request.
+Every check writes one entry into the chain ``triggers/<model>/<trigger>``, whether it fired or not, so the ledger
+answers "why did it not retrain on Wednesday?" as exactly as "why did it on Tuesday?". The entry is written last; until
+then the request in the model's chain has the key of the decision, so a check that died between the two continues with
+its own request.
 """
 
 import hashlib
@@ -19,17 +20,17 @@ from models.serialize import to_plain
 from models.spec import RetrainingInputs
 from models.triggers.findings import find
 from models.triggers.history import History
-from models.triggers.requests import Answer, Asked, ask
-from models.triggers.rules import TRIGGERS, HandRule, Patience, Rule, Trigger
-from models.triggers.window import Finding, Found, Look
+from models.triggers.requests import RequestOutcome, RequestResult, request_training
+from models.triggers.rules import TRIGGERS, ManualRule, RetryBackoff, Rule, Trigger
+from models.triggers.window import FindingStatus, RuleCheck, RuleFinding
 
 MEASURED = (Trigger.ERROR_RATE, Trigger.DRIFT, Trigger.FEEDBACK)
-"""Triggers that compare with what was before."""
+"""Triggers that compare with a reference."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """A decision as it goes along the edges of the graph; the ledger has its evidence."""
+    """A decision as the tasks pass it on; the ledger has its evidence."""
 
     model: str
     trigger: str
@@ -41,11 +42,12 @@ class Decision:
     request: int = 0
     """Number of the request that it made in the model's chain; 0: none."""
     by: str = ""
+    """The person, for the trigger ``hand``."""
 
     @property
     def fired(self) -> bool:
-        """Whether there was cause, whatever came of it."""
-        return self.outcome in {answer.value for answer in Answer}
+        """Whether the rule fired, whatever came of it."""
+        return self.outcome in {outcome.value for outcome in RequestOutcome}
 
 
 def decide(
@@ -56,65 +58,76 @@ def decide(
     *,
     end: datetime,
     every: timedelta,
-    patience: Patience,
+    patience: RetryBackoff,
     key: str = "",
     inputs: RetrainingInputs | None = None,
 ) -> Decision:
-    """Look once, ask for a training where there is cause, and write the decision down. The same look again reads it.
+    """Check a rule once, request a training if it fires, and record the decision. Repeated, it reads the record.
 
     Args:
         lake: where the ledger is.
-        history: what there is to see.
-        model: whose training is in question.
-        rule: the thresholds; another rule is another decision.
-        end: end of the window (UTC); data of later hours are for the next look.
-        every: time to the next look.
-        patience: how to bear with failed trainings.
-        key: names the look where ``end`` is no scheduled time, as a person's has none: the run's name will do.
-        inputs: what a training that this asks for is made with; None leaves it to whoever starts it.
+        history: what the rule tests.
+        model: the model.
+        rule: the thresholds; another rule makes another decision.
+        end: end of the window (UTC); rows of later hours belong to the next check.
+        every: time until the next check.
+        patience: how long to wait after failed trainings.
+        key: names the check where ``end`` is no scheduled time, as for a person; the run's name, for example.
+        inputs: what a training that this requests is made with; None leaves it to the run.
     """
     trigger = TRIGGERS[type(rule)]
     chain, key = trigger_chain(model, trigger.value), _key(rule, key or f"until:{end.isoformat()}")
     if known := lake.ledger.find(chain, key):
         return _decision(model, trigger, known)
-    since = read_state(lake.ledger, model).completed
-    look = Look(end=end, every=every, since=since, onset=_onset(lake, model, since.cut) if since else None)
-    finding = find(rule, history, look)
-    by = rule.by if isinstance(rule, HandRule) else ""
-    fired = finding.found is Found.FIRED
-    asked = ask(lake, model, trigger, key, finding.reason, patience, by=by, inputs=inputs) if fired else None
-    entry = lake.ledger.append(chain, _outcome(finding, asked), key, _payload(rule, look, finding, asked, history, by))
+    training = read_state(lake.ledger, model).completed
+    onset = _onset(lake, model, training.cut) if training else None
+    check = RuleCheck(end=end, interval=every, last_training=training, onset=onset)
+    finding = find(rule, history, check)
+    by = rule.by if isinstance(rule, ManualRule) else ""
+    request = None
+    if finding.status is FindingStatus.FIRED:
+        request = request_training(lake, model, trigger, key, finding.reason, patience, by=by, inputs=inputs)
+    outcome = request.outcome.value if request else finding.status.value
+    entry = lake.ledger.append(chain, outcome, key, _payload(rule, check, finding, request, history, by))
     return _decision(model, trigger, entry)
 
 
 def _onset(lake: Lake, model: str, cut: datetime) -> datetime | None:
-    """Where the newest cause began that is part of the training with this cut: seen before that training was complete,
-    and begun before its cut. Whichever trigger saw it: what makes calls fail moves features and displeases users, too,
-    and is one cause.
+    """When the newest cause began that the training with this data cut covers.
+
+    A check found it before that training was complete, and it began before the cut.
+
+    Of any trigger: what makes calls fail also shifts features and lowers ratings, and is one cause.
     """
     chains = [trigger_chain(model, trigger.value) for trigger in MEASURED]
-    fired = [e.payload for chain in chains for kind in Answer for e in lake.ledger.entries(chain, kind=kind.value)]
-    seen = [one for one in fired if one["onset"] and datetime.fromisoformat(one["since"]) < cut]
-    return max((onset for one in seen if (onset := datetime.fromisoformat(one["onset"])) < cut), default=None)
-
-
-def _outcome(finding: Finding, asked: Asked | None) -> str:
-    return asked.answer.value if asked else finding.found.value
+    fired = [
+        entry.payload
+        for chain in chains
+        for outcome in RequestOutcome
+        for entry in lake.ledger.entries(chain, kind=outcome.value)
+    ]
+    covered = [p["onset"] for p in fired if p["onset"] and datetime.fromisoformat(p["since"]) < cut]
+    return max((onset for text in covered if (onset := datetime.fromisoformat(text)) < cut), default=None)
 
 
 def _payload(
-    rule: Rule, look: Look, finding: Finding, asked: Asked | None, history: History, by: str
+    rule: Rule,
+    check: RuleCheck,
+    finding: RuleFinding,
+    request: RequestResult | None,
+    history: History,
+    by: str,
 ) -> dict[str, Any]:
     return {
-        "fired": finding.found is Found.FIRED,
+        "fired": finding.status is FindingStatus.FIRED,
         "reason": finding.reason,
-        "detail": asked.detail if asked else "",
-        "request": asked.request if asked else 0,
+        "detail": request.detail if request else "",
+        "request": request.request if request else 0,
         "by": by,
         "rule": to_plain(rule),
-        "window": {"start": finding.start.isoformat() if finding.start else None, "end": look.end.isoformat()},
+        "window": {"start": finding.start.isoformat() if finding.start else None, "end": check.end.isoformat()},
         "onset": finding.onset.isoformat() if finding.onset else None,
-        "since": look.since.cut.isoformat() if look.since else None,
+        "since": check.last_training.cut.isoformat() if check.last_training else None,
         "versions": history.versions(),
         "evidence": finding.evidence,
     }
@@ -122,8 +135,8 @@ def _payload(
 
 def _decision(model: str, trigger: Trigger, entry: Entry) -> Decision:
     fields = entry.payload
-    detail = f" Covered {fields['detail']}." if entry.kind == Answer.COVERED.value else ""
-    detail = f" Backing off {fields['detail']}." if entry.kind == Answer.BACKING_OFF.value else detail
+    detail = f" Covered {fields['detail']}." if entry.kind == RequestOutcome.COVERED.value else ""
+    detail = f" Backing off {fields['detail']}." if entry.kind == RequestOutcome.BACKING_OFF.value else detail
     return Decision(
         model=model,
         trigger=trigger.value,
@@ -135,6 +148,6 @@ def _decision(model: str, trigger: Trigger, entry: Entry) -> Decision:
     )
 
 
-def _key(rule: Rule, look: str) -> str:
+def _key(rule: Rule, check: str) -> str:
     digest = hashlib.sha256(json.dumps(asdict(rule), sort_keys=True).encode()).hexdigest()[:12]
-    return decision_key(look, digest)
+    return decision_key(check, digest)

@@ -1,94 +1,98 @@
-"""Does a feature's distribution differ from that of the training set? Largely, surely, and more than its days do.
+"""Does a feature's distribution differ from that of the training set: largely, significantly, and more than it varies
+from day to day?
 
-After a cause that a training has taken in, the reference is made of whole weeks since it began: a night or a Sunday is
-no norm, and features that sum up a week need one to settle. Until the next training has such a week nothing is claimed.
+After a cause that a training covers, the reference consists of whole weeks since it began: a night or a Sunday is not
+representative, and features over a week need one to settle. Until there is such a week, the rule does not fire.
 """
 
 import math
-from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from features.drift import Profile, Shift, shifts
 from lake.contracts.joined_features import AGENT_PREFIX, INFRASTRUCTURE_PREFIX
 from models.registry.state import Training
+from models.serialize import stored_fields
 from models.triggers.counts import DAY, HOUR
 from models.triggers.history import History
-from models.triggers.rules import DriftRule, looks
-from models.triggers.window import Finding, Found, Look, finite, too_little
+from models.triggers.rules import DriftRule, checks_per_year
+from models.triggers.window import FindingStatus, RuleCheck, RuleFinding, finite, not_enough
 
 WEEK = timedelta(days=7)
-NO_NORM = "a week is needed to know what is normal"
-TOLD = 5
-"""Shifts that the evidence of a look keeps, the largest first: a year of hourly looks is one chain."""
-PARTS = (1, 3 / 4, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 24)
-"""Of a window that fired, where its cause may have begun."""
+NO_REFERENCE = "a reference of at least a week is needed"
+KEPT_SHIFTS = 5
+"""Largest shifts kept as evidence of a check: the chain of a year of hourly checks stays small."""
+ONSET_PARTS = (1, 3 / 4, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 24)
+"""Parts of the window, up to its end, that are tried as the time since when the feature is shifted."""
 
 
-def find_drift(rule: DriftRule, history: History, look: Look, since: Training) -> Finding:
-    """What ``DriftRule`` finds; ``since`` is the last completed training."""
-    start = look.end - rule.window_days * DAY
-    begins = _reference_start(look, since, rule.reference_days)
-    if begins is None:
-        return too_little(f"Less than a week from the last cause to the data cut of the last training: {NO_NORM}.")
-    profiles = history.features_before(since, begins)
-    if 0 < (days := max((one.days for one in profiles), default=0)) < WEEK.days:
-        return too_little(f"{days} days of data before the data cut of the last training: {NO_NORM}.")
-    sample = history.features(start, look.end)
-    told = [
-        (one, shift)
-        for one in profiles
-        if one.name in sample.values
-        for shift in shifts(one, sample.values[one.name], sample.clusters[one.name])
-        if _can_be_learned(shift)
+def find_drift(rule: DriftRule, history: History, check: RuleCheck, training: Training) -> RuleFinding:
+    """What ``DriftRule`` finds; ``training`` is the last completed one."""
+    start = check.end - rule.window_days * DAY
+    reference_start = _reference_start(check, training, rule.reference_days)
+    if reference_start is None:
+        since = "from the last cause to the data cut of the last training"
+        return not_enough(f"Less than a week {since}: {NO_REFERENCE}.")
+    profiles = history.features_before(training, reference_start)
+    if 0 < (days := max((profile.days for profile in profiles), default=0)) < WEEK.days:
+        return not_enough(f"{days} days of data before the data cut of the last training: {NO_REFERENCE}.")
+    sample = history.features(start, check.end)
+    pairs = [
+        (profile, shift)
+        for profile in profiles
+        if profile.name in sample.values
+        for shift in shifts(profile, sample.values[profile.name], sample.clusters[profile.name])
+        if _training_helps(shift)
     ]
-    solid = [shift for one, shift in told if min(one.clusters, shift.clusters) >= rule.min_clusters]
-    level = rule.false_alarms_a_year / looks(look.every) / max(len(solid), 1)
-    moved = [shift for shift in solid if shift.chance < level and _size(shift) > _limit(shift, rule)]
-    ranked = sorted(moved or solid, key=lambda shift: -_size(shift) / _limit(shift, rule))
-    evidence = {"shifts": [finite(asdict(shift)) for shift in ranked[:TOLD]], "level": level, "judged": len(solid)}
-    if not solid:
+    judged = [shift for profile, shift in pairs if min(profile.clusters, shift.clusters) >= rule.min_clusters]
+    level = rule.false_alarms_a_year / checks_per_year(check.interval) / max(len(judged), 1)
+    moved = [shift for shift in judged if shift.p_value < level and _size(shift) > _limit(shift, rule)]
+    ranked = sorted(moved or judged, key=lambda shift: -_size(shift) / _limit(shift, rule))
+    kept = [finite(stored_fields(shift)) for shift in ranked[:KEPT_SHIFTS]]
+    evidence = {"shifts": kept, "level": level, "judged": len(judged)}
+    if not judged:
         few = f"No feature has values of {rule.min_clusters} users, or agents' hours, in both windows."
-        return Finding(found=Found.NOT_ENOUGH, reason=few, start=start, evidence=evidence)
+        return RuleFinding(status=FindingStatus.NOT_ENOUGH, reason=few, start=start, evidence=evidence)
     largest = ranked[0]
     if not moved:
-        reason = f"{len(solid)} features watched; the largest move: {_shift(largest)}."
-        return Finding(found=Found.QUIET, reason=reason, start=start, evidence=evidence)
+        reason = f"{len(judged)} features compared; the largest shift: {_text(largest)}."
+        return RuleFinding(status=FindingStatus.QUIET, reason=reason, start=start, evidence=evidence)
+    profile = next(profile for profile, shift in pairs if shift is largest)
     others = f" and {len(moved) - 1} more features" if len(moved) > 1 else ""
-    onset = _began(history, next(one for one, shift in told if shift is largest), largest, start, look.end)
-    reason = f"{_shift(largest)}{others}."
-    return Finding(found=Found.FIRED, reason=reason, start=start, onset=onset, evidence=evidence)
+    return RuleFinding(
+        status=FindingStatus.FIRED,
+        reason=f"{_text(largest)}{others}.",
+        start=start,
+        onset=_onset(history, profile, largest, start, check.end),
+        evidence=evidence,
+    )
 
 
-def _reference_start(look: Look, since: Training, days: int) -> datetime | None:
-    """Where the reference begins: after a shift, whole weeks before the cut, because a night or a Sunday is no norm;
-    None where less than a week is known.
-    """
-    start = since.cut - days * DAY
-    if look.onset is None or look.onset <= start:
+def _reference_start(check: RuleCheck, training: Training, days: int) -> datetime | None:
+    """Where the reference begins; after a cause, whole weeks before the data cut, None if there is less than one."""
+    start = training.cut - days * DAY
+    if check.onset is None or check.onset <= start:
         return start
-    weeks = (since.cut - look.onset) // WEEK
-    return since.cut - weeks * WEEK if weeks else None
+    weeks = (training.cut - check.onset) // WEEK
+    return training.cut - weeks * WEEK if weeks else None
 
 
-def _began(history: History, before: Profile, moved: Shift, start: datetime, end: datetime) -> datetime:
-    """Hour since which the feature has most likely been shifted: where size squared, or PSI, times rows is largest."""
-    gain, onset = 0.0, start
-    for part in PARTS:
+def _onset(history: History, profile: Profile, moved: Shift, start: datetime, end: datetime) -> datetime:
+    """The most likely hour since when the feature is shifted: where size squared, or PSI, times rows is largest."""
+    largest, onset = 0.0, start
+    for part in ONSET_PARTS:
         begins = end - math.ceil(part * (end - start) / HOUR) * HOUR
         sample = history.features(begins, end)
-        if before.name not in sample.values:  # no request in it
+        if profile.name not in sample.values:  # no request in it
             continue
-        for shift in shifts(before, sample.values[before.name], sample.clusters[before.name]):
-            own = shift.rows * (shift.size**2 if shift.kind == "mean" else shift.size)
-            if shift.kind == moved.kind and own > gain:
-                gain, onset = own, begins
+        for shift in shifts(profile, sample.values[profile.name], sample.clusters[profile.name]):
+            gain = shift.rows * (shift.size**2 if shift.kind == "mean" else shift.size)
+            if shift.kind == moved.kind and gain > largest:
+                largest, onset = gain, begins
     return onset
 
 
-def _can_be_learned(shift: Shift) -> bool:
-    """An agent's or a cluster's hour is missing after an outage, and where it was not materialized: training mends
-    neither.
-    """
+def _training_helps(shift: Shift) -> bool:
+    """False for missing values of an agent or a cluster: after an outage, or not materialized; no training helps."""
     return not (shift.kind == "missing" and shift.name.startswith((AGENT_PREFIX, INFRASTRUCTURE_PREFIX)))
 
 
@@ -97,10 +101,10 @@ def _size(shift: Shift) -> float:
 
 
 def _limit(shift: Shift, rule: DriftRule) -> float:
-    return shift.unrest + (rule.sigma if shift.kind == "mean" else rule.psi)
+    return shift.daily_variability + (rule.sigma if shift.kind == "mean" else rule.psi)
 
 
-def _shift(shift: Shift) -> str:
+def _text(shift: Shift) -> str:
     if shift.kind == "mean":
         return f"{shift.name} {shift.size:+.2f} sigma, from {shift.was:.4g} to {shift.now:.4g}"
     what = f"{shift.name} = {shift.moved}" if shift.kind == "shares" else f"{shift.name} missing"

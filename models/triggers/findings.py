@@ -1,217 +1,243 @@
-"""What a rule makes of the history: fired, quiet, or not enough to tell, with the numbers. Pure but for its reading.
+"""Apply a rule to the history: it fires, it is quiet, or there are not enough data. Pure but for reading the history.
 
 The reference ends at the data cut of the last completed training, or where the window begins if that is earlier: a
 scheduled training in between hides nothing. A cause that fired is part of the training that it started, so from then on
-the reference begins where that cause began (an hour that is looked for: the window has time before it in it): what was
-new then is the norm now, and nothing fires twice for it. Where the cause is over, the reference begins there instead.
-A reference that begins so late grows until it is as long as it should be.
+the reference begins where that cause began (its hour is estimated, because the window begins before it): what was new
+then is normal now, and nothing fires twice for it. Where the cause is over, the reference begins there instead. A
+reference that begins so late grows until it has its full length.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from models.registry.state import Training
-from models.triggers.counts import ALL, DAY, HOUR, Counts, total
+from models.serialize import stored_fields
+from models.triggers.counts import ALL, DAY, HOUR, HourlyCounts, total
 from models.triggers.drift import find_drift
 from models.triggers.history import History
-from models.triggers.rates import Budget, Compared, Reference, Sight, compare, sees_doubled, sight
+from models.triggers.rates import (
+    FalseAlarmBudget,
+    RateComparison,
+    ReferenceWindow,
+    Sensitivity,
+    compare,
+    detects_doubling,
+    sensitivity,
+)
 from models.triggers.rules import (
     DriftRule,
     ErrorRateRule,
     FeedbackRule,
-    HandRule,
+    ManualRule,
     Rule,
     ScheduleRule,
     VolumeRule,
 )
-from models.triggers.window import Finding, Found, Look, finite, found_if, too_little
+from models.triggers.window import FindingStatus, RuleCheck, RuleFinding, finite, fired_or_quiet, not_enough
+
+NOTABLE_P_VALUE = 0.01
+"""p-value below which the comparison of one agent is kept as evidence."""
+CONDITIONAL = "conditional test of two rates (Przyborowski and Wilenski 1940), one-sided, averaged over the dispersion"
 
 
-def find(rule: Rule, history: History, look: Look) -> Finding:
-    """What the rule finds as of ``look.end``."""
+def find(rule: Rule, history: History, check: RuleCheck) -> RuleFinding:
+    """What the rule finds as of ``check.end``."""
     match rule:
-        case HandRule():
-            return Finding(found=Found.FIRED, reason=rule.reason, evidence={})
+        case ManualRule():
+            return RuleFinding(status=FindingStatus.FIRED, reason=rule.reason, evidence={})
         case ScheduleRule():
-            return _schedule(rule, history, look)
+            return _schedule(rule, history, check)
         case VolumeRule():
-            return _volume(rule, history, look)
-        case _ if look.since is None:
-            return too_little("Nothing was trained yet, so there is nothing to compare with.")
+            return _volume(rule, history, check)
+        case _ if check.last_training is None:
+            return not_enough("Nothing was trained yet, so there is nothing to compare with.")
         case ErrorRateRule():
-            return _error_rate(rule, history, look, look.since)
+            return _error_rate(rule, history, check, check.last_training)
         case DriftRule():
-            return find_drift(rule, history, look, look.since)
+            return find_drift(rule, history, check, check.last_training)
         case FeedbackRule():
-            return _feedback(rule, history, look, look.since)
+            return _feedback(rule, history, check, check.last_training)
 
 
-def _schedule(rule: ScheduleRule, history: History, look: Look) -> Finding:
-    """The cut alone would be due again at every look while only data older than the rule's days land."""
-    new = history.added_rows(look.since)
-    if look.since is None:
-        found = Found.FIRED if new else Found.NOT_ENOUGH
-        return Finding(found=found, reason=f"Never trained; {new:,} interactions are there.", evidence={"new": new})
-    assert look.since.ended is not None, "what triggers measure from is a training whose retraining has ended"
-    age, rest = (look.end - look.since.cut) / DAY, max(0.0, (look.end - look.since.ended) / DAY)
-    told = f"{age:.1f} days since the data cut of the last training, {rest:.1f} since it ended (limit {rule.days:g})"
-    told += f", {new:,} interactions new"
-    fired = min(age, rest) >= rule.days and new > 0
-    evidence = {"age_days": age, "since_end_days": rest, "new": new}
-    return Finding(found=found_if(fired), reason=f"{told}.", start=look.since.cut, evidence=evidence)
+def _schedule(rule: ScheduleRule, history: History, check: RuleCheck) -> RuleFinding:
+    """By the data cut and by the end of the last training: by the cut alone, rows that arrive later than ``rule.days``
+    would make a training due at every check.
+    """
+    training, new = check.last_training, history.added_rows(check.last_training)
+    if training is None:
+        status = FindingStatus.FIRED if new else FindingStatus.NOT_ENOUGH
+        return RuleFinding(
+            status=status, reason=f"Never trained; there are {new:,} interactions.", evidence={"new": new}
+        )
+    assert training.ended is not None, "triggers measure from a training whose retraining has ended"
+    age, rest = (check.end - training.cut) / DAY, max(0.0, (check.end - training.ended) / DAY)
+    return RuleFinding(
+        status=fired_or_quiet(min(age, rest) >= rule.days and new > 0),
+        reason=f"{age:.1f} days since the data cut of the last training, {rest:.1f} since it ended "
+        f"(limit {rule.days:g}), {new:,} new interactions.",
+        start=training.cut,
+        evidence={"age_days": age, "since_end_days": rest, "new": new},
+    )
 
 
-def _volume(rule: VolumeRule, history: History, look: Look) -> Finding:
-    new = history.added_rows(look.since)
-    since = "ever" if look.since is None else f"since the cut at {look.since.cut:%Y-%m-%d %H:%M}"
-    return Finding(
-        found=found_if(new > rule.new_interactions),
+def _volume(rule: VolumeRule, history: History, check: RuleCheck) -> RuleFinding:
+    training, new = check.last_training, history.added_rows(check.last_training)
+    since = f"since the data cut at {training.cut:%Y-%m-%d %H:%M}" if training else "in all"
+    return RuleFinding(
+        status=fired_or_quiet(new > rule.new_interactions),
         reason=f"{new:,} new interactions {since} (threshold {rule.new_interactions:,}).",
-        start=look.since.cut if look.since else None,
+        start=training.cut if training else None,
         evidence={"new": new},
     )
 
 
-def _error_rate(rule: ErrorRateRule, history: History, look: Look, since: Training) -> Finding:
+def _error_rate(rule: ErrorRateRule, history: History, check: RuleCheck, training: Training) -> RuleFinding:
     windows = tuple(timedelta(days=days) for days in rule.windows_days)
-    counts = _counts(look, since, rule.reference_days, windows[-1], history.calls_before, history.calls)
-    references = _references(counts, look, since, rule.reference_days, windows)
+    counts = _counts(check, training, rule.reference_days, windows[-1], history.calls_before, history.calls)
+    references = _references(counts, check, training, rule.reference_days, windows)
     if windows[0] not in references:
-        return _too_young(look, since)
-    budget = _budget(rule, look, windows)
-    compared = compare(counts, look.end, references, budget)
+        return _too_early(check, training)
+    budget = _budget(rule, check, windows)
+    compared = compare(counts, check.end, references, budget)
     if not compared:
-        return too_little(f"No calls before {min(one.end for one in references.values()):%Y-%m-%d} to compare with.")
-    fired = [one for one in compared if one.fires(rule.rise)]
-    whole = [one for one in compared if one.slice == ALL]
-    longest = whole[-1]
-    seen = sight(compared, longest.current.calls / longest.days, budget)
-    evidence = {"compared": _told(compared), "sight": finite(asdict(seen)), "test": CONDITIONAL}
-    if fired:
-        first = min(fired, key=lambda one: (one.days, one.chance / one.level))
-        return Finding(
-            found=Found.FIRED,
-            reason=f"Error rate {_rise(first)}; chance of that {first.chance:.1g}, level {first.level:.1g}.",
-            start=look.end - first.days * DAY,
-            onset=counts.began(first.slice, look.end - first.days * DAY, look.end, first.reference.value),
+        first_day = min(reference.end for reference in references.values())
+        return not_enough(f"There are no calls before {first_day:%Y-%m-%d} to compare with.")
+    overall = [part for part in compared if part.slice == ALL]
+    longest = overall[-1]
+    power = sensitivity(compared, longest.current.calls / longest.days, budget)
+    evidence = {"compared": _plain(compared), "sight": finite(stored_fields(power)), "test": CONDITIONAL}
+    if fired := [part for part in compared if part.fires(rule.rise)]:
+        first = min(fired, key=lambda part: (part.days, part.p_value / part.level))
+        start = check.end - first.days * DAY
+        return RuleFinding(
+            status=FindingStatus.FIRED,
+            reason=f"Error rate {_rise(first)}; p-value {first.p_value:.1g}, level {first.level:.1g}.",
+            start=start,
+            onset=counts.onset(first.slice, start, check.end, first.reference.value),
             evidence=evidence,
         )
-    enough = sees_doubled(whole)
-    reason = (
-        f"Error rate {_rise(longest)}: {'not shown to have risen' if enough else 'too few to tell'}. {_sight(seen)}"
+    enough = detects_doubling(overall)
+    verdict = "not shown to have risen" if enough else "too few calls to decide"
+    return RuleFinding(
+        status=FindingStatus.QUIET if enough else FindingStatus.NOT_ENOUGH,
+        reason=f"Error rate {_rise(longest)}: {verdict}. {_sensitivity(power)}",
+        start=check.end - longest.days * DAY,
+        evidence=evidence,
     )
-    found = Found.QUIET if enough else Found.NOT_ENOUGH
-    return Finding(found=found, reason=reason, start=look.end - longest.days * DAY, evidence=evidence)
 
 
-def _feedback(rule: FeedbackRule, history: History, look: Look, since: Training) -> Finding:
+def _feedback(rule: FeedbackRule, history: History, check: RuleCheck, training: Training) -> RuleFinding:
     window = timedelta(days=rule.window_days)
-    start = look.end - window
-    counts = _counts(look, since, rule.reference_days, window, history.ratings_before, history.ratings)
-    references = _references(counts, look, since, rule.reference_days, (window,))
+    start = check.end - window
+    counts = _counts(check, training, rule.reference_days, window, history.ratings_before, history.ratings)
+    references = _references(counts, check, training, rule.reference_days, (window,))
     if not references:
-        return _too_young(look, since)
-    budget = _budget(rule, look, (window,))
-    compared = compare(counts, look.end, references, budget, sliced=False)
+        return _too_early(check, training)
+    compared = compare(counts, check.end, references, _budget(rule, check, (window,)), sliced=False)
     if not compared or not compared[0].current.calls:
-        return too_little(f"No ratings in {rule.window_days} days, or none before them to compare with.")
-    one = compared[0]
-    now, before = (5 - 4 * rate.value for rate in (one.current, one.reference))
-    told = f"Mean rating {now:.2f} of 5 in {one.current.calls:,.0f} ratings of {one.days:g} days, {before:.2f} before"
-    evidence = {"mean": now, "mean_before": before, "compared": _told(compared), "test": CONDITIONAL}
-    if now >= rule.floor:
-        return Finding(found=Found.QUIET, reason=f"{told}: not under {rule.floor}.", start=start, evidence=evidence)
-    worse = one.chance < one.level
-    onset = counts.began(ALL, start, look.end, one.reference.value) if worse else None
-    told += f": under {rule.floor}; chance of that many thumbs down {one.chance:.1g}, level {one.level:.1g}"
-    return Finding(found=found_if(worse), reason=f"{told}.", start=start, onset=onset, evidence=evidence)
+        return not_enough(f"No ratings in {rule.window_days} days, or none before them to compare with.")
+    overall = compared[0]
+    mean, before = (5 - 4 * rate.value for rate in (overall.current, overall.reference))
+    reason = (
+        f"Mean rating {mean:.2f} of 5 in {overall.current.calls:,.0f} ratings of {overall.days:g} days, {before:.2f} "
+    )
+    reason += f"before: {'not ' if mean >= rule.floor else ''}below {rule.floor}"
+    evidence = {"mean": mean, "mean_before": before, "compared": _plain(compared), "test": CONDITIONAL}
+    if mean >= rule.floor:
+        return RuleFinding(status=FindingStatus.QUIET, reason=f"{reason}.", start=start, evidence=evidence)
+    worse = overall.p_value < overall.level
+    return RuleFinding(
+        status=fired_or_quiet(worse),
+        reason=f"{reason}; p-value of that many bad ratings {overall.p_value:.1g}, level {overall.level:.1g}.",
+        start=start,
+        onset=counts.onset(ALL, start, check.end, overall.reference.value) if worse else None,
+        evidence=evidence,
+    )
 
 
-def _budget(rule: ErrorRateRule | FeedbackRule, look: Look, windows: tuple[timedelta, ...]) -> Budget:
+def _budget(rule: ErrorRateRule | FeedbackRule, check: RuleCheck, windows: tuple[timedelta, ...]) -> FalseAlarmBudget:
     reference = rule.reference_days * DAY
-    return Budget(false_alarms=rule.false_alarms_a_year, every=look.every, windows=windows, reference=reference)
+    return FalseAlarmBudget(
+        false_alarms=rule.false_alarms_a_year, interval=check.interval, windows=windows, reference=reference
+    )
 
 
 def _counts(
-    look: Look,
-    since: Training,
+    check: RuleCheck,
+    training: Training,
     reference_days: int,
     longest: timedelta,
     before: Callable[[Training, datetime], pa.Table],
     after: Callable[[datetime, datetime], pa.Table],
-) -> Counts:
-    """What the windows and their references need, and as much again to know the dispersion by. How far back it begins
-    is the same for all looks between two trainings, so that the past is read once.
+) -> HourlyCounts:
+    """Counts of the windows and their references, and as much again to estimate the dispersion.
+
+    They begin at the same time at every check between two trainings, so that the past is read once.
     """
-    start = since.cut - 2 * longest - reference_days * DAY
-    return Counts.of([before(since, start), after(min(since.cut, look.end), look.end)], start, look.end)
+    start = training.cut - 2 * longest - reference_days * DAY
+    return HourlyCounts.of([before(training, start), after(min(training.cut, check.end), check.end)], start, check.end)
 
 
 def _references(
-    counts: Counts, look: Look, since: Training, days: int, windows: Sequence[timedelta]
-) -> dict[timedelta, Reference]:
-    """The windows that fit, and what each is compared with: at least a day."""
-    begun = counts.start if look.onset is None else max(counts.start, look.onset)
-    if look.onset and look.onset >= counts.start:
-        before = total(counts.rates(counts.start, look.onset)).value
-        begun = counts.ended(look.onset, look.end - windows[0], before) or look.onset
-    found = {}
+    counts: HourlyCounts, check: RuleCheck, training: Training, days: int, windows: Sequence[timedelta]
+) -> dict[timedelta, ReferenceWindow]:
+    """The windows that have a reference of at least a day, each with it."""
+    earliest = counts.start if check.onset is None else max(counts.start, check.onset)
+    if check.onset and check.onset >= counts.start:
+        before = total(counts.rates(counts.start, check.onset)).value
+        earliest = counts.recovery(check.onset, check.end - windows[0], before) or check.onset
+    references = {}
     for window in windows:
-        opens = look.end - window
-        anchor = min(since.cut, opens)
-        start = max(anchor - days * DAY, begun)
+        opens = check.end - window
+        anchor = min(training.cut, opens)
+        start = max(anchor - days * DAY, earliest)
         end = min(max(anchor, start + days * DAY), opens)
         if end - start >= DAY:
-            found[window] = Reference(start=start, end=end, spread_start=begun)
-    return found
+            references[window] = ReferenceWindow(start=start, end=end, dispersion_start=earliest)
+    return references
 
 
-NOTABLE = 0.01
-"""Chance under which an agent's comparison is kept as evidence."""
-CONDITIONAL = "conditional test of two rates (Przyborowski and Wilenski 1940), one-sided, averaged over the dispersion"
+def _too_early(check: RuleCheck, training: Training) -> RuleFinding:
+    hours = (check.end - (check.onset or training.cut)) / HOUR
+    since = "the cause of the last training" if check.onset else "the data cut of the last training"
+    return not_enough(f"{hours:.1f} hours since {since}: a window and a reference of a day each are needed.")
 
 
-def _too_young(look: Look, since: Training) -> Finding:
-    begun = since.cut if look.onset is None else look.onset
-    hours = (look.end - begun) / HOUR
-    what = "the data cut of the last training" if look.onset is None else "the cause that it was last trained for"
-    return too_little(f"{hours:.1f} hours since {what}: there is no day to compare, and none to compare it with.")
+def _rise(part: RateComparison) -> str:
+    change = f"{part.rise:+.0%}" if math.isfinite(part.rise) else "none before"
+    agent = "" if part.slice == ALL else f" of {part.slice}"
+    now, before = part.current.value, part.reference.value
+    return f"{now:.2%}{agent} over {part.days:g} days, {before:.2%} at the last training ({change})"
 
 
-def _rise(one: Compared) -> str:
-    now, before = one.current.value, one.reference.value
-    change = f"{one.rise:+.0%}" if math.isfinite(one.rise) else "none before"
-    where = "" if one.slice == ALL else f" of {one.slice}"
-    return f"{now:.2%}{where} over {one.days:g} days, {before:.2%} at the last training ({change})"
+def _sensitivity(power: Sensitivity) -> str:
+    rise, days = power.minimum_detectable_effect, power.days_to_detect_doubling
+    smallest = f"{rise:+.0%}" if math.isfinite(rise) else "none"
+    delay = f"{days:g} days" if math.isfinite(days) else "longer than any window"
+    return f"Smallest rise that a day can show at this traffic: {smallest}; a doubled rate takes {delay}."
 
 
-def _sight(seen: Sight) -> str:
-    rise = f"{seen.smallest_rise:+.0%}" if math.isfinite(seen.smallest_rise) else "none"
-    days = f"{seen.days_to_doubled:g} days" if math.isfinite(seen.days_to_doubled) else "longer than any window"
-    return f"Smallest rise that a day can show at this traffic: {rise}; a doubled rate takes {days}."
-
-
-def _told(compared: Sequence[Compared]) -> list[dict[str, Any]]:
+def _plain(compared: Sequence[RateComparison]) -> list[dict[str, Any]]:
+    """The comparisons as evidence, under the names that the ledger has."""
     return [
         finite(
             {
-                "slice": one.slice,
-                "days": one.days,
-                "calls": one.current.calls,
-                "bad": one.current.bad,
-                "rate": one.current.value,
-                "rate_before": one.reference.value,
-                "rise": one.rise,
-                "chance": one.chance,
-                "level": one.level,
-                "dispersion": one.spread.dispersion,
+                "slice": part.slice,
+                "days": part.days,
+                "calls": part.current.calls,
+                "bad": part.current.bad,
+                "rate": part.current.value,
+                "rate_before": part.reference.value,
+                "rise": part.rise,
+                "chance": part.p_value,
+                "level": part.level,
+                "dispersion": part.dispersion.value,
             }
         )
-        for one in compared
-        if one.slice == ALL or one.chance < NOTABLE
+        for part in compared
+        if part.slice == ALL or part.p_value < NOTABLE_P_VALUE
     ]

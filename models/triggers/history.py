@@ -1,8 +1,7 @@
-"""What a look reads: how many rows are new, hourly counts of calls and ratings, and features as of each request.
+"""What a check reads: the number of new rows, hourly counts of calls and ratings, and features as of each request.
 
-``History`` is all that the triggers know of the world, so that they run on a lake and, in a simulation, on months of
-made traffic, without a line of difference. ``LakeHistory`` answers from pinned versions; what belongs to the past, the
-time before a training's cut, is worked out once and kept.
+The triggers read ``History`` only, so the same code runs on a lake and, in a simulation, on months of generated
+traffic. ``LakeHistory`` reads pinned table versions; what lies before a training's data cut is computed once and kept.
 """
 
 import io
@@ -31,75 +30,75 @@ from models.registry.state import Training
 from models.serialize import from_plain, to_plain
 from models.triggers.counts import HOURLY
 
-SLOW = quarantine_of(AGENT_INTERACTIONS)
+QUARANTINE = quarantine_of(AGENT_INTERACTIONS)
 TOO_SLOW = "latency_out_of_range"
-"""Calls quarantined for being slow happened all the same: without them an outage would look like fewer errors."""
+"""Calls that are quarantined for their latency count, too: without them an outage would look like fewer errors."""
 CUMULATIVE = frozenset({"total_queries", "avg_query_length", "most_used_agent", "error_rate", "avg_latency_ms"})
-"""Users' features over all their time. The count grows by what it is; the averages follow slowly, for months, what the
-requests themselves and the agents' hours show on the same day: they would raise a second alarm for the same cause."""
+"""Features over a user's whole history, which are not compared. A count grows by itself; an average follows over months
+what the requests and the agents' hours show on the same day, and would raise a second alarm for the same cause."""
 LENGTHS = {"user_query": "query_characters", "response": "response_characters"}
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Values of the features that are watched, one element a request, and whose they are."""
+class FeatureSample:
+    """Values of the compared features, one element for each request, and their clusters."""
 
     values: dict[str, np.ndarray]
-    """Float with NaN, or str with ``MISSING``."""
+    """By feature: float with NaN, or str with ``MISSING``."""
     clusters: dict[str, np.ndarray]
-    """For each feature the user, or the agent's or the cluster's hour, as integer codes."""
+    """By feature: the user, or the agent's or the Kubernetes cluster's hour, as integer codes."""
     days: np.ndarray
     """The day of each request, as an integer."""
 
 
 class History(Protocol):
-    """The world as the triggers see it. Times are UTC; ``end`` is never included."""
+    """The data that the triggers read. Times are UTC; ``end`` is excluded."""
 
     def added_rows(self, since: Training | None) -> int:
-        """Interactions that landed since the snapshot of a training, ever where it is None."""
+        """Interactions that landed since the snapshot of a training; all of them where it is None."""
         ...
 
     def calls(self, start: datetime, end: datetime) -> pa.Table:
-        """Calls and failed ones by hour and agent (``HOURLY``), slow ones that were quarantined included."""
+        """Calls and failed ones by hour and agent (``HOURLY``), including those quarantined for their latency."""
         ...
 
     def calls_before(self, training: Training, start: datetime) -> pa.Table:
-        """The same from ``start`` to the training's cut, as it was known then."""
+        """``calls`` from ``start`` to the training's data cut, as known then."""
         ...
 
     def ratings(self, start: datetime, end: datetime) -> pa.Table:
-        """Ratings known by ``end`` of calls from ``start`` on: rated as ``calls``, thumbs down as ``bad``."""
+        """Ratings known by ``end`` of calls from ``start`` on: ``calls`` are rated, ``bad`` are rated bad."""
         ...
 
     def ratings_before(self, training: Training, start: datetime) -> pa.Table:
-        """The same from ``start`` to the training's cut, as it was known then."""
+        """``ratings`` from ``start`` to the training's data cut, as known then."""
         ...
 
-    def features(self, start: datetime, end: datetime) -> Sample:
-        """The watched features of requests, as production had them at each request."""
+    def features(self, start: datetime, end: datetime) -> FeatureSample:
+        """The compared features of requests, as production had them at each request."""
         ...
 
     def features_before(self, training: Training, start: datetime) -> list[Profile]:
-        """The training set's side of them, from ``start`` to its cut."""
+        """Their profiles in the training set, from ``start`` to its data cut."""
         ...
 
     def versions(self) -> list[str]:
-        """The table versions that are read."""
+        """The table versions that are read, such as ``processed.agent_feedback@123``."""
         ...
 
 
 @dataclass
 class LakeHistory:
-    """The history of one lake, at the versions that are current when it is made."""
+    """The history of one lake, at the table versions that are current when the object is made."""
 
     lake: Lake
     agents: Sequence[str] = ()
-    """Whose calls are looked at; empty: every agent's. New rows are counted whoever's they are, from summaries."""
+    """Whose calls are read; empty: every agent's. New rows are counted for all agents, from snapshot summaries."""
 
     def __post_init__(self) -> None:
-        forms = [AGENT_INTERACTIONS, SLOW, AGENT_FEEDBACK, TRAINING_SETS, *(view.contract for view in VIEWS)]
-        self._forms = {form.table: form for form in forms}
-        self._now = {form.table: self.lake.tables.current(form) for form in forms}
+        contracts = [AGENT_INTERACTIONS, QUARANTINE, AGENT_FEEDBACK, TRAINING_SETS, *(view.contract for view in VIEWS)]
+        self._contracts = {contract.table: contract for contract in contracts}
+        self._current = {contract.table: self.lake.tables.current(contract) for contract in contracts}
 
     def added_rows(self, since: Training | None) -> int:
         """See ``History``."""
@@ -111,10 +110,10 @@ class LakeHistory:
         where = _between(start, end)
         parts = [self._read(AGENT_INTERACTIONS.table, ["timestamp", "agent_name", "error"], where)]
         slow = f"{where} and reason == '{TOO_SLOW}'"
-        parts.append(self._read(SLOW.table, ["timestamp", "agent_name", "error"], slow))
-        told = pa.concat_tables([part for part in parts if part.num_rows] or parts[:1], promote_options="permissive")
-        known = told.filter(pc.and_(pc.is_valid(told["agent_name"]), pc.is_valid(told["error"])))
-        return _hourly(known, "error")
+        parts.append(self._read(QUARANTINE.table, ["timestamp", "agent_name", "error"], slow))
+        rows = pa.concat_tables([part for part in parts if part.num_rows] or parts[:1], promote_options="permissive")
+        complete = rows.filter(pc.and_(pc.is_valid(rows["agent_name"]), pc.is_valid(rows["error"])))
+        return _hourly(complete, "error")
 
     def calls_before(self, training: Training, start: datetime) -> pa.Table:
         """See ``History``."""
@@ -124,12 +123,13 @@ class LakeHistory:
         """See ``History``."""
         columns = ["interaction_id", "timestamp", "agent_name", "feedback"]
         rows = self._read(AGENT_INTERACTIONS.table, columns, _between(start, end))
-        thumbs = self._read(AGENT_FEEDBACK.table, None, _between(start, end))
+        ratings = self._read(AGENT_FEEDBACK.table, None, _between(start, end))
         db = connect()
         db.register("rows", rows)
-        db.register("thumbs", thumbs)
+        db.register("ratings", ratings)
         rated = db.sql("""
-            WITH latest AS (SELECT interaction_id, arg_max(value, (timestamp, value)) AS value FROM thumbs GROUP BY ALL)
+            WITH latest AS (
+                SELECT interaction_id, arg_max(value, (timestamp, value)) AS value FROM ratings GROUP BY ALL)
             SELECT timestamp, agent_name, coalesce(latest.value, feedback) = 0 AS down
             FROM rows LEFT JOIN latest USING (interaction_id) WHERE down IS NOT NULL""").to_arrow_table()
         return _hourly(rated, "down")
@@ -138,93 +138,94 @@ class LakeHistory:
         """See ``History``."""
         return self._kept_counts("ratings", training, start, lambda: self.ratings(start, training.cut))
 
-    def features(self, start: datetime, end: datetime) -> Sample:
+    def features(self, start: datetime, end: datetime) -> FeatureSample:
         """See ``History``."""
         columns = ["timestamp", "agent_name", "user_id", "cluster", *LENGTHS]
         rows = self._read(AGENT_INTERACTIONS.table, columns, _between(start, end))
-        users, agents, infrastructure = (self._now[view.contract.table] for view in VIEWS)
+        users, agents, infrastructure = (self._current[view.contract.table] for view in VIEWS)
         if not rows.num_rows or users is None or agents is None:
-            return Sample(values={}, clusters={}, days=np.zeros(0, int))
+            return FeatureSample(values={}, clusters={}, days=np.zeros(0, int))
         return _sample(asof.join_pinned(self.lake, rows, users, agents, infrastructure))
 
     def features_before(self, training: Training, start: datetime) -> list[Profile]:
         """See ``History``."""
-        key = _place("features", training, start)
+        key = _kept_path("features", training, start)
         if not self.lake.store.exists(key):
-            found = self._profiles(training, start)
-            self.lake.store.write(key, json.dumps([to_plain(one) for one in found]).encode())
+            profiles = [to_plain(profile) for profile in self._profiles(training, start)]
+            self.lake.store.write(key, json.dumps(profiles).encode())
         return [from_plain(Profile, plain) for plain in json.loads(self.lake.store.read(key))]
 
     def versions(self) -> list[str]:
         """See ``History``."""
-        return [str(version) for version in self._now.values() if version]
+        return [str(version) for version in self._current.values() if version]
 
     def _profiles(self, training: Training, start: datetime) -> list[Profile]:
         joined = [column for view in VIEWS for column in view.joined.values()]
         columns = ["timestamp", "agent_name", "user_id", *LENGTHS, *joined]
         where = f"training_set_id == '{training.training_set_id}' and {_between(start, training.cut)}"
-        sample = _sample(self._told(TRAINING_SETS.table, columns, where))
+        sample = _sample(self._read_with_nulls(TRAINING_SETS.table, columns, where))
         return [profile(name, values, sample.clusters[name], sample.days) for name, values in sample.values.items()]
 
     def _kept_counts(self, kind: str, training: Training, start: datetime, count: Callable[[], pa.Table]) -> pa.Table:
-        """Hourly counts of the past: counted at the first look, kept for the others."""
+        """Hourly counts of the past: counted at the first check, kept for the others."""
         import pyarrow.parquet as pq
 
-        key = _place(kind, training, start)
+        key = _kept_path(kind, training, start)
         if not self.lake.store.exists(key):
             buffer = io.BytesIO()
             pq.write_table(count(), buffer)
             self.lake.store.write(key, buffer.getvalue())
         return pq.read_table(pa.BufferReader(self.lake.store.read(key))).cast(HOURLY)
 
-    def _told(self, table: str, columns: list[str], where: str) -> pa.Table:
-        """The same of a table that may have been written before a column was added: what was not told is null."""
-        version = self._now[table]
-        there = {field.name for field in self.lake.tables.scan(version).projection().fields} if version else columns
-        rows = self._read(table, [name for name in columns if name in there], where)
+    def _read_with_nulls(self, table: str, columns: list[str], where: str) -> pa.Table:
+        """Read a table that may have been written before a column was added: it is null then."""
+        version = self._current[table]
+        present = {field.name for field in self.lake.tables.scan(version).projection().fields} if version else columns
+        rows = self._read(table, [name for name in columns if name in present], where)
         for name in columns:
-            if name not in there:
-                nothing = pa.nulls(rows.num_rows, self._forms[table].arrow_schema.field(name).type)
-                rows = rows.append_column(name, nothing)
+            if name not in present:
+                nulls = pa.nulls(rows.num_rows, self._contracts[table].arrow_schema.field(name).type)
+                rows = rows.append_column(name, nulls)
         return rows
 
     def _read(self, table: str, columns: list[str] | None, where: str) -> pa.Table:
-        version = self._now[table]
+        version = self._current[table]
         if version is None:
-            empty = self._forms[table].arrow_schema.empty_table()
+            empty = self._contracts[table].arrow_schema.empty_table()
             return empty.select(columns) if columns else empty
-        if self.agents and "agent_name" in self._forms[table].arrow_schema.names:
+        if self.agents and "agent_name" in self._contracts[table].arrow_schema.names:
             where += f" and agent_name in ({', '.join(map(repr, self.agents))})"
         return self.lake.tables.read(version, columns=columns, where=where)
 
 
 def version_of(training: Training, table: str) -> TableVersion | None:
-    """The version of a table that a training was pinned to; its row count is not recorded there."""
+    """The version of a table that a training was pinned to, with 0 rows: their number is not recorded there."""
     for name in training.inputs:
         if name.startswith(f"{table}@"):
             return TableVersion(table=table, snapshot_id=int(name.partition("@")[2]), rows=0)
     return None
 
 
-def _sample(rows: pa.Table) -> Sample:
-    """The watched features of joined rows."""
-    users = _codes(rows["user_id"])
+def _sample(rows: pa.Table) -> FeatureSample:
+    """The compared features of joined rows."""
+    users, agent_hours = _codes(rows["user_id"]), _window_end(rows, AGENT_FEATURES)
     hours = {
-        AGENT_FEATURES.name: _codes(pc.binary_join_element_wise(rows["agent_name"], _ended(rows, AGENT_FEATURES), "@")),
-        INFRASTRUCTURE_FEATURES.name: _codes(_ended(rows, INFRASTRUCTURE_FEATURES)),  # clusters share an hour's weather
+        AGENT_FEATURES.name: _codes(pc.binary_join_element_wise(rows["agent_name"], agent_hours, "@")),
+        # One cluster for all Kubernetes clusters of an hour, because they are not independent.
+        INFRASTRUCTURE_FEATURES.name: _codes(_window_end(rows, INFRASTRUCTURE_FEATURES)),
     }
-    values: dict[str, np.ndarray] = {"agent_name": _words(rows["agent_name"])}
+    values: dict[str, np.ndarray] = {"agent_name": _strings(rows["agent_name"])}
     clusters = {"agent_name": users}
     for column, name in LENGTHS.items():
         values[name], clusters[name] = _numbers(pc.utf8_length(rows[column])), users
-    for name, numeric, view in _watched():
-        values[name] = _numbers(rows[name]) if numeric else _words(rows[name])
+    for name, numeric, view in _compared():
+        values[name] = _numbers(rows[name]) if numeric else _strings(rows[name])
         clusters[name] = hours.get(view.name, users)
     days = rows["timestamp"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy() // 86_400_000_000
-    return Sample(values=values, clusters=clusters, days=days)
+    return FeatureSample(values=values, clusters=clusters, days=days)
 
 
-def _watched() -> Iterator[tuple[str, bool, View]]:
+def _compared() -> Iterator[tuple[str, bool, View]]:
     for view in VIEWS:
         for column in view.columns:
             if view.prefix + column.name not in CUMULATIVE:
@@ -236,12 +237,12 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     return numbers
 
 
-def _words(column: pa.ChunkedArray) -> np.ndarray:
+def _strings(column: pa.ChunkedArray) -> np.ndarray:
     return np.array(pc.fill_null(column, MISSING).to_pylist(), dtype=str)
 
 
-def _ended(rows: pa.Table, view: View) -> pa.ChunkedArray:
-    """When the window of each row's value ended, as text; empty where it has none."""
+def _window_end(rows: pa.Table, view: View) -> pa.ChunkedArray:
+    """End of the window of each row's value, as text; empty where it has none."""
     return pc.fill_null(rows[view.time_column].cast(pa.int64()).cast(pa.string()), "")
 
 
@@ -267,6 +268,6 @@ def _between(start: datetime, end: datetime) -> str:
     return f"timestamp >= '{start.isoformat()}' and timestamp < '{end.isoformat()}'"
 
 
-def _place(kind: str, training: Training, start: datetime) -> str:
-    """Where the past is kept. Nothing in it says who anybody is."""
+def _kept_path(kind: str, training: Training, start: datetime) -> str:
+    """Path of kept results in the store. They identify no user."""
     return f"references/{training.training_set_id}/{kind}-{start:%Y%m%dT%H%M%S}"

@@ -1,13 +1,13 @@
-"""Has a rate of bad events risen? Exact for small counts, honest about what it cannot see and does not know.
+"""Test whether a rate of bad events has risen: exact for small counts, with the uncertainty of the reference included.
 
-Two counts are compared given the reference's: if both times have one rate, the current count is negative binomial,
-which is the conditional binomial test of two Poisson rates (Przyborowski and Wilenski 1940, Biometrika 31(3/4)) seen
-from the other side, and takes a dispersion without a change of form (McCullagh and Nelder 1989, section 6.2.3). The
-dispersion is not known but estimated, from few days after an incident, so the chance is averaged over what it may be:
-a test that takes the estimate for the truth raises ten times the alarms that it says.
+The current count is compared given the reference's: if both times have one rate, it is negative binomial. This is the
+conditional binomial test of two Poisson rates (Przyborowski and Wilenski 1940, Biometrika 31(3/4)) in another form,
+which takes a dispersion without change (McCullagh and Nelder 1989, section 6.2.3). The dispersion is estimated, after
+an incident from few days, so the p-value is averaged over its possible values: a test that uses the estimate as if it
+were exact raises ten times the false alarms that it promises.
 
-Looks at windows that overlap are nearly one look, and their alarms come in clumps: the first starts a training, the
-others are its echo. What is bounded is the number of clumps.
+Checks whose windows overlap are strongly correlated, and their alarms come in clusters: the first one starts a
+training, the others repeat it. The number of clusters is what is bounded.
 """
 
 import functools
@@ -16,36 +16,38 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from models.triggers.counts import ALL, DAY, Counts, Rate, Spread, total
+from models.triggers.counts import ALL, DAY, DispersionEstimate, HourlyCounts, Rate, total
 
 POWER = 0.95
-"""With which a rise is called detectable, and by when a delay is predicted."""
+"""Power at which a rise counts as detectable, and for which detection delays are given."""
 DOUBLED, EVEN = 2.0, 0.5
 SLICE_SHARE, WINDOW_SHARE = 0.9, 0.9
-"""Of the false alarms, the share of the slice over all agents, and that of the shortest window; the rest is parted
-evenly. Most incidents hit all and at once, and these are to be seen soonest."""
+"""Shares of the false alarms that the slice of all agents and the shortest window get; the rest is divided evenly. Most
+incidents concern all agents and are sudden, and should be detected first."""
 YEAR = timedelta(days=365)
 DISPERSIONS = np.geomspace(1, 64, 20)
-"""What the dispersion may be. Beforehand the chance that it lies above x is 1/x."""
+"""Possible values of the dispersion. Its prior probability to be above x is 1/x."""
 RISES = np.concatenate([np.arange(0.02, 1, 0.02), np.geomspace(1, 1000, 80)])
-"""Among which the smallest that can be seen is searched."""
+"""Relative rises among which the minimum detectable one is searched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Compared:
-    """One slice in one window against the reference."""
+class RateComparison:
+    """One slice in one window, compared with the reference."""
 
     slice: str
     days: float
     reference: Rate
     current: Rate
-    spread: Spread
+    dispersion: DispersionEstimate
     level: float
-    chance: float
-    """Of a count this high if the rate were unchanged."""
+    p_value: float
+    """Probability of a count this high if the rate were unchanged."""
 
     @property
     def rise(self) -> float:
@@ -54,129 +56,150 @@ class Compared:
         return now / before - 1 if before else math.inf if now else 0.0
 
     def fires(self, rise: float) -> bool:
-        """Risen by more than ``rise``, and statistically real."""
-        return self.rise > rise and self.chance < self.level
+        """Whether it rose by more than ``rise``, significantly."""
+        return self.rise > rise and self.p_value < self.level
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reference:
+class ReferenceWindow:
     """The time that a window is compared with."""
 
     start: datetime
     end: datetime
-    spread_start: datetime
-    """The days from here on tell the dispersion."""
+    dispersion_start: datetime
+    """Days from here to ``end`` estimate the dispersion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """How many false alarms a year there may be, and who may raise them."""
+class FalseAlarmBudget:
+    """The bound on false alarms a year, and how it is divided."""
 
     false_alarms: float
-    every: timedelta
-    """From look to look."""
+    interval: timedelta
+    """From one check to the next."""
     windows: tuple[timedelta, ...]
-    """All that the rule has, also those that do not fit yet."""
+    """All windows of the rule, also those for which there are too few data yet."""
     reference: timedelta
-    """What they are compared with is as long as this."""
+    """Length of the reference."""
 
     def level(self, window: timedelta, share: float = 1.0) -> float:
-        """Chance from which on a window raises an alarm, where it has this share of its window's."""
+        """Significance level of a slice that gets this share of its window's alarms."""
         first, count = window == self.windows[0], len(self.windows)
         part = 1.0 if count == 1 else WINDOW_SHARE if first else (1 - WINDOW_SHARE) / (count - 1)
-        return level(self.false_alarms * part * share, window, self.every, self.reference)
+        return level(self.false_alarms * part * share, window, self.interval, self.reference)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sight:
-    """What the test can see at the present traffic."""
+class Sensitivity:
+    """What the test can detect at the present traffic."""
 
-    smallest_rise: float
-    """Relative rise that the shortest window shows, with power 0.95; infinite where none is shown."""
-    days_to_doubled: float
-    """Days until a doubled rate is shown, with power 0.95; infinite where no window shows it."""
+    minimum_detectable_effect: Annotated[float, Field(alias="smallest_rise")]
+    """Smallest relative rise that the shortest window detects with power 0.95; infinite where it detects none."""
+    days_to_detect_doubling: Annotated[float, Field(alias="days_to_doubled")]
+    """Days until a doubled rate is detected with power 0.95; infinite where no window detects it."""
 
 
 @functools.cache
-def level(alarms: float, window: timedelta, every: timedelta, reference: timedelta) -> float:
-    """Chance for each look at which windows that slide raise so many clumps of alarms a year, never under that of
-    looks that have nothing in common.
+def level(alarms: float, window: timedelta, interval: timedelta, reference: timedelta) -> float:
+    """Significance level of one check at which sliding windows raise ``alarms`` clusters of alarms a year.
 
-    A sum over a sliding window is nearly Gaussian, with a correlation that falls linearly to 0 over the window's
-    length; at z standard deviations it has z phi(z) v(z sqrt(2 every / window)) clumps a window, and v(x) is about
-    exp(-0.583 x) (Siegmund 1985, Sequential Analysis, sections 4.2 and 10.2). Where a reference right before the window
-    slides along, the difference of the two forgets itself sooner, by (1 + r + r^2) / (1 + r) for a ratio r of lengths.
+    It is never below the level for independent checks. A sum over a sliding window is nearly Gaussian, with a
+    correlation that falls linearly to 0 over the window's length; at z standard deviations it has
+    z phi(z) v(z sqrt(2 interval / window)) clusters a window, and v(x) is about exp(-0.583 x) (Siegmund 1985,
+    Sequential Analysis, sections 4.2 and 10.2). Where a reference right before the window slides along, the difference
+    of the two decorrelates faster, by (1 + r + r^2) / (1 + r) for a ratio r of lengths.
+
+    Args:
+        alarms: clusters of false alarms a year.
+        window: length of the window.
+        interval: time between two checks.
+        reference: length of the reference.
     """
     from scipy.special import ndtr
 
     ratio = window / reference
-    sooner = (1 + ratio + ratio**2) / (1 + ratio)
-    per_window = min(alarms * (window / YEAR) / sooner, 0.05)  # the tail alone has this form
-    step = 0.583 * math.sqrt(2 * min(every / window, 1.0))
+    faster = (1 + ratio + ratio**2) / (1 + ratio)
+    per_window = min(alarms * (window / YEAR) / faster, 0.05)  # the approximation holds in the tail only
+    step = 0.583 * math.sqrt(2 * min(interval / window, 1.0))
     z = 3.5
     for _ in range(20):  # Newton, in logarithms
         excess = math.log(z) - z * z / 2 - math.log(2 * math.pi) / 2 - step * z - math.log(per_window)
         z = max(1.0, z + excess / (z + step - 1 / z / 2))
-    return max(alarms * (every / YEAR), float(ndtr(-z)))
+    return max(alarms * (interval / YEAR), float(ndtr(-z)))
 
 
-def chance_of_more(reference: Rate, current: Rate, spread: Spread | None = None) -> float:
-    """Chance of at least the current count, given the reference's, if both have one rate (one-sided).
+def p_value_of_more(reference: Rate, current: Rate, dispersion: DispersionEstimate | None = None) -> float:
+    """One-sided p-value: the probability of at least the current count, given the reference's, if both have one rate.
 
-    Without a spread the counts are Poisson, and the test is exact.
+    Without a dispersion the counts are Poisson, and the test is exact.
     """
     if not current.bad or not current.calls or not reference.calls:
         return 1.0
-    phi, weight = (np.ones(1), np.ones(1)) if spread is None else _likely([spread])
-    return float(_chances(phi, weight, *(np.array([x]) for x in (_flat(reference), _flat(current)))).item())
+    phi, weight = (np.ones(1), np.ones(1)) if dispersion is None else _dispersion_weights([dispersion])
+    return float(_p_values(phi, weight, *(np.array([x]) for x in (_pair(reference), _pair(current)))).item())
 
 
 def compare(
-    counts: Counts, end: datetime, references: Mapping[timedelta, Reference], budget: Budget, *, sliced: bool = True
-) -> list[Compared]:
-    """Every slice in every window that ends at ``end``, the shortest window and the overall slice first; none where
-    the reference has no calls.
+    counts: HourlyCounts,
+    end: datetime,
+    references: Mapping[timedelta, ReferenceWindow],
+    budget: FalseAlarmBudget,
+    *,
+    sliced: bool = True,
+) -> list[RateComparison]:
+    """Compare every slice in every window that ends at ``end``; empty where the references have no calls.
 
     Args:
-        counts: of the windows and their references. An agent that the reference does not know has no rate to rise from.
+        counts: of the windows and their references. Agents without calls in the reference are left out.
         end: end of the windows (UTC).
-        references: the windows that fit, in rising order, and what each is compared with.
-        budget: the false alarms that all together may raise.
-        sliced: compare agents too, not only all together.
+        references: the windows for which there are enough data, in rising order, each with its reference.
+        budget: the false alarms of all comparisons together.
+        sliced: compare each agent, too, not only all together.
+
+    Returns:
+        The shortest window first, and in each window the overall slice first.
     """
-    found: list[tuple[str, timedelta, Rate, Rate, Spread, float]] = []
-    spreads: dict[tuple[datetime, datetime], dict[str, Spread]] = {}
-    for window, against in references.items():
-        if not (before := counts.rates(against.start, against.end)):
+    pending: list[tuple[str, timedelta, Rate, Rate, DispersionEstimate, float]] = []
+    estimates: dict[tuple[datetime, datetime], dict[str, DispersionEstimate]] = {}
+    for window, reference in references.items():
+        if not (before := counts.rates(reference.start, reference.end)):
             continue
         now = {name: rate for name, rate in counts.rates(end - window, end).items() if name in before}
-        days = (against.spread_start, against.end)
-        told = spreads.setdefault(days, counts.spreads(*days))
+        days = (reference.dispersion_start, reference.end)
+        dispersions = estimates.setdefault(days, counts.dispersions(*days))
         agents = sorted(before) if sliced else []
         share = SLICE_SHARE if agents else 1.0
-        pair = (standardized(before, now), total(now))
-        found.append((ALL, window, *pair, told.get(ALL, Spread()), budget.level(window, share)))
+        pair = (standardized_reference(before, now), total(now))
+        pending.append((ALL, window, *pair, dispersions.get(ALL, DispersionEstimate()), budget.level(window, share)))
         for name in agents:
-            own = (1 - SLICE_SHARE) / len(agents)
+            agent_share = (1 - SLICE_SHARE) / len(agents)
             pair = (before[name], now.get(name, Rate(calls=0, bad=0)))
-            found.append((name, window, *pair, told.get(name, Spread()), budget.level(window, own)))
-    if not found:
+            pending.append(
+                (name, window, *pair, dispersions.get(name, DispersionEstimate()), budget.level(window, agent_share))
+            )
+    if not pending:
         return []
-    phi, weight = _likely([one[4] for one in found])
-    sides = (np.array([_flat(one[place]) for one in found]) for place in (2, 3))  # type: ignore[arg-type]
-    chances = _chances(phi, weight, *sides)
+    phi, weight = _dispersion_weights([part[4] for part in pending])
+    sides = (np.array([_pair(part[i]) for part in pending]) for i in (2, 3))  # type: ignore[arg-type]
+    p_values = _p_values(phi, weight, *sides)
     return [
-        Compared(
-            slice=name, days=window / DAY, reference=then, current=own, spread=told, level=limit, chance=float(chance)
+        RateComparison(
+            slice=name,
+            days=window / DAY,
+            reference=before,
+            current=now,
+            dispersion=dispersion,
+            level=limit,
+            p_value=float(p_value),
         )
-        for (name, window, then, own, told, limit), chance in zip(found, chances, strict=True)
+        for (name, window, before, now, dispersion, limit), p_value in zip(pending, p_values, strict=True)
     ]
 
 
-def standardized(reference: dict[str, Rate], current: dict[str, Rate]) -> Rate:
-    """The reference's rate for the current mix of agents, over as many calls as give it its true uncertainty.
+def standardized_reference(reference: dict[str, Rate], current: dict[str, Rate]) -> Rate:
+    """The reference's rate for the current mix of agents, with a number of calls that gives its true uncertainty.
 
-    When an agent that fails more often gets more of the traffic, the overall rate rises and nothing has got worse.
+    Where an agent that fails more often gets more of the traffic, the overall rate rises although nothing got worse.
     """
     calls = total(current).calls
     weights = {name: rate.calls / calls for name, rate in current.items() if name in reference} if calls else {}
@@ -185,56 +208,58 @@ def standardized(reference: dict[str, Rate], current: dict[str, Rate]) -> Rate:
         return total(reference)
     rate = sum(weight / known * reference[name].value for name, weight in weights.items())
     variance = sum((w / known) ** 2 * reference[name].bad / reference[name].calls ** 2 for name, w in weights.items())
-    known_by = rate / variance if variance else total(reference).calls
-    return Rate(calls=known_by, bad=rate * known_by)
+    effective_calls = rate / variance if variance else total(reference).calls
+    return Rate(calls=effective_calls, bad=rate * effective_calls)
 
 
-def sees_doubled(compared: Sequence[Compared]) -> bool:
-    """Whether one of these windows would rather show a doubled rate than not, with the calls that it has."""
-    power = _powers(compared, [one.current.calls for one in compared], [one.level for one in compared])
+def detects_doubling(compared: Sequence[RateComparison]) -> bool:
+    """Whether one of these windows, with its calls, detects a doubled rate with power 0.5 or more."""
+    power = _powers(compared, [part.current.calls for part in compared], [part.level for part in compared])
     return bool((power(DOUBLED) >= EVEN).any())
 
 
-def sight(compared: Sequence[Compared], daily_calls: float, budget: Budget) -> Sight:
-    """What the overall slice's test can see: the smallest rise in its first window, and how long a doubled rate takes.
+def sensitivity(compared: Sequence[RateComparison], daily_calls: float, budget: FalseAlarmBudget) -> Sensitivity:
+    """What the test of all agents together can detect.
 
     Args:
-        compared: as ``compare`` returned it.
+        compared: from ``compare``.
         daily_calls: the present traffic.
         budget: of the rule.
     """
-    first = next(one for one in compared if one.slice == ALL)
-    share = 1.0 if all(one.slice == ALL for one in compared) else SLICE_SHARE
+    first = next(part for part in compared if part.slice == ALL)
+    share = 1.0 if all(part.slice == ALL for part in compared) else SLICE_SHARE
     days = [window / DAY for window in budget.windows]
     levels = [budget.level(window, share) for window in budget.windows]
     power = _powers([first] * len(days), [daily_calls * count for count in days], levels)
-    place = bisect_left(RISES, POWER, key=lambda rise: power(1 + rise)[0])
-    smallest = float(RISES[place]) if place < len(RISES) else math.inf
-    return Sight(
-        smallest_rise=smallest if (1 + smallest) * first.reference.value <= 1 else math.inf,
-        days_to_doubled=next((n for n, own in zip(days, power(DOUBLED), strict=True) if own >= POWER), math.inf),
+    index = bisect_left(RISES, POWER, key=lambda rise: power(1 + rise)[0])
+    smallest = float(RISES[index]) if index < len(RISES) else math.inf
+    return Sensitivity(
+        minimum_detectable_effect=smallest if (1 + smallest) * first.reference.value <= 1 else math.inf,
+        days_to_detect_doubling=next(
+            (n for n, own in zip(days, power(DOUBLED), strict=True) if own >= POWER), math.inf
+        ),
     )
 
 
 def _powers(
-    compared: Sequence[Compared], calls: Sequence[float], levels: Sequence[float]
+    compared: Sequence[RateComparison], calls: Sequence[float], levels: Sequence[float]
 ) -> Callable[[float], np.ndarray]:
-    """For each comparison, the chance that so many calls at a multiple of the reference's rate are shown to have risen.
+    """For each comparison the power of ``calls`` at a multiple of the reference's rate: the probability to detect it.
 
-    How well the reference knows its own rate, and its dispersion, is part of the chance.
+    It includes the uncertainty of the reference's rate and of its dispersion.
     """
     from scipy.special import betainc
 
-    phi, weight = _likely([one.spread for one in compared])
-    reference, current = np.array([_flat(one.reference) for one in compared]), np.array(calls, float)
+    phi, weight = _dispersion_weights([part.dispersion for part in compared])
+    reference, current = np.array([_pair(part.reference) for part in compared]), np.array(calls, float)
     critical = _critical(phi, weight, reference, current, np.array(levels))
     known, expected = reference[:, 1], current * reference[:, 1] / np.maximum(reference[:, 0], 1)
 
     def power(factor: float) -> np.ndarray:
         size = np.maximum(known[:, None], 1e-9) / phi
         mean = factor * expected[:, None] / phi
-        found: np.ndarray = (weight * betainc(critical[:, None] / phi, size, mean / (mean + size))).sum(axis=1)
-        return np.where((known > 0) & (critical < current), found, 0.0)
+        result: np.ndarray = (weight * betainc(critical[:, None] / phi, size, mean / (mean + size))).sum(axis=1)
+        return np.where((known > 0) & (critical < current), result, 0.0)
 
     return power
 
@@ -242,35 +267,37 @@ def _powers(
 def _critical(
     phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, calls: np.ndarray, levels: np.ndarray
 ) -> np.ndarray:
-    """For each comparison the smallest count that is significant at its level."""
+    """For each comparison the smallest significant count, by bisection on a logarithmic scale."""
     expected = calls * reference[:, 1] / np.maximum(reference[:, 0], 1)
     low, high = np.maximum(expected, 0.5), np.maximum(calls, 1.0)
     for _ in range(14):
         middle = np.sqrt(low * high)
-        chances = _chances(phi, weight, reference, np.stack([calls, middle], axis=1))
-        low, high = np.where(chances < levels, low, middle), np.where(chances < levels, middle, high)
+        p_values = _p_values(phi, weight, reference, np.stack([calls, middle], axis=1))
+        low, high = np.where(p_values < levels, low, middle), np.where(p_values < levels, middle, high)
     return high
 
 
-def _likely(spreads: Sequence[Spread]) -> tuple[np.ndarray, np.ndarray]:
-    """What each dispersion may be and how likely that is after the days that were seen, [1, values], [spreads, values]:
-    Pearson's statistic over the dispersion is chi-square.
+def _dispersion_weights(estimates: Sequence[DispersionEstimate]) -> tuple[np.ndarray, np.ndarray]:
+    """Possible dispersions [1, values] and the posterior weight of each, by estimate [estimates, values].
+
+    Pearson's statistic divided by the dispersion is chi-square.
     """
-    statistic, freedom = (
-        np.array([getattr(one, name) for one in spreads], float)[:, None] for name in ("statistic", "freedom")
+    statistic, degrees = (
+        np.array([getattr(part, name) for part in estimates], float)[:, None]
+        for name in ("statistic", "degrees_of_freedom")
     )
-    top = float(np.max(statistic / np.maximum(freedom, 1)))
+    top = float(np.max(statistic / np.maximum(degrees, 1)))
     phi = DISPERSIONS if top < 16 else np.geomspace(1, 4 * top, len(DISPERSIONS))
-    logs = -(1 + freedom / 2) * np.log(phi) - statistic / 2 / phi
+    logs = -(1 + degrees / 2) * np.log(phi) - statistic / 2 / phi
     weight = np.exp(logs - logs.max(axis=1, keepdims=True))
     weight[:, [0, -1]] /= 2
     return phi[None, :], weight / weight.sum(axis=1, keepdims=True)
 
 
-def _chances(phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """``chance_of_more`` of each row of (calls, bad), averaged over the dispersions.
+def _p_values(phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """``p_value_of_more`` of each row of (calls, bad), averaged over the dispersions.
 
-    A share cannot vary as a count does because it ends at 1; counts are divided by what it varies less.
+    A share, bounded by 1, varies less than a count; counts are divided by that factor.
     """
     from scipy.special import betainc
 
@@ -279,9 +306,9 @@ def _chances(phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, current
     ratio = (calls / np.maximum(calls_before, 1e-9))[:, None]
     varies = phi * (1 + ratio)
     size = (bad_before / scale + 1)[:, None] * ratio / np.maximum(varies - 1, 1e-12)
-    found: np.ndarray = (weight * betainc(np.maximum(bad / scale, 1e-9)[:, None], size, 1 - 1 / varies)).sum(axis=1)
-    return np.where((bad > 0) & (calls > 0) & (calls_before > 0), found, 1.0)
+    result: np.ndarray = (weight * betainc(np.maximum(bad / scale, 1e-9)[:, None], size, 1 - 1 / varies)).sum(axis=1)
+    return np.where((bad > 0) & (calls > 0) & (calls_before > 0), result, 1.0)
 
 
-def _flat(rate: Rate) -> tuple[float, float]:
+def _pair(rate: Rate) -> tuple[float, float]:
     return rate.calls, rate.bad

@@ -1,4 +1,4 @@
-"""One look of a rule: from where it looks, and what it came to."""
+"""One check of a trigger's rule: the time it covers, and what it found."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from typing import Any
 from models.registry.state import Training
 
 
-class Found(Enum):
-    """What a look came to."""
+class FindingStatus(Enum):
+    """The result of one check of a rule."""
 
     FIRED = "fired"
     QUIET = "quiet"
@@ -18,44 +18,44 @@ class Found(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class RuleFinding:
     """What a rule found in its window."""
 
-    found: Found
+    status: FindingStatus
     reason: str
     """One sentence with the numbers."""
     start: datetime | None = None
-    """Start of the window that was judged, of the one that fired where one did."""
+    """Start of the window that was tested; where one fired, of that one."""
     onset: datetime | None = None
-    """Where one fired: the hour in which the cause began."""
+    """Where the rule fired: the hour in which the cause began."""
     evidence: dict[str, Any]
     """The numbers, as plain JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """When and from where a rule looks."""
+class RuleCheck:
+    """When a rule is checked, and what it compares with."""
 
     end: datetime
     """End of the windows (UTC)."""
-    every: timedelta
-    """Until the next look."""
-    since: Training | None = None
+    interval: timedelta
+    """Time until the next check."""
+    last_training: Training | None = None
     """The last completed training."""
     onset: datetime | None = None
-    """Start of the newest cause that a training has taken in: references begin no earlier."""
+    """Start of the newest cause that the last training already covers: references begin no earlier."""
 
 
-def found_if(fired: bool) -> Found:
-    """Fired or quiet."""
-    return Found.FIRED if fired else Found.QUIET
+def fired_or_quiet(fired: bool) -> FindingStatus:
+    """The status of a rule that had enough data."""
+    return FindingStatus.FIRED if fired else FindingStatus.QUIET
 
 
-def too_little(reason: str) -> Finding:
-    """There is nothing that could be judged."""
-    return Finding(found=Found.NOT_ENOUGH, reason=reason, evidence={})
+def not_enough(reason: str) -> RuleFinding:
+    """The finding where the data do not suffice for a test."""
+    return RuleFinding(status=FindingStatus.NOT_ENOUGH, reason=reason, evidence={})
 
 
 def finite(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: what has no bound is null."""
+    """The fields with null for infinity, which JSON does not have."""
     return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}

@@ -43,7 +43,7 @@ def propose(lake: Lake, study: Study, batch: int) -> list[Trial]:
     return trials
 
 
-def hopeless(study: Study, trial: Trial, before: Sequence[Trial]) -> bool:
+def should_prune(study: Study, trial: Trial, before: Sequence[Trial]) -> bool:
     """Whether a trial's best loss so far is outside the plan's percentage of those complete before it at its last rung.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 
 from errors import DataError
 from lake.lake import Lake
-from models.evaluation.statistics import PairedScores, paired_interval, simultaneous
+from models.evaluation.statistics import PairedScores, paired_interval, simultaneous_level
 from models.registry import kinds
 from models.serialize import from_plain, to_plain
 from models.tuning.plan import Study, Trial, TrialState, Tuned
@@ -55,7 +55,7 @@ def _differences(lake: Lake, study: Study, trials: list[Trial]) -> list[ScoreDif
     _, judged = split_train(lake, study)
     users = np.array(judged["user_id"].to_pylist(), dtype=str)
     start = read_scores(lake, study, trials[0])
-    level = simultaneous(study.plan.confidence, study.plan.trials - 1)
+    level = simultaneous_level(study.plan.confidence, study.plan.trials - 1)
     differences = []
     for trial in trials[1:]:
         if trial.state is TrialState.COMPLETE:

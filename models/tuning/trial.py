@@ -14,17 +14,17 @@ import torch
 
 from errors import TrainingError
 from lake.lake import Lake
-from models.evaluation.pair import requests
+from models.evaluation.pair import prompts_and_answers
 from models.llm.base_model import load, resolve
-from models.llm.distributed import Group, dtype_of, fingerprint, has_gpu, repeatable
+from models.llm.distributed import ProcessGroup, dtype_of, fingerprint, has_gpu, repeatable
 from models.llm.likelihood import Likelihoods, examples_nll
 from models.llm.lora import add_adapter
 from models.llm.tokens import tokenize, training_examples
 from models.spec import TrainingProfile
 from models.training.checkpoints import Checkpoints, Progress
-from models.training.loop import Loop, OnStep, planned_steps
+from models.training.loop import OnStep, TrainingLoop, planned_steps
 from models.tuning.plan import Rung, Study, Trial, TrialState
-from models.tuning.propose import hopeless
+from models.tuning.propose import should_prune
 from models.tuning.study import find_ended, known_before, read_rungs, write_ended, write_rung
 from models.tuning.validation import split_train, write_scores
 
@@ -63,7 +63,7 @@ def trial_profile(study: Study, trial: Trial) -> TrainingProfile:
 
 
 def _run(lake: Lake, study: Study, trial: Trial, folder: str, on_step: OnStep | None) -> Trial:
-    group = Group(device="cuda:0" if has_gpu() else "cpu")
+    group = ProcessGroup(device="cuda:0" if has_gpu() else "cpu")
     profile = trial_profile(study, trial)
     with repeatable(profile):
         climb = _Climb(lake, study, trial, profile, group)
@@ -93,21 +93,21 @@ class _Hopeless(Exception):
 class _Climb:
     """A trial in this process: the loop that trains it, and the rows it is judged on."""
 
-    def __init__(self, lake: Lake, study: Study, trial: Trial, profile: TrainingProfile, group: Group) -> None:
+    def __init__(self, lake: Lake, study: Study, trial: Trial, profile: TrainingProfile, group: ProcessGroup) -> None:
         self.lake, self.study, self.trial = lake, study, trial
         self.before = known_before(lake, study, trial.number)
         learnt, judged = split_train(lake, study)
         base = resolve(lake.settings, study.spec.base)
         model, self.tokenizer = load(base, dtype_of(profile, group.device), group.device)
         examples = training_examples(learnt, self.tokenizer, profile.max_tokens)
-        messages, answers = requests(judged)
+        messages, answers = prompts_and_answers(judged)
         self.judged = tokenize(messages, answers, self.tokenizer, profile.max_tokens)
         self.steps = planned_steps(len(examples), profile, group.world)
         self.part = max(1, math.ceil(self.steps / study.plan.rungs))
         torch.manual_seed(profile.seed)
         self.model = add_adapter(model, profile)
         by_part = replace(profile, checkpoint_every=self.part)
-        self.loop = Loop(self.model, examples, by_part, group, int(self.tokenizer.pad_token_id))
+        self.loop = TrainingLoop(self.model, examples, by_part, group, int(self.tokenizer.pad_token_id))
 
     def run(self, ladder: "_Ladder", on_step: OnStep | None) -> Likelihoods:
         """Train to the end; the scores of the judged rows there."""
@@ -119,7 +119,7 @@ class _Climb:
         rung = step // self.part
         self._report(rung, step)
         so_far = [one for one in read_rungs(self.lake, self.study, self.trial.number) if one.rung <= rung]
-        if hopeless(self.study, replace(self.trial, rungs=so_far), self.before):
+        if should_prune(self.study, replace(self.trial, rungs=so_far), self.before):
             raise _Hopeless
 
     def _report(self, rung: int, step: int) -> Likelihoods:

@@ -10,9 +10,9 @@ import logging
 import pyarrow as pa
 
 from lake.lake import Lake
-from models.data.held_out import held_out_sample, usable
+from models.data.held_out import held_out_rows, held_out_sample
 from models.evaluation.evaluate import paired_scores
-from models.evaluation.pair import Pair, open_pair, requests
+from models.evaluation.pair import ModelPair, open_model_pair, prompts_and_answers
 from models.llm.likelihood import Generated, generate
 from models.registry.registry import load_version
 from models.spec import ModelSpec, TrainingProfile
@@ -42,7 +42,7 @@ def compare(
         rows.slice(max(0, rows.num_rows - profile.shadow_generations)) if profile.shadow_generations else rows[:0]
     )
     log.info("shadow: %d recent requests by likelihood, %d by generation", rows.num_rows, answered.num_rows)
-    with open_pair(lake, version, baseline, spec, profile) as pair:
+    with open_model_pair(lake, version, baseline, spec, profile) as pair:
         scores = paired_scores(pair, rows, profile.max_tokens)
         candidate, held = _answers(pair, answered, profile)
     return weigh(scores, candidate, held, fresh, rule)
@@ -53,7 +53,7 @@ def recent_requests(lake: Lake, training_set: TrainingSet, profile: TrainingProf
 
     Rows outside the evaluation's sample go first; those inside fill up what is missing. Neither trained the candidate.
     """
-    rows = usable(lake, training_set)
+    rows = held_out_rows(lake, training_set)
     scored = set(held_out_sample(lake, training_set, profile.eval_rows)["interaction_id"].to_pylist())
     ids = rows["interaction_id"].to_pylist()
     fresh = [index for index, name in enumerate(ids) if name not in scored]
@@ -64,10 +64,10 @@ def recent_requests(lake: Lake, training_set: TrainingSet, profile: TrainingProf
     return rows.take(sorted(fresh + filled)), len(fresh)
 
 
-def _answers(pair: Pair, rows: pa.Table, profile: TrainingProfile) -> tuple[list[Generated], list[Generated]]:
+def _answers(pair: ModelPair, rows: pa.Table, profile: TrainingProfile) -> tuple[list[Generated], list[Generated]]:
     if not rows.num_rows:
         return [], []
-    messages, _ = requests(rows)
+    messages, _ = prompts_and_answers(rows)
     with pair.candidate() as model:
         candidate = generate(model, pair.tokenizer, messages, max_new_tokens=profile.max_new_tokens)
     with pair.baseline() as model:

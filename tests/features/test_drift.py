@@ -27,7 +27,7 @@ def test_with_one_row_a_user_the_chance_is_that_of_welchs_test(
     assert found.size == pytest.approx((current.mean() - reference.mean()) / reference.std())
     ours = abs(found.now - found.was) / np.sqrt(current.var(ddof=1) / now + reference.var(ddof=1) / before)
     assert ours == pytest.approx(abs(theirs.statistic), rel=1e-6)
-    assert found.chance >= theirs.pvalue * 0.99  # fewer degrees of freedom: never surer than Welch
+    assert found.p_value >= theirs.pvalue * 0.99  # fewer degrees of freedom: never surer than Welch
 
 
 @given(st.integers(200, 2_000), st.floats(-2, 2), st.integers(0, 1_000))
@@ -48,14 +48,14 @@ def test_a_user_with_half_of_the_rows_is_half_of_the_evidence() -> None:
     moved = np.array(["auditor"] * 900 + ["bruno"] * 100)
     one_user = shifts(before, moved, np.array([0] * 800 + list(range(1, 201))))[0]
     many_users = shifts(before, moved, np.arange(1_000))[0]
-    assert one_user.chance > 0.1 > 1e-9 > many_users.chance
+    assert one_user.p_value > 0.1 > 1e-9 > many_users.p_value
 
 
 def test_rows_of_one_user_prove_nothing() -> None:
     before = profile("x", RNG.normal(size=500), own(500))
     found = shifts(before, RNG.normal(5, 1, 300), np.zeros(300, int))[0]
     assert found.size > 4
-    assert found.chance == 1.0
+    assert found.p_value == 1.0
 
 
 def test_means_of_few_users_that_ask_alike_are_not_sure_of_themselves() -> None:
@@ -65,7 +65,7 @@ def test_means_of_few_users_that_ask_alike_are_not_sure_of_themselves() -> None:
         users = np.repeat(np.arange(100), 20)
         before = profile("x", levels[users] + 0.1 * rng.normal(size=2_000), users)
         now = np.repeat(np.arange(100, 130), 20)
-        alarms += shifts(before, levels[now] + 0.1 * rng.normal(size=600), now)[0].chance < 0.01
+        alarms += shifts(before, levels[now] + 0.1 * rng.normal(size=600), now)[0].p_value < 0.01
     assert alarms <= 4 + 3 * np.sqrt(4)
 
 
@@ -75,7 +75,7 @@ def test_a_constant_that_stays_is_quiet_and_one_that_changes_is_seen() -> None:
     moved = shifts(before, np.full(80, 40.0), own(80))[0]
     assert moved.kind == "shares"
     assert moved.size > 1
-    assert moved.chance < 1e-9
+    assert moved.p_value < 1e-9
 
 
 def test_a_new_category_is_named() -> None:
@@ -83,14 +83,14 @@ def test_a_new_category_is_named() -> None:
     found = shifts(before, np.array(["auditor", "nova"] * 100), own(200))[0]
     assert found.moved in ("bruno", "nova")
     assert found.size > 0.25
-    assert found.chance < 1e-9
+    assert found.p_value < 1e-9
 
 
 def test_all_missing_is_a_shift_of_being_there_and_of_nothing_else() -> None:
     before = profile("x", RNG.normal(size=400), own(400))
     (found,) = shifts(before, np.full(100, np.nan), own(100))
     assert (found.kind, found.was, found.now) == ("missing", 0.0, 1.0)
-    assert found.chance < 1e-9
+    assert found.p_value < 1e-9
     words = profile("w", np.array([MISSING] * 50), own(50))
     assert [one.kind for one in shifts(words, np.array(["a"] * 50), own(50))] == ["missing"]
 
@@ -101,15 +101,15 @@ def test_nothing_on_either_side_is_nothing_to_say() -> None:
     assert shifts(profile("x", np.zeros(0), np.zeros(0, int)), RNG.normal(size=50), own(50)) == []
 
 
-def test_what_the_references_own_days_do_is_kept_as_its_unrest() -> None:
+def test_what_the_references_own_days_do_is_kept_as_its_daily_variability() -> None:
     days = np.repeat(np.arange(28), 100)
     sunday = days % 7 == 6
     mix = np.where(RNG.random(2_800) < np.where(sunday, 0.9, 0.3), "bruno", "auditor")
     users = RNG.integers(0, 1_000, 2_800)
     restless = profile("agent", mix, users, days)
     assert restless.days == 28
-    assert restless.unrest["shares"] > 0.5
+    assert restless.daily_variability["shares"] > 0.5
     again = shifts(restless, np.where(RNG.random(200) < 0.9, "bruno", "auditor"), own(200))[0]
-    assert again.size < again.unrest + 0.25
+    assert again.size < again.daily_variability + 0.25
     calm = profile("x", RNG.normal(size=2_800), users, days)
-    assert calm.unrest.get("mean", 0.0) < 0.6
+    assert calm.daily_variability.get("mean", 0.0) < 0.6

@@ -24,8 +24,8 @@ from models.registry.training_lease import claim
 from models.spec import ModelSpec, TrainingProfile
 from models.triggers.decisions import Decision
 from models.triggers.history import LakeHistory
-from models.triggers.requests import ask
-from models.triggers.rules import Patience, ScheduleRule, Trigger, VolumeRule
+from models.triggers.requests import request_training
+from models.triggers.rules import RetryBackoff, ScheduleRule, Trigger, VolumeRule
 from models.types import Cause, Outcome
 from settings import settings
 from tasks.execution import local
@@ -97,7 +97,9 @@ def run_of_first_request() -> str:
 
 
 def test_a_start_that_was_lost_is_made_good_by_the_next_look_and_a_lost_run_is_given_up(landed: Lake) -> None:
-    ask(open_lake(), "agents", Trigger.VOLUME, "a look that died", "12,000 new interactions.", Patience())
+    request_training(
+        open_lake(), "agents", Trigger.VOLUME, "a look that died", "12,000 new interactions.", RetryBackoff()
+    )
     [covered] = on_schedule(kickoff=now(), profile=SMALL)
     assert covered.outcome == "covered"
     run = run_of_first_request()
@@ -106,7 +108,7 @@ def test_a_start_that_was_lost_is_made_good_by_the_next_look_and_a_lost_run_is_g
         child.kill()
         child.wait()
     assert phase(run) is Phase.ABORTED
-    held = training_lease.holder_of(open_lake(), "agents")
+    held = training_lease.lease_holder(open_lake(), "agents")
     assert held is not None
     assert on_volume(kickoff=now(), profile=SMALL)[0].outcome == "quiet"
     assert open_lake().ledger.entries("models/agents", kind="request_abandoned") == []  # its lease has yet to run out
@@ -120,7 +122,7 @@ def test_a_start_that_was_lost_is_made_good_with_the_inputs_that_were_asked_for(
     theirs = ModelSpec(agents=["ops"])
     profile = replace(SMALL, name="theirs", learning_rate=0.125)
     decide_by_hand.task_function(
-        reason="I am curious", by="ana", spec=theirs, profile=profile, source="ours", patience=Patience()
+        reason="I am curious", by="ana", spec=theirs, profile=profile, source="ours", patience=RetryBackoff()
     )
     assert on_volume(kickoff=now(), rule=VolumeRule(new_interactions=1000), profile=SMALL)[0].outcome == "covered"
     started = started_with(run_of_first_request())
@@ -128,7 +130,7 @@ def test_a_start_that_was_lost_is_made_good_with_the_inputs_that_were_asked_for(
 
 
 def test_a_request_that_names_no_inputs_is_started_with_those_of_who_looks(landed: Lake) -> None:
-    ask(open_lake(), "agents", Trigger.RETENTION, "retention", "agents@v1 is retired", Patience())
+    request_training(open_lake(), "agents", Trigger.RETENTION, "retention", "agents@v1 is retired", RetryBackoff())
     on_volume(kickoff=now(), profile=SMALL, source="ours")
     started = started_with(run_of_first_request())
     assert (started["spec"], started["profile"], started["source"]) == (ModelSpec(), SMALL, "ours")
@@ -153,7 +155,7 @@ def look(rule: VolumeRule, kickoff: datetime) -> list[Decision]:
         spec=ModelSpec(),
         profile=SMALL,
         source="agents",
-        patience=Patience(),
+        patience=RetryBackoff(),
         kickoff=kickoff,
         every_minutes=60,
         schedule="retrain_on_volume",

@@ -11,7 +11,7 @@ import pytest
 
 from errors import TamperedArtifact, UserError
 from lake.lake import Lake
-from models.data.held_out import held_out_sample, usable
+from models.data.held_out import held_out_rows, held_out_sample
 from models.evaluation.evaluate import EvaluationRule, evaluate, judge, read_scores
 from models.evaluation.statistics import PairedScores
 from models.registry.kinds import model_chain
@@ -109,7 +109,7 @@ def test_the_scores_are_kept_row_by_row_without_any_user_id(lake: Lake) -> None:
 
 def test_the_sample_keeps_each_agents_share_and_is_the_same_every_time(lake: Lake) -> None:
     own = training_set(lake)
-    everyone = usable(lake, own)
+    everyone = held_out_rows(lake, own)
     sample = held_out_sample(lake, own, 100)
     assert sample.num_rows == 100
     assert sample.equals(held_out_sample(lake, own, 100))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models.evaluation.statistics import PairedScores, excess_limit, paired_interval, sign_test, simultaneous
+from models.evaluation.statistics import PairedScores, excess_limit, paired_interval, sign_test, simultaneous_level
 
 TRUE = -0.05
 
@@ -126,8 +126,8 @@ def test_no_rows_and_impossible_levels_are_refused() -> None:
 
 
 def test_four_intervals_at_once_share_one_error() -> None:
-    assert simultaneous(0.95, 4) == pytest.approx(0.9875)
-    assert simultaneous(0.95, 1) == pytest.approx(0.95)
+    assert simultaneous_level(0.95, 4) == pytest.approx(0.9875)
+    assert simultaneous_level(0.95, 1) == pytest.approx(0.95)
 
 
 @pytest.mark.parametrize(("worse", "better"), [(0, 0), (0, 5), (5, 0), (7, 3), (60, 41)])

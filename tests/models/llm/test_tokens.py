@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from errors import BaseModelError
 from models.llm.base_model import load, resolve
 from models.llm.tokens import (
-    Examples,
+    TokenizedExamples,
     by_length,
     collate,
     endless_steps,
@@ -36,7 +36,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load(resolve(read_settings(base_model=str(folder)))).tokenizer
 
 
-def row_tokens(examples: Examples, i: int) -> list[int]:
+def row_tokens(examples: TokenizedExamples, i: int) -> list[int]:
     return examples.tokens[examples.offsets[i] : examples.offsets[i + 1]].tolist()
 
 

@@ -10,7 +10,7 @@ from errors import LeaseLost
 from lake.lake import Lake, open_lake
 from models.registry import training_lease
 from models.registry.kinds import model_chain
-from models.registry.training_lease import LEASE_S, claim, give_back, holder_of, holding, under
+from models.registry.training_lease import LEASE_S, claim, fenced, holding_lease, lease_holder, release
 from settings import Settings
 from tests.lake.processes import at_once
 from tests.lake.store.test_leases import Clock
@@ -31,36 +31,36 @@ def test_a_model_is_claimed_by_one_run_and_given_back(lake: Lake) -> None:
     assert (first.granted, first.fence) == (True, 1)
     assert not claim(lake, "agents", "run-2").granted
     assert claim(lake, "other", "run-2").granted
-    give_back(lake, "agents", "run-2")
+    release(lake, "agents", "run-2")
     assert not claim(lake, "agents", "run-2").granted
-    give_back(lake, "agents", "run-1")
-    assert holder_of(lake, "agents") is None
+    release(lake, "agents", "run-1")
+    assert lease_holder(lake, "agents") is None
     assert claim(lake, "agents", "run-2").fence == 2
 
 
 def test_a_stage_takes_the_lease_up_where_the_one_before_left_it(lake: Lake, clock: Clock) -> None:
     mine = claim(lake, "agents", "run-1", patience_s=6 * 3600)
     clock.pass_s(5 * 3600)
-    with holding(lake, mine):
-        held = holder_of(lake, "agents")
+    with holding_lease(lake, mine):
+        held = lease_holder(lake, "agents")
         assert held
         assert held.expires - clock.now == timedelta(seconds=LEASE_S)
-    held = holder_of(lake, "agents")
+    held = lease_holder(lake, "agents")
     assert held
     assert (held.fence, held.expires - clock.now) == (1, timedelta(hours=6))
 
 
 def test_a_run_that_came_too_late_loses_the_lease_and_cannot_write_any_more(lake: Lake, clock: Clock) -> None:
     mine = claim(lake, "agents", "run-1")
-    under(lake, mine).ledger.append(model_chain("agents"), "retraining_opened", "a", {"retraining": "a"})
+    fenced(lake, mine).ledger.append(model_chain("agents"), "retraining_opened", "a", {"retraining": "a"})
     clock.pass_s(LEASE_S + 1)
     theirs = claim(lake, "agents", "run-2")
     assert theirs.fence == 2
-    under(lake, mine).ledger.append(model_chain("agents"), "trained_late", "b", {})  # nobody has written under 2 yet
-    under(lake, theirs).ledger.append(model_chain("agents"), "retraining_opened", "c", {"retraining": "c"})
+    fenced(lake, mine).ledger.append(model_chain("agents"), "trained_late", "b", {})  # nobody has written under 2 yet
+    fenced(lake, theirs).ledger.append(model_chain("agents"), "retraining_opened", "c", {"retraining": "c"})
     with pytest.raises(LeaseLost, match="under lease 1, but 2 has written since"):
-        under(lake, mine).ledger.append(model_chain("agents"), "promoted", "d", {})
-    with pytest.raises(LeaseLost), holding(lake, mine):
+        fenced(lake, mine).ledger.append(model_chain("agents"), "promoted", "d", {})
+    with pytest.raises(LeaseLost), holding_lease(lake, mine):
         pytest.fail("the work must not begin")
     kinds = [(entry.kind, entry.fence) for entry in lake.ledger.entries(model_chain("agents"))]
     assert kinds == [("retraining_opened", 1), ("trained_late", 1), ("retraining_opened", 2)]
@@ -68,11 +68,11 @@ def test_a_run_that_came_too_late_loses_the_lease_and_cannot_write_any_more(lake
 
 def test_a_stage_that_fails_keeps_the_lease_for_its_retry_and_an_interrupted_one_gives_it_back(lake: Lake) -> None:
     mine = claim(lake, "agents", "run-1")
-    with pytest.raises(ValueError, match="bad row"), holding(lake, mine):
+    with pytest.raises(ValueError, match="bad row"), holding_lease(lake, mine):
         raise ValueError("bad row")
-    with holding(lake, mine):
+    with holding_lease(lake, mine):
         assert not claim(lake, "agents", "run-2").granted
-    with pytest.raises(KeyboardInterrupt), holding(lake, mine):
+    with pytest.raises(KeyboardInterrupt), holding_lease(lake, mine):
         raise KeyboardInterrupt
     assert claim(lake, "agents", "run-2").fence == 2
 
@@ -84,7 +84,7 @@ def test_a_running_stage_renews_the_lease_and_notices_that_it_is_gone(
     mine = claim(lake, "agents", "run-1")
 
     def work() -> None:
-        with holding(lake, mine) as heartbeat:
+        with holding_lease(lake, mine) as heartbeat:
             for _ in range(5):
                 clock.pass_s(LEASE_S - 1)
                 wait_for_renewal(lake, clock)
@@ -99,7 +99,7 @@ def test_a_running_stage_renews_the_lease_and_notices_that_it_is_gone(
 
 
 def wait_for_renewal(lake: Lake, clock: Clock) -> None:
-    while not ((held := holder_of(lake, "agents")) and held.expires >= clock.now + timedelta(seconds=LEASE_S)):
+    while not ((held := lease_holder(lake, "agents")) and held.expires >= clock.now + timedelta(seconds=LEASE_S)):
         time.sleep(0.01)
 
 

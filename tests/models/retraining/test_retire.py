@@ -10,11 +10,11 @@ from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.state import ModelState
 from models.retraining.retire import replace_retired, retire
-from models.triggers.requests import give_up
-from models.triggers.rules import Patience
+from models.triggers.requests import abandon_request
+from models.triggers.rules import RetryBackoff
 from reports.status import overview
 
-PATIENCE = Patience()
+PATIENCE = RetryBackoff()
 CUT = "2026-10-07"
 
 
@@ -107,7 +107,7 @@ def test_it_is_asked_for_once_a_day_until_there_is_a_successor(lake_with_version
     assert state(lake).requests == 1
     request = state(lake).request
     assert request is not None
-    give_up(lake, "agents", request, "Its run has failed.")
+    abandon_request(lake, "agents", request, "Its run has failed.")
     later = open_lake(lake.settings, clock=lambda: datetime.now(UTC) + timedelta(days=1))
     assert replace_retired(later, PATIENCE, "2026-11-02")[0].detail == "request 1"
     assert replace_retired(later, PATIENCE, "2026-11-03")[0].detail == "request 2"

@@ -23,12 +23,12 @@ from errors import BaseModelError, DataError, TrainingError, UserError
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake, open_lake
 from models.llm.base_model import load, resolve
-from models.llm.distributed import Group, repeatable
+from models.llm.distributed import ProcessGroup, repeatable
 from models.llm.lora import adapter_weights, add_adapter
 from models.llm.tokens import training_examples
 from models.spec import ModelSpec, TrainingProfile, smoke
 from models.training.checkpoints import Checkpoints
-from models.training.loop import Loop, StepMetrics
+from models.training.loop import StepMetrics, TrainingLoop
 from models.training.train import read_manifest, train, training_key
 from models.types import TrainedAdapter, TrainingSet
 from settings import Settings, read_settings
@@ -244,7 +244,7 @@ def one_step(settings: Settings) -> OneStep:
             examples = training_examples(pa.Table.from_pylist(rows), tokenizer, 128)
             torch.manual_seed(0)
             adapted = add_adapter(model, profile)
-            loop = Loop(adapted, examples, profile, Group(), tokenizer.pad_token_id)
+            loop = TrainingLoop(adapted, examples, profile, ProcessGroup(), tokenizer.pad_token_id)
             progress = loop.run(Checkpoints(store=lake.store, folder="ml/checkpoints/x", fingerprint={}))
         return adapter_weights(adapted), progress.losses[0]
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from features.drift import Profile
 from models.registry.state import Training
 from models.triggers.counts import HOURLY
-from models.triggers.history import Sample
+from models.triggers.history import FeatureSample
 
 
 class Still:
@@ -23,8 +23,8 @@ class Still:
 
     ratings, ratings_before = calls, calls_before
 
-    def features(self, start: datetime, end: datetime) -> Sample:
-        return Sample(values={}, clusters={}, days=np.zeros(0, int))
+    def features(self, start: datetime, end: datetime) -> FeatureSample:
+        return FeatureSample(values={}, clusters={}, days=np.zeros(0, int))
 
     def features_before(self, training: Training, start: datetime) -> list[Profile]:
         return []

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, fisher_exact, norm
 
-from models.triggers.counts import ALL, DAY, HOUR, HOURLY, Counts, Rate, Spread
-from models.triggers.rates import Budget, Reference, chance_of_more, compare, level, sight
+from models.triggers.counts import ALL, DAY, HOUR, HOURLY, DispersionEstimate, HourlyCounts, Rate
+from models.triggers.rates import FalseAlarmBudget, ReferenceWindow, compare, level, p_value_of_more, sensitivity
 
 END = datetime(2026, 11, 2, tzinfo=UTC)
 WINDOWS, MONTH = (DAY, 4 * DAY), 28 * DAY
@@ -23,20 +23,20 @@ def table(calls: np.ndarray, bad: np.ndarray, agents: tuple[str, ...] = ("bruno"
     return pa.table([*columns, pa.array(calls.ravel(), pa.int64()), pa.array(bad.ravel(), pa.int64())], schema=HOURLY)
 
 
-def counts(bad: np.ndarray, calls: int = 50) -> Counts:
+def counts(bad: np.ndarray, calls: int = 50) -> HourlyCounts:
     shaped = bad.reshape(len(bad), -1)
     names = ("auditor", "bruno", "jamie")[: shaped.shape[1]]
     start = END - len(bad) * HOUR
-    return Counts.of([table(np.full(shaped.shape, calls), shaped, names)], start, END)
+    return HourlyCounts.of([table(np.full(shaped.shape, calls), shaped, names)], start, END)
 
 
-def references(days: int, windows: tuple[timedelta, ...] = WINDOWS) -> dict[timedelta, Reference]:
+def references(days: int, windows: tuple[timedelta, ...] = WINDOWS) -> dict[timedelta, ReferenceWindow]:
     start = END - days * DAY
-    return {one: Reference(start=start, end=END - one, spread_start=start) for one in windows}
+    return {one: ReferenceWindow(start=start, end=END - one, dispersion_start=start) for one in windows}
 
 
-def budget(false_alarms: float = 0.6) -> Budget:
-    return Budget(false_alarms=false_alarms, every=HOUR, windows=WINDOWS, reference=MONTH)
+def budget(false_alarms: float = 0.6) -> FalseAlarmBudget:
+    return FalseAlarmBudget(false_alarms=false_alarms, interval=HOUR, windows=WINDOWS, reference=MONTH)
 
 
 @given(
@@ -46,7 +46,7 @@ def budget(false_alarms: float = 0.6) -> Budget:
 def test_of_rare_events_the_chance_is_that_of_the_conditional_binomial_test(
     bad: tuple[int, int], calls: tuple[int, int]
 ) -> None:
-    ours = chance_of_more(Rate(calls=calls[0], bad=bad[0]), Rate(calls=calls[1], bad=bad[1]))
+    ours = p_value_of_more(Rate(calls=calls[0], bad=bad[0]), Rate(calls=calls[1], bad=bad[1]))
     theirs = binomtest(bad[1], sum(bad), calls[1] / sum(calls), alternative="greater").pvalue
     assert ours == pytest.approx(theirs, rel=0.1)
 
@@ -57,24 +57,27 @@ def test_of_rare_events_the_chance_is_that_of_the_conditional_binomial_test(
 def test_of_frequent_events_the_chance_is_that_of_fishers_exact_test(
     bad: tuple[int, int], calls: tuple[int, int]
 ) -> None:
-    ours = chance_of_more(Rate(calls=calls[0], bad=bad[0]), Rate(calls=calls[1], bad=bad[1]))
+    ours = p_value_of_more(Rate(calls=calls[0], bad=bad[0]), Rate(calls=calls[1], bad=bad[1]))
     rows = [[bad[1], calls[1] - bad[1]], [bad[0], calls[0] - bad[0]]]
     assert np.log(ours) == pytest.approx(np.log(fisher_exact(rows, alternative="greater").pvalue), rel=0.1)
 
 
 @given(bad=st.integers(1, 200), more=st.integers(1, 50))
 def test_more_bad_events_are_never_more_likely_and_a_wider_spread_makes_none_less_likely(bad: int, more: int) -> None:
-    before, spread = Rate(calls=28_000, bad=1_400), Spread(statistic=54.0, freedom=27)
+    before, spread = Rate(calls=28_000, bad=1_400), DispersionEstimate(statistic=54.0, degrees_of_freedom=27)
     few, many = (Rate(calls=1_000, bad=count) for count in (bad, bad + more))
-    assert chance_of_more(before, many, spread) <= chance_of_more(before, few, spread)
-    assert chance_of_more(before, Rate(calls=1_000, bad=80), Spread(statistic=108.0, freedom=27)) > chance_of_more(
-        before, Rate(calls=1_000, bad=80), spread
-    )
+    assert p_value_of_more(before, many, spread) <= p_value_of_more(before, few, spread)
+    assert p_value_of_more(
+        before, Rate(calls=1_000, bad=80), DispersionEstimate(statistic=108.0, degrees_of_freedom=27)
+    ) > p_value_of_more(before, Rate(calls=1_000, bad=80), spread)
 
 
 def test_few_days_of_reference_prove_less_than_many() -> None:
     before, now = Rate(calls=28_000, bad=1_400), Rate(calls=1_000, bad=90)
-    chances = [chance_of_more(before, now, Spread(statistic=float(days), freedom=days)) for days in (2, 6, 27, 59)]
+    chances = [
+        p_value_of_more(before, now, DispersionEstimate(statistic=float(days), degrees_of_freedom=days))
+        for days in (2, 6, 27, 59)
+    ]
     assert chances == sorted(chances, reverse=True)
     assert chances[0] > 100 * chances[-1]
 
@@ -87,9 +90,11 @@ def test_days_of_unknown_dispersion_seldom_look_worse_than_the_level_allows(disp
     alarms = 0
     for *reference, now in days:
         expected = np.mean(reference)
-        spread = Spread(statistic=float(((reference - expected) ** 2 / expected).sum()), freedom=59)
+        spread = DispersionEstimate(
+            statistic=float(((reference - expected) ** 2 / expected).sum()), degrees_of_freedom=59
+        )
         before = Rate(calls=28_000, bad=float(sum(reference[-28:])))
-        alarms += chance_of_more(before, Rate(calls=1_000, bad=float(now)), spread) < allowed
+        alarms += p_value_of_more(before, Rate(calls=1_000, bad=float(now)), spread) < allowed
     assert alarms <= at_most * allowed * len(days) + 3 * np.sqrt(allowed * len(days))
 
 
@@ -134,7 +139,7 @@ def test_more_traffic_to_an_agent_that_fails_more_is_no_rise() -> None:
     bad = np.tile([1, 10], (40 * 24, 1))
     calls[-24:], bad[-24:] = [10, 90], [0, 18]
     start = END - len(calls) * HOUR
-    told = Counts.of([table(calls, bad, ("auditor", "jamie"))], start, END)
+    told = HourlyCounts.of([table(calls, bad, ("auditor", "jamie"))], start, END)
     first = compare(told, END, references(40), budget())[0]
     assert first.rise == pytest.approx(0.0, abs=0.02)
 
@@ -148,9 +153,9 @@ def test_the_share_of_false_alarms_is_parted_and_nothing_of_it_is_lost() -> None
 
 def test_without_calls_or_without_a_reference_nothing_is_claimed() -> None:
     nothing, some = Rate(calls=0, bad=0), Rate(calls=100, bad=5)
-    assert chance_of_more(nothing, some) == chance_of_more(some, nothing) == 1.0
-    assert chance_of_more(some, Rate(calls=100, bad=0), Spread()) == 1.0
-    empty = Counts.of([HOURLY.empty_table()], END - 40 * DAY, END)
+    assert p_value_of_more(nothing, some) == p_value_of_more(some, nothing) == 1.0
+    assert p_value_of_more(some, Rate(calls=100, bad=0), DispersionEstimate()) == 1.0
+    empty = HourlyCounts.of([HOURLY.empty_table()], END - 40 * DAY, END)
     assert compare(empty, END, references(40), budget()) == []
     assert compare(empty, END, {}, budget()) == []
 
@@ -168,9 +173,9 @@ def test_a_predicted_delay_shrinks_with_traffic_and_the_smallest_rise_with_it() 
     seen = []
     for rate in (2, 20, 200):
         found = compare(counts(rng.poisson(rate / 24, 60 * 24), calls=200), END, references(60), budget())
-        seen.append(sight(found, 4_800, budget()))
-    assert [one.days_to_doubled for one in seen] == [np.inf, 4.0, 1.0]
-    assert seen[2].smallest_rise < seen[1].smallest_rise
+        seen.append(sensitivity(found, 4_800, budget()))
+    assert [one.days_to_detect_doubling for one in seen] == [np.inf, 4.0, 1.0]
+    assert seen[2].minimum_detectable_effect < seen[1].minimum_detectable_effect
 
 
 def test_a_cause_is_dated_to_the_hour_and_its_end_too() -> None:
@@ -179,12 +184,12 @@ def test_a_cause_is_dated_to_the_hour_and_its_end_too() -> None:
     began, ended = END - 7 * DAY, END - 6 * DAY
     bad[-7 * 24 : -6 * 24] += rng.poisson(12, 24)
     told = counts(bad)
-    found = told.began(ALL, END - 7 * DAY - 12 * HOUR, ended, 3 / 50)
+    found = told.onset(ALL, END - 7 * DAY - 12 * HOUR, ended, 3 / 50)
     assert abs(found - began) <= HOUR
-    over = told.ended(found, END, 3 / 50)
+    over = told.recovery(found, END, 3 / 50)
     assert over is not None
     assert abs(over - ended) <= 2 * HOUR
-    assert told.ended(began, ended, 3 / 50) is None
+    assert told.recovery(began, ended, 3 / 50) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 71), st.sampled_from(["auditor", "bruno"]), st.integers(1, 9)), max_size=40))
@@ -196,7 +201,7 @@ def test_counts_sum_what_the_tables_hold_whatever_their_order(rows: list[tuple[i
         pa.array([many for _, _, many in rows], pa.int64()),
         pa.array([1 for _ in rows], pa.int64()),
     ]
-    told = Counts.of([pa.table(columns, schema=HOURLY), HOURLY.empty_table()], start, END)
+    told = HourlyCounts.of([pa.table(columns, schema=HOURLY), HOURLY.empty_table()], start, END)
     for low, high in ((0, 72), (24, 48), (10, 11)):
         found = told.rates(start + low * HOUR, start + high * HOUR)
         for name in ("auditor", "bruno"):

@@ -11,12 +11,12 @@ from lake.tables.versions import TableVersion
 from lake.windows import catch_up
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain, trigger_chain
-from models.registry.training_lease import claim, give_back
+from models.registry.training_lease import claim, release
 from models.retraining.outcome import close, record_failure
 from models.retraining.pin import Pinned
 from models.triggers.decisions import Decision, decide
-from models.triggers.requests import Answer, Asked, ask, give_up, to_start
-from models.triggers.rules import DriftRule, HandRule, Patience, Rule, ScheduleRule, Trigger, VolumeRule
+from models.triggers.requests import RequestOutcome, RequestResult, abandon_request, request_to_start, request_training
+from models.triggers.rules import DriftRule, ManualRule, RetryBackoff, Rule, ScheduleRule, Trigger, VolumeRule
 from models.types import Cause, Outcome, Verdict
 from settings import Settings, read_settings
 from tests.lake.processes import at_once
@@ -24,7 +24,7 @@ from tests.models.triggers.still import Still
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 MODEL = "agents"
-PATIENCE = Patience(first_hours=1.0, longest_hours=8.0)
+PATIENCE = RetryBackoff(first_hours=1.0, longest_hours=8.0)
 HOUR = timedelta(hours=1)
 
 
@@ -49,23 +49,25 @@ def lake(settings: Settings, clock: Clock) -> Lake:
     return open_lake(settings, clock=clock)
 
 
-def asked(lake: Lake, decision: str, trigger: Trigger = Trigger.ERROR_RATE) -> Asked:
-    return ask(lake, MODEL, trigger, decision, "because", PATIENCE, by="ada" if trigger is Trigger.HAND else "")
+def asked(lake: Lake, decision: str, trigger: Trigger = Trigger.ERROR_RATE) -> RequestResult:
+    return request_training(
+        lake, MODEL, trigger, decision, "because", PATIENCE, by="ada" if trigger is Trigger.HAND else ""
+    )
 
 
 def fail(lake: Lake, request: int) -> None:
     record_failure(lake, MODEL, Cause(request=request), stage="train", execution=f"run-{request}")
 
 
-def ask_at_once(settings: Settings, who: int) -> Asked:
+def ask_at_once(settings: Settings, who: int) -> RequestResult:
     triggers = (Trigger.ERROR_RATE, Trigger.DRIFT, Trigger.FEEDBACK, Trigger.VOLUME, Trigger.SCHEDULE, Trigger.HAND)
     return asked(open_lake(settings), f"decision-{who}", triggers[who])
 
 
 def test_all_triggers_in_one_second_start_one_training(settings: Settings) -> None:
     answers = at_once(ask_at_once, [(settings, who) for who in range(6)])
-    assert sorted(one.answer.value for one in answers) == ["covered"] * 5 + ["started"]
-    started = next(one for one in answers if one.answer is Answer.STARTED)
+    assert sorted(one.outcome.value for one in answers) == ["covered"] * 5 + ["started"]
+    started = next(one for one in answers if one.outcome is RequestOutcome.STARTED)
     assert all(f"request {started.request} " in one.detail for one in answers if one is not started)
     state = read_state(open_lake(settings).ledger, MODEL)
     assert (state.requests, state.request and state.request.number) == (1, 1)
@@ -79,10 +81,10 @@ def test_the_same_decision_asked_again_is_its_own_request(lake: Lake) -> None:
 def test_a_training_under_way_covers_what_is_asked_meanwhile(lake: Lake) -> None:
     assert claim(lake, MODEL, "run-1").granted
     found = asked(lake, "one")
-    assert found.answer is Answer.COVERED
+    assert found.outcome is RequestOutcome.COVERED
     assert "run-1" in found.detail
-    give_back(lake, MODEL, "run-1")
-    assert asked(lake, "two").answer is Answer.STARTED
+    release(lake, MODEL, "run-1")
+    assert asked(lake, "two").outcome is RequestOutcome.STARTED
 
 
 def test_failures_make_the_wait_grow_up_to_a_cap(lake: Lake, clock: Clock) -> None:
@@ -91,7 +93,7 @@ def test_failures_make_the_wait_grow_up_to_a_cap(lake: Lake, clock: Clock) -> No
     for turn in range(6):
         fail(lake, request)
         failed = clock.now
-        while (found := asked(lake, f"{turn} at {clock.now}")).answer is Answer.BACKING_OFF:
+        while (found := asked(lake, f"{turn} at {clock.now}")).outcome is RequestOutcome.BACKING_OFF:
             clock.go(0.5)
         waits.append((clock.now - failed) / HOUR)
         request = found.request
@@ -105,28 +107,28 @@ def test_waits_double_and_are_capped() -> None:
 def test_a_person_does_not_wait(lake: Lake) -> None:
     fail(lake, asked(lake, "one").request)
     told = asked(lake, "two")
-    assert told.answer is Answer.BACKING_OFF
+    assert told.outcome is RequestOutcome.BACKING_OFF
     assert told.detail == "until 2026-11-02 01:00 UTC, after 1 failed training in a row"
-    assert asked(lake, "three", Trigger.HAND).answer is Answer.STARTED
+    assert asked(lake, "three", Trigger.HAND).outcome is RequestOutcome.STARTED
 
 
 def test_a_request_is_to_be_started_until_a_run_holds_the_model(lake: Lake, clock: Clock) -> None:
-    assert to_start(lake, MODEL) is None
+    assert request_to_start(lake, MODEL) is None
     assert asked(lake, "one").request == 1
-    request = to_start(lake, MODEL)
+    request = request_to_start(lake, MODEL)
     assert request is not None
     assert (request.cause.trigger, request.cause.request) == ("error_rate", 1)
     clock.go(48)
-    assert asked(lake, "two").answer is Answer.COVERED
-    assert to_start(lake, MODEL) == request
+    assert asked(lake, "two").outcome is RequestOutcome.COVERED
+    assert request_to_start(lake, MODEL) == request
     claim(lake, MODEL, request.run)
-    assert to_start(lake, MODEL) is None
+    assert request_to_start(lake, MODEL) is None
 
 
 def test_requests_of_two_lakes_have_runs_of_different_names(lake: Lake, tmp_path: Path) -> None:
     other = open_lake(read_settings(home=tmp_path / "other", lake="test"))
     assert asked(lake, "one").request == asked(other, "one").request == 1
-    first, second = to_start(lake, MODEL), to_start(other, MODEL)
+    first, second = request_to_start(lake, MODEL), request_to_start(other, MODEL)
     assert first is not None
     assert second is not None
     assert first.run != second.run
@@ -134,13 +136,13 @@ def test_requests_of_two_lakes_have_runs_of_different_names(lake: Lake, tmp_path
 
 def test_a_request_that_is_given_up_counts_as_a_failure_and_one_that_ended_does_not(lake: Lake, clock: Clock) -> None:
     asked(lake, "one")
-    request = to_start(lake, MODEL)
+    request = request_to_start(lake, MODEL)
     assert request is not None
     for _ in range(2):
-        give_up(lake, MODEL, request, "its run was aborted")
+        abandon_request(lake, MODEL, request, "its run was aborted")
     state = read_state(lake.ledger, MODEL)
     assert (state.request, state.failures) == (None, 1)
-    assert asked(lake, "two").answer is Answer.BACKING_OFF
+    assert asked(lake, "two").outcome is RequestOutcome.BACKING_OFF
     clock.go(1.0)
     assert asked(lake, "three").request == 2
 
@@ -157,7 +159,7 @@ def test_a_run_that_neither_holds_the_model_nor_was_asked_for_fails_without_cons
 
 def test_the_end_of_a_retraining_answers_the_request_that_resumed_it_too(lake: Lake) -> None:
     asked(lake, "one")
-    request = to_start(lake, MODEL)
+    request = request_to_start(lake, MODEL)
     assert request is not None
     version = TableVersion(table="processed.agent_interactions", snapshot_id=1, rows=1)
     pinned = Pinned(
@@ -171,7 +173,7 @@ def test_the_end_of_a_retraining_answers_the_request_that_resumed_it_too(lake: L
         baseline="base",
         cause=request.cause,
     )
-    give_up(lake, MODEL, request, "its run was aborted")
+    abandon_request(lake, MODEL, request, "its run was aborted")
     assert asked(lake, "two", Trigger.HAND).request == 2
     resumed = {"retraining": "the same", "request": 2}
     lake.ledger.append(model_chain(MODEL), "retraining_resumed", "resumed:the same:1", resumed)
@@ -183,7 +185,7 @@ def test_the_end_of_a_retraining_answers_the_request_that_resumed_it_too(lake: L
 
 def test_a_persons_decision_that_is_tried_again_is_the_same_decision(lake: Lake, clock: Clock) -> None:
     def once() -> Decision:
-        rule = HandRule(reason="new prompt", by="ada")
+        rule = ManualRule(reason="new prompt", by="ada")
         return decide(lake, Still(), MODEL, rule, end=clock.now, every=HOUR, patience=PATIENCE, key="run:x1")
 
     first = once()
@@ -232,7 +234,7 @@ def test_a_look_at_an_hour_before_the_training_ended_counts_no_time_since(lake: 
     train(lake, cut=START - timedelta(days=30))
     reason = look(lake, ScheduleRule(), START).reason
     assert reason == (
-        "30.0 days since the data cut of the last training, 0.0 since it ended (limit 7), 7 interactions new."
+        "30.0 days since the data cut of the last training, 0.0 since it ended (limit 7), 7 new interactions."
     )
 
 
@@ -262,8 +264,8 @@ def test_looks_of_two_schedulers_at_once_agree(settings: Settings) -> None:
     rules: list[Rule] = [
         ScheduleRule(),
         ScheduleRule(),
-        HandRule(reason="now", by="ada"),
-        HandRule(reason="now", by="ada"),
+        ManualRule(reason="now", by="ada"),
+        ManualRule(reason="now", by="ada"),
     ]
     found = at_once(look_at_once, [(settings, rule) for rule in rules])
     lake = open_lake(settings)
