@@ -1,12 +1,13 @@
-"""What every command has in common: help, errors, exit codes, logging, and the types of options that several have.
+"""What all commands share: style of help, errors, exit codes, logging, and types of options.
 
-``cli`` holds the tree of commands. A process that manifests start by its module (``python -m serving.gateway``) is
-defined as a command in its own package (``serving/commands.py``), since nothing below ``cli`` imports it: ``cli``
-mounts the command, and the module that is started calls it. So its options are declared once. Both need this module,
-which therefore stands below every package, beside ``errors``, and imports neither settings nor anything heavy.
+``cli`` holds the tree of commands. A process that manifests start as a module (``python -m serving.gateway``) is
+declared as a command in its own package (``serving/commands.py``), because nothing below ``cli`` may import ``cli``:
+``cli`` adds that command to the tree, and the module that is started calls it, so its options are declared once. Both
+need this module. It therefore stands below every package, beside ``errors``, and imports neither the settings nor
+anything slow.
 
-Exit codes: 0 fine; 1 the request cannot be met, the message says why; 2 wrong usage; 3 something stored is not what was
-written.
+Exit codes: 0 success; 1 the request cannot be met, and the message says why; 2 wrong usage; 3 stored data differ from
+what was written.
 """
 
 import logging
@@ -31,7 +32,7 @@ STYLE = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_
 
 
 class Command(click.Command):
-    """A command whose deliberate errors end in one line on standard error and a code that says their kind."""
+    """A command that reports a ``FuellineError`` as one line on standard error and ends with the code of its kind."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -53,23 +54,23 @@ class Command(click.Command):
 
 
 class Seconds(click.ParamType[float]):
-    """A pause between two rounds: above zero, and no longer than a thread can wait."""
+    """A time to wait: above zero, and no longer than a thread can wait."""
 
     name = "seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number of seconds; refuses what is no number, and ``nan``."""
+        """Parse it; ``nan`` is refused."""
         try:
             seconds = float(value)
         except ValueError:
             seconds = math.nan
         if not 0 < seconds <= threading.TIMEOUT_MAX:
-            self.fail(f"{value} is no pause; give seconds above zero, for example 2", param, ctx)
+            self.fail(f"{value!r} is not a number of seconds above zero, for example 2", param, ctx)
         return seconds
 
 
 def options(*added: Callable[[F], F]) -> Callable[[F], F]:
-    """Options that several commands have, as one decorator; help shows them in this order."""
+    """Combine options that several commands have into one decorator; help lists them in this order."""
 
     def decorate(command: F) -> F:
         for option in reversed(added):
@@ -80,7 +81,7 @@ def options(*added: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def settings_of(lake: str | None) -> "Settings":
-    """The settings of the environment; ``--lake`` wins over ``FUELLINE_LAKE``.
+    """Read the settings from the environment; ``--lake`` overrides ``FUELLINE_LAKE``.
 
     Raises:
         SettingsError: a setting is malformed.
@@ -91,14 +92,14 @@ def settings_of(lake: str | None) -> "Settings":
 
 
 def log_progress(*others: str) -> None:
-    """Show what Fuelline, and the libraries ``others``, log of their progress; of all else only warnings."""
+    """Log the progress of Fuelline and of the loggers ``others`` to standard error; of the rest, only warnings."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(levelname)s  %(message)s", datefmt="%H:%M:%S")
     for name in ("fuelline", *others):
         logging.getLogger(name).setLevel(logging.INFO)
 
 
 def stop_event() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set, for a process that ends in good order."""
+    """Return an event that SIGTERM and Ctrl-C set, so that a process can finish its work first."""
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

@@ -1,4 +1,4 @@
-"""Those of ``fuelline``'s commands that check: are the services there that the settings name, is the ledger whole."""
+"""Commands that check: do the services that the settings name answer, is the ledger whole."""
 
 import sys
 from dataclasses import asdict
@@ -15,9 +15,9 @@ from errors import UnknownName
 @json_option
 @click.pass_obj
 def check(lake_name: str | None, as_json: bool) -> None:
-    """Check that every service that a setting names answers and admits us.
+    """Check that every service that a setting names answers and accepts our credentials.
 
-    Ends with 1 where one does not; of each that does not, it says the setting's name, the reason and an example.
+    Ends with 1 if one does not; for each of those it prints the setting's name, the reason and an example.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def check(lake_name: str | None, as_json: bool) -> None:
 def verify(lake_name: str | None, chain: str | None, as_json: bool) -> None:
     """Check that no entry of CHAIN (default: all) is missing or altered.
 
-    Walks every entry; one out of order is found too.
+    It reads every entry, and also finds one that is out of order.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Those of ``fuelline``'s commands that print what the code declares: pages of ``docs/``, files for other services."""
+"""Commands that print what the code declares: pages of ``docs/``, and files for other services."""
 
 import json
 

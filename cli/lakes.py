@@ -1,4 +1,4 @@
-"""The lake that a command is about."""
+"""The lake that a command works on."""
 
 from typing import TYPE_CHECKING
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 
 
 def open_lake(name: str | None) -> "Lake":
-    """The lake of ``--lake``, of the settings, or the only one there is. Nothing is made."""
+    """Open the lake of ``--lake``, of the settings, or the only one that exists; creates nothing."""
     from lake.lake import open_named
 
     return open_named(name)
 
 
 def check_model(lake: "Lake", model: str) -> None:
-    """See that the lake's ledger knows the model.
+    """Check that the lake's ledger has the model.
 
     Raises:
-        UnknownName: it does not.
+        UnknownName: it has not.
     """
     models = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
     if model not in models:

@@ -1,8 +1,8 @@
-"""The command ``fuelline``: its tree.
+"""The tree of the command ``fuelline``.
 
-A command is imported when it runs and not before, so that help and shell completion answer at once. What they show of
-it, its name and its summary, stands here; a test holds the summary to the command's own. A command imports what it
-works with inside its function, so that its own help answers at once too.
+A command is imported only when it runs, so that help and shell completion are fast. What they show of a command, its
+name and summary, stands here; a test compares the summary with the command's own. A command imports what it works with
+inside its function, so that its own help is fast too.
 """
 
 import importlib
@@ -15,12 +15,12 @@ from command_line import STYLE, log_progress
 
 
 class Lazy(click.Command):
-    """Stands in the tree for a command that is not imported yet."""
+    """A placeholder in the tree for a command that is not imported yet."""
 
     def __init__(self, module: str, name: str, summary: str) -> None:
         super().__init__(name, short_help=summary)
         self.module = module
-        """Holds the command under its name, dashes as underscores."""
+        """The module that holds the command under its name, with underscores for dashes."""
 
     def load(self) -> click.Command:
         """The command itself."""
@@ -31,19 +31,19 @@ class Lazy(click.Command):
 
 
 class Group(click.Group):
-    """A group whose commands stand in the order given and are imported when they run."""
+    """A group that lists its commands in the order given and imports one when it runs."""
 
     def __init__(self, name: str, commands: Sequence[click.Command], **options: Any) -> None:
         super().__init__(name, commands=commands, context_settings=STYLE, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, in order."""
+        """The names of the commands, in order."""
         return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is to run, imported."""
+        """Find the command that is to run, and import it."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, Lazy) else command, rest
 
@@ -53,7 +53,7 @@ APPROVE = Lazy("cli.rollouts", "approve", "Allow MODEL@VERSION to be promoted, w
 TREE = (
     Lazy("cli.queries", "status", "Show what is in the lake, and what of each model is live, trained and waiting."),
     Lazy("cli.queries", "history", "List every event of MODEL with its time and its evidence, oldest first."),
-    Lazy("cli.queries", "why", "Say why MODEL retrained on a day, or why it did not."),
+    Lazy("cli.queries", "why", "Explain why MODEL retrained on a day, or why it did not."),
     Lazy("cli.queries", "lineage", "Trace MODEL@VERSION back to the raw objects and forward to its rollout."),
     Lazy("cli.queries", "report", "Show the outcome of a run (default: the newest) and where its HTML report is."),
     Lazy("cli.queries", "replay", "Train MODEL@VERSION again and compare the weights, byte for byte."),
@@ -62,17 +62,17 @@ TREE = (
     Group(
         "rollout",
         [
-            Lazy("serving.commands", "controller", "Step every open rollout again and again."),
+            Lazy("serving.commands", "controller", "Step every open rollout at a fixed interval."),
             APPROVE,
             ROLLBACK,
         ],
-        help="Run the controller of rollouts, and decide about one.",
+        help="Run the rollout controller, approve or roll back.",
     ),
     Group(
         "serve",
         [
             Lazy("serving.commands", "gateway", "Serve the agents: an OpenAI-compatible endpoint before vLLM."),
-            Lazy("serving.commands", "reconcile", "Bring the vLLM replicas to what the ledger says."),
+            Lazy("serving.commands", "reconcile", "Load into the vLLM replicas the adapters that the ledger asks for."),
         ],
         help="Run the processes that serve.",
     ),
@@ -89,7 +89,7 @@ TREE = (
         [Lazy("cli.keys", "create", "Make a key for AGENT's requests to the gateway: shown once, kept nowhere.")],
         help="Make keys for the gateway.",
     ),
-    Lazy("cli.checks", "check", "Check that every service that a setting names answers and admits us."),
+    Lazy("cli.checks", "check", "Check that every service that a setting names answers and accepts our credentials."),
     Group(
         "ledger",
         [Lazy("cli.checks", "verify", "Check that no entry of CHAIN (default: all) is missing or altered.")],
@@ -123,9 +123,9 @@ TREE = (
 @click.version_option(package_name="fuelline")
 @click.pass_context
 def main(context: click.Context, lake: str | None, verbose: bool, debug: bool) -> None:
-    """See, check and run what Fuelline makes of your agents' logs.
+    """Inspect and run Fuelline: agents retrained from their logs.
 
-    Without --lake or FUELLINE_LAKE the only lake there is, is meant.
+    Without --lake or FUELLINE_LAKE, the only lake that exists is used.
 
     \b
     Examples:
@@ -134,8 +134,8 @@ def main(context: click.Context, lake: str | None, verbose: bool, debug: bool) -
       fuelline why agents --on 2026-11-03   why it retrained on that day, or did not
       fuelline lineage agents@v1            back to the raw objects
       fuelline rollback agents ...          back to the version before, at once
-      fuelline --lake sample ledger verify  is every entry as it was written?
-      fuelline check                        do the services that the settings name answer?
+      fuelline --lake sample ledger verify  is every entry as it was written
+      fuelline check                        do the services of the settings answer
       fuelline serve gateway --port 8080    serve the agents
     """
     context.obj = lake

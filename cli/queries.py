@@ -1,6 +1,6 @@
-"""Those of ``fuelline``'s commands that answer: what is live, what happened and why, where a version came from.
+"""Commands that read a lake and print: what is live, what happened and why, where a version came from.
 
-Each asks the packages and prints. Answers go to standard output, everything else to standard error.
+Answers go to standard output, everything else to standard error.
 """
 
 import json
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class Time(click.ParamType[datetime]):
-    """A time in UTC. A day means its end, so that what happened on it counts."""
+    """A time in UTC. A day without a time means its end, so that what happened on that day is included."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The time; refuses what is none."""
+        """Parse it."""
         try:
-            stated = datetime.fromisoformat(value)
+            parsed = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is not a time such as 2026-11-03 or 2026-11-03T14:00", param, ctx)
         if len(value) == len("2026-11-03"):
-            stated = datetime.combine(stated.date(), time.max)
-        return stated.replace(tzinfo=stated.tzinfo or UTC)
+            parsed = datetime.combine(parsed.date(), time.max)
+        return parsed.replace(tzinfo=parsed.tzinfo or UTC)
 
 
 @click.command(cls=Command)
@@ -52,7 +52,7 @@ def status(lake_name: str | None, until: datetime | None, as_json: bool) -> None
     \b
     Examples:
       fuelline status
-      fuelline status --at 2026-11-03   what was in production on 3 November?
+      fuelline status --at 2026-11-03   what was in production on 3 November
     """
     from lake.lake import open_every
     from reports.status import overview
@@ -61,8 +61,8 @@ def status(lake_name: str | None, until: datetime | None, as_json: bool) -> None
     if as_json:
         print_json(statuses)
         return
-    for found in statuses:
-        print_status(found)
+    for lake_status in statuses:
+        print_status(lake_status)
 
 
 @click.command(cls=Command)
@@ -83,11 +83,11 @@ def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) 
 
     lake = open_lake(lake_name)
     check_model(lake, model)
-    everything = lake.ledger.entries(f"models/{model}")
-    kinds = {entry.kind for entry in everything}
+    all_entries = lake.ledger.entries(f"models/{model}")
+    kinds = {entry.kind for entry in all_entries}
     if kind and kind not in kinds:
         raise UnknownName("kind of event", kind, kinds)
-    entries = [entry for entry in everything if kind in (None, entry.kind)]
+    entries = [entry for entry in all_entries if kind in (None, entry.kind)]
     if as_json:
         print_json([_plain(entry) for entry in entries])
         return
@@ -97,11 +97,11 @@ def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) 
 
 @click.command(cls=Command)
 @click.argument("version", metavar="MODEL@VERSION")
-@click.option("--svg", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture too.")
-@click.option("--all", "everything", is_flag=True, help="List every raw object, however many.")
+@click.option("--svg", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Also write a picture.")
+@click.option("--all", "all_objects", is_flag=True, help="List every raw object, however many.")
 @json_option
 @click.pass_obj
-def lineage(lake_name: str | None, version: str, svg: Path | None, everything: bool, as_json: bool) -> None:
+def lineage(lake_name: str | None, version: str, svg: Path | None, all_objects: bool, as_json: bool) -> None:
     """Trace MODEL@VERSION back to the raw objects and forward to its rollout.
 
     \b
@@ -119,7 +119,7 @@ def lineage(lake_name: str | None, version: str, svg: Path | None, everything: b
     if as_json:
         print_json(graph.plain())
     else:
-        click.echo(as_text(graph, everything=everything))
+        click.echo(as_text(graph, everything=all_objects))
 
 
 @click.command(cls=Command)
@@ -129,8 +129,8 @@ def lineage(lake_name: str | None, version: str, svg: Path | None, everything: b
 def replay(lake_name: str | None, version: str, as_json: bool) -> None:
     """Train MODEL@VERSION again and compare the weights, byte for byte.
 
-    It trains from the version's manifest and takes as long as the training did. Where the bytes differ it ends with 1
-    if another machine or other code explains that, and with 3 if nothing does.
+    It trains from the version's manifest and takes as long as the training did. If the bytes differ, it ends with 1
+    where another machine or other code explains that, and with 3 where nothing does.
 
     \b
     Example:
@@ -140,21 +140,21 @@ def replay(lake_name: str | None, version: str, as_json: bool) -> None:
 
     from models.retraining.replay import replay as train_again
 
-    done = train_again(open_lake(lake_name), version)
+    result = train_again(open_lake(lake_name), version)
     if as_json:
-        print_json(asdict(done))
-    elif done.equal:
+        print_json(asdict(result))
+    elif result.equal:
         click.echo(
-            f"{done.version}: the same weights again, byte for byte ({done.steps} steps, sha256 {done.replayed})"
+            f"{result.version}: the same weights again, byte for byte ({result.steps} steps, sha256 {result.replayed})"
         )
     else:
-        click.echo(f"{done.version}: other weights. Registered {done.registered}, now {done.replayed}")
-        if done.first_difference:
-            click.echo(f"The first step that differs is {done.first_difference}.")
-        for name, change in done.differences.items():
+        click.echo(f"{result.version}: other weights. Registered {result.registered}, now {result.replayed}")
+        if result.first_difference:
+            click.echo(f"The first step that differs is {result.first_difference}.")
+        for name, change in result.differences.items():
             click.echo(f"  {name}: {change}")
-    if not done.equal:
-        sys.exit(UNMET if done.differences else BROKEN)
+    if not result.equal:
+        sys.exit(UNMET if result.differences else BROKEN)
 
 
 @click.command(cls=Command)
@@ -163,9 +163,9 @@ def replay(lake_name: str | None, version: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def why(lake_name: str | None, model: str, day: datetime | None, as_json: bool) -> None:
-    """Say why MODEL retrained on a day, or why it did not.
+    """Explain why MODEL retrained on a day, or why it did not.
 
-    Shows what each trigger saw, and what came of it.
+    Shows what each trigger found, and what followed.
 
     \b
     Examples:
@@ -174,11 +174,11 @@ def why(lake_name: str | None, model: str, day: datetime | None, as_json: bool) 
     """
     from reports.trigger_explanation import explain, told
 
-    explained = explain(open_lake(lake_name), model, (day or datetime.now(UTC)).date())
+    explanation = explain(open_lake(lake_name), model, (day or datetime.now(UTC)).date())
     if as_json:
-        print_json(explained)
+        print_json(explanation)
         return
-    for line in told(explained):
+    for line in told(explanation):
         click.echo(line)
 
 

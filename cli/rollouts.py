@@ -1,4 +1,4 @@
-"""Those of ``fuelline``'s commands by which a person decides about a rollout."""
+"""Commands by which a person decides about a rollout."""
 
 import click
 
@@ -9,19 +9,19 @@ from command_line import Command
 
 @click.command(cls=Command)
 @click.argument("model")
-@click.option("--reason", required=True, help="Why, in a sentence; the ledger keeps it.")
-@click.option("--by", required=True, help="Who you are; the ledger keeps it.")
-@click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@click.option("--reason", required=True, help="The reason, in a sentence; stored in the ledger.")
+@click.option("--by", required=True, help="Your name; stored in the ledger.")
+@click.option("--dry-run", is_flag=True, help="Print what it would do, and do nothing.")
 @json_option
 @click.pass_obj
 def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: bool, as_json: bool) -> None:
     """Return MODEL's users to the version before, at once.
 
-    An open canary is ended and production goes on answering; without a canary, and so by a second rollback, the
-    version in production is taken back. A candidate in
-    its shadow has no users: production goes back to the version before, which voids that rollout.
+    If a canary is open, it ends, and the version in production answers all users. Otherwise the version in production
+    is rolled back to the one before it; so a second rollback goes back one version more. A candidate in its shadow has
+    no users: then production is rolled back too, which voids that rollout.
 
-    One ledger entry, which every gateway follows within seconds; vLLM need not be there.
+    It appends one ledger entry, which every gateway follows within seconds. vLLM need not be running.
 
     \b
     Examples:
@@ -45,8 +45,8 @@ def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: b
 
 @click.command(cls=Command)
 @click.argument("version", metavar="MODEL@VERSION")
-@click.option("--reason", required=True, help="Why, in a sentence; the ledger keeps it.")
-@click.option("--by", required=True, help="Who you are; the ledger keeps it.")
+@click.option("--reason", required=True, help="The reason, in a sentence; stored in the ledger.")
+@click.option("--by", required=True, help="Your name; stored in the ledger.")
 @click.pass_obj
 def approve(lake_name: str | None, version: str, reason: str, by: str) -> None:
     """Allow MODEL@VERSION to be promoted, where its rollout asks for approval.

@@ -1,4 +1,4 @@
-"""How the operator's command shows things on a terminal: JSON, tables and cards, plain when piped."""
+"""What the commands print: JSON, tables and facts, without colours or wrapping where the output is no terminal."""
 
 import json
 import sys
@@ -14,56 +14,58 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 PIPED_WIDTH = 10_000
-"""Columns where the output is no terminal: a line stays one line."""
+"""Columns assumed where the output is no terminal, so that a line stays one line."""
 
 
 def json_option(command: F) -> F:
-    """The option of a command that can answer a program."""
+    """Add ``--json``, for a command whose output programs read."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
 def print_json(value: object) -> None:
-    """Indented JSON."""
+    """Print indented JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> None:
-    """A table without lines; the columns at the places ``numbers`` are set flush right."""
+    """Print a table without lines; the columns with the indices ``numbers`` are aligned right."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for place, name in enumerate(columns):
-        table.add_column(name, justify="right" if place in numbers else "left", overflow="fold")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     _show(table)
 
 
-def print_status(told: Mapping[str, Any]) -> None:
-    """A lake's status for a person."""
-    as_of = f" as of {_minute(told['as_of'])} UTC" if told["as_of"] else ""
-    click.secho(f"Lake {told['lake']}{as_of}", bold=True, nl=False)
-    click.echo(f"  {told['store']}")
-    if not (told["sources"] or told["tables"] or told["models"]):
+def print_status(status: Mapping[str, Any]) -> None:
+    """Print a lake's status as tables."""
+    as_of = f" as of {_minute(status['as_of'])} UTC" if status["as_of"] else ""
+    click.secho(f"Lake {status['lake']}{as_of}", bold=True, nl=False)
+    click.echo(f"  {status['store']}")
+    if not (status["sources"] or status["tables"] or status["models"]):
         click.echo("  empty")
-    if told["sources"]:
+    if status["sources"]:
         click.echo()
         columns = ("source", "objects", "landed", "committed", "quarantined", "duplicates", "watermark (UTC)")
-        print_table(columns, [_source(one) for one in told["sources"]], numbers=range(1, 6))
-        for one in told["sources"]:
-            for reason, count in one["reasons"].items():
+        print_table(columns, [_source_row(source) for source in status["sources"]], numbers=range(1, 6))
+        for source in status["sources"]:
+            for reason, count in source["reasons"].items():
                 click.echo(f"  {count:,} quarantined: {reason}")
-    if told["tables"]:
+    if status["tables"]:
         click.echo()
-        print_table(("table", "rows"), [(t["table"], f"{t['rows']:,}") for t in told["tables"]], numbers=(1,))
-    for model in told["models"]:
+        print_table(
+            ("table", "rows"), [(table["table"], f"{table['rows']:,}") for table in status["tables"]], numbers=(1,)
+        )
+    for model in status["models"]:
         click.echo()
         _print_model(model)
 
 
-def _source(one: Mapping[str, Any]) -> list[str]:
-    counts = [f"{one[name]:,}" for name in ("objects", "landed", "committed", "quarantined", "duplicates")]
-    return [one["source"], *counts, one["watermark"][:19].replace("T", " ")]
+def _source_row(source: Mapping[str, Any]) -> list[str]:
+    counts = [f"{source[name]:,}" for name in ("objects", "landed", "committed", "quarantined", "duplicates")]
+    return [source["source"], *counts, source["watermark"][:19].replace("T", " ")]
 
 
 def _print_model(model: Mapping[str, Any]) -> None:
@@ -91,7 +93,8 @@ def _print_model(model: Mapping[str, Any]) -> None:
 
 
 def print_summary(summary: "RunSummary", path: str) -> None:
-    """The end of a run for a person."""
+    """Print the outcome of a run."""
+    from reports.common.ledger_text import UNIT
     from reports.run_report import OUTCOMES, headline
 
     word = OUTCOMES.get(summary.outcome, (summary.outcome, ""))[0]
@@ -107,7 +110,7 @@ def print_summary(summary: "RunSummary", path: str) -> None:
             f"{candidate} {scores.candidate:.3f}, {scores.against} {scores.baseline:.3f} (lower is better)"
         )
         facts["difference"] = (
-            f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}] nats a response token, "
+            f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}] {UNIT}, "
             f"on {scores.rows:,} rows of {scores.users:,} users"
         )
     facts["version"] = summary.version or "none registered"
@@ -132,7 +135,7 @@ def _print_facts(facts: Mapping[str, str]) -> None:
 
 
 def _show(table: "Table") -> None:
-    """Print it; wrapped to the terminal, or one line a row into a pipe. Nothing in it is markup."""
+    """Print it, wrapped to the terminal, or one line per row into a pipe. Its text is never read as markup."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""The streaming consumer as a command: ``fuelline`` mounts it, the module that manifests start calls it."""
+"""The streaming consumer as a command, for ``fuelline`` and for the module that manifests start."""
 
 import click
 
@@ -8,7 +8,7 @@ from lake.commands import until, until_options
 
 @click.command(cls=Command)
 @until_options
-@click.option("--push", is_flag=True, help="Push snapshots through Feast every 10 s as well.")
+@click.option("--push", is_flag=True, help="Also push snapshots through Feast every 10 s.")
 @click.pass_obj
 def features(lake: str | None, minutes: float | None, until_empty: bool, push: bool) -> None:
     """Count the broker's interaction events into the streaming features.
@@ -17,7 +17,7 @@ def features(lake: str | None, minutes: float | None, until_empty: bool, push: b
 
     \b
     Examples:
-      fuelline consume features --push              until it is told to stop
+      fuelline consume features --push              until it is stopped
       fuelline consume features --push --minutes=0  register Feast's views, then end
     """
     from features.streaming.consumer import count_events, log

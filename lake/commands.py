@@ -1,4 +1,4 @@
-"""The processes of this package as commands: ``fuelline`` mounts them, the modules that manifests start call them."""
+"""The processes of this package as commands, for ``fuelline`` and for the modules that manifests start."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from lake.sources.broker import Until
 
 until_options = options(
-    click.option("--minutes", type=float, metavar="MINUTES", help="Stop after so long; default: never."),
+    click.option("--minutes", type=float, metavar="MINUTES", help="Stop after this time; default: never."),
     click.option("--until-empty", is_flag=True, help="Stop once the queue is empty."),
 )
 """When a consumer of the broker ends."""
 
 
 def until(minutes: float | None, until_empty: bool) -> "Until":
-    """When a consumer ends: by its options, or on SIGTERM or Ctrl-C."""
+    """When a consumer ends: as its options say, or on SIGTERM or Ctrl-C."""
     from lake.sources.broker import Until
 
     return Until(seconds=None if minutes is None else minutes * 60, empty=until_empty, asked=stop_event())
@@ -33,20 +33,20 @@ def until(minutes: float | None, until_empty: bool) -> "Until":
     type=click.IntRange(1, 30_000),
     metavar="MESSAGES",
     default=COMMITS.messages,
-    help="Messages a commit, at most.",
+    help="Messages per commit, at most.",
 )
-@click.option("--seconds", type=Seconds(), default=COMMITS.seconds, help="Longest wait for a full batch.")
+@click.option("--seconds", type=Seconds(), default=COMMITS.seconds, help="Seconds to wait for a full batch, at most.")
 @click.pass_obj
 def events(lake: str | None, minutes: float | None, until_empty: bool, batch: int, seconds: float) -> None:
     """Bring the broker's CloudEvents into the lake.
 
-    Reads the queue fuelline.lake of FUELLINE_RABBITMQ: each event's data go into the table of its type, every envelope
-    into processed.cloud_events.
+    Reads the queue fuelline.lake of FUELLINE_RABBITMQ. Each event's data go into the table of its type, and every
+    envelope goes into processed.cloud_events.
 
     \b
     Examples:
-      fuelline consume events                 until it is told to stop
-      fuelline consume events --until-empty   what waits, then end
+      fuelline consume events                 until it is stopped
+      fuelline consume events --until-empty   what is in the queue, then end
     """
     from lake.lake import open_lake
     from lake.sources.broker import Batching
@@ -55,13 +55,13 @@ def events(lake: str | None, minutes: float | None, until_empty: bool, batch: in
     log_progress()
     ends = until(minutes, until_empty)
     acknowledged = drain(open_lake(settings_of(lake)), ends, Batching(messages=batch, seconds=seconds))
-    log.info("%d messages are in and acknowledged", acknowledged)
+    log.info("%d messages are stored and acknowledged", acknowledged)
 
 
 @click.command(cls=Command)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--days", type=click.IntRange(1, MAX_DAYS), metavar="DAYS", default=DAYS, help="How many, from 2026-10-05 on."
+    "--days", type=click.IntRange(1, MAX_DAYS), metavar="DAYS", default=DAYS, help="Days of logs, from 2026-10-05 on."
 )
 def sample(folder: Path, days: int) -> None:
     """Write the built-in sample: logs of four agents, always the same bytes.

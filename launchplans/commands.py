@@ -1,4 +1,4 @@
-"""Registration as commands: ``fuelline`` mounts them, ``python -m launchplans.registration`` calls them."""
+"""Registration as commands, for ``fuelline`` and for ``python -m launchplans.registration``."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The processes of this package as commands: ``fuelline`` mounts them, the modules that manifests start call them."""
+"""The processes of this package as commands, for ``fuelline`` and for the modules that manifests start."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ NUMBER = click.IntRange(1, 65_535)
 def gateway(lake: str | None, host: str, port: int, spool: Path | None, concurrency: int) -> None:
     """Serve the agents: an OpenAI-compatible endpoint before vLLM.
 
-    FUELLINE_VLLM names the replicas and FUELLINE_KEYS the file of keys; settings.py lists all settings.
+    FUELLINE_VLLM names the vLLM replicas, FUELLINE_KEYS the file of keys; settings.py lists all settings.
 
     \b
     Example:
@@ -39,25 +39,25 @@ def gateway(lake: str | None, host: str, port: int, spool: Path | None, concurre
 
 
 @click.command(cls=Command)
-@click.option("--every", type=Seconds(), default=2.0, help="Between two rounds.")
+@click.option("--every", type=Seconds(), default=2.0, help="Seconds between two rounds.")
 @click.option(
     "--ready-file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Is there while all replicas serve what answers users, proven.",
+    help="A file that exists while every replica serves all adapters that answer users.",
 )
 @click.option("--once", is_flag=True, help="One round; ends with 1 if anything went wrong.")
-@click.option("--dry-run", is_flag=True, help="One round that says what it would load and unload.")
+@click.option("--dry-run", is_flag=True, help="One round that only logs what it would load and unload.")
 @click.pass_obj
 def reconcile(lake: str | None, every: float, ready_file: Path | None, once: bool, dry_run: bool) -> None:
-    """Bring the vLLM replicas to what the ledger says.
+    """Load into the vLLM replicas the adapters that the ledger asks for.
 
-    The replicas are those of FUELLINE_VLLM; adapters are put into the folder FUELLINE_ADAPTERS.
+    The replicas are those of FUELLINE_VLLM; the files are written to the folder FUELLINE_ADAPTERS.
 
     \b
     Examples:
-      fuelline serve reconcile             beside a replica, until it is told to stop
-      fuelline serve reconcile --dry-run   what would it load and unload?
+      fuelline serve reconcile             beside a replica, until it is stopped
+      fuelline serve reconcile --dry-run   what would be loaded and unloaded
     """
     from lake.lake import open_lake
     from serving.replicas.reconcile import Loop, replicas_of, tell
@@ -76,17 +76,17 @@ def reconcile(lake: str | None, every: float, ready_file: Path | None, once: boo
 
 
 @click.command(cls=Command)
-@click.option("--every", type=Seconds(), default=30.0, help="Between two steps.")
+@click.option("--every", type=Seconds(), default=30.0, help="Seconds between two steps.")
 @click.option("--once", is_flag=True, help="Step once, print the outcomes, and end; with 1 if any step failed.")
 @click.pass_obj
 def controller(lake: str | None, every: float, once: bool) -> None:
-    """Step every open rollout again and again.
+    """Step every open rollout at a fixed interval.
 
-    So harm is answered within a minute, and not at the next scheduled step.
+    A candidate that does harm is rolled back within a minute, instead of at the next scheduled step.
 
     \b
     Examples:
-      fuelline rollout controller          until it is told to stop
+      fuelline rollout controller          until it is stopped
       fuelline rollout controller --once   one step of each
     """
     from lake.lake import open_lake
