@@ -34,8 +34,8 @@ SECRETS = [
         "FUELLINE_SLACK",
     )
 ]
-"""Each key of that secret becomes the environment variable of its name: keys, and addresses with a password. Flyte's pod
-webhook treats them as optional, so a missing one leaves the embedded default; a local run does not need them."""
+"""Each key of that secret becomes the environment variable of its name: keys, and addresses with a password. Flyte's
+pod webhook treats them as optional, so a missing one leaves the embedded default; a local run does not need them."""
 
 
 class Retrying(Environment):
