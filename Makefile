@@ -40,18 +40,22 @@ ON_STACK = $(if $(STACK),set -a; . ./$(STACK_ENV); set +a;)
 LOOP = $(ON_STACK) $(BIN)/pyflyte run workflows/lifecycle.py lifecycle --folder "$$SOURCE" --profile "$$PROFILE" \
 	--reason 'make run' && $(BIN)/fuelline report
 export SOURCE PROFILE
+# The install compiles nothing, so the first import of a module has to: without its result, each start takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+# A file's tests run in one process, which then starts its servers once; files come in the order of tests/conftest.py.
+TESTS := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # The ledger knows what is done; a cache of flytekit beside it would only keep decks out of the report.
 export FLYTE_LOCAL_CACHE_ENABLED := false
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run stack stack-stop gateway demo-canary vllm test test-vllm lint format bench simulate canary register package setup clean
+.PHONY: help run stack stack-stop gateway demo-canary vllm check test test-vllm lint format bench simulate canary register package setup clean
 
 help: ## List the commands
 	@echo 'Fuelline. Commands:'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14> STACK=1'
-	@echo 'Options of test: ARGS="<pytest arguments>"; of bench, simulate and canary: ARGS="--help"'
+	@echo 'Options of check and test: ARGS="<pytest arguments>"; of bench, simulate and canary: ARGS="--help"'
 	@echo 'Options of register and package: REGISTRY=<registry> VERSION=<git sha or tag> PROJECT= DOMAIN= SETTINGS="NAME=value ..."'
 
 run: $(RUN_READY) $(if $(STACK),stack) ## Retrain the agents once, on the built-in sample or on SOURCE=<folder>
@@ -72,8 +76,11 @@ stack-stop: $(DEV_READY) ## Stop what stack started; the data stay in .fuelline/
 gateway: $(RUN_READY) ## Serve the agents before vLLM: FUELLINE_VLLM=http://host:8000, ARGS="--host --port"
 	@$(BIN)/fuelline serve gateway $(ARGS)
 
-test: $(DEV_READY) ## Run the tests
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
+check: lint ## Lint, and run the tests that are fast and start no server
+	@$(TESTS) -m 'not vllm and not service and not slow' $(ARGS)
+
+test: $(DEV_READY) ## Run every test but those of vLLM
+	@$(TESTS) $(ARGS)
 
 test-vllm: $(DEV_READY) $(VLLM_READY) ## Run the tests that need a real vLLM, on this machine's processor
 	@$(BIN)/python -m pytest -m vllm tests/vllm $(ARGS)

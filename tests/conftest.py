@@ -18,10 +18,32 @@ from lake.lake import Lake, open_lake
 from settings import Settings, read_settings
 from stack.binaries import find
 from stack.postgres import Postgres
+from tests.memory import temporary_folders_in_memory
 
 # A loaded machine is slow, not wrong: no example has a deadline.
 hypothesis.settings.register_profile("fuelline", deadline=None)
 hypothesis.settings.load_profile("fuelline")
+
+
+DISK = "/var/tmp"
+SERVICES = frozenset({"need_binary", "s3_endpoint"})
+"""Fixtures that start a server; every other fixture that does depends on one of them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that starts the workers says for all of them where temporary folders are."""
+    if not hasattr(config, "workerinput"):
+        config.add_cleanup(temporary_folders_in_memory())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a server, and put modules with slow tests first, so that workers end together."""
+    for item in items:
+        if SERVICES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("service")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    service = {item.path for item in items if item.get_closest_marker("service")}
+    items.sort(key=lambda item: (item.path not in slow, item.path not in service))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,6 +73,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A fresh folder on a disk: ``tmp_path`` may be in memory."""
+    with tempfile.TemporaryDirectory(prefix="fuelline-", dir=DISK) as name:
+        yield Path(name)
 
 
 @pytest.fixture
