@@ -68,6 +68,16 @@ def need_binary(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
     return need
 
 
+@pytest.fixture(scope="session", autouse=True)
+def frozen_ledger() -> Iterator[None]:
+    """Every entry that the code writes in a test has the form that entries of its kind have."""
+    from tests.frozen.ledger import guard
+
+    with pytest.MonkeyPatch.context() as patch:
+        guard(patch)
+        yield
+
+
 def free_port() -> int:
     """A port that nobody listens on right now."""
     with socket.socket() as probe:

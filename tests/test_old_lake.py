@@ -22,10 +22,13 @@ from click.testing import CliRunner, Result
 import models.spec
 from cli.main import main
 from lake.lake import Lake, open_lake
+from models.evaluation.evaluate import EvaluationRule
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.registry import load_version, production
-from models.retraining.pin import pin_training_set
+from models.registry.training_lease import claim, release
+from models.retraining.pin import Pinned, pin_training_set
+from models.serialize import from_plain
 from models.spec import ModelSpec
 from models.triggers.decisions import Decision
 from models.triggers.history import LakeHistory
@@ -35,10 +38,14 @@ from models.tuning.select import close_study
 from models.tuning.study import open_study, read_trials
 from models.types import Outcome
 from reports.trigger_explanation import decision_parts, explain
+from serving.policy import CanaryRule
 from serving.rollout import canary as live
-from serving.rollout.rollout import advance
+from serving.rollout.rollout import advance, open_rollout
 from serving.routing.routes import read_routes
+from serving.statistics.shadow_test import ShadowRule
 from settings import settings as process_settings
+from tasks.evaluation import evaluate_candidate
+from tasks.training import build_training_set, train_adapter
 from tests.serving.rollout.test_canary import Clock, street
 from tests.world.tiny import build_tiny
 from tests.world.world import PROFILE
@@ -207,6 +214,36 @@ def test_what_the_triggers_kept_of_the_past_is_read_and_not_worked_out_again(lak
     stored = json.loads(lake.store.read(kept))
     assert [one.name for one in profiles] == [one["name"] for one in stored]
     assert profiles
+    assert lasting(lake) == before
+
+
+def test_a_cached_task_whose_cache_misses_finds_what_is_there(lake: Lake) -> None:
+    """Flyte's cache knows a task by the titles, fields and descriptions of its inputs too: where those change it misses
+    once, and the task runs. Here it always runs, because the local cache is off.
+    """
+    [opened] = lake.ledger.entries(model_chain(MODEL), kind="retraining_opened")
+    pinned = from_plain(Pinned, opened.payload)
+    manifest = load_version(lake, "agents@v1")
+    spec, profile, known = manifest.spec, manifest.profile, manifest.evaluation
+    before = lasting(lake)
+    held = claim(lake, MODEL, "another run")
+    examples = build_training_set(pinned=pinned, spec=spec, claim=held)
+    adapter = train_adapter(training_set=examples, spec=spec, profile=profile, pinned=pinned, claim=held)
+    judged = evaluate_candidate(
+        pinned=pinned, adapter=adapter, spec=spec, profile=profile, rule=EvaluationRule(), claim=held
+    )
+    release(lake, MODEL, held.holder)
+    assert examples == known.adapter.training_set
+    assert adapter == known.adapter
+    assert judged.evaluations == [known]
+    assert lasting(lake) == before
+
+
+def test_a_rollout_that_was_closed_is_not_opened_again(lake: Lake) -> None:
+    manifest = load_version(lake, "agents@v1")
+    before = lasting(lake)
+    verdict = open_rollout(lake, manifest.version, None, manifest.profile, ShadowRule(), CanaryRule())
+    assert verdict.outcome is Outcome.PROMOTED
     assert lasting(lake) == before
 
 

@@ -1,4 +1,4 @@
-"""Keys by which the gateway identifies an agent. Only their SHA-256 is stored, so the key file gives nobody access.
+"""Keys by which the gateway knows an agent. Only their sha256 is kept, so the file that holds them lets nobody in.
 
 A key is 256 random bits: no dictionary finds it from its hash, so a slow hash would cost every request and add nothing.
 
@@ -19,27 +19,27 @@ from hints import wrong
 from lake.contracts.registries import AGENTS
 
 PREFIX = "fl-"
-"""Lets people and scanners for leaked secrets recognise a key."""
+"""So that a scanner for leaked secrets, or a person, knows one when it sees one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ApiKeys:
-    """The agents by the hashes of their keys."""
+class Keys:
+    """Who may come in."""
 
     agents: Mapping[str, str]
-    """Agent name by the SHA-256 of its key, in hex."""
+    """Agents' names by the sha256 of their keys, in hex."""
 
     def agent_of(self, key: str) -> str | None:
-        """The agent whose key this is. Compares with every stored hash, always in constant time, to reveal nothing."""
-        presented, agent = key_digest(key), None
-        for stored, owner in self.agents.items():
-            if hmac.compare_digest(stored, presented):
-                agent = owner
-        return agent
+        """Whose key this is. Every stored hash is compared, each in constant time: time tells nothing."""
+        presented, found = digest(key), None
+        for known, agent in self.agents.items():
+            if hmac.compare_digest(known, presented):
+                found = agent
+        return found
 
 
-def key_digest(key: str) -> str:
-    """The stored form of a key: its SHA-256 in hex."""
+def digest(key: str) -> str:
+    """What is stored of a key."""
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
@@ -48,11 +48,11 @@ def make_key() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-def read_keys(path: Path) -> ApiKeys:
+def read_keys(path: Path) -> Keys:
     """Read a file such as ``{"<sha256>": "jamie"}``.
 
     Raises:
-        SettingsError: the file cannot be read, or has another form.
+        SettingsError: the file cannot be read, or is no such file.
     """
     try:
         stored = json.loads(path.read_bytes())
@@ -62,6 +62,6 @@ def read_keys(path: Path) -> ApiKeys:
         raise wrong("keys", f"{str(path)!r} is not JSON") from None
     if not isinstance(stored, dict) or not all(re.fullmatch("[0-9a-f]{64}", key) for key in stored):
         raise wrong("keys", f'{str(path)!r} must hold {{"<sha256 of a key>": "<agent>", ...}}')
-    if unknown := {str(agent) for agent in stored.values()} - AGENTS.keys():
-        raise wrong("keys", f"{str(path)!r}: {UnknownName('agent', sorted(unknown)[0], AGENTS)}")
-    return ApiKeys(agents=stored)
+    if strangers := {str(agent) for agent in stored.values()} - AGENTS.keys():
+        raise wrong("keys", f"{str(path)!r}: {UnknownName('agent', sorted(strangers)[0], AGENTS)}")
+    return Keys(agents=stored)

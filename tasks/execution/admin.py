@@ -1,4 +1,4 @@
-"""Calls to FlyteAdmin: the connection, one deadline per call, and its answers as errors of Fuelline."""
+"""FlyteAdmin, for what speaks to it: one connection, one deadline, and its answers as Fuelline's own errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +13,21 @@ from flytekit.remote import FlyteRemote
 from errors import PeerError, UserError
 
 DEADLINE_S = 60
-"""Per call. The largest, a compiled workflow, takes FlyteAdmin about a second."""
+"""For one call. The largest, a compiled workflow, takes FlyteAdmin about a second."""
 
 
 def connect(config: Config, *, project: str, domain: str) -> FlyteRemote:
-    """The server that ``config`` names. Sends nothing."""
+    """The server that ``config`` names. Nothing is sent yet."""
     return FlyteRemote(config, default_project=project, default_domain=domain, interactive_mode_enabled=False)
 
 
 @contextmanager
-def admin_errors(platform: PlatformConfig) -> Iterator[None]:
-    """A block of calls to the server, with a deadline for each call.
+def speaking(platform: PlatformConfig) -> Iterator[None]:
+    """Calls to the server within one deadline each.
 
     Raises:
-        PeerError: it does not answer, or its answer is invalid.
-        UserError: it refused the request or the credentials.
+        PeerError: it is away, or answered wrongly.
+        UserError: it refused what was asked, or who asked.
     """
     where = f"FlyteAdmin at {platform.endpoint}"
     try:
@@ -42,6 +42,6 @@ def admin_errors(platform: PlatformConfig) -> Iterator[None]:
 
 
 def _details(error: BaseException) -> str:
-    """The server's message, which flytekit's errors keep only as their cause."""
+    """What the server said. flytekit's own errors keep it only as their cause."""
     cause = error.__cause__
     return f"{cause.code().name}, {cause.details()}" if isinstance(cause, grpc.Call) else str(error)

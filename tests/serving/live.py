@@ -1,4 +1,4 @@
-"""Real servers on loopback for one test: the gateway under uvicorn, a stub of vLLM, and an HTTP client."""
+"""Real servers on loopback for one test: the gateway under uvicorn, vLLM's stand-in, and a client that speaks HTTP."""
 
 import asyncio
 import contextlib
@@ -14,17 +14,17 @@ import uvicorn
 from aiohttp import web
 from starlette.applications import Starlette
 
+from benchmarks.vllm_stub import Stub
 from lake.lake import Lake
-from serving.gateway.header_limit import HeaderLimitProtocol
+from serving.gateway.header_limit import BoundedHeads
 from tests.conftest import free_port
-from tests.doubles.vllm_stub import VllmStub
 
-TIMEOUT_S = 120.0
+PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
-class HttpResponse:
-    """The answer of a server."""
+class Told:
+    """What a server answered."""
 
     status: int
     headers: dict[str, str]
@@ -36,7 +36,7 @@ class HttpResponse:
 
     @property
     def events(self) -> list[str]:
-        """The data of each event of a stream."""
+        """The data of a stream's events."""
         return [event.removeprefix("data: ") for event in self.body.decode().split("\n\n") if event]
 
     @property
@@ -45,81 +45,73 @@ class HttpResponse:
 
 
 @dataclass(frozen=True)
-class HttpClient:
-    """A client of one server."""
+class Client:
+    """Asks one server."""
 
     port: int
 
-    def get(self, path: str, **headers: str) -> HttpResponse:
-        return self._request("GET", path, b"", headers)
+    def get(self, path: str, **headers: str) -> Told:
+        return self._ask("GET", path, b"", headers)
 
-    def post(self, path: str, body: object, **headers: str) -> HttpResponse:
+    def post(self, path: str, body: object, **headers: str) -> Told:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self._request("POST", path, data, headers)
+        return self._ask("POST", path, data, headers)
 
     def chat(
-        self, text: str = "hello", *, model: str = "jamie", headers: dict[str, str] | None = None, **more: Any
-    ) -> HttpResponse:
+        self, words: str = "hello", *, model: str = "jamie", headers: dict[str, str] | None = None, **more: Any
+    ) -> Told:
         """One request for a chat completion."""
-        body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
+        body = {"model": model, "messages": [{"role": "user", "content": words}], **more}
         return self.post("/v1/chat/completions", body, **headers or {})
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric over the series that have these labels."""
+        """The sum of a metric's series that have these labels."""
         lines = self.get("/metrics").body.decode().splitlines()
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        series = [
-            line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and all(w in line for w in wanted)
-        ]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in series)
+        mine = [line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and all(w in line for w in wanted)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in mine)
 
-    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> HttpResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+    def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Told:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         with contextlib.closing(connection):
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             response = connection.getresponse()
-            return HttpResponse(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            return Told(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Return once the condition holds."""
-    end = time.monotonic() + TIMEOUT_S
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Return once it is true."""
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
-            if condition():
+            if true():
                 return
         time.sleep(0.02)
-    raise AssertionError(f"not within {TIMEOUT_S:.0f} s: {what}")
+    raise AssertionError(f"not so within {PATIENCE_S:.0f} s: {what}")
 
 
 @contextlib.contextmanager
-def gateway(application: Starlette) -> Iterator[HttpClient]:
-    """Run the gateway; yields a client once it is ready."""
+def gateway(application: Starlette) -> Iterator[Client]:
+    """The gateway, ready."""
     port = free_port()
     config = uvicorn.Config(
-        application,
-        port=port,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        loop="uvloop",
-        http=HeaderLimitProtocol,
+        application, port=port, log_config=None, access_log=False, lifespan="on", loop="uvloop", http=BoundedHeads
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
-    client = HttpClient(port)
+    client = Client(port)
     try:
         wait_until(lambda: client.get("/ready").status == 200, "the gateway is ready")
         yield client
     finally:
         server.should_exit = True
-        thread.join(TIMEOUT_S)
+        thread.join(PATIENCE_S)
 
 
 @contextlib.contextmanager
-def vllm(stub: VllmStub) -> Iterator[str]:
-    """Run the stub; yields its address."""
+def vllm(stub: Stub) -> Iterator[str]:
+    """A replica; its address."""
     loop, port, up = asyncio.new_event_loop(), free_port(), threading.Event()
     runner = web.AppRunner(stub.application(), access_log=None, shutdown_timeout=0.1)
 
@@ -128,23 +120,23 @@ def vllm(stub: VllmStub) -> Iterator[str]:
         await web.TCPSite(runner, "127.0.0.1", port).start()
         up.set()
 
-    def serve() -> None:
+    def live() -> None:
         loop.run_until_complete(start())
         loop.run_forever()
         loop.run_until_complete(runner.cleanup())
         loop.close()
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=live)
     thread.start()
-    up.wait(TIMEOUT_S)
+    up.wait(PATIENCE_S)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(TIMEOUT_S)
+        thread.join(PATIENCE_S)
 
 
-def add_agents_model(lake: Lake) -> None:
-    """Give the ledger the model ``agents``, without a version."""
-    payload = {"request": 1, "trigger": "hand", "decision": "", "reason": "to begin with", "by": ""}
-    lake.ledger.append("models/agents", "retraining_requested", "request:1", payload)
+def know_the_agents(lake: Lake) -> None:
+    """A ledger that knows the model ``agents``, with no version of it yet."""
+    asked = {"request": 1, "trigger": "hand", "decision": "", "reason": "to begin with", "by": ""}
+    lake.ledger.append("models/agents", "retraining_requested", "request:1", asked)
