@@ -1,10 +1,10 @@
-"""How an agent's request becomes messages: one function that training and the gateway both call.
+"""Render an agent's request as chat messages: one function for training and for the gateway.
 
-So there is no train/serve skew by construction. The system part is kept to some twenty tokens: small models are trained
-and served on processors, and every row pays for it. Features enter as coarse words rather than numbers, because a
-small model reads words better and because a value that is a little stale then renders the same.
+So both see the same prompt by construction. The system message has about twenty tokens: small models are trained and
+served on CPUs, and every row pays for it. Features are rendered as a few words instead of numbers, because a small
+model reads words better, and because a slightly stale value then renders the same.
 
-Any change of what ``render`` returns must move ``PROMPT_VERSION``; a golden test holds both together.
+A change of what ``render`` returns needs a new ``PROMPT_VERSION``; a golden test checks it.
 """
 
 import math
@@ -14,33 +14,33 @@ from typing import Any, Protocol
 PROMPT_VERSION = "1"
 
 REGULAR_QUERIES = 20
-"""Queries from which on a user counts as a regular."""
+"""Number of queries from which on a user counts as a regular."""
 BRIEF_CHARACTERS = 40.0
-"""Average query length under which a user writes briefly."""
+"""Mean query length, in characters, below which a user counts as brief."""
 
 
 class PromptFeatures(Protocol):
-    """Anything with the user features as attributes, such as one row of the online store."""
+    """Any object with the user features as attributes, such as a row of the online store."""
 
     @property
     def total_queries(self) -> int | None:
-        """How many queries of the user there were."""
+        """Number of the user's queries."""
 
     @property
     def avg_query_length(self) -> float | None:
-        """Their mean length, characters."""
+        """Their mean length in characters."""
 
 
 def render(agent_name: str, features: Mapping[str, Any] | PromptFeatures | None, query: str) -> list[dict[str, str]]:
-    """Render one request.
+    """Render a request.
 
     Args:
         agent_name: the agent that answers, by its name in the registry.
-        features: the user's features by name; missing ones (absent, ``None``, NaN) read as a new user's.
-        query: the user's words, unchanged.
+        features: the user's features by name; missing ones (absent, ``None``, NaN) render as a new user's.
+        query: the user's text, unchanged.
 
     Returns:
-        Chat messages (``role``, ``content``): the system's, then the user's.
+        Chat messages (``role``, ``content``): system, then user.
     """
     system = f"You are {agent_name}, a helpful assistant. The user is {_user(features)}."
     return [{"role": "system", "content": system}, {"role": "user", "content": query}]

@@ -1,4 +1,6 @@
-"""What the model stages hand to one another: frozen names of immutable things, safe as Flyte inputs and outputs."""
+"""What the model stages pass to one another: frozen references to immutable things, usable as Flyte inputs and
+outputs.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,37 +11,38 @@ from lake.tables.versions import TableVersion
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cause:
-    """Why a retraining was started: the decision behind it, or a person."""
+    """Why a retraining was started: a trigger's decision, or a person."""
 
     trigger: str = "hand"
     """``schedule``, ``volume``, ``error_rate``, ``drift``, ``feedback``, ``hand`` or ``retention``."""
     reason: str = "no reason given"
     """One sentence with the numbers; never a user's text."""
     by: str = ""
-    """The person, where it was one."""
+    """The person, if one started it."""
     decision: str = ""
-    """Key of the decision in the chain ``triggers/<model>/<trigger>``; empty where nobody had to decide."""
+    """Key of the decision in the chain ``triggers/<model>/<trigger>``; empty where there was no decision."""
     request: int = 0
     """Number of the request in the model's chain; 0 where the graph was started directly."""
 
 
 UNKNOWN_CAUSE = Cause()
-"""Of what nobody gave a cause for."""
+"""The cause of a retraining that was started without one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSet:
-    """The rows of ``ml.training_sets`` that carry one id, split by time: train before ``split_at``, test from it on."""
+    """The rows of ``ml.training_sets`` with one id, split by time: train before ``split_at``, test from it on."""
 
     model: str
     training_set_id: str
-    """The key it was made from: pinned inputs, cut, model spec. Equal id, equal rows."""
+    """Key of what it was made from: pinned inputs, cut, model spec. Equal ids have equal rows."""
     table: TableVersion
     inputs: list[TableVersion]
     """The pinned snapshots it was joined from (interactions, feedback, user features, agent features)."""
     cut: datetime
-    """Data cut: only what was known before this instant is in it (UTC)."""
+    """Data cut: it contains only what was known before this instant (UTC)."""
     split_at: datetime
+    """First instant of the test split (UTC)."""
     train_rows: int
     test_rows: int
 
@@ -57,13 +60,13 @@ class TrainedAdapter:
     base_digest: str
     steps: int
     train_loss: float
-    """Weighted mean loss of the last tenth of the steps, nats a response token."""
+    """Weighted mean loss of the last tenth of the steps, nats per response token."""
     tokens: int
     """Non-padding tokens seen in training."""
 
 
 class Judgement(Enum):
-    """The three values of a verdict, and the fourth that is not one."""
+    """The result of an evaluation; with too few data there is none."""
 
     BETTER = "better"
     NOT_SHOWN_BETTER = "not_shown_better"
@@ -73,7 +76,7 @@ class Judgement(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreDifference:
-    """Candidate minus baseline on one slice, nats a response token: below zero is better."""
+    """Candidate minus baseline on one slice, nats per response token: below zero is better."""
 
     slice: str
     """``all`` or an agent's name."""
@@ -93,7 +96,7 @@ class Evaluation:
     model: str
     adapter: TrainedAdapter
     baseline: str
-    """``agents@v3``, or ``base`` where nothing is in production yet."""
+    """``agents@v3``, or ``base`` where no version is in production."""
     judgement: Judgement
     overall: ScoreDifference
     agents: list[ScoreDifference] = field(default_factory=list)
@@ -113,7 +116,7 @@ class ModelVersion:
 
     @property
     def name(self) -> str:
-        """``agents@v3``, as the operator's command takes it."""
+        """``agents@v3``, as the command line takes it."""
         return f"{self.model}@v{self.version}"
 
     @property
@@ -132,24 +135,24 @@ def baseline_name(version: ModelVersion | None) -> str:
 
 
 class Outcome(Enum):
-    """What became of a candidate."""
+    """What came of a retraining or its candidate."""
 
     PROMOTED = "promoted"
     REJECTED = "rejected"
     INCONCLUSIVE = "inconclusive"
     ROLLED_BACK = "rolled_back"
-    """Shown worse by its users, or taken back by a person."""
+    """Shown worse by its users' requests, or rolled back by a person."""
     NOT_REGISTERED = "not_registered"
     NOTHING_NEW = "nothing_new"
     COVERED = "covered"
-    """Another run was training the model at that moment."""
+    """Another run was training the model."""
     ROLLING_OUT = "rolling_out"
     """Registered, and its rollout is open."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """How one retraining ended, and the ledger entry that says why."""
+    """How a retraining ended, and the ledger entry that says why."""
 
     model: str
     outcome: Outcome
@@ -157,4 +160,4 @@ class Verdict:
     """0 where nothing was registered."""
     reason: str
     entry: str
-    """Digest of the ledger entry that closed it."""
+    """Digest of the ledger entry that ended it."""

@@ -1,7 +1,7 @@
-"""The model card of a registered version: README.md beside the weights, for whoever finds the folder without Fuelline.
+"""The model card of a registered version: README.md beside the weights, for readers of the folder without Fuelline.
 
-It states nothing that the manifest does not, and no time of day, so that registering again writes the same bytes.
-The YAML head is what model hubs and peft read.
+It contains only what the manifest has, and no time of writing, so registering again writes the same bytes. The YAML
+header is the one that model hubs and peft read.
 """
 
 import math
@@ -11,7 +11,7 @@ from models.types import ScoreDifference
 
 
 def render_card(manifest: Manifest) -> str:
-    """The card as Markdown with a YAML head."""
+    """The card as Markdown with a YAML header."""
     return (
         "\n\n".join([_head(manifest), _scores(manifest), _lineage(manifest), _training(manifest), _use(manifest)])
         + "\n"
@@ -36,8 +36,8 @@ def _scores(manifest: Manifest) -> str:
     rows = "\n".join(_score_row(part) for part in [evaluation.overall, *evaluation.agents])
     return f"""## How much better
 
-Negative log likelihood of the accepted answers, nats a response token: lower is better. Each interval resamples users;
-those of the agents are widened so that they hold together.
+Negative log likelihood of the accepted answers, nats per response token: lower is better. The intervals are resampled
+by user; those of the agents hold simultaneously.
 
 | slice | rows | users | {manifest.version.name} | {evaluation.baseline} | difference | interval |
 |---|---:|---:|---:|---:|---:|---|

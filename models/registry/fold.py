@@ -19,20 +19,22 @@ from models.types import ModelVersion
 def read_state(ledger: Ledger, model: str, at: datetime | None = None) -> ModelState:
     """The model's state as of ``at`` (inclusive; default: now)."""
     entries = ledger.entries(kinds.model_chain(model), until=at)
-    known = _FOLDED.get(model)
-    goes_on = known and known[0].seq < len(entries) and entries[known[0].seq] == known[0]
-    state = fold(model, entries[known[0].seq + 1 :], known[1]) if known and goes_on else fold(model, entries)
+    last, folded = _FOLDED.get(model, (None, None))
+    if last and last.seq < len(entries) and entries[last.seq] == last:
+        state = fold(model, entries[last.seq + 1 :], folded)
+    else:
+        state = fold(model, entries)
     if entries and at is None:
         _FOLDED[model] = entries[-1], state
     return state
 
 
 _FOLDED: dict[str, tuple[Entry, ModelState]] = {}
-"""The last entry that was folded, and the state: an entry holds the digest of the one before, so it stands for all."""
+"""By model: the last folded entry and the state. An entry has the digest of the one before, so it identifies all."""
 
 
 def fold(model: str, entries: Iterable[Entry], state: ModelState | None = None) -> ModelState:
-    """The state that these entries, in order, lead to, from ``state`` or the beginning."""
+    """The state after these entries, in order, starting from ``state`` or from an empty one."""
     state = state or ModelState(model=model)
     for entry in entries:
         state = replace(_step(state, entry), last_entry=entry.time)
@@ -49,31 +51,31 @@ def _step(state: ModelState, entry: Entry) -> ModelState:
         case kinds.ROLLOUT_OPENED:
             return _opened(state, entry)
         case kinds.CANARY_WIDENED | kinds.PROMOTION_APPROVED:
-            return _moved(state, entry)
+            return _advanced(state, entry)
         case kinds.SOAK_ENDED:
-            return _soaked(state, entry)
+            return _soak_ended(state, entry)
         case kinds.PROMOTED:
             return _promoted(state, entry)
         case kinds.REJECTED | kinds.INCONCLUSIVE:
             return _closed(state, entry.payload["version"])
         case kinds.ROLLED_BACK:
             return _rolled_back(state, entry)
-    return _asked(state, entry)
+    return _retraining_step(state, entry)
 
 
-def _asked(state: ModelState, entry: Entry) -> ModelState:
-    """What requests and retrainings, as a whole, make of the state."""
+def _retraining_step(state: ModelState, entry: Entry) -> ModelState:
+    """The entries of requests, retrainings and retention."""
     match entry.kind:
         case kinds.RETRAINING_REQUESTED:
             return _requested(state, entry)
         case kinds.RETRAINING_CLOSED:
-            return _completed(_answered(state, entry), entry)
+            return _completed(_request_done(state, entry), entry)
         case kinds.RETRAINING_FAILED if entry.payload.get("counts", True):
-            return _answered(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
+            return _request_done(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
         case kinds.REQUEST_ABANDONED:
-            return _answered(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
+            return _request_done(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
         case kinds.REQUEST_ENDED:
-            return _answered(state, entry)
+            return _request_done(state, entry)
         case kinds.RETIRED:
             return _retired(state, entry.payload["version"])
     return state
@@ -93,10 +95,10 @@ def _requested(state: ModelState, entry: Entry) -> ModelState:
     return replace(state, request=request, requests=state.requests + 1)
 
 
-def _answered(state: ModelState, entry: Entry) -> ModelState:
-    """The request that led to this entry is done; one that came after it is not."""
-    answered = state.request and state.request.number in (entry.payload.get("request"), *entry.payload.get("also", ()))
-    return replace(state, request=None) if answered else state
+def _request_done(state: ModelState, entry: Entry) -> ModelState:
+    """Close the request that led to this entry; a later one stays open."""
+    done = state.request and state.request.number in (entry.payload.get("request"), *entry.payload.get("also", ()))
+    return replace(state, request=None) if done else state
 
 
 def _completed(state: ModelState, entry: Entry) -> ModelState:
@@ -140,22 +142,22 @@ def _promoted(state: ModelState, entry: Entry) -> ModelState:
 
 
 def _soak(state: ModelState, entry: Entry) -> Soak | None:
-    """The watch that begins with this promotion; None where nobody is held back to compare with."""
-    watch = entry.payload.get("soak")
-    if not watch:
+    """The observation after this promotion; None where no users stay with the former version."""
+    soak = entry.payload.get("soak")
+    if not soak:
         return None
     return Soak(
-        key=watch["rollout"],
+        key=soak["rollout"],
         version=entry.payload["version"],
         former=state.production,
-        share=watch["share"],
+        share=soak["share"],
         began=(state.rollout.began if state.rollout else None) or entry.time,
-        until=entry.time + timedelta(hours=watch["hours"]),
+        until=entry.time + timedelta(hours=soak["hours"]),
     )
 
 
-def _moved(state: ModelState, entry: Entry) -> ModelState:
-    """The open rollout reaches more users, or may; a share never shrinks but by a roll-back."""
+def _advanced(state: ModelState, entry: Entry) -> ModelState:
+    """The open rollout's share grows, or its promotion is approved. Only a roll-back reduces a share."""
     rollout = state.rollout
     if rollout is None or entry.payload["rollout"] != rollout.key:
         return state
@@ -166,14 +168,14 @@ def _moved(state: ModelState, entry: Entry) -> ModelState:
     return replace(state, rollout=widened)
 
 
-def _soaked(state: ModelState, entry: Entry) -> ModelState:
+def _soak_ended(state: ModelState, entry: Entry) -> ModelState:
     return replace(state, soak=None) if state.soak and state.soak.key == entry.payload["rollout"] else state
 
 
 def _rolled_back(state: ModelState, entry: Entry) -> ModelState:
-    """``version`` is left and ``baseline`` answers again, whether the rollout was open or done.
+    """Roll back from ``version`` to ``baseline``, during the rollout or after it.
 
-    One that meets neither the open rollout nor the version in production came too late and changes nothing.
+    An entry that concerns neither the open rollout nor the version in production came too late and changes nothing.
     """
     number = entry.payload["version"]
     if state.rollout and state.rollout.version == number:
@@ -182,7 +184,7 @@ def _rolled_back(state: ModelState, entry: Entry) -> ModelState:
         return state
     back = next((version for version in state.versions if version.name == entry.payload["baseline"]), None)
     if back and back.version in state.retired:
-        back = state.way_back
+        back = state.rollback_target
     before = state.former[: state.former.index(back)] if back in state.former else ()
     return replace(state, production=back, since=entry.time, former=before, soak=None)
 
@@ -192,6 +194,6 @@ def _closed(state: ModelState, number: int) -> ModelState:
 
 
 def _retired(state: ModelState, number: int) -> ModelState:
-    """It waits for no rollout any more, and ends the one that it is in."""
+    """Retire a version: it waits for no rollout any more, and its open one ends."""
     waiting = tuple(version for version in state.waiting if version.version != number)
     return replace(_closed(state, number), waiting=waiting, retired=(*state.retired, number))

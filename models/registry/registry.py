@@ -1,15 +1,16 @@
-"""The registry: one immutable folder a version, its manifest written last, and the ledger entry that makes it visible.
+"""The model registry: one immutable folder per version, the manifest written last, and the ledger entry that makes it
+visible.
 
-A version's number is claimed with a conditional create and belongs to one training for ever, so of many registrars at
-once each gets a number of its own, and one that died half way finds its number again. Everything it writes after that
-is a function of its inputs: a rerun writes the same bytes. Until the ledger says ``registered``, no reader sees it.
+A version's number is claimed with a conditional create and belongs to one training for ever: concurrent registrations
+get different numbers, and one that died half way finds its number again. All that it writes is a function of its
+inputs, so a rerun writes the same bytes. Readers do not see a version before its ledger entry ``registered``.
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,20 +37,20 @@ TRAINING, CARD, MANIFEST = "training.json", "README.md", "manifest.json"
 def register(
     lake: Lake, evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile, cause: Cause = UNKNOWN_CAUSE
 ) -> ModelVersion:
-    """Make a version of a candidate that was shown better. The same training registers once, however often it is asked.
+    """Register a candidate that was shown better as a version. Repeated for the same training, it returns that version.
 
     Raises:
         UserError: the candidate was not shown better than its baseline.
-        TamperedArtifact: the adapter's weights are not those that were judged.
+        TamperedArtifact: the adapter's weights are not those that were evaluated.
     """
-    adapter, where = evaluation.adapter, kinds.model_chain(evaluation.model)
+    adapter, chain = evaluation.adapter, kinds.model_chain(evaluation.model)
     key = kinds.registered_key(adapter.training_key)
     if evaluation.judgement is not Judgement.BETTER:
         raise UserError(
             f"the candidate of training {adapter.training_key} is not registered: it was judged "
-            f"{evaluation.judgement.value} against {evaluation.baseline}; only one shown better is"
+            f"{evaluation.judgement.value} against {evaluation.baseline}; only a better one is registered"
         )
-    if known := lake.ledger.find(where, key):
+    if known := lake.ledger.find(chain, key):
         return _version(known)
     number = _claim(lake.store, evaluation.model, adapter.training_key)
     version = ModelVersion(
@@ -58,16 +59,16 @@ def register(
     digest = _write_folder(lake.store, version, evaluation, spec, profile, cause)
     for table in [*adapter.training_set.inputs, adapter.training_set.table]:
         lake.tables.tag(table, f"{version.model}-v{number}")
-    entry = lake.ledger.append(where, kinds.REGISTERED, key, _registered(version, evaluation, digest))
+    entry = lake.ledger.append(chain, kinds.REGISTERED, key, _registered(version, evaluation, digest))
     log.info("registered %s", _version(entry).name)
     return _version(entry)
 
 
 def decline(lake: Lake, evaluation: Evaluation) -> Verdict:
-    """Write down that a candidate was not registered, and why: the end of its retraining."""
-    overall, judged = evaluation.overall, evaluation.judgement.value.replace("_", " ")
+    """Record that a candidate is not registered, and why; this ends its retraining."""
+    overall, judgement = evaluation.overall, evaluation.judgement.value.replace("_", " ")
     reason = (
-        f"{judged} against {evaluation.baseline}: {overall.difference:+.4f} nats a token, "
+        f"{judgement} against {evaluation.baseline}: {overall.difference:+.4f} nats per token, "
         f"interval {overall.low:+.4f} to {overall.high:+.4f}, on {overall.rows} rows of {overall.users} users"
     )
     payload = {
@@ -82,18 +83,17 @@ def decline(lake: Lake, evaluation: Evaluation) -> Verdict:
 
 
 def production(ledger: Ledger, model: str, at: datetime | None = None) -> ModelVersion | None:
-    """The version in production as of ``at`` (default: now); None: the base model answers."""
+    """The version in production as of ``at`` (default: now); None: the base model."""
     return read_state(ledger, model, at).production
 
 
 def find_version(ledger: Ledger, name: str) -> ModelVersion:
-    """The registered version of this name, such as ``agents@v3``.
+    """The registered version with this name, such as ``agents@v3``.
 
     Raises:
-        UnknownName: there is none; the message suggests the nearest.
+        UnknownName: there is none; the message suggests similar names.
     """
-    entry = _entry(ledger, name)
-    return _version(entry)
+    return _version(_entry(ledger, name))
 
 
 def find_baseline(ledger: Ledger, name: str) -> ModelVersion | None:
@@ -106,11 +106,11 @@ def find_baseline(ledger: Ledger, name: str) -> ModelVersion | None:
 
 
 def load_version(lake: Lake, name: str) -> Manifest:
-    """Verify every file of a version, the manifest against the ledger and the rest against it; return the manifest.
+    """Verify every file of a version (the manifest by the ledger, the others by the manifest); return the manifest.
 
     Raises:
         UnknownName: no such version.
-        TamperedArtifact: a file is missing or not what was written; the message names it.
+        TamperedArtifact: a file is missing or was changed; the message names it.
     """
     manifest = load_manifest(lake, name)
     for file, digest in manifest.files.items():
@@ -119,7 +119,7 @@ def load_version(lake: Lake, name: str) -> Manifest:
 
 
 def load_manifest(lake: Lake, name: str) -> Manifest:
-    """The manifest alone, verified against the ledger; for whoever does not use the files.
+    """The manifest alone, verified by the ledger; for callers that do not use the files.
 
     Raises:
         UnknownName, TamperedArtifact: as ``load_version``.
@@ -144,7 +144,7 @@ def fetch_adapter(lake: Lake, version: ModelVersion, folder: Path) -> Path:
 
 
 def read_probe(lake: Lake, version: ModelVersion) -> Probe | None:
-    """What the adapter said at the end of its training, verified; None of versions registered before there were probes.
+    """The probe taken at the end of the training, verified; None for versions of releases without probes.
 
     Raises:
         UnknownName, TamperedArtifact: as ``load_version``.
@@ -156,12 +156,12 @@ def read_probe(lake: Lake, version: ModelVersion) -> Probe | None:
 
 
 def _claim(store: ObjectStore, model: str, training_key: str) -> int:
-    """The number of this training: an earlier claim of its own, or the first free one.
+    """The number of this training: the one that it claimed before, or the first free one.
 
-    Claims are read from 1 upwards and a new one is only made where all below belong to others, so two registrars of
-    one training cannot hold two numbers.
+    Claims are read from 1 upwards, and a new one is made only where all below belong to others, so two registrations
+    of one training cannot hold two numbers.
     """
-    for number in _naturals():
+    for number in itertools.count(1):
         key = f"ml/models/{model}/claims/{number:06d}.json"
         try:
             owner = json.loads(store.read(key))["training_key"]
@@ -173,19 +173,14 @@ def _claim(store: ObjectStore, model: str, training_key: str) -> int:
 
 
 def _try_claim(store: ObjectStore, key: str, training_key: str) -> str:
-    """Claim it; return whose it is now. A lost reply shows our own claim as taken, so the object is asked."""
+    """Claim a number; return the key of the training that has it. After a lost reply our own claim looks like
+    another's, so the object is read.
+    """
     try:
         store.create(key, json.dumps({"training_key": training_key}).encode())
     except ObjectExists:
         return str(json.loads(store.read(key))["training_key"])
     return training_key
-
-
-def _naturals() -> Iterator[int]:
-    number = 0
-    while True:
-        number += 1
-        yield number
 
 
 def _write_folder(
@@ -198,19 +193,13 @@ def _write_folder(
 ) -> str:
     """Write every file, the manifest last; return the manifest's sha256."""
     files = {name: store.read(f"{evaluation.adapter.path}/{name}") for name in (WEIGHTS, CONFIG, TRAINING)}
-    if store.exists(f"{evaluation.adapter.path}/{PROBE}"):  # an earlier release trained without one
+    if store.exists(f"{evaluation.adapter.path}/{PROBE}"):  # releases before the probe trained without one
         files[PROBE] = store.read(f"{evaluation.adapter.path}/{PROBE}")
     if _sha256(files[WEIGHTS]) != version.digest:
-        raise TamperedArtifact(f"{evaluation.adapter.path}/{WEIGHTS} is not what was trained and judged")
+        raise TamperedArtifact(f"{evaluation.adapter.path}/{WEIGHTS} is not what was trained and evaluated")
     machine = {name: str(value) for name, value in json.loads(files[TRAINING])["machine"].items()}
     manifest = Manifest(
-        version=version,
-        evaluation=evaluation,
-        spec=spec,
-        profile=profile,
-        machine=machine,
-        files={},
-        cause=cause,
+        version=version, evaluation=evaluation, spec=spec, profile=profile, machine=machine, files={}, cause=cause
     )
     files[CARD] = render_card(manifest).encode()
     digests = {name: _sha256(data) for name, data in sorted(files.items())}

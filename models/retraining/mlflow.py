@@ -1,8 +1,8 @@
-"""The mirror in MLflow: parameters, metrics, loss curve, and each version with its alias, for whoever looks there.
+"""Mirror the ledger to MLflow: parameters, metrics, loss curve, and each version with its alias.
 
-It mirrors the ledger and never rules it. A tracking server that is away costs a warning and some seconds, never a
-training: every function here says in its return value whether the mirror holds, and nothing reads state back from it.
-A repeated call finds what the first one wrote, by the training key or the version's name in the tags.
+Nothing reads state back from MLflow. An unavailable tracking server costs a warning and some seconds, never a training:
+every function returns whether it wrote. A repeated call finds what the first one wrote, by the training key or the
+version's name in the tags.
 """
 
 import logging
@@ -32,69 +32,69 @@ STUDY_TAG, TRIAL_TAG, STATE_TAG = "fuelline.study", "fuelline.trial", "fuelline.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mirrored:
-    """Whether MLflow shows it now."""
+    """Whether MLflow is up to date."""
 
     holds: bool
     reason: str = ""
-    """Why not, where it does not."""
+    """Why not."""
     run_id: str = ""
 
 
 def mirror_evaluation(
     settings: Settings, evaluation: Evaluation, spec: ModelSpec, profile: TrainingProfile, losses: Sequence[float]
 ) -> Mirrored:
-    """One run a training and baseline, in the experiment of the model's name.
+    """Write one run for each training and baseline, in the experiment with the model's name.
 
     Args:
         settings: gives the tracking address.
-        evaluation: with the adapter it judged.
-        spec: the model's.
-        profile: the training's.
-        losses: training loss of each step, nats a response token.
+        evaluation: of the adapter.
+        spec: of the model.
+        profile: of the training.
+        losses: training loss of each step, nats per response token.
     """
     return _mirrored(settings, lambda client: _log_run(client, settings, evaluation, spec, profile, losses))
 
 
 def mirror_version(settings: Settings, version: ModelVersion, training_key: str) -> Mirrored:
-    """The registered version, with the alias ``candidate`` and tags that name its files and its digest."""
+    """Write the registered version, with the alias ``candidate`` and tags with its name, training key and digest."""
     return _mirrored(settings, lambda client: _log_version(client, version, training_key))
 
 
 def mirror_production(settings: Settings, model: str, version: ModelVersion | None) -> Mirrored:
-    """Move the alias ``production``; None takes it away: the base model answers."""
+    """Move the alias ``production``; None removes it: the base model is in production."""
     return _mirrored(settings, lambda client: _move_alias(client, model, version))
 
 
 def mirror_study(settings: Settings, study: Study) -> Mirrored:
-    """The run that a study's trials are nested under, before they start side by side."""
+    """Write the parent run of a study's trials, before they start in parallel."""
     return _mirrored(settings, lambda client: _study_run(client, settings, study))
 
 
 def mirror_trial(settings: Settings, study: Study, trial: Trial) -> Mirrored:
-    """One run a trial that has ended, nested under its study's: parameters, validation loss at each rung, state."""
+    """Write the run of an ended trial under its study's run: parameters, validation loss at each rung, state."""
     return _mirrored(settings, lambda client: _log_trial(client, settings, study, trial))
 
 
 def mirror_tuned(settings: Settings, tuned: Tuned) -> Mirrored:
-    """Every trial that MLflow missed while it was away, and on the study's run what the search came to."""
+    """Write all trials that MLflow does not have yet, and the result of the search on the study's run."""
     return _mirrored(settings, lambda client: _log_tuned(client, settings, tuned))
 
 
 def _mirrored(settings: Settings, write: Callable[[Any], str]) -> Mirrored:
-    """Run one write. Whatever MLflow, its server or its database raise, the mirror is behind and nothing else is."""
+    """Run one write. Errors of MLflow, its server or its database are logged and returned, never raised."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Mirrored(holds=True, run_id=_written(settings, write))
-    except Exception as error:  # the peers' errors have no common root: SQLAlchemy, requests, MLflow, alembic
-        told = re.sub(r"//[^@/\s]*@", "//", str(error))  # an address may carry a password
-        reason = f"{type(error).__name__}: {told.partition(chr(10))[0][:200]}"
-        log.warning("the MLflow mirror is behind (FUELLINE_TRACKING); the ledger is not touched by it. %s", reason)
+    except Exception as error:  # no common base class: SQLAlchemy, requests, MLflow, alembic
+        message = re.sub(r"//[^@/\s]*@", "//", str(error))  # an address may contain a password
+        reason = f"{type(error).__name__}: {message.partition(chr(10))[0][:200]}"
+        log.warning("MLflow is not up to date (FUELLINE_TRACKING); the ledger is unaffected. %s", reason)
         return Mirrored(holds=False, reason=reason)
 
 
 def _written(settings: Settings, write: Callable[[Any], str]) -> str:
-    """Two processes may make the same table or model at the same moment: who comes second finds it."""
+    """Two processes may create the same table or model at the same time: on the next try the second one finds it."""
     for _ in range(TRIES - 1):
         try:
             return write(_client(settings))
@@ -106,15 +106,15 @@ def _written(settings: Settings, write: Callable[[Any], str]) -> str:
 
 
 def _client(settings: Settings) -> Any:
-    """A client that gives up within seconds, says nothing and reports to nobody."""
+    """A client that gives up within seconds, without log output and telemetry."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", str(ENGINE["pool_size"]))
     from mlflow import MlflowClient
 
-    for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     if not settings.tracking:
         settings.folder.mkdir(parents=True, exist_ok=True)
     address = sql_address(settings.tracking_address)
@@ -143,7 +143,7 @@ def _log_run(
     results = [Metric(name, value, started, 0) for name, value in _results(evaluation).items() if math.isfinite(value)]
     fields = {f"spec.{name}": value for name, value in asdict(spec).items()} | asdict(profile)
     parameters = [Param(name, str(value)) for name, value in fields.items()]
-    for start in range(0, len(curve), 900):  # MLflow takes 1,000 metrics a call
+    for start in range(0, len(curve), 900):  # MLflow takes up to 1,000 metrics per call
         client.log_batch(run_id, metrics=curve[start : start + 900])
     client.log_batch(run_id, metrics=results, params=parameters)
     client.set_terminated(run_id)
@@ -164,7 +164,7 @@ def _experiment(client: Any, settings: Settings, model: str) -> str:
 
 
 def _artifacts(settings: Settings) -> str | None:
-    """Where an experiment's artifacts would lie; the mirror keeps none, a server has a place of its own for them."""
+    """Location of an experiment's artifacts, of which there are none; a tracking server has its own."""
     if settings.tracking.startswith("http"):
         return None
     shared = settings.store_address.startswith("s3://")
@@ -172,9 +172,9 @@ def _artifacts(settings: Settings) -> str | None:
 
 
 def _run(client: Any, experiment: str, training_key: str, baseline: str = "") -> Any | None:
-    """The newest run of this training, judged against this baseline if one is given."""
-    wanted = f"tags.`{KEY_TAG}` = '{training_key}'" + (f" and tags.`{BASELINE_TAG}` = '{baseline}'" if baseline else "")
-    runs = client.search_runs([experiment], filter_string=wanted, max_results=1)
+    """The newest run of this training, and of this baseline unless it is empty."""
+    query = f"tags.`{KEY_TAG}` = '{training_key}'" + (f" and tags.`{BASELINE_TAG}` = '{baseline}'" if baseline else "")
+    runs = client.search_runs([experiment], filter_string=query, max_results=1)
     return runs[0] if runs else None
 
 
@@ -182,25 +182,25 @@ def _log_tuned(client: Any, settings: Settings, tuned: Tuned) -> str:
     for trial in tuned.trials:
         _log_trial(client, settings, tuned.study, trial)
     run_id = _study_run(client, settings, tuned.study)
-    shown = {"winner": tuned.winner.number, "trials": len(tuned.trials), "start_loss": tuned.start.loss}
+    results = {"winner": tuned.winner.number, "trials": len(tuned.trials), "start_loss": tuned.start.loss}
     run = client.get_run(run_id)
     if run.data.metrics.get("trials") != len(tuned.trials):
-        for name, value in (shown | {"validation_loss": tuned.winner.loss}).items():
+        for name, value in (results | {"validation_loss": tuned.winner.loss}).items():
             client.log_metric(run_id, name, value, timestamp=_cut_ms(tuned.study))
         client.set_terminated(run_id)
     return run_id
 
 
 def _study_run(client: Any, settings: Settings, study: Study) -> str:
-    """The study's own run, made if it is not there."""
+    """The study's own run, created if it does not exist."""
     experiment = _experiment(client, settings, study.training_set.model)
     if known := _tagged(client, experiment, STUDY_TAG, study.study_id):
         return str(known.info.run_id)
-    made = client.create_run(experiment, run_name=f"tuning {study.name}", tags={STUDY_TAG: study.study_id})
+    created = client.create_run(experiment, run_name=f"tuning {study.name}", tags={STUDY_TAG: study.study_id})
     plan = {name: value for name, value in asdict(study.plan).items() if name != "trials"}
     for name, value in (asdict(study.space) | plan | {"profile": study.profile.name}).items():
-        client.log_param(made.info.run_id, name, str(value))
-    return str(made.info.run_id)
+        client.log_param(created.info.run_id, name, str(value))
+    return str(created.info.run_id)
 
 
 def _log_trial(client: Any, settings: Settings, study: Study, trial: Trial) -> str:
@@ -213,18 +213,18 @@ def _log_trial(client: Any, settings: Settings, study: Study, trial: Trial) -> s
         return str(known.info.run_id)
     tags = {TRIAL_TAG: name, STATE_TAG: trial.state.value, "mlflow.parentRunId": parent}
     run_id = str((known or client.create_run(experiment, run_name=trial.name, tags=tags)).info.run_id)
-    losses = [Metric("validation_loss", one.loss, _cut_ms(study), one.step) for one in trial.rungs]
-    tried = asdict(trial.parameters.of(study.profile)) | {"length": trial.parameters.length}
-    client.log_batch(run_id, metrics=losses, params=[Param(key, str(value)) for key, value in tried.items()])
-    client.set_terminated(run_id, status=_ENDS[trial.state])
+    losses = [Metric("validation_loss", rung.loss, _cut_ms(study), rung.step) for rung in trial.rungs]
+    parameters = asdict(trial.parameters.of(study.profile)) | {"length": trial.parameters.length}
+    client.log_batch(run_id, metrics=losses, params=[Param(key, str(value)) for key, value in parameters.items()])
+    client.set_terminated(run_id, status=_RUN_STATUS[trial.state])
     return run_id
 
 
-_ENDS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.DIVERGED: "FAILED"}
+_RUN_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.DIVERGED: "FAILED"}
 
 
 def _cut_ms(study: Study) -> int:
-    """The data cut, as every metric's time: the same trial gives the same run whenever it is mirrored."""
+    """The data cut, used as the time of every metric: a trial gives the same run whenever it is written."""
     return int(study.training_set.cut.timestamp() * 1000)
 
 
@@ -242,16 +242,16 @@ def _log_version(client: Any, version: ModelVersion, training_key: str) -> str:
         tags = {VERSION_TAG: version.name, KEY_TAG: training_key, "fuelline.digest": version.digest}
         if not client.search_registered_models(filter_string=f"name = '{version.model}'"):
             client.create_registered_model(version.model)
-        made = client.create_model_version(version.model, source=version.path, run_id=run_id or None, tags=tags)
-        number = made.version
+        created = client.create_model_version(version.model, source=version.path, run_id=run_id or None, tags=tags)
+        number = created.version
     client.set_registered_model_alias(version.model, "candidate", number)
     return run_id
 
 
 def _number(client: Any, version: ModelVersion) -> str:
-    """MLflow counts versions by itself, so ours is found by its tag; empty if it is not there."""
+    """MLflow's number of our version, found by its tag, because MLflow numbers by itself; empty if there is none."""
     found = client.search_model_versions(f"name = '{version.model}'")
-    return next((str(one.version) for one in found if one.tags.get(VERSION_TAG) == version.name), "")
+    return next((str(entry.version) for entry in found if entry.tags.get(VERSION_TAG) == version.name), "")
 
 
 def _move_alias(client: Any, model: str, version: ModelVersion | None) -> str:
@@ -262,6 +262,6 @@ def _move_alias(client: Any, model: str, version: ModelVersion | None) -> str:
         return ""
     number = _number(client, version)
     if not number:
-        raise LookupError(f"MLflow does not know {version.name} yet")
+        raise LookupError(f"MLflow has no {version.name} yet")
     client.set_registered_model_alias(model, "production", number)
     return ""

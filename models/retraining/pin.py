@@ -1,7 +1,7 @@
-"""What one retraining is made from, fixed before it starts: table versions, data cut, baseline, and the cause.
+"""Fix the inputs of a retraining before it starts: table versions, data cut, baseline, and cause.
 
-The first pin of the same data, spec, profile and rules stands, in the ledger. A retraining that died goes on from it,
-with the same baseline; one that has ended is not begun again.
+Of the same data, spec, profile and rules the ledger keeps the first pinned inputs. A retraining that died continues
+with them, with the same baseline; one that has ended is not started again.
 """
 
 import hashlib
@@ -40,20 +40,20 @@ class Pinned:
     user_features: TableVersion
     agent_features: TableVersion
     feedback: list[TableVersion]
-    """None or one version of the late thumbs."""
+    """None or one version of the ratings that came after their interactions."""
     infrastructure_features: list[TableVersion] = field(default_factory=list)
-    """None or one version. It is no part of the key: clusters are measured every hour, whether or not anybody asked
-    the agents anything, and that alone is no reason to train again."""
+    """None or one version. Not part of the key: clusters are measured every hour, also without any interaction, and
+    that alone is no reason to train again."""
     cut: datetime
-    """Everything before it is in (UTC): just after the newest pinned interaction."""
+    """Data cut (UTC): everything before it is used; just after the newest pinned interaction."""
     baseline: str
-    """``agents@v3`` or ``base``: what was in production when it was pinned."""
+    """``agents@v3`` or ``base``: what was in production when the inputs were pinned."""
     cause: Cause = UNKNOWN_CAUSE
     """Why it was started."""
 
 
 def pin_base(lake: Lake, spec: ModelSpec) -> ModelSpec:
-    """The spec with its base named, from the setting where it leaves it open: what changes a result is an input."""
+    """The spec with its base model named, from the setting if the spec has none: what changes a result is an input."""
     return replace(spec, base=spec.base or lake.settings.base_model)
 
 
@@ -66,81 +66,77 @@ def pin(
     *,
     claim: Claim,
 ) -> tuple[Pinned, bool]:
-    """Fix the inputs; say whether there is work to do: the claim is granted, and this very retraining has not ended.
+    """Fix the inputs of a retraining, and say whether there is work to do.
 
-    ``rules`` are the dataclasses that decide beside the data: with other ones, or with other code that trains or
-    judges, it is another retraining. Where there is work, the ledger has an entry under the claim's number afterwards,
-    so that an earlier holder of the lease writes nothing more.
+    There is work if the claim is granted and this same retraining has not ended before. Then the ledger has an entry
+    with the claim's fence afterwards, so that an earlier holder of the lease cannot write any more.
+
+    Args:
+        lake: where the tables and the ledger are.
+        spec: the model.
+        profile: how it is trained.
+        cause: why it is trained.
+        rules: dataclasses that decide besides the data: with others, or with other code that trains or evaluates, it
+            is another retraining.
+        claim: the run's right to train the model.
 
     Raises:
-        DataError: the interactions or their features are not there yet.
+        DataError: there are no interactions, or no features of them.
         LeaseLost: a later holder has written to the model's chain.
     """
-    interactions, users, agents = (
-        _current(lake, name) for name in ("processed.agent_interactions", "ml.user_features", "ml.agent_features")
-    )
-    feedback = lake.tables.current(contract("processed.agent_feedback"))
-    infrastructure = lake.tables.current(contract("ml.infrastructure_features"))
-    versions = [interactions, users, agents, *([feedback] if feedback else [])]
+    tables = _current_tables(lake)
     code = code_digest(*TRAINING_CODE, *JUDGING_CODE)
     decides = [to_plain(rule) for rule in (spec, profile, *rules)]
-    key = _digest([str(version) for version in versions], decides, code)
-    where = kinds.model_chain(spec.name)
+    key = _digest([str(version) for version in tables.in_key], decides, code)
     pinned = Pinned(
         model=spec.name,
         retraining=key,
-        interactions=interactions,
-        user_features=users,
-        agent_features=agents,
-        feedback=[feedback] if feedback else [],
-        infrastructure_features=[infrastructure] if infrastructure else [],
-        cut=newest(lake, interactions),
+        interactions=tables.interactions,
+        user_features=tables.user_features,
+        agent_features=tables.agent_features,
+        feedback=[tables.feedback] if tables.feedback else [],
+        infrastructure_features=[tables.infrastructure_features] if tables.infrastructure_features else [],
+        cut=newest(lake, tables.interactions),
         baseline=read_state(lake.ledger, spec.name).baseline,
         cause=cause,
     )
-    if not claim.granted or lake.ledger.find(where, kinds.closed_key(key)):
-        return _as_opened(lake, pinned), False
-    opened = lake.ledger.append(where, kinds.RETRAINING_OPENED, kinds.opened_key(key), to_plain(pinned))
+    chain = kinds.model_chain(spec.name)
+    if not claim.granted or lake.ledger.find(chain, kinds.closed_key(key)):
+        opened = lake.ledger.find(chain, kinds.opened_key(key))
+        return (from_plain(Pinned, opened.payload) if opened else pinned), False
+    opened = lake.ledger.append(chain, kinds.RETRAINING_OPENED, kinds.opened_key(key), to_plain(pinned))
     if opened.fence != claim.fence:
         resumed = {"retraining": key, "request": cause.request}
-        lake.ledger.append(where, kinds.RETRAINING_RESUMED, kinds.resumed_key(key, claim.fence), resumed)
+        lake.ledger.append(chain, kinds.RETRAINING_RESUMED, kinds.resumed_key(key, claim.fence), resumed)
     return from_plain(Pinned, opened.payload), True
 
 
-def _as_opened(lake: Lake, pinned: Pinned) -> Pinned:
-    """What the first pin of this retraining fixed, where there was one."""
-    found = lake.ledger.find(kinds.model_chain(pinned.model), kinds.opened_key(pinned.retraining))
-    return from_plain(Pinned, found.payload) if found else pinned
-
-
 def pin_training_set(lake: Lake, spec: ModelSpec) -> TrainingSet:
-    """The training set of what is in the lake now, for work that judges no candidate; equal versions, equal set.
+    """The training set of the current table versions, for work without a candidate; equal versions, equal set.
 
     Raises:
-        DataError: the interactions or their features are not there yet, or too few.
+        DataError: there are no interactions, no features of them, or too few rows.
     """
-    interactions, users, agents = (
-        _current(lake, name) for name in ("processed.agent_interactions", "ml.user_features", "ml.agent_features")
-    )
+    tables = _current_tables(lake)
     return build_training_set(
         lake,
         model=spec.name,
-        interactions=interactions,
-        feedback=lake.tables.current(contract("processed.agent_feedback")),
-        user_features=users,
-        agent_features=agents,
-        infrastructure_features=lake.tables.current(contract("ml.infrastructure_features")),
-        cut=newest(lake, interactions),
+        interactions=tables.interactions,
+        feedback=tables.feedback,
+        user_features=tables.user_features,
+        agent_features=tables.agent_features,
+        infrastructure_features=tables.infrastructure_features,
+        cut=newest(lake, tables.interactions),
         agents=spec.agents,
         feature_service=spec.features,
     )
 
 
 def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: QualityGate) -> QualityReport:
-    """The quality of what landed since the last training, or ever where nothing landed since.
+    """The quality of the objects that landed since the last training; of all objects if none landed since.
 
     Raises:
-        DataError: the source never landed anything, so that nothing vouches for the pinned rows.
+        DataError: the source never landed anything, so the quality of the pinned rows is unknown.
     """
     data_set = contract(pinned.interactions.table)
     trained = lake.ledger.entries(kinds.model_chain(pinned.model), kind=kinds.TRAINED)
@@ -148,14 +144,40 @@ def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: Qualit
     if not report.objects:
         report = quality_report(lake, data_set, source, gate=gate)
     if not report.objects:
-        raise DataError(f"source {source!r} landed nothing in {data_set.name}: name the source that did")
+        raise DataError(f"source {source!r} has landed nothing in {data_set.name}; name one that has")
     return report
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tables:
+    """The current versions of the tables that a training set is made from."""
+
+    interactions: TableVersion
+    user_features: TableVersion
+    agent_features: TableVersion
+    feedback: TableVersion | None
+    infrastructure_features: TableVersion | None
+
+    @property
+    def in_key(self) -> list[TableVersion]:
+        """The versions that a retraining's key contains; ``Pinned`` says why not all."""
+        return [self.interactions, self.user_features, self.agent_features, *([self.feedback] if self.feedback else [])]
+
+
+def _current_tables(lake: Lake) -> _Tables:
+    return _Tables(
+        interactions=_current(lake, "processed.agent_interactions"),
+        user_features=_current(lake, "ml.user_features"),
+        agent_features=_current(lake, "ml.agent_features"),
+        feedback=lake.tables.current(contract("processed.agent_feedback")),
+        infrastructure_features=lake.tables.current(contract("ml.infrastructure_features")),
+    )
 
 
 def _current(lake: Lake, name: str) -> TableVersion:
     version = lake.tables.current(contract(name))
     if version is None:
-        raise DataError(f"{name} holds nothing yet; ingest interactions and compute features first")
+        raise DataError(f"{name} is empty; ingest interactions and compute features first")
     return version
 
 

@@ -1,7 +1,7 @@
-"""Replay: train a registered version again from its manifest and compare, byte for byte.
+"""Replay: train a registered version again from its manifest, and compare the weights byte for byte.
 
-The same inputs on the same kind of machine give the same weights. Where they do not, the first training step whose
-loss differs says where the two trainings parted, and what differs between the machines says why it may be.
+The same inputs on the same kind of machine give the same weights. Where they do not, the first training step with
+another loss shows where the two trainings diverged, and the differences between the machines suggest why.
 """
 
 import secrets
@@ -16,23 +16,25 @@ from models.types import TrainedAdapter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replay:
-    """What a second training of a version came to."""
+    """The result of a second training of a version."""
 
     version: str
     equal: bool
-    """Whether the weights are the registered ones, byte for byte."""
+    """Whether the weights are equal to the registered ones, byte for byte."""
     registered: str
-    """sha256 of the weights file."""
+    """sha256 of the registered weights file."""
     replayed: str
+    """sha256 of the new weights file."""
     steps: int
     """Steps of the replay."""
     first_difference: int = 0
-    """First step (counting from 1) whose loss differs; 0: no step's does."""
+    """First step (from 1) with another loss; 0: all are equal."""
     registered_loss: float | None = None
-    """Loss of that step, nats a response token; None where that training had ended before it."""
+    """Its loss in the registered training, nats per response token; None if that had fewer steps."""
     replayed_loss: float | None = None
+    """Its loss in the replay; None if that had fewer steps."""
     differences: dict[str, str]
-    """What the bytes depend on and was another thing this time: ``then -> now`` by name."""
+    """What the bytes depend on and was different this time: ``then -> now`` by name."""
 
 
 def replay(lake: Lake, name: str) -> Replay:
@@ -42,7 +44,7 @@ def replay(lake: Lake, name: str) -> Replay:
         UnknownName: no such version.
         TamperedArtifact: a file of the version is not what was registered.
         BaseModelError: the base model is not there.
-        UserError: this release renders another prompt version.
+        UserError: this release renders another version of the prompt.
     """
     from models.training.train import read_manifest, train
 
@@ -52,39 +54,39 @@ def replay(lake: Lake, name: str) -> Replay:
     profile = replace(manifest.profile, threads=machine["threads"], processes=machine["processes"])
     scratch = f"scratch/replays/{secrets.token_hex(8)}"
     try:
-        again = train(lake, manifest.evaluation.adapter.training_set, manifest.spec, profile, root=scratch)
-        return _compared(manifest, recorded, again, read_manifest(lake.store, again.path))
+        replayed = train(lake, manifest.evaluation.adapter.training_set, manifest.spec, profile, root=scratch)
+        return _compare(manifest, recorded, replayed, read_manifest(lake.store, replayed.path))
     finally:
         for key in list(lake.store.list(f"{scratch}/")):
             lake.store.delete(key)
 
 
-def _compared(manifest: Manifest, recorded: dict[str, Any], again: TrainedAdapter, replayed: dict[str, Any]) -> Replay:
-    then, now = recorded["losses"], replayed["losses"]
+def _compare(manifest: Manifest, recorded: dict[str, Any], adapter: TrainedAdapter, record: dict[str, Any]) -> Replay:
+    then, now = recorded["losses"], record["losses"]
     step = next((i for i in range(max(len(then), len(now))) if then[i : i + 1] != now[i : i + 1]), -1)
     return Replay(
         version=manifest.version.name,
-        equal=again.digest == manifest.version.digest,
+        equal=adapter.digest == manifest.version.digest,
         registered=manifest.version.digest,
-        replayed=again.digest,
-        steps=again.steps,
+        replayed=adapter.digest,
+        steps=adapter.steps,
         first_difference=step + 1,
         registered_loss=then[step] if 0 <= step < len(then) else None,
         replayed_loss=now[step] if 0 <= step < len(now) else None,
-        differences=_differences(recorded, replayed),
+        differences=_differences(recorded, record),
     )
 
 
 def _differences(recorded: dict[str, Any], replayed: dict[str, Any]) -> dict[str, str]:
-    """By name: the machine, the training code, the base model, and the parameters that the manifest gave."""
+    """What differs of the machine, the training code, the base model and the profile, by name."""
     then, now = (
-        {"code": one["code"], "base": one["base_digest"]} | one["machine"] | _parameters(one["profile"])
-        for one in (recorded, replayed)
+        {"code": record["code"], "base": record["base_digest"]} | record["machine"] | _parameters(record["profile"])
+        for record in (recorded, replayed)
     )
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     return {name: f"{then.get(name)} -> {now.get(name)}" for name in names}
 
 
 def _parameters(profile: dict[str, Any]) -> dict[str, Any]:
-    """The recorded hyperparameters; threads and processes stand among the machine's."""
+    """The recorded hyperparameters without threads and processes, which are listed with the machine."""
     return {f"profile.{name}": value for name, value in profile.items() if name not in ("threads", "processes")}

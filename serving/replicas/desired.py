@@ -85,6 +85,6 @@ def _wanted_by(state: ModelState) -> list[ModelVersion]:
         state.production,
         state.rollout and state.version(state.rollout.version),
         state.soak and state.soak.former,
-        state.way_back,
+        state.rollback_target,
     )
     return list({version.name: version for version in some if version}.values())

@@ -108,7 +108,7 @@ def watch_step(lake: Lake, version: ModelVersion, soak: Soak) -> Verdict:
     where, state = model_chain(version.model), read_state(lake.ledger, version.model)
     payload = {
         "version": version.version,
-        "baseline": baseline_name(state.way_back),
+        "baseline": baseline_name(state.rollback_target),
         "rollout": soak.key,
         "reason": look.step.reason,
     }

@@ -96,7 +96,7 @@ def _out_of_production(state: ModelState) -> TakeBack:
     return TakeBack(
         model=state.model,
         left=state.production.name,
-        back_to=baseline_name(state.way_back),
+        back_to=baseline_name(state.rollback_target),
         key=f"rolled_back:{state.production.name}:{state.since.isoformat()}",
         rollout=state.soak.key if state.soak else "",
     )

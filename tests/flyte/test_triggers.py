@@ -115,7 +115,7 @@ def test_a_start_that_was_lost_is_made_good_by_the_next_look_and_a_lost_run_is_g
     open_lake().leases.release(held)
     on_feedback(kickoff=now(), profile=SMALL)
     [given_up] = open_lake().ledger.entries("models/agents", kind="request_abandoned")
-    assert given_up.payload["reason"] == f"Its run {run} has aborted and left no word of it."
+    assert given_up.payload["reason"] == f"Its run {run} aborted without a result."
 
 
 def test_a_start_that_was_lost_is_made_good_with_the_inputs_that_were_asked_for(landed: Lake) -> None:

@@ -80,7 +80,7 @@ def test_a_stage_that_fails_keeps_the_lease_for_its_retry_and_an_interrupted_one
 def test_a_running_stage_renews_the_lease_and_notices_that_it_is_gone(
     lake: Lake, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_lease, "BEAT_S", 0.01)
+    monkeypatch.setattr(training_lease, "RENEWAL_S", 0.01)
     mine = claim(lake, "agents", "run-1")
 
     def work() -> None:
