@@ -166,7 +166,7 @@ def _started(
     _know_the_agents(scratch)
     python = [sys.executable, "-W", "ignore", "-m"]
     commands = [
-        [*python, "benchmarks.vllm_stub", "--port", str(replica)],
+        [*python, "tests.doubles.vllm_stub", "--port", str(replica)],
         *(
             [*python, "serving.gateway", "--port", str(port), "--spool", str(scratch / f"spool-{port}" / "spool.db")]
             for port in gateways

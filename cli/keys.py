@@ -18,11 +18,11 @@ def create(agent: str) -> None:
       fuelline keys create jamie
     """
     from lake.contracts.registries import AGENTS
-    from serving.gateway.auth import digest, make_key
+    from serving.gateway.auth import key_digest, make_key
 
     if agent not in AGENTS:
         raise click.BadParameter(str(UnknownName("agent", agent, AGENTS)), param_hint="AGENT")
     key = make_key()
     click.echo(f"The key of {agent}, shown once:\n\n  {key}\n")
     click.echo("The line for the JSON object in the file that FUELLINE_KEYS names:\n")
-    click.echo(f"  {json.dumps(digest(key))}: {json.dumps(agent)}")
+    click.echo(f"  {json.dumps(key_digest(key))}: {json.dumps(agent)}")

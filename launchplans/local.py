@@ -13,12 +13,12 @@ from flytekit.core.type_engine import TypeEngine
 
 from errors import UnknownName
 from launchplans.registry import launch_plans
-from tasks.execution.local import Run, read_request
+from tasks.execution.local import LocalExecution, read_request
 
 
 def main(request: Path) -> int:
     """Run it; returns the exit code. The state file records the end; a killed process releases its lock."""
-    run = Run(folder=request.parent, name=request.stem)
+    run = LocalExecution(folder=request.parent, name=request.stem)
     run.mark("running")
     try:
         _run(*read_request(request))

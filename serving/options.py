@@ -1,4 +1,4 @@
-"""Numbers that a process has unless its command line says otherwise; they stand here for help to show them at once."""
+"""Defaults of the serving commands, in a module without heavy imports so that ``--help`` answers at once."""
 
 CONCURRENCY = 256
-"""Requests under way in a gateway at most; one more is told to come again."""
+"""Default limit of concurrent requests of a gateway; any more are refused with 429."""

@@ -1,1 +1,1 @@
-"""Typed Flyte tasks: thin shells over the packages, one module a stage."""
+"""Typed Flyte tasks: thin wrappers of the packages, one module per stage."""

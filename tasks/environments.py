@@ -1,7 +1,7 @@
-"""Where tasks run: images, resources, secrets, retries and timeouts, once for all of them.
+"""The environments of tasks: images, resources, secrets, retries and timeouts.
 
-The image names are filled in at registration (``make register``), so that one version of the code runs on one version
-of each image. Credentials never stand in a specification, only their names do.
+The image names are set at registration (``make register``), so that one version of the code runs on one version of each
+image. A specification holds the names of credentials, never the credentials.
 """
 
 import functools
@@ -34,14 +34,14 @@ SECRETS = [
         "FUELLINE_SLACK",
     )
 ]
-"""Each key of that secret becomes the variable of its name: keys, and addresses that hold a password. Flyte's pod
-webhook refers to them as optional, so one that is not there leaves the embedded default; a local run never asks."""
+"""Each key of that secret becomes the environment variable of its name: keys, and addresses with a password. Flyte's
+pod webhook treats them as optional, so a missing one leaves the embedded default; a local run does not need them."""
 
 
 class Retrying(Environment):
-    """An environment whose retries cover a peer that fails: Flyte retries no other exception of a task.
+    """An environment that retries a task when another service fails; Flyte retries no other exception of a task.
 
-    A store that times out or a commit that lost its race may succeed the next time; a user's error never does.
+    A store that timed out or a commit that lost its race may succeed the next time; a user's error never does.
     """
 
     def __call__(self, _task_function: Any = None, /, **overrides: Any) -> Any:
@@ -71,9 +71,9 @@ cpu = Retrying(
     retries=3,
     timeout=timedelta(hours=1),
     enable_deck=True,
-    deck_fields=(DeckField.INPUT, DeckField.OUTPUT),  # flytekit's own list of dependencies costs a pip call a task
+    deck_fields=(DeckField.INPUT, DeckField.OUTPUT),  # flytekit's list of dependencies costs one pip call per task
 )
-"""For everything that is not a model. Every task is idempotent, so a retry is always safe."""
+"""For everything that needs no GPU. Every task is idempotent, so a retry is always safe."""
 
 gpu = cpu.extend(
     container_image=GPU_IMAGE,
@@ -82,29 +82,32 @@ gpu = cpu.extend(
     accelerator=A100,
     timeout=timedelta(hours=12),
 )
-"""For training: both A100s of a Forge node, one process each. A preempted training goes on from its checkpoint."""
+"""For training: both A100s of a Forge node, one process each. A preempted training resumes from its checkpoint."""
 
 single_gpu = gpu.extend(
     requests=Resources(cpu="4", mem="32Gi", gpu="1", ephemeral_storage="50Gi"),
     limits=Resources(cpu="8", mem="64Gi", gpu="1", ephemeral_storage="100Gi"),
     timeout=timedelta(hours=4),
 )
-"""For judging: one A100."""
+"""For evaluation: one A100."""
 
 
 class CodeVersion(CachePolicy):
-    """A cache version that is the digest of the code that decides the result: nobody has to bump it."""
+    """A cache version that is the digest of the code that decides the result."""
 
-    def __init__(self, *modules: str) -> None:
-        self.modules = modules
+    def __init__(self, *labels: str) -> None:
+        self.labels = labels
 
     def get_version(self, salt: str, params: VersionParameters) -> str:
         """See ``flytekit.core.cache.CachePolicy``."""
-        return code_digest(*self.modules)
+        return code_digest(*self.labels)
 
 
-def cached(*modules: str, ignored: tuple[str, ...] = ()) -> Cache:
-    """A cache for a pure task whose inputs are all versions; the ``modules``, named as in ``models.llm.code_version``,
-    decide its result, the ``ignored`` inputs do not.
+def cached(*labels: str, ignored: tuple[str, ...] = ()) -> Cache:
+    """The cache of a pure task whose inputs are all versions.
+
+    Args:
+        labels: of the modules that decide the result, see ``models.llm.code_version``.
+        ignored: inputs that do not decide the result.
     """
-    return Cache(policies=CodeVersion(*modules), serialize=True, ignored_inputs=ignored)
+    return Cache(policies=CodeVersion(*labels), serialize=True, ignored_inputs=ignored)

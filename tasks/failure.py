@@ -1,4 +1,4 @@
-"""What is left behind when a retraining fails: an entry that says so."""
+"""The failure handler of a retraining: an entry in the ledger."""
 
 from typing import Optional
 
@@ -26,7 +26,7 @@ def record_failed_retraining(
     canary: CanaryRule,
     err: Optional[FlyteError] = None,  # noqa: UP045 - flytekit reads Optional only
 ) -> None:
-    """Write the failure down under this run's name. A handler must take every input of its workflow."""
+    """Record the failure under this run's name. A handler must have every input of its workflow."""
     from models.retraining.outcome import record_failure
 
     stage = err.failed_node_id if err else ""

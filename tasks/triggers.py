@@ -119,7 +119,7 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
     repeats a start that failed. A request whose run has ended without a result is given up.
     """
     from models.triggers.requests import abandon_request, request_inputs, request_to_start
-    from tasks.execution.start import Phase, TurnedAway, phase, start
+    from tasks.execution.start import ConcurrencyLimitReached, Phase, phase, start
 
     opened = lake()
     request = request_to_start(opened, spec.name)
@@ -134,7 +134,7 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
     inputs = {"spec": requested.spec, "profile": requested.profile, "source": requested.source, "cause": request.cause}
     try:
         started = start(RETRAINING, inputs, name=request.run)
-    except TurnedAway as error:
+    except ConcurrencyLimitReached as error:
         log.warning("%s: %s. The next check tries again.", request.run, error)
         return []
     log.info("%s %s: %s", "was started before" if started.already else "started", started.name, started.place)

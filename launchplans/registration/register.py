@@ -20,7 +20,7 @@ from errors import PeerError, UserError
 from launchplans.registration.bundle import ROOT, Entity, Kind, Version
 from launchplans.registration.flyteadmin import Server
 from tasks.environments import SECRETS
-from tasks.execution.admin import speaking
+from tasks.execution.admin import admin_errors
 
 DIRTY = "-dirty"
 """What ``git describe --dirty`` ends with when the working tree holds changes that no commit has."""
@@ -37,7 +37,7 @@ def cluster(config: str | None, endpoint: str | None, *, insecure: bool) -> Iter
     if endpoint:
         platform = replace(platform, endpoint=endpoint, insecure=insecure)
     try:
-        with speaking(platform):
+        with admin_errors(platform):
             yield Server(client=RawSynchronousFlyteClient(platform))
     except PeerError as error:
         elsewhere = "Name another server with --endpoint HOST:PORT, or in FLYTECTL_CONFIG"

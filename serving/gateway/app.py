@@ -1,7 +1,7 @@
-"""The agents' gateway: an OpenAI-compatible endpoint before vLLM, by which every answer knows its version and its user.
+"""The agents' gateway: an OpenAI-compatible endpoint in front of vLLM that records the version and user of each answer.
 
-It reads the online features, renders the prompt by the function that training uses, lets the ledger's route and a
-sticky split choose the version, passes the answer through, and hands what happened to the lake.
+It reads the online features, renders the prompt with the function that training uses, chooses the version by the
+ledger's route and a sticky split, passes the answer through, and writes the interaction for the lake.
 
     fuelline serve gateway --port 8080
 """
@@ -9,12 +9,9 @@ sticky split choose the version, passes the answer through, and hands what happe
 import asyncio
 import contextlib
 import logging
-import secrets
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,50 +20,32 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route as Endpoint
+from starlette.routing import Route as PathRoute
 from starlette.types import Receive, Scope, Send
 
 from errors import SettingsError
 from lake.health import refuse_wrong
-from serving.gateway.concurrency import Room
-from serving.gateway.endpoints import Looks
-from serving.gateway.features import Known
-from serving.gateway.metrics import Metrics
-from serving.gateway.proxy import Exchange, Parts
-from serving.gateway.records import Clock, slot_of
-from serving.gateway.requests import Refused, authorize, headers_of, read_request
-from serving.gateway.responses import Reply, error_body, read_body, unless_gone
-from serving.gateway.route_cache import Following
+from serving.gateway.concurrency import ConcurrencyLimiter
+from serving.gateway.endpoints import ChatCompletions, Endpoints
+from serving.gateway.features import OnlineFeatureClient
+from serving.gateway.metrics import GatewayMetrics
+from serving.gateway.proxy import ProxyContext
+from serving.gateway.records import SlottedClock, slot_of
+from serving.gateway.requests import Refused
+from serving.gateway.responses import error_body
+from serving.gateway.route_cache import RouteCache
 from serving.gateway.spool import Spool
-from serving.gateway.uploader import Drain
+from serving.gateway.state import Gateway
+from serving.gateway.uploader import SpoolUploader
 from serving.gateway.upstream import Upstream
 from serving.options import CONCURRENCY
 from settings import Settings, example
 
 log = logging.getLogger("fuelline.gateway")
 
-SWITCH_S = 0.0005
-"""Longest that a thread of features or of the spool may hold up the event loop; Python's own 5 ms is a whole budget."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gateway:
-    """All parts of a running gateway."""
-
-    settings: Settings
-    metrics: Metrics
-    spool: Spool
-    following: Following
-    known: Known
-    clock: Clock
-    room: Room
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it knows who answers and has tried the features. A spool that cannot be written keeps nobody waiting:
-        answers go out all the same, and a disk that is full everywhere would leave no gateway to give them.
-        """
-        return self.following.known and self.known.settled
+SWITCH_INTERVAL_S = 0.0005
+"""Longest time that a thread of the features or of the spool may block the event loop. Python's default of 5 ms would
+use up the whole latency budget of a request."""
 
 
 def build(settings: Settings, spool: Path | None = None, concurrency: int = CONCURRENCY) -> Starlette:
@@ -74,117 +53,82 @@ def build(settings: Settings, spool: Path | None = None, concurrency: int = CONC
 
     Args:
         settings: where vLLM, the lake, the online features and the keys are.
-        spool: the spool's file; the lake's folder has one for a single gateway.
-        concurrency: requests under way at most.
+        spool: the spool's file; the default is in the lake's folder, for a single gateway.
+        concurrency: limit of concurrent requests.
 
     Raises:
         SettingsError: no replica is named, the keys cannot be read, or the spool cannot be used.
     """
     if not settings.vllm_replicas:
         raise SettingsError(f"FUELLINE_VLLM is not set. It names the vLLM replicas. Example: {example('vllm')}")
-    metrics = Metrics()
-    following = Following(settings, metrics)
-    rows = Spool(spool or settings.folder / "gateway" / "spool.db")
+    metrics = GatewayMetrics()
+    route_cache = RouteCache(settings, metrics)
+    opened = Spool(spool or settings.folder / "gateway" / "spool.db")
     gateway = Gateway(
         settings=settings,
         metrics=metrics,
-        spool=rows,
-        following=following,
-        known=Known(settings, metrics),
-        clock=Clock(slot_of(rows.gateway, settings.cluster, socket.gethostname())),
-        room=Room(concurrency),
+        spool=opened,
+        route_cache=route_cache,
+        features=OnlineFeatureClient(settings, metrics),
+        clock=SlottedClock(slot_of(opened.gateway, settings.cluster, socket.gethostname())),
+        limiter=ConcurrencyLimiter(concurrency),
     )
-    metrics.in_flight.set_function(lambda: gateway.room.taken)
-    metrics.spool_rows.set_function(lambda: rows.depth)
-    completions, looks = Completions(gateway), Looks(gateway)
+    metrics.in_flight.set_function(lambda: gateway.limiter.in_use)
+    metrics.spool_rows.set_function(lambda: opened.depth)
+    chat, endpoints = ChatCompletions(gateway), Endpoints(gateway)
     return Application(
-        completions,
+        chat,
         routes=[
-            Endpoint("/v1/chat/completions", completions, methods=["POST"]),
-            Endpoint("/v1/feedback", looks.feedback, methods=["POST"]),
-            Endpoint("/v1/models", looks.models),
-            Endpoint("/health", looks.health),
-            Endpoint("/ready", looks.ready),
-            Endpoint("/metrics", looks.metrics),
+            PathRoute("/v1/chat/completions", chat, methods=["POST"]),
+            PathRoute("/v1/feedback", endpoints.feedback, methods=["POST"]),
+            PathRoute("/v1/models", endpoints.models),
+            PathRoute("/health", endpoints.health),
+            PathRoute("/ready", endpoints.ready),
+            PathRoute("/metrics", endpoints.metrics),
         ],
-        exception_handlers={Refused: _refused, HTTPException: _not_served},
-        lifespan=lambda _: _running(gateway, completions),
+        exception_handlers={Refused: _refused, HTTPException: _http_error},
+        lifespan=lambda _: _running(gateway, chat),
     )
 
 
 class Application(Starlette):
-    """Starlette, but for the one path that is asked all day: each piece of a stream would pass its four layers."""
+    """Starlette, with chat completions called directly: otherwise each chunk of a stream passes four middlewares."""
 
-    def __init__(self, completions: "Completions", **more: Any) -> None:
-        super().__init__(**more)
-        self.router.redirect_slashes = False  # a client of OpenAI's reads an error, and posts nothing twice
-        self._completions = completions
+    def __init__(self, chat: ChatCompletions, **options: Any) -> None:
+        super().__init__(**options)
+        self.router.redirect_slashes = False  # an OpenAI client gets an error, and does not post twice
+        self._chat = chat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http" and scope["path"] == "/v1/chat/completions" and scope["method"] == "POST":
-            await self._completions(scope, receive, send)
+            await self._chat(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
-async def _running(gateway: Gateway, completions: "Completions") -> AsyncIterator[None]:
-    """Threads and connections, for as long as the application lives."""
-    drain = Drain(gateway.spool, gateway.settings, gateway.metrics)
+async def _running(gateway: Gateway, chat: ChatCompletions) -> AsyncIterator[None]:
+    """Start the threads and connections, and stop them when the application ends."""
+    uploader = SpoolUploader(gateway.spool, gateway.settings, gateway.metrics)
     upstream = Upstream(gateway.settings.vllm_replicas, gateway.metrics)
-    completions.parts = Parts(
+    chat.context = ProxyContext(
         spool=gateway.spool, upstream=upstream, metrics=gateway.metrics, cluster=gateway.settings.cluster
     )
-    gateway.following.start()
-    drain.start()
-    opening = asyncio.create_task(gateway.known.open())
-    if gateway.following.keys is None:
-        log.warning("FUELLINE_KEYS is not set: whoever reaches this port may ask as any agent")
+    gateway.route_cache.start()
+    uploader.start()
+    opening = asyncio.create_task(gateway.features.open())
+    if gateway.route_cache.keys is None:
+        log.warning("FUELLINE_KEYS is not set: every client that reaches this port may act as any agent")
     try:
         yield
     finally:
         opening.cancel()
         await upstream.close()
-        await gateway.known.close()
-        await asyncio.to_thread(gateway.following.stop)
-        await asyncio.to_thread(drain.stop)
+        await gateway.features.close()
+        await asyncio.to_thread(gateway.route_cache.stop)
+        await asyncio.to_thread(uploader.stop)
         await asyncio.to_thread(gateway.spool.close)
-
-
-class Completions:
-    """``POST /v1/chat/completions``, straight on ASGI: nothing stands between vLLM's bytes and the client."""
-
-    parts: Parts
-    """Set once the event loop runs."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        interaction = f"chatcmpl-{secrets.token_hex(16)}"
-        reply = Reply(send, {"x-interaction-id": interaction})
-        try:
-            with self._gateway.room.place():
-                exchange = await self._prepare(scope, receive, interaction)
-                await unless_gone(receive, exchange.run(reply))
-        except Refused as refused:
-            self._gateway.metrics.refused.labels(refused.code).inc()
-            told = Reply(send, refused.headers)
-            told.prepare(refused.status, "application/json")
-            await told.end(error_body(refused.status, refused.code, str(refused)))
-
-    async def _prepare(self, scope: Scope, receive: Receive, interaction: str) -> Exchange:
-        headers = headers_of(scope)
-        following = self._gateway.following
-        own = authorize(headers, following)  # before the body: a stranger's is not read
-        data = await read_body(receive, headers)
-        began = time.monotonic()  # how long a client takes to send its request is no version's latency
-        asked = read_request(data, headers, following, own, interaction)
-        at = self._gateway.clock.now()
-        features = await self._gateway.known.read(asked.user_id, asked.agent, at)
-        return Exchange(self.parts, asked, interaction=interaction, at=at, began=began, features=features)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -193,8 +137,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     return Response(body, error.status, error.headers, media_type="application/json")
 
 
-async def _not_served(request: Request, error: Exception) -> Response:
-    """No such path, or not by this method."""
+async def _http_error(request: Request, error: Exception) -> Response:
+    """The answer to an unknown path (404) or a wrong method (405)."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     body = error_body(status, status.name.lower(), f"{status.description}.")
@@ -202,23 +146,23 @@ async def _not_served(request: Request, error: Exception) -> Response:
 
 
 def serve(settings: Settings, *, host: str, port: int, spool: Path | None, concurrency: int) -> None:
-    """Serve until told to stop.
+    """Serve until the process is stopped.
 
     Raises:
-        SettingsError: a setting is wrong; a service that is merely away costs a warning.
+        SettingsError: a setting is wrong; a service that is only unavailable costs a warning.
     """
     import uvicorn
 
-    from serving.gateway.header_limit import BoundedHeads
+    from serving.gateway.header_limit import HeaderLimitProtocol
 
-    sys.setswitchinterval(SWITCH_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     refuse_wrong(settings, "store", "catalog", "online")
     uvicorn.run(
         build(settings, spool, concurrency),
         host=host,
         port=port,
         loop="uvloop",
-        http=BoundedHeads,
+        http=HeaderLimitProtocol,
         proxy_headers=False,
         access_log=False,  # a path can hold what a user wrote
         log_config=None,

@@ -1,4 +1,4 @@
-"""Keys by which the gateway knows an agent. Only their sha256 is kept, so the file that holds them lets nobody in.
+"""Keys by which the gateway identifies an agent. Only their SHA-256 is stored, so the key file gives nobody access.
 
 A key is 256 random bits: no dictionary finds it from its hash, so a slow hash would cost every request and add nothing.
 
@@ -19,27 +19,27 @@ from hints import wrong
 from lake.contracts.registries import AGENTS
 
 PREFIX = "fl-"
-"""So that a scanner for leaked secrets, or a person, knows one when it sees one."""
+"""Lets people and scanners for leaked secrets recognise a key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Keys:
-    """Who may come in."""
+class ApiKeys:
+    """The agents by the hashes of their keys."""
 
     agents: Mapping[str, str]
-    """Agents' names by the sha256 of their keys, in hex."""
+    """Agent name by the SHA-256 of its key, in hex."""
 
     def agent_of(self, key: str) -> str | None:
-        """Whose key this is. Every stored hash is compared, each in constant time: time tells nothing."""
-        presented, found = digest(key), None
-        for known, agent in self.agents.items():
-            if hmac.compare_digest(known, presented):
-                found = agent
-        return found
+        """The agent whose key this is. Compares with every stored hash, always in constant time, to reveal nothing."""
+        presented, agent = key_digest(key), None
+        for stored, owner in self.agents.items():
+            if hmac.compare_digest(stored, presented):
+                agent = owner
+        return agent
 
 
-def digest(key: str) -> str:
-    """What is stored of a key."""
+def key_digest(key: str) -> str:
+    """The stored form of a key: its SHA-256 in hex."""
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
@@ -48,11 +48,11 @@ def make_key() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-def read_keys(path: Path) -> Keys:
+def read_keys(path: Path) -> ApiKeys:
     """Read a file such as ``{"<sha256>": "jamie"}``.
 
     Raises:
-        SettingsError: the file cannot be read, or is no such file.
+        SettingsError: the file cannot be read, or has another form.
     """
     try:
         stored = json.loads(path.read_bytes())
@@ -62,6 +62,6 @@ def read_keys(path: Path) -> Keys:
         raise wrong("keys", f"{str(path)!r} is not JSON") from None
     if not isinstance(stored, dict) or not all(re.fullmatch("[0-9a-f]{64}", key) for key in stored):
         raise wrong("keys", f'{str(path)!r} must hold {{"<sha256 of a key>": "<agent>", ...}}')
-    if strangers := {str(agent) for agent in stored.values()} - AGENTS.keys():
-        raise wrong("keys", f"{str(path)!r}: {UnknownName('agent', sorted(strangers)[0], AGENTS)}")
-    return Keys(agents=stored)
+    if unknown := {str(agent) for agent in stored.values()} - AGENTS.keys():
+        raise wrong("keys", f"{str(path)!r}: {UnknownName('agent', sorted(unknown)[0], AGENTS)}")
+    return ApiKeys(agents=stored)

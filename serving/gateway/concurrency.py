@@ -1,4 +1,4 @@
-"""The room of a gateway: so many requests are under way at most, because each holds a body and an answer in memory."""
+"""The limit of concurrent requests. There is one because each request holds a body and an answer in memory."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from serving.gateway.requests import Refused
 
 
-class Room:
-    """Places for requests. The event loop's alone."""
+class ConcurrencyLimiter:
+    """Counts the requests in progress. Not thread-safe: for the event loop only."""
 
-    def __init__(self, places: int) -> None:
-        self._places = places
-        self.taken = 0
-        """Requests under way."""
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.in_use = 0
+        """Requests in progress."""
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """A place among those under way. Raises ``Refused``."""
-        if self.taken >= self._places:
+    def slot(self) -> Iterator[None]:
+        """Hold one slot for the length of the context. Raises ``Refused`` (429) when all are in use."""
+        if self.in_use >= self._limit:
             raise Refused(429, "too_many_requests", "Too many requests are under way; try again in a second.")
-        self.taken += 1
+        self.in_use += 1
         try:
             yield
         finally:
-            self.taken -= 1
+            self.in_use -= 1

@@ -1,5 +1,5 @@
-"""JSON of our own making and of vLLM's: by orjson, and by the standard library where orjson is stricter (``NaN``,
-halves of surrogate pairs). Clients' requests are left to the standard library: orjson would round their large numbers.
+"""JSON of vLLM and of the gateway itself: orjson, or the standard library where orjson is stricter (``NaN``, lone
+surrogates). Clients' requests are always read by the standard library, because orjson would round large integers.
 """
 
 import json
@@ -9,7 +9,7 @@ import orjson
 
 
 def loads(data: bytes) -> Any:
-    """Raises ``ValueError`` or ``RecursionError``."""
+    """Parse JSON. Raises ``ValueError`` or ``RecursionError``."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -17,7 +17,7 @@ def loads(data: bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Without white space. Raises ``TypeError``."""
+    """Write JSON without white space. Raises ``TypeError``."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:

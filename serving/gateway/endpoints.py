@@ -1,48 +1,84 @@
-"""What a gateway answers beside chat completions: thumbs, models, and how it is."""
+"""The HTTP endpoints of the gateway: chat completions, feedback, models, health, readiness and metrics."""
 
 import contextlib
+import secrets
 import sqlite3
-from typing import TYPE_CHECKING
+import time
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from errors import FuellineError
-from serving.gateway.records import thumb
-from serving.gateway.requests import INTERACTION, Refused, authorize, headers_of, parse
-from serving.gateway.responses import read_body
-from serving.routing.routes import for_agent
+from serving.gateway.proxy import Exchange, ProxyContext
+from serving.gateway.records import feedback_row
+from serving.gateway.requests import INTERACTION, Refused, authorize, headers_of, parse, read_request
+from serving.gateway.responses import ResponseWriter, cancel_on_disconnect, error_body, read_body
+from serving.gateway.state import Gateway
+from serving.routing.routes import route_for_agent
 
-if TYPE_CHECKING:
-    from serving.gateway.app import Gateway
-
-THUMBS = {"up": 1, "down": 0}
+RATINGS = {"up": 1, "down": 0}
 
 
-class Looks:
-    """Everything that is no chat completion."""
+class ChatCompletions:
+    """``POST /v1/chat/completions``, directly on ASGI: no middleware between vLLM's bytes and the client."""
 
-    def __init__(self, gateway: "Gateway") -> None:
+    context: ProxyContext
+    """Set once the event loop runs."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        interaction = f"chatcmpl-{secrets.token_hex(16)}"
+        writer = ResponseWriter(send, {"x-interaction-id": interaction})
+        try:
+            with self._gateway.limiter.slot():
+                exchange = await self._prepare(scope, receive, interaction)
+                await cancel_on_disconnect(receive, exchange.run(writer))
+        except Refused as refused:
+            self._gateway.metrics.refused.labels(refused.code).inc()
+            refusal = ResponseWriter(send, refused.headers)
+            refusal.prepare(refused.status, "application/json")
+            await refusal.end(error_body(refused.status, refused.code, str(refused)))
+
+    async def _prepare(self, scope: Scope, receive: Receive, interaction: str) -> Exchange:
+        headers = headers_of(scope)
+        route_cache = self._gateway.route_cache
+        key_agent = authorize(headers, route_cache)  # before the body: without a valid key none is read
+        data = await read_body(receive, headers)
+        started = time.monotonic()  # the time a client takes to send its request is not the version's latency
+        request = read_request(data, headers, route_cache, key_agent, interaction)
+        at = self._gateway.clock.now()
+        features = await self._gateway.features.read(request.user_id, request.agent, at)
+        return Exchange(self.context, request, interaction=interaction, at=at, started=started, features=features)
+
+
+class Endpoints:
+    """All endpoints except chat completions."""
+
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     async def feedback(self, request: Request) -> Response:
         """``POST /v1/feedback``: ``{"interaction_id": "chatcmpl-...", "rating": "up"}``."""
-        with self._gateway.room.place():
-            return await self._take(request)
+        with self._gateway.limiter.slot():
+            return await self._record_feedback(request)
 
-    async def _take(self, request: Request) -> Response:
+    async def _record_feedback(self, request: Request) -> Response:
         headers = headers_of(request.scope)
-        authorize(headers, self._gateway.following)
+        authorize(headers, self._gateway.route_cache)
         body = parse(await read_body(request.receive, headers))
         interaction, rating = body.get("interaction_id"), body.get("rating")
         if not isinstance(interaction, str) or not INTERACTION.fullmatch(interaction):
             raise Refused(400, "invalid_interaction_id", "'interaction_id' is the id of an answer, chatcmpl-...")
-        if not isinstance(rating, str) or rating not in THUMBS:
+        if not isinstance(rating, str) or rating not in RATINGS:
             raise Refused(400, "invalid_rating", "'rating' is 'up' or 'down'.")
-        await self._gateway.spool.quiet()
+        await self._gateway.spool.wait_for_sync()
         try:
-            self._gateway.spool.put([thumb(interaction, THUMBS[rating], self._gateway.clock.now())])
+            self._gateway.spool.put([feedback_row(interaction, RATINGS[rating], self._gateway.clock.now())])
         except sqlite3.Error:
             self._gateway.metrics.rows_lost.inc()
             raise Refused(503, "not_recorded", "The rating could not be recorded; try again in a second.") from None
@@ -50,28 +86,29 @@ class Looks:
         return JSONResponse({"interaction_id": interaction, "rating": rating})
 
     async def models(self, request: Request) -> Response:
-        """``GET /v1/models``: what may stand in ``model``."""
+        """``GET /v1/models``: the names that ``model`` may have."""
         from lake.contracts.registries import AGENTS
 
-        own, routes = authorize(headers_of(request.scope), self._gateway.following), self._gateway.following.routes
+        route_cache = self._gateway.route_cache
+        key_agent = authorize(headers_of(request.scope), route_cache)
         names: dict[str, None] = {}
-        for agent in [own] if own else sorted(AGENTS):
+        for agent in [key_agent] if key_agent else sorted(AGENTS):
             with contextlib.suppress(FuellineError):
-                names |= {for_agent(routes, agent).model: None, agent: None}
+                names |= {route_for_agent(route_cache.routes, agent).model: None, agent: None}
         listed = [{"id": name, "object": "model", "created": 0, "owned_by": "fuelline"} for name in sorted(names)]
         return JSONResponse({"object": "list", "data": listed})
 
     async def health(self, request: Request) -> Response:
-        """``GET /health``: the process lives."""
+        """``GET /health``: the process is alive."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """``GET /ready``: it can answer; also whether it can record that it did."""
+        """``GET /ready``: whether it can answer; the body also says whether it can record its answers."""
         gateway = self._gateway
         state = {
-            "routes": gateway.following.known,
-            "features_tried": gateway.known.settled,
-            "spool": gateway.spool.fault or "ok",
+            "routes": gateway.route_cache.loaded,
+            "features_tried": gateway.features.tried,
+            "spool": gateway.spool.error or "ok",
         }
         return JSONResponse(state, status_code=200 if gateway.is_ready else 503)
 

@@ -1,8 +1,8 @@
-"""What is known of who asks: the online features, read in time or not at all.
+"""The online features of the user, agent and cluster of a request, read with a timeout and a circuit breaker.
 
 An answer without features is worse than one with them and far better than none. So a read has a short timeout, and
-after a few failures in a row is not tried for some seconds: a Redis that is down costs a few requests their timeout,
-and not every one. Redis is read on the event loop; SQLite, which can only be waited for, in a thread.
+after several failures in a row no read is tried for some seconds: an unavailable Redis costs a few requests their
+timeout, not every one. Redis is read on the event loop; SQLite, which blocks, in a thread.
 """
 
 import asyncio
@@ -14,65 +14,65 @@ from datetime import UTC, datetime
 
 from features.online.feast_repo import open_feature_store
 from features.online.reader import OnlineFeatures, OnlineReader
-from serving.gateway.metrics import Metrics
+from serving.gateway.metrics import GatewayMetrics
 from settings import Settings
 
 log = logging.getLogger("fuelline.gateway")
 
 TIMEOUT_S = 0.1
-"""A read takes about a millisecond."""
-FAILURES = 5
-"""In a row, until reads are given up for a while."""
-REST_S = 5.0
-READS = 32
-"""Under way at once at most; each takes a connection of Redis."""
+"""Per read; a read takes about a millisecond."""
+MAX_FAILURES = 5
+"""Failures in a row after which reads pause."""
+PAUSE_S = 5.0
+CONCURRENT_READS = 32
+"""Limit of reads at the same time; each uses a Redis connection."""
 
-NOTHING = OnlineFeatures()
+NO_FEATURES = OnlineFeatures()
 
 
-class Known:
-    """The online store, open, behind a timeout and a circuit breaker."""
+class OnlineFeatureClient:
+    """The online store behind a timeout and a circuit breaker."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: GatewayMetrics) -> None:
         self._settings, self._metrics = settings, metrics
         self._reader: OnlineReader | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="features")
-        self._room = asyncio.Semaphore(READS)
-        self._failures, self._rests_until = 0, 0.0
-        self.settled = False
-        """Whether the store was tried once, with or without success."""
+        self._reads = asyncio.Semaphore(CONCURRENT_READS)
+        self._failures, self._paused_until = 0, 0.0
+        self.tried = False
+        """Whether the store has been tried once, with or without success."""
 
     async def open(self) -> None:
-        """Open the store and read once; takes seconds. Tried again with a later request where it fails."""
+        """Open the store and read once; this takes seconds. If it fails, a later request tries again."""
         try:
             await self._read("", "", datetime.now(UTC))
         except Exception as error:
-            self._rests_until = time.monotonic() + REST_S
+            self._paused_until = time.monotonic() + PAUSE_S
             log.warning("answers go without features: the online store cannot be opened (%s)", type(error).__name__)
         gc.collect()
-        gc.freeze()  # Feast's 400,000 objects stay for ever: a full collection over them stops everything for 0.2 s
-        self.settled = True
+        gc.freeze()  # Feast's 400,000 objects are never freed; a full collection over them stops the process for 0.2 s
+        self.tried = True
 
     async def read(self, user_id: str, agent: str, as_of: datetime) -> OnlineFeatures:
-        """The values that are there in time; none of them otherwise."""
-        if time.monotonic() < self._rests_until:
+        """The features, or ``NO_FEATURES`` if they do not arrive in time."""
+        if time.monotonic() < self._paused_until:
             self._metrics.feature_misses.labels("resting").inc()
-            return NOTHING
-        if self._failures >= FAILURES:
-            self._rests_until = time.monotonic() + REST_S  # this read asks for all others whether it is over
+            return NO_FEATURES
+        if self._failures >= MAX_FAILURES:
+            self._paused_until = time.monotonic() + PAUSE_S  # this one read tests the store; the others still pause
         try:
-            async with asyncio.timeout(TIMEOUT_S), self._room:
-                found = await self._read(user_id, agent, as_of)
-        except Exception as error:  # of Feast, SQLAlchemy, Redis, SQLite: whatever it is, the answer goes without
-            self._failed(error)
-            return NOTHING
-        self._failures, self._rests_until = 0, 0.0
-        if found.user_event_timestamp is None:
+            async with asyncio.timeout(TIMEOUT_S), self._reads:
+                features = await self._read(user_id, agent, as_of)
+        except Exception as error:  # of Feast, SQLAlchemy, Redis or SQLite: in every case the answer goes without
+            self._record_failure(error)
+            return NO_FEATURES
+        self._failures, self._paused_until = 0, 0.0
+        if features.user_event_timestamp is None:
             self._metrics.feature_misses.labels("absent").inc()
-        return found
+        return features
 
     async def close(self) -> None:
-        """Wait for no read that hangs."""
+        """Close the store without waiting for reads that hang."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._reader:
             await self._reader.close()
@@ -90,9 +90,9 @@ class Known:
         self._reader = self._reader or OnlineReader(open_feature_store(self._settings, answer_s=TIMEOUT_S))
         return self._reader
 
-    def _failed(self, error: Exception) -> None:
+    def _record_failure(self, error: Exception) -> None:
         self._failures += 1
         self._metrics.feature_misses.labels("timeout" if isinstance(error, TimeoutError) else "error").inc()
-        if self._failures == FAILURES:
-            self._rests_until = time.monotonic() + REST_S
-            log.warning("answers go without features for %.0f s: %s", REST_S, type(error).__name__)
+        if self._failures == MAX_FAILURES:
+            self._paused_until = time.monotonic() + PAUSE_S
+            log.warning("answers go without features for %.0f s: %s", PAUSE_S, type(error).__name__)

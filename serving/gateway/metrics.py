@@ -1,4 +1,4 @@
-"""What the gateway measures: per version, because vLLM's own metrics know only the base model."""
+"""Prometheus metrics of the gateway, by version: vLLM's own metrics name only the base model."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,35 +12,40 @@ FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 10.0)
 Series = TypeVar("Series", Counter, Gauge, Histogram)
 
 
-class Metrics:
-    """All series of one gateway, ``fuelline_gateway_*``, in a registry of their own."""
+class GatewayMetrics:
+    """All metrics of one gateway, ``fuelline_gateway_*``, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         counter, gauge = self._maker(Counter), self._maker(Gauge)
-        seconds = self._maker(Histogram)
-        sent = ("agent", "model_version", "arm", "outcome")
-        self.requests = counter("requests", "Requests that were sent to a version", sent)
-        self.latency = seconds(
+        histogram = self._maker(Histogram)
+        labels = ("agent", "model_version", "arm", "outcome")
+        self.requests = counter("requests", "Requests sent to a version", labels)
+        self.latency = histogram(
             "latency_seconds", "From the request to the last token", ("model_version",), buckets=LATENCY_S
         )
-        self.first_token = seconds(
-            "time_to_first_token_seconds", "To a stream's first token", ("model_version",), buckets=FIRST_TOKEN_S
+        self.first_token = histogram(
+            "time_to_first_token_seconds",
+            "From the request to a stream's first token",
+            ("model_version",),
+            buckets=FIRST_TOKEN_S,
         )
-        self.tokens = counter("tokens", "Tokens, as vLLM counts them", ("model_version", "kind"))
-        self.in_flight = gauge("in_flight", "Requests under way")
-        self.refused = counter("refused", "Requests that were sent to no version", ("code",))
-        self.other_version = counter("other_version", "Answers of a version that was not asked", ("asked", "answered"))
-        self.unreachable = counter("unreachable", "Connections that a replica did not take", ("replica",))
+        self.tokens = counter("tokens", "Tokens as counted by vLLM", ("model_version", "kind"))
+        self.in_flight = gauge("in_flight", "Requests in progress")
+        self.refused = counter("refused", "Requests refused before any version was called", ("code",))
+        self.other_version = counter(
+            "other_version", "Answers of another version than the one called", ("asked", "answered")
+        )
+        self.unreachable = counter("unreachable", "Connections that a replica did not accept", ("replica",))
         self.feature_misses = counter("feature_misses", "Requests without a user's features", ("reason",))
-        self.route_reads = counter("route_reads", "Looks at the ledger", ("outcome",))
-        self.route_changes = counter("route_changes", "Looks at the ledger that found other routes")
-        self.share = gauge("candidate_share", "Share of the users whom a candidate answers (0..1)", ("model",))
-        self.spool_rows = gauge("spool_rows", "Rows that are not in the store yet")
-        self.spool_age = gauge("spool_oldest_seconds", "Age of the oldest of them, as of the last drain")
-        self.drain_failures = counter("drain_failures", "Times the spool could not be brought to the store")
-        self.rows_lost = counter("rows_lost", "Rows that the spool did not take")
-        self.feedback = counter("feedback", "Thumbs taken", ("rating",))
+        self.route_reads = counter("route_reads", "Reads of keys and routes", ("outcome",))
+        self.route_changes = counter("route_changes", "Reads that found changed routes")
+        self.share = gauge("candidate_share", "Share of the users that a candidate answers (0..1)", ("model",))
+        self.spool_rows = gauge("spool_rows", "Rows not uploaded to the store yet")
+        self.spool_age = gauge("spool_oldest_seconds", "Age of the oldest row at the last upload")
+        self.drain_failures = counter("drain_failures", "Failed uploads of the spool")
+        self.rows_lost = counter("rows_lost", "Rows that could not be written to the spool")
+        self.feedback = counter("feedback", "Feedback ratings recorded", ("rating",))
 
     def _maker(self, kind: type[Series]) -> Callable[..., Series]:
         return partial(kind, namespace="fuelline", subsystem="gateway", registry=self.registry)

@@ -1,8 +1,8 @@
-"""One request on its way to vLLM and back, and what is recorded of it, however it ends.
+"""One request forwarded to vLLM, its answer forwarded to the client, and its record, however it ends.
 
-The order at the end is the point: the rows are committed to the spool first, and only then do the last bytes go to the
-client. So whoever has a whole answer can be sure that it is on record, even if this process is killed the next moment.
-It costs an answer one commit, 0.1 to 0.3 ms.
+The order at the end matters: the rows are committed to the spool first, and only then are the last bytes sent. So a
+client that has a complete answer can rely on its record, even if this process is killed a moment later. This costs an
+answer one commit, 0.1 to 0.3 ms.
 """
 
 import asyncio
@@ -18,200 +18,200 @@ import aiohttp
 
 from features.online.reader import OnlineFeatures
 from models.prompt import render
-from serving.gateway.metrics import Metrics
-from serving.gateway.records import LATENCY_MS, Finished, rows
-from serving.gateway.requests import Asked, Refused
-from serving.gateway.responses import Reply, error_body
+from serving.gateway.metrics import GatewayMetrics
+from serving.gateway.records import LATENCY_MS, FinishedRequest, request_rows
+from serving.gateway.requests import ChatRequest, Refused
+from serving.gateway.responses import ResponseWriter, error_body
 from serving.gateway.spool import Spool
-from serving.gateway.sse import Answer, Stream
-from serving.gateway.upstream import NotLoaded, Unreachable, Upstream
+from serving.gateway.sse import EventStream, ParsedCompletion
+from serving.gateway.upstream import NoReplica, Upstream, VersionNotLoaded
 from serving.routing.routes import Choice
 
 log = logging.getLogger("fuelline.gateway")
 
 TIMEOUT_S = LATENCY_MS / 1_000
 """From the request to the last token."""
-PATIENT_S = 1.0
-"""An answer that waited longer for its client, in all, and did not end in time is nobody's failure."""
-BROKEN = 502, "upstream_error", "The model server broke off its answer."
-TOO_SLOW = 504, "timeout", f"The model server did not finish within {TIMEOUT_S:.0f} s."
-NOBODY = 503, "unreachable", "No model server takes connections."
-LEFT = "cancelled"
-"""How a request ended whose client did not wait for the end."""
+SLOW_CLIENT_S = 1.0
+"""If the client kept its answer waiting longer than this in all, a time-out is not counted as the version's failure."""
+UPSTREAM_ERROR = 502, "upstream_error", "The model server broke off its answer."
+TIMED_OUT = 504, "timeout", f"The model server did not finish within {TIMEOUT_S:.0f} s."
+UNREACHABLE = 503, "unreachable", "No model server takes connections."
 NOT_LOADED = 502, "version_not_loaded", "The model server does not know the version that should answer."
+CANCELLED = "cancelled"
+"""Outcome of a request whose client left before the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
-    """What every request needs of the gateway."""
+class ProxyContext:
+    """The parts of the gateway that every request uses."""
 
     spool: Spool
     upstream: Upstream
-    metrics: Metrics
+    metrics: GatewayMetrics
     cluster: str
 
 
-class Failed(Exception):
-    """The call failed: status, code and message for the client. Nobody else ever sees it."""
+class UpstreamFailed(Exception):
+    """The call failed; ``args`` are the status, code and message for the client. Internal to this module."""
 
 
 class Exchange:
-    """One request. ``run`` it once. Raises ``Refused`` where it cannot be passed on."""
+    """One request and its answer; ``run`` it once. Raises ``Refused`` if the request cannot be forwarded."""
 
     def __init__(
         self,
-        parts: Parts,
-        asked: Asked,
+        context: ProxyContext,
+        request: ChatRequest,
         *,
         interaction: str,
         at: datetime,
-        began: float,
+        started: float,
         features: OnlineFeatures,
     ) -> None:
-        self._parts, self._asked, self._features = parts, asked, features
-        self._interaction, self._at, self._began = interaction, at, began
-        self._choice: Choice = asked.route.choose(asked.who)
-        self._answer = Answer()
+        self._context, self._request, self._features = context, request, features
+        self._interaction, self._at, self._started = interaction, at, started
+        self._choice: Choice = request.route.choose(request.assignment_key)
+        self._completion = ParsedCompletion()
         self._ended: float | None = None
         try:
-            self._request = self._render()
-        except RecursionError:  # before any version is asked: no failure of one
+            self._body = self._render()
+        except RecursionError:  # before any version is called, so it is no version's failure
             raise Refused(400, "invalid_json", "The body is nested too deeply.") from None
 
-    async def run(self, reply: Reply) -> None:
-        """Ask, pass the answer through, record it, and end it."""
-        outcome, last = LEFT, b""
+    async def run(self, writer: ResponseWriter) -> None:
+        """Call vLLM, forward the answer, record it, and end it."""
+        outcome, last = CANCELLED, b""
         try:
-            async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._began)):
-                last = await self._converse(reply)
-            outcome, self._ended = "empty" if self._answer.is_empty else "answered", time.monotonic()
-            await self._parts.spool.quiet()  # our disk's time is neither the version's latency nor its time-out
-        except Exception as error:  # whatever vLLM sends: the client is told in OpenAI's form, and it is on record
-            if isinstance(error, TimeoutError) and reply.waited > PATIENT_S:
-                raise asyncio.CancelledError from None  # as if it had left: nobody knows what was the version's part
-            outcome, last = self._fail(error, reply)
+            async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._started)):
+                last = await self._forward(writer)
+            outcome, self._ended = "empty" if self._completion.is_empty else "answered", time.monotonic()
+            await self._context.spool.wait_for_sync()  # our disk counts neither in the latency nor in the time limit
+        except Exception as error:  # whatever vLLM sends: the client gets an error in OpenAI's form, and it is recorded
+            if isinstance(error, TimeoutError) and writer.client_wait_s > SLOW_CLIENT_S:
+                raise asyncio.CancelledError from None  # as if the client had left: the version's share is unknown
+            outcome, last = self._fail(error, writer)
         finally:
-            self._record(outcome, reply.waited)  # also where the client has left and this is cancelled
-        await reply.end(last)
+            self._record(outcome, writer.client_wait_s)  # also where the client left and this task is cancelled
+        await writer.end(last)
 
-    async def _converse(self, reply: Reply) -> bytes:
-        """The answer; all but its end has been sent."""
-        request_id = self._interaction.removeprefix("chatcmpl-")  # vLLM puts its own prefix before it
-        async with await self._parts.upstream.ask(self._request, request_id) as response:
+    async def _forward(self, writer: ResponseWriter) -> bytes:
+        """Forward the answer; returns its end, which has not been sent yet."""
+        request_id = self._interaction.removeprefix("chatcmpl-")  # vLLM adds its own prefix
+        async with await self._context.upstream.post(self._body, request_id) as response:
             if response.status != 200:
-                raise await _refusal(response)
-            if not self._asked.stream:
+                raise await _upstream_error(response)
+            if not self._request.stream:
                 data = await response.read()
-                self._answer.read_body(data)
-                if self._answer.broken:
-                    raise Failed(*BROKEN)
-                reply.prepare(200, "application/json")
+                self._completion.read_body(data)
+                if self._completion.failed:
+                    raise UpstreamFailed(*UPSTREAM_ERROR)
+                writer.prepare(200, "application/json")
                 return data
-            return await self._pass_through(response, reply)
+            return await self._forward_stream(response, writer)
 
-    async def _pass_through(self, response: aiohttp.ClientResponse, reply: Reply) -> bytes:
-        stream = Stream(self._answer, wants_usage=self._asked.wants_usage)
-        reply.prepare(200, "text/event-stream; charset=utf-8")
-        end = b""  # what came together with the end goes with it: each piece wakes the client
+    async def _forward_stream(self, response: aiohttp.ClientResponse, writer: ResponseWriter) -> bytes:
+        stream = EventStream(self._completion, wants_usage=self._request.wants_usage)
+        writer.prepare(200, "text/event-stream; charset=utf-8")
+        last = b""  # events that arrived together with the end are sent with it: each piece wakes the client
         try:
             async for data in response.content.iter_any():
                 forward = stream.feed(data)
-                if self._answer.finished:
-                    end += forward
+                if self._completion.finished:
+                    last += forward
                 elif forward:
-                    await reply.send(forward)
-                if self._answer.broken:
-                    raise Failed(*BROKEN)
+                    await writer.send(forward)
+                if self._completion.failed:
+                    raise UpstreamFailed(*UPSTREAM_ERROR)
         except aiohttp.ClientError:
-            if not self._answer.finished:  # broken off behind its end, an answer is whole
+            if not self._completion.finished:  # a connection that breaks after the end leaves a complete answer
                 raise
-        if not self._answer.finished:
-            raise Failed(*BROKEN)
-        return end + stream.last
+        if not self._completion.finished:
+            raise UpstreamFailed(*UPSTREAM_ERROR)
+        return last + stream.ending
 
     def _render(self) -> bytes:
-        """The client's request with the system's message in front, for the version that was chosen."""
-        system = render(self._asked.agent, self._features, self._asked.query)[0]
+        """The request for the chosen version: the client's body with the system message in front."""
+        system = render(self._request.agent, self._features, self._request.query)[0]
         body: dict[str, Any] = {
-            **self._asked.body,
+            **self._request.body,
             "model": self._choice.adapter,
-            "messages": [system, *self._asked.body["messages"]],
+            "messages": [system, *self._request.body["messages"]],
         }
-        body.pop("user", None)  # vLLM has no use for it
-        if self._asked.stream:
+        body.pop("user", None)  # vLLM does not use it
+        if self._request.stream:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         return json.dumps(body, separators=(",", ":")).encode()
 
-    def _fail(self, error: Exception, reply: Reply) -> tuple[str, bytes]:
-        """How it ended, and what the client is told."""
+    def _fail(self, error: Exception, writer: ResponseWriter) -> tuple[str, bytes]:
+        """The outcome, and the error for the client."""
         match error:
             case TimeoutError():
-                told = TOO_SLOW
-            case Unreachable():
-                told = NOBODY
-            case NotLoaded():
-                told = NOT_LOADED
-            case Failed():
-                told = error.args
+                failure = TIMED_OUT
+            case NoReplica():
+                failure = UNREACHABLE
+            case VersionNotLoaded():
+                failure = NOT_LOADED
+            case UpstreamFailed():
+                failure = error.args
             case _:
-                told = BROKEN
-        status, code, message = told
-        log.error("%s: %s of %s failed: %s", self._interaction, self._choice.adapter, self._asked.agent, code)
+                failure = UPSTREAM_ERROR
+        status, code, message = failure
+        log.error("%s: %s of %s failed: %s", self._interaction, self._choice.adapter, self._request.agent, code)
         body = error_body(status, code, message) if isinstance(message, str) else message
-        if reply.started:
+        if writer.started:
             return code, b"data: " + body + b"\n\n"
-        reply.prepare(status, "application/json")
+        writer.prepare(status, "application/json")
         return code, body
 
-    def _record(self, outcome: str, waited: float) -> None:
-        """Hand the rows to the spool, and count. What the client let the answer wait is no latency of the version.
+    def _record(self, outcome: str, client_wait_s: float) -> None:
+        """Write the rows to the spool, and count. Time that the client kept its answer waiting is not latency.
 
-        An answer is worth more than its record: it goes out also where the spool cannot be written.
+        An answer matters more than its record: it is sent even if the spool cannot be written.
         """
-        seconds = (self._ended or time.monotonic()) - self._began - waited
-        first = self._answer.first_token
-        done = Finished(
+        seconds = (self._ended or time.monotonic()) - self._started - client_wait_s
+        first = self._completion.first_token_at
+        done = FinishedRequest(
             interaction=self._interaction,
             at=self._at,
-            asked=self._asked,
-            choice=self._counted(outcome),
+            request=self._request,
+            choice=self._counted_choice(outcome),
             features=self._features,
-            answer=self._answer,
-            failed=self._answer.is_empty or outcome not in ("answered", LEFT),
-            left=outcome == LEFT,
+            completion=self._completion,
+            failed=self._completion.is_empty or outcome not in ("answered", CANCELLED),
+            cancelled=outcome == CANCELLED,
             error=outcome != "answered",
             latency_ms=min(int(seconds * 1_000), LATENCY_MS),
-            first_token_ms=int((first - self._began) * 1_000) if first and self._asked.stream else None,
+            first_token_ms=int((first - self._started) * 1_000) if first and self._request.stream else None,
         )
         self._count(done, outcome, seconds)
         try:
-            self._parts.spool.put(rows(done, self._parts.cluster))
+            self._context.spool.put(request_rows(done, self._context.cluster))
         except sqlite3.Error:
-            self._parts.metrics.rows_lost.inc(2)
+            self._context.metrics.rows_lost.inc(2)
             log.error("%s is lost to the lake", self._interaction)
 
-    def _counted(self, outcome: str) -> Choice:
-        """The choice as evidence: a version that no replica had loaded was not met, so the rollout learns nothing."""
-        unmet = outcome == NOT_LOADED[1]
-        return replace(self._choice, rollout=None, arm=None, unit=None) if unmet else self._choice
+    def _counted_choice(self, outcome: str) -> Choice:
+        """The choice as evidence for the rollout: none where no replica had the version loaded, for nobody met it."""
+        not_loaded = outcome == NOT_LOADED[1]
+        return replace(self._choice, rollout=None, arm=None, unit=None) if not_loaded else self._choice
 
-    def _count(self, done: Finished, outcome: str, seconds: float) -> None:
-        metrics, asked, version = self._parts.metrics, self._choice.adapter, done.version
-        metrics.requests.labels(self._asked.agent, version, done.choice.arm or "", outcome).inc()
+    def _count(self, done: FinishedRequest, outcome: str, seconds: float) -> None:
+        metrics, chosen, version = self._context.metrics, self._choice.adapter, done.version
+        metrics.requests.labels(self._request.agent, version, done.choice.arm or "", outcome).inc()
         metrics.latency.labels(version).observe(seconds)
-        metrics.tokens.labels(version, "prompt").inc(self._answer.prompt_tokens)
-        metrics.tokens.labels(version, "completion").inc(self._answer.completion_tokens)
+        metrics.tokens.labels(version, "prompt").inc(self._completion.prompt_tokens)
+        metrics.tokens.labels(version, "completion").inc(self._completion.completion_tokens)
         if done.first_token_ms is not None:
             metrics.first_token.labels(version).observe(done.first_token_ms / 1_000)
-        if version != asked:
-            metrics.other_version.labels(asked, version).inc()
-            log.warning("%s: %s was asked and %s answered", self._interaction, asked, version)
+        if version != chosen:
+            metrics.other_version.labels(chosen, version).inc()
+            log.warning("%s: called %s, and %s answered", self._interaction, chosen, version)
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> Failed:
-    """What a client is told where vLLM refuses: its own words where the request is at fault, ours otherwise."""
+async def _upstream_error(response: aiohttp.ClientResponse) -> UpstreamFailed:
+    """The error of a status other than 200: vLLM's own body where the request is at fault, ours otherwise."""
     if response.status == 404:
-        return Failed(*NOT_LOADED)
+        return UpstreamFailed(*NOT_LOADED)
     if 400 <= response.status < 500:
-        return Failed(response.status, f"upstream_{response.status}", await response.read())
-    return Failed(*BROKEN)
+        return UpstreamFailed(response.status, f"upstream_{response.status}", await response.read())
+    return UpstreamFailed(*UPSTREAM_ERROR)

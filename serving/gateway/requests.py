@@ -1,7 +1,7 @@
-"""What a client asks for, checked: who asks, which agent is to answer, and the request as it came.
+"""The client's request, validated: the agent, the user, and the body of a chat completion.
 
-A client names an agent or its model, never a version: which one answers is the ledger's business. A key stands for one
-agent, so with keys in force an agent can name only itself.
+A client names an agent or its model, never a version: the ledger decides which version answers. A key belongs to one
+agent, so where keys are required an agent can name only itself.
 """
 
 import json
@@ -15,13 +15,13 @@ from starlette.types import Scope
 from errors import UnknownName, UserError
 from lake.contracts.agent_interactions import NAME_CHARACTERS
 from lake.contracts.registries import AGENTS
-from serving.gateway.route_cache import Following
-from serving.routing.routes import Route, for_agent
+from serving.gateway.route_cache import RouteCache
+from serving.routing.routes import Route, route_for_agent
 
 BODY_BYTES = 1 << 20
-"""The largest request that is read."""
+"""Size limit of a request's body."""
 AGENT, USER, CONVERSATION, REQUEST = "x-agent", "x-user", "x-conversation-id", "x-request-id"
-"""Headers that say what the body of OpenAI's form has no place for."""
+"""Headers for what the body in OpenAI's form has no field for."""
 FORBIDDEN = (
     "chat_template",
     "echo",
@@ -34,18 +34,18 @@ FORBIDDEN = (
     "truncate_prompt_tokens",
     "truncation_side",
 )
-"""Fields of vLLM's own by which one client could undo the prompt, read another's, or stop the server for all:
+"""Fields of vLLM with which a client could change the prompt, read another client's, or stop the server for everybody:
 ``prompt_logprobs`` with an adapter ends vLLM 0.32 on CPU.
 """
 INTERACTION = re.compile(r"chatcmpl-[0-9a-f]{32}")
 
 Headers = Mapping[str, str]
 Body = dict[str, Any]
-"""A request in OpenAI's form, which passes through as it came but for what the gateway sets."""
+"""A request in OpenAI's form. It is forwarded as received, except for the fields that the gateway sets."""
 
 
 class Refused(UserError):
-    """A request that is sent to no version; told to the client as OpenAI's services would."""
+    """A request that no version is called for; answered as OpenAI's services would."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class Refused(UserError):
 
     @property
     def headers(self) -> Headers:
-        """What the answer says beside its body: where it helps to try again, when."""
+        """``Retry-After`` where a later attempt may succeed."""
         return {"retry-after": "1"} if self.status in (429, 503) else {}
 
     def __reduce__(self) -> tuple[type, tuple[int, str, str]]:
@@ -61,62 +61,71 @@ class Refused(UserError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class ChatRequest:
     """One request for a chat completion."""
 
     agent: str
     route: Route
     user_id: str
-    """The user; where none is named, the conversation or the request stands for one."""
-    who: str
-    """Whom the split keeps on one side."""
+    """The user; without one ``conversation:<id>`` or ``request:<id>``."""
+    assignment_key: str
+    """What the split keeps on one side: the user, else the conversation, else the request."""
     query: str
-    """The last words of the user."""
+    """The text of the last message of the user."""
     stream: bool
     wants_usage: bool
-    """Whether the stream is to end with the numbers of tokens."""
+    """Whether the client wants the token counts at the end of a stream."""
     body: Body
 
 
 def headers_of(scope: Scope) -> Headers:
-    """The headers of a request, by their names in small letters."""
+    """The headers of a request, by lower-case name."""
     return {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in scope["headers"]}
 
 
-def read_request(data: bytes, headers: Headers, following: Following, own: str, interaction: str) -> Asked:
-    """Read a request for a chat completion; ``own`` is the agent whose key was shown (``authorize``).
+def read_request(
+    data: bytes, headers: Headers, route_cache: RouteCache, key_agent: str, interaction: str
+) -> ChatRequest:
+    """Parse and validate a request for a chat completion.
+
+    Args:
+        data: the body.
+        headers: by lower-case name.
+        route_cache: the routes in force.
+        key_agent: the agent whose key was sent (``authorize``); empty where no key is required.
+        interaction: the id of this interaction.
 
     Raises:
-        Refused: it is not one, or may not be answered.
+        Refused: the request is invalid or not allowed.
     """
     body = parse(data)
     _check_form(body)
-    agent = _agent(body.get("model") or "", headers, own)
-    route = _route(following, agent)
+    agent = _agent(body.get("model") or "", headers, key_agent)
+    route = _route(route_cache, agent)
     _check_model(body.get("model") or "", agent, route)
-    who, user_id = _who(body.get("user") or headers.get(USER, ""), headers, interaction)
-    return Asked(
+    assignment_key, user_id = _user(body.get("user") or headers.get(USER, ""), headers, interaction)
+    return ChatRequest(
         agent=agent,
         route=route,
         user_id=user_id,
-        who=who,
-        query=last_words(body["messages"]),
+        assignment_key=assignment_key,
+        query=last_user_text(body["messages"]),
         stream=body.get("stream") is True,
         wants_usage=bool((body.get("stream_options") or {}).get("include_usage")),
         body=body,
     )
 
 
-def authorize(headers: Headers, following: Following) -> str:
-    """The agent whose key was shown; empty where no key is asked for.
+def authorize(headers: Headers, route_cache: RouteCache) -> str:
+    """The agent whose key was sent; empty where no key is required.
 
     Raises:
-        Refused: there is no key, or it is nobody's.
+        Refused: the key is missing or unknown.
     """
-    if following.keys is None:
+    if route_cache.keys is None:
         return ""
     scheme, _, key = headers.get("authorization", "").partition(" ")
-    agent = following.keys.agent_of(key.strip()) if scheme.lower() == "bearer" else None
+    agent = route_cache.keys.agent_of(key.strip()) if scheme.lower() == "bearer" else None
     if agent is None:
         raise Refused(401, "invalid_api_key", "Send the agent's key: 'Authorization: Bearer fl-...'.")
     return agent
@@ -133,8 +142,8 @@ def parse(data: bytes) -> Body:
     return body
 
 
-def last_words(messages: list[dict[str, Any]]) -> str:
-    """The text of the last message that is the user's; empty without one."""
+def last_user_text(messages: list[dict[str, Any]]) -> str:
+    """The text of the last message with the role ``user``; empty without one."""
     content = next((message.get("content") for message in reversed(messages) if message.get("role") == "user"), "")
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict)]
@@ -144,7 +153,7 @@ def last_words(messages: list[dict[str, Any]]) -> str:
 
 def _check_form(body: Body) -> None:
     messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+    if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) for item in messages):
         raise Refused(400, "invalid_messages", "'messages' must be a list of messages, one at least.")
     for name in ("model", "user"):
         if not isinstance(body.get(name) or "", str):
@@ -152,7 +161,7 @@ def _check_form(body: Body) -> None:
     for name in FORBIDDEN:
         if body.get(name) is not None:
             raise Refused(400, f"invalid_{name}", f"'{name}' is not taken here; leave it out.")
-    if body.get("n") not in (None, 1) or body.get("n") is True:  # which equals 1
+    if body.get("n") not in (None, 1) or body.get("n") is True:  # True equals 1
         raise Refused(400, "invalid_n", "'n' must be 1: an interaction has one answer.")
     if not isinstance(body.get("stream"), bool | None):
         raise Refused(400, "invalid_stream", "'stream' must be true or false.")
@@ -160,37 +169,37 @@ def _check_form(body: Body) -> None:
         raise Refused(400, "invalid_stream_options", "'stream_options' must be an object.")
 
 
-def _agent(model: str, headers: Headers, own: str) -> str:
+def _agent(model: str, headers: Headers, key_agent: str) -> str:
     named = headers.get(AGENT, "") or (model if model in AGENTS else "")
-    if own and named not in ("", own):
-        raise Refused(403, "other_agent", f"This key is {own}'s; it asks for no other agent.")
-    agent = own or named
+    if key_agent and named not in ("", key_agent):
+        raise Refused(403, "other_agent", f"This key is {key_agent}'s; it asks for no other agent.")
+    agent = key_agent or named
     if not agent:
-        raise Refused(400, "no_agent", f"Name the agent: the header {AGENT}, or 'model', is one of {_known(AGENTS)}.")
+        raise Refused(400, "no_agent", f"Name the agent: the header {AGENT}, or 'model', is one of {_listed(AGENTS)}.")
     if agent not in AGENTS:
-        raise Refused(404, "unknown_agent", f"There is no such agent; known: {_known(AGENTS)}.")
+        raise Refused(404, "unknown_agent", f"There is no such agent; known: {_listed(AGENTS)}.")
     return agent
 
 
-def _route(following: Following, agent: str) -> Route:
-    if not following.known:
+def _route(route_cache: RouteCache, agent: str) -> Route:
+    if not route_cache.loaded:
         raise Refused(503, "not_ready", "The gateway has not read the ledger yet; try again in a second.")
     try:
-        return for_agent(following.routes, agent)
+        return route_for_agent(route_cache.routes, agent)
     except UnknownName as error:
         raise Refused(404, "model_not_found", f"{error}.") from None
 
 
 def _check_model(model: str, agent: str, route: Route) -> None:
-    known = dict.fromkeys((agent, route.model))
-    if model and model not in known:
-        raise Refused(404, "model_not_found", f"There is no such model for {agent}; known: {_known(known)}.")
+    allowed = dict.fromkeys((agent, route.model))
+    if model and model not in allowed:
+        raise Refused(404, "model_not_found", f"There is no such model for {agent}; known: {_listed(allowed)}.")
 
 
-def _who(user: str, headers: Headers, interaction: str) -> tuple[str, str]:
-    """Whom the split keeps on one side, and as whom it is recorded."""
+def _user(user: str, headers: Headers, interaction: str) -> tuple[str, str]:
+    """The assignment key of the split, and the user id that is recorded."""
     for kind, name in (("user", user), ("conversation", headers.get(CONVERSATION, ""))):
-        if len(name) > NAME_CHARACTERS - len("conversation:") or not _is_plain(name):
+        if len(name) > NAME_CHARACTERS - len("conversation:") or not _is_utf8(name):
             raise Refused(400, f"invalid_{kind}", f"The name of the {kind} is too long or no valid text.")
         if name:
             return f"{kind}:{name}", name if kind == "user" else f"{kind}:{name}"
@@ -198,8 +207,8 @@ def _who(user: str, headers: Headers, interaction: str) -> tuple[str, str]:
     return f"request:{request}", f"request:{request}"
 
 
-def _is_plain(name: str) -> bool:
-    """Whether a text can be written as UTF-8 at all: JSON can spell some that cannot."""
+def _is_utf8(name: str) -> bool:
+    """Whether a text can be encoded as UTF-8; JSON allows lone surrogates, which cannot."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -207,5 +216,5 @@ def _is_plain(name: str) -> bool:
     return True
 
 
-def _known(names: Mapping[str, object]) -> str:
+def _listed(names: Mapping[str, object]) -> str:
     return ", ".join(sorted(names))

@@ -1,14 +1,14 @@
-"""The spool: rows of finished requests in a SQLite file beside the gateway, until an object of the store holds them.
+"""The spool: rows of finished requests in a SQLite file beside the gateway, until they are uploaded to the store.
 
-A request's rows are committed on the event loop itself: a commit takes 0.1 to 0.3 ms, and to have a thread do it as
-much again. While the file is synced it would wait for the disk, so the end of an answer awaits ``quiet`` first.
+A request's rows are committed on the event loop: a commit takes 0.1 to 0.3 ms, and handing it to a thread would take as
+much again. A commit during a sync would wait for the disk, so the end of an answer awaits ``wait_for_sync`` first.
 
-A commit hands the rows to the operating system (WAL, ``synchronous=NORMAL``): ``kill -9`` loses none of them. To sync
+A commit hands the rows to the operating system (WAL, ``synchronous=NORMAL``): ``kill -9`` loses none of them. Syncing
 each to the disk would cost every answer some milliseconds; instead ``sync`` is called before each upload, and a power
-cut loses what came since. That order also keeps numbers unique: no object ever bears the number of a row that a power
-cut could take back.
+cut loses the rows since then. That order also keeps numbers unique: no uploaded object has the number of a row that a
+power cut could undo.
 
-What goes into one object is written down before it is uploaded, so a second try has the same name and the same bytes.
+The rows of an object are fixed before its upload, so a second attempt has the same name and the same bytes.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from errors import SettingsError
 log = logging.getLogger("fuelline.gateway")
 
 BATCH_ROWS, BATCH_BYTES = 2_000, 4 << 20
-"""What one object holds at most, but for the rest of its last row."""
-FORGET_ROWS = 100
-"""Rows that leave at once: about a millisecond, for which an answer may have to wait."""
+"""Limits of one object; its last row may exceed them."""
+DELETE_ROWS = 100
+"""Rows deleted in one commit: about a millisecond, for which an answer may have to wait."""
 WAL_BYTES = 16 << 20
-"""From here on the log is written into the file and cut back; the last of it keeps commits waiting for the disk."""
-READER_S, WRITER_S = 10.0, 0.25
-"""How long a lock that another process holds is waited for: by the drain's thread, and by the event loop."""
+"""Size above which the write-ahead log is merged into the file and truncated; commits wait for the end of that."""
+READER_TIMEOUT_S, WRITER_TIMEOUT_S = 10.0, 0.25
+"""How long to wait for a lock of another process: in the uploader's thread, and on the event loop."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rows (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, at REAL NOT NULL, line BLOB NOT NULL
@@ -55,18 +55,18 @@ SELECT min(seq), max(seq) FROM (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One row on its way to the lake."""
+class SpoolRow:
+    """One row for the lake."""
 
     source: str
     """``agents``, ``predictions`` or ``feedback``."""
     line: bytes
-    """JSON, with its newline."""
+    """JSON with a newline."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """The rows of one object: those of ``source`` from ``first`` to ``last``."""
+class SpoolBatch:
+    """The rows of one object: those of ``source`` with numbers from ``first`` to ``last``."""
 
     source: str
     first: int
@@ -74,162 +74,162 @@ class Batch:
 
 
 class Spool:
-    """A spool file, open. ``put`` is the event loop's, all else belongs to one other thread."""
+    """An open spool file. Only the event loop calls ``put``; one other thread calls everything else."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it.
+        """Open the file, or create it.
 
         Raises:
-            SettingsError: another gateway has it, it cannot be written, or it is damaged.
+            SettingsError: another gateway uses it, it cannot be written, or it is damaged.
         """
         self.path = path
-        self._writing, self._syncing, self._gone = threading.Lock(), False, 0
-        self.fault = ""
-        """Why the last commit failed; empty while commits succeed."""
+        self._writing, self._syncing, self._removed = threading.Lock(), False, 0
+        self.error = ""
+        """Why the last commit failed; empty if it succeeded."""
         with contextlib.ExitStack() as opened:
             opened.enter_context(_exclusive(path))
             try:
-                self._reader = opened.enter_context(_connect(path, READER_S))
-                self._writer = opened.enter_context(_connect(path, WRITER_S))
-                self._begin()
+                self._reader = opened.enter_context(_connect(path, READER_TIMEOUT_S))
+                self._writer = opened.enter_context(_connect(path, WRITER_TIMEOUT_S))
+                self._create_schema()
             except sqlite3.Error as error:
                 raise SettingsError(
                     f"cannot use the spool {str(path)!r}: {error}; give another --spool, or move it aside with its"
-                    " -wal: a new one begins without the rows in it that have not been drained"
+                    " -wal: a new one starts without its rows that have not been uploaded"
                 ) from error
             self._opened = opened.pop_all()
 
-    def _begin(self) -> None:
+    def _create_schema(self) -> None:
         with self._reader:
             self._reader.executescript(SCHEMA)
             self._reader.execute(
                 "INSERT INTO gateway SELECT ? WHERE NOT EXISTS (SELECT id FROM gateway)", (secrets.token_hex(6),)
             )
         self.gateway: str = self._reader.execute("SELECT id FROM gateway").fetchone()[0]
-        """A random name, the same for as long as the file lives."""
-        self._taken: int = self._reader.execute("SELECT count(*) FROM rows").fetchone()[0]
+        """A random id of this spool, stored in the file."""
+        self._stored: int = self._reader.execute("SELECT count(*) FROM rows").fetchone()[0]
 
     @property
     def depth(self) -> int:
-        """Rows that no object holds yet."""
-        return self._taken - self._gone
+        """Rows that are not uploaded yet."""
+        return self._stored - self._removed
 
-    def put(self, rows: Sequence[Row]) -> None:
-        """Take rows; from here on a kill of this process cannot lose them. Raises ``sqlite3.Error``."""
+    def put(self, rows: Sequence[SpoolRow]) -> None:
+        """Commit rows; after that a kill of this process cannot lose them. Raises ``sqlite3.Error``."""
         now = time.time()
         with self._commit() as db:
             db.executemany(
                 "INSERT INTO rows (source, at, line) VALUES (?, ?, ?)", [(row.source, now, row.line) for row in rows]
             )
-        self._taken += len(rows)
+        self._stored += len(rows)
 
-    async def quiet(self) -> None:
-        """Wait until a ``put`` does not have to wait for the disk."""
+    async def wait_for_sync(self) -> None:
+        """Wait for the end of a sync, during which a ``put`` would block on the disk."""
         while self._syncing:
             await asyncio.sleep(0.001)
 
-    def fix(self, source: str) -> Batch | None:
-        """The source's batch that has to be uploaded next; None where it has no rows. The same until it is settled."""
+    def next_batch(self, source: str) -> SpoolBatch | None:
+        """The next batch of the source to upload, the same until ``mark_uploaded``; None without rows."""
         found = self._reader.execute(
             "SELECT first, last, source IN settled FROM batches WHERE source = ?", (source,)
         ).fetchone()
         if found:
-            batch = Batch(source=source, first=found[0], last=found[1])
+            batch = SpoolBatch(source=source, first=found[0], last=found[1])
             if not found[2]:
                 return batch
-            self._forget(batch)  # it was stopped while it did
+            self._delete(batch)  # the process was stopped while it deleted them
         first, last = self._reader.execute(NEXT_BATCH, (source, BATCH_ROWS, BATCH_BYTES)).fetchone()
         if first is None:
             return None
         with self._commit() as db:
             db.execute("INSERT INTO batches VALUES (?, ?, ?)", (source, first, last))
-        return Batch(source=source, first=first, last=last)
+        return SpoolBatch(source=source, first=first, last=last)
 
-    def newest(self, source: str) -> int:
-        """Number of the source's last row; 0 where it has none."""
+    def last_number(self, source: str) -> int:
+        """Number of the source's last row; 0 without rows."""
         [(last,)] = self._reader.execute("SELECT coalesce(max(seq), 0) FROM rows WHERE source = ?", (source,))
         return int(last)
 
-    def lines(self, batch: Batch) -> bytes:
-        """The object of a batch."""
+    def lines(self, batch: SpoolBatch) -> bytes:
+        """The content of a batch's object."""
         found = self._reader.execute(
             "SELECT line FROM rows WHERE source = ? AND seq BETWEEN ? AND ? ORDER BY seq",
             (batch.source, batch.first, batch.last),
         )
         return b"".join(line for (line,) in found)
 
-    def settle(self, batches: Sequence[Batch]) -> None:
-        """Forget the rows of these batches: their objects exist."""
-        with self._commit() as db:  # first of all, so that a batch that is half forgotten is never uploaded again
+    def mark_uploaded(self, batches: Sequence[SpoolBatch]) -> None:
+        """Delete the rows of these batches, whose objects exist."""
+        with self._commit() as db:  # first, so that a batch whose rows are partly deleted is never uploaded again
             db.executemany("INSERT INTO settled VALUES (?)", [(batch.source,) for batch in batches])
         for batch in batches:
-            self._forget(batch)
+            self._delete(batch)
 
     def sync(self) -> None:
-        """Bring all that is committed to the disk: the log, which is all that a restart needs. Commits go on, but
-        a file system that syncs makes other writers wait, so this is one sync and no more.
+        """Sync all commits to the disk: the write-ahead log is all that a restart needs. Commits go on meanwhile, but
+        file systems make other writers wait during a sync, so this syncs only once.
         """
         with self.path.with_name(f"{self.path.name}-wal").open("rb") as log_file:
-            with self._quietly():
+            with self._mark_syncing():
                 os.fsync(log_file.fileno())
-            long = os.fstat(log_file.fileno()).st_size > WAL_BYTES
-        if long:
-            for _ in range(2):  # what came during the first is little
+            too_large = os.fstat(log_file.fileno()).st_size > WAL_BYTES
+        if too_large:
+            for _ in range(2):  # the second merges the few rows that arrived during the first
                 self._reader.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            with self._quietly(), self._writing:
+            with self._mark_syncing(), self._writing:
                 self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def probe(self) -> None:
-        """Commit nothing in particular, to see whether it works (again)."""
+    def test_write(self) -> None:
+        """Commit an update that changes nothing, to see whether writing works again."""
         with contextlib.suppress(sqlite3.Error), self._commit() as db:
             db.execute("UPDATE gateway SET id = id")
 
-    def oldest_s(self) -> float:
-        """Age of the oldest row, seconds; 0 where there is none."""
+    def oldest_age_s(self) -> float:
+        """Age of the oldest row in seconds; 0 without rows."""
         [(at,)] = self._reader.execute("SELECT at FROM rows ORDER BY seq LIMIT 1").fetchall() or [(None,)]
         return max(0.0, time.time() - at) if at else 0.0
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file and release its lock."""
         self._opened.close()
 
     @contextlib.contextmanager
-    def _quietly(self) -> Iterator[None]:
+    def _mark_syncing(self) -> Iterator[None]:
         self._syncing = True
         try:
             yield
         finally:
             self._syncing = False
 
-    def _forget(self, batch: Batch) -> None:
-        """Delete the rows of a batch that is settled, a few at a time, and the batch with the last of them."""
-        gone = FORGET_ROWS
-        while gone == FORGET_ROWS:
+    def _delete(self, batch: SpoolBatch) -> None:
+        """Delete the rows of an uploaded batch, a few at a time, and the batch itself with the last of them."""
+        deleted = DELETE_ROWS
+        while deleted == DELETE_ROWS:
             with self._commit() as db:
-                gone = db.execute(
+                deleted = db.execute(
                     "DELETE FROM rows WHERE seq IN"
                     " (SELECT seq FROM rows WHERE source = ? AND seq BETWEEN ? AND ? LIMIT ?)",
-                    (batch.source, batch.first, batch.last, FORGET_ROWS),
+                    (batch.source, batch.first, batch.last, DELETE_ROWS),
                 ).rowcount
-                for table in ("batches", "settled") if gone < FORGET_ROWS else ():
+                for table in ("batches", "settled") if deleted < DELETE_ROWS else ():
                     db.execute(f"DELETE FROM {table} WHERE source = ?", (batch.source,))
-            self._gone += gone
+            self._removed += deleted
 
     @contextlib.contextmanager
     def _commit(self) -> Iterator[sqlite3.Connection]:
-        """A transaction; whole or not at all. Raises ``sqlite3.Error``."""
+        """A transaction that is rolled back on an error. Raises ``sqlite3.Error``."""
         with self._writing:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
                 self._writer.execute("COMMIT")
             except Exception as error:
-                self.fault = f"{type(error).__name__}: {error}"
+                self.error = f"{type(error).__name__}: {error}"
                 with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
-                log.error("the spool cannot be written: %s", self.fault)
+                log.error("the spool cannot be written: %s", self.error)
                 raise
-            self.fault = ""
+            self.error = ""
 
 
 @contextlib.contextmanager
@@ -243,7 +243,7 @@ def _connect(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
 
 
 def _exclusive(path: Path):  # type: ignore[no-untyped-def]
-    """Hold the spool for this process; the lock goes with it, however it ends."""
+    """Lock the spool for this process; the lock ends with it, even if it is killed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f"{path.name}.lock").open("w")

@@ -1,6 +1,6 @@
-"""What vLLM answers, read while it passes through: words, tool calls, tokens, and the version that says it answered.
+"""vLLM's answer, parsed while it is forwarded: text, tool calls, token counts, and the version that it names.
 
-Bytes go on as they came. Only the end of a stream is kept back, until the interaction is recorded: see
+Bytes are forwarded as received. Only the end of a stream is held back until the interaction is recorded: see
 ``serving.gateway.proxy``.
 """
 
@@ -13,104 +13,104 @@ from serving.gateway.encoding import loads
 
 DATA, DONE = b"data:", b"[DONE]"
 EVENT_BYTES = 4 << 20
-"""Longer than any event that vLLM sends."""
+"""Size limit of one event; longer than any that vLLM sends."""
 
 
-class Answer:
-    """One answer, as far as it has come."""
+class ParsedCompletion:
+    """What has been received of one answer so far."""
 
     def __init__(self) -> None:
         self.model = ""
-        """The version that says it answered; empty until it has spoken."""
+        """The version that the answer names; empty before the first chunk."""
         self.prompt_tokens = self.completion_tokens = 0
-        self.first_token: float | None = None
-        """When a stream's first token came (``time.monotonic``)."""
-        self.finished = self.broken = False
-        """Whether the stream has come to its end; whether it told of an error."""
-        self._words: list[str] = []
+        self.first_token_at: float | None = None
+        """Time of a stream's first token (``time.monotonic``)."""
+        self.finished = self.failed = False
+        """Whether the stream has ended; whether it contained an error."""
+        self._texts: list[str] = []
         self._characters = 0
         self._calls: dict[int, dict[str, str]] = {}
 
     @property
     def text(self) -> str:
-        """What was said; of an answer without words, the tool calls as JSON."""
-        if self.has_words or not self._calls:
-            return "".join(self._words)[:TEXT_CHARACTERS]
+        """The text; of an answer without text, its tool calls as JSON."""
+        if self.has_text or not self._calls:
+            return "".join(self._texts)[:TEXT_CHARACTERS]
         calls = [self._calls[index] for index in sorted(self._calls)]
         return json.dumps(calls, ensure_ascii=False, separators=(",", ":"))[:TEXT_CHARACTERS]
 
     @property
-    def has_words(self) -> bool:
-        """Whether anything but white space was said."""
-        return any(word.strip() for word in self._words)
+    def has_text(self) -> bool:
+        """Whether there is any text other than white space."""
+        return any(text.strip() for text in self._texts)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there are neither words nor a tool call."""
-        return not self.has_words and not self._calls
+        """Whether there is neither text nor a tool call."""
+        return not self.has_text and not self._calls
 
     def read_body(self, data: bytes) -> None:
-        """Read an answer that came in one piece. Raises ``ValueError``."""
+        """Parse an answer that is not streamed. Raises ``ValueError``."""
         self._read(loads(data), "message")
         self.finished = True
 
     def read_event(self, event: bytes) -> bool:
-        """Read one event of a stream; True where it holds nothing but the numbers of tokens. Raises ``ValueError``."""
+        """Parse one event of a stream; True if it holds only token counts. Raises ``ValueError``."""
         data = event.removeprefix(DATA).strip()
         if not event.startswith(DATA) or not data:
-            return False  # a comment keeps the connection open
+            return False  # a comment that keeps the connection open
         if data == DONE:
             self.finished = True
             return False
         return self._read(loads(data), "delta")
 
-    def _read(self, said: Any, part: str) -> bool:
-        if not isinstance(said, dict) or "error" in said:
-            self.broken = True
+    def _read(self, chunk: Any, part: str) -> bool:
+        if not isinstance(chunk, dict) or "error" in chunk:
+            self.failed = True
             return False
-        self.model = str(said.get("model") or self.model)
-        if usage := said.get("usage"):
+        self.model = str(chunk.get("model") or self.model)
+        if usage := chunk.get("usage"):
             self.prompt_tokens = int(usage.get("prompt_tokens") or 0)
             self.completion_tokens = int(usage.get("completion_tokens") or 0)
-        for choice in said.get("choices") or ():
-            self._hear(choice.get(part) or {})
-        return bool(usage) and not said.get("choices")
+        for choice in chunk.get("choices") or ():
+            self._read_message(choice.get(part) or {})
+        return bool(usage) and not chunk.get("choices")
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        words, calls = message.get("content"), message.get("tool_calls")
-        if not words and not calls:
+    def _read_message(self, message: dict[str, Any]) -> None:
+        text, calls = message.get("content"), message.get("tool_calls")
+        if not text and not calls:
             return
-        if self.first_token is None:
-            self.first_token = time.monotonic()
-        if words and self._characters < TEXT_CHARACTERS:
-            self._words.append(words)
-            self._characters += len(words)
+        if self.first_token_at is None:
+            self.first_token_at = time.monotonic()
+        if text and self._characters < TEXT_CHARACTERS:
+            self._texts.append(text)
+            self._characters += len(text)
         for number, call in enumerate(calls or ()):
-            said = self._calls.setdefault(call.get("index", number), {"name": "", "arguments": ""})
+            parsed = self._calls.setdefault(call.get("index", number), {"name": "", "arguments": ""})
             for name, value in (call.get("function") or {}).items():
-                if name in said and len(said[name]) < TEXT_CHARACTERS:
-                    said[name] += value or ""
+                if name in parsed and len(parsed[name]) < TEXT_CHARACTERS:
+                    parsed[name] += value or ""
 
 
-class Stream:
-    """Cuts a stream into events, and its end from the rest."""
+class EventStream:
+    """Splits a stream into events and holds back its end."""
 
-    def __init__(self, answer: Answer, *, wants_usage: bool) -> None:
-        self._answer, self._wants_usage = answer, wants_usage
+    def __init__(self, completion: ParsedCompletion, *, wants_usage: bool) -> None:
+        self._completion, self._wants_usage = completion, wants_usage
         self._rest = b""
-        self.last = b""
-        """The end of the stream, which is sent when all is recorded."""
+        self.ending = b""
+        """The end of the stream, to be sent once the interaction is recorded."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take what came; what may go on at once. Raises ``ValueError``."""
+        """Parse the next bytes; returns those to forward at once. Raises ``ValueError``."""
         *events, self._rest = (self._rest + data).split(b"\n\n")
         if len(self._rest) > EVENT_BYTES:
             raise ValueError("an event without an end")
         forward = bytearray()
         for event in events:
-            only_usage = self._answer.read_event(event)
-            if self._answer.finished:
-                self.last += event + b"\n\n"
+            only_usage = self._completion.read_event(event)
+            if self._completion.finished:
+                self.ending += event + b"\n\n"
             elif self._wants_usage or not only_usage:
                 forward += event + b"\n\n"
         return bytes(forward)

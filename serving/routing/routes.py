@@ -1,6 +1,6 @@
-"""Routes: what the ledger says about who answers, as of now. A pure fold, so a decision is in force once it is written.
+"""Routes: which versions answer for a model now, folded from the ledger, so a decision is in force once it is written.
 
-A gateway reads it about once a second and keeps the last one it has seen; no server has to be told of a roll-back.
+A gateway reads them about once a second and keeps the last ones; no server has to be notified of a roll-back.
 """
 
 import contextlib
@@ -22,39 +22,39 @@ log = logging.getLogger("fuelline.gateway")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """Who answers for one model."""
+    """Which versions of one model answer, and for which agents."""
 
     model: str
     agents: tuple[str, ...] = ()
-    """The agents it answers for; empty: every agent that no other model names."""
+    """The agents it answers for; empty: all agents that no other model names."""
     stable: ModelVersion | None = None
     """None: the base model."""
     candidate: ModelVersion | None = None
     share: float = 0.0
     """Share of the units that the candidate answers (0..1)."""
     rollout: str = ""
-    """Key of the rollout under way or of the one still watched; empty without one."""
+    """Key of the rollout in progress, or of a promotion that is still watched; empty without one."""
     features: str = "agents_v1"
     prompt_version: str = ""
 
-    def choose(self, who: str) -> "Choice":
-        """Which version answers whom; see ``serving.routing.split``."""
+    def choose(self, assignment_key: str) -> "Choice":
+        """The version for a user, conversation or request; see ``serving.routing.split``."""
         if not self.rollout:
-            return Choice(adapter=adapter_of(self.stable))
-        unit = unit_of(self.rollout, who)
+            return Choice(adapter=adapter_name_of(self.stable))
+        unit = unit_of(self.rollout, assignment_key)
         arm = arm_of(unit, self.share)
         chosen = self.candidate if arm == "candidate" else self.stable
-        return Choice(adapter=adapter_of(chosen), rollout=self.rollout, arm=arm, unit=unit)
+        return Choice(adapter=adapter_name_of(chosen), rollout=self.rollout, arm=arm, unit=unit)
 
     @property
     def adapters(self) -> tuple[ModelVersion, ...]:
-        """Every adapter that may be asked for now."""
+        """Every adapter that requests may be sent to."""
         return tuple(version for version in (self.stable, self.candidate) if version)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """The version that answers one request, and where it stands in a rollout."""
+    """The version for one request, and its arm in a rollout."""
 
     adapter: str
     """``agents@3f9c2a71``, or ``base``."""
@@ -63,41 +63,41 @@ class Choice:
     unit: str | None = None
 
 
-def adapter_of(version: ModelVersion | None) -> str:
-    """The name by which serving knows a version; None is the base model."""
+def adapter_name_of(version: ModelVersion | None) -> str:
+    """The name of a version in vLLM; None is the base model."""
     return version.adapter_name if version else BASE
 
 
-def read_models(lake: Lake) -> list[str]:
-    """Names of the models that the ledger knows. Lists every entry: not for every second."""
+def read_model_names(lake: Lake) -> list[str]:
+    """Names of the models in the ledger. Lists every entry, so it is too slow to call every second."""
     return [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
 
 
 def read_routes(lake: Lake, models: Sequence[str] | None = None) -> dict[str, Route]:
-    """The route of each model, by name; of every one that the ledger knows, unless some are named."""
-    names = read_models(lake) if models is None else models
+    """The route of each model by name; of all models in the ledger unless ``models`` names some."""
+    names = read_model_names(lake) if models is None else models
     return {name: route_of(lake, name) for name in names}
 
 
 def route_of(lake: Lake, model: str, before: Route | None = None) -> Route:
-    """One model's route. Who answers is the ledger's alone; whom it answers is in a manifest, and where that cannot be
-    read it is as it was ``before``: no damaged file stands in the way of a roll-back.
+    """One model's route. Its versions come from the ledger alone. Its agents come from a manifest; if that cannot be
+    read they stay as in ``before``, so that a damaged file cannot delay a roll-back.
 
     Raises:
-        FuellineError: the ledger cannot be read, or the manifest and there is nothing before.
+        FuellineError: the ledger cannot be read, or the manifest cannot be read and there is no ``before``.
     """
     state = read_state(lake.ledger, model)
     try:
-        known = _served(lake, state)
+        base = _from_manifest(lake, state)
     except FuellineError as error:
         if before is None:
             raise
-        log.warning("%s: whom it answers is as it was: %s", model, error)
-        known = before
+        log.warning("%s: its agents stay as last read: %s", model, error)
+        base = before
     if state.rollout and state.rollout.share > 0:
         candidate = state.version(state.rollout.version)
         return replace(
-            known,
+            base,
             stable=state.production,
             candidate=candidate,
             share=state.rollout.share,
@@ -105,20 +105,20 @@ def route_of(lake: Lake, model: str, before: Route | None = None) -> Route:
         )
     if state.soak:
         return replace(
-            known,
+            base,
             stable=state.soak.former,
             candidate=state.production,
             share=state.soak.share,
             rollout=state.soak.key,
         )
-    return replace(known, stable=state.production, candidate=None, share=0.0, rollout="")
+    return replace(base, stable=state.production, candidate=None, share=0.0, rollout="")
 
 
-def for_agent(routes: Mapping[str, Route], agent: str) -> Route:
-    """The route of an agent: the model that names it, else the one that answers for every agent.
+def route_for_agent(routes: Mapping[str, Route], agent: str) -> Route:
+    """The route of the model that names the agent, else of the one that answers for all agents.
 
     Raises:
-        UnknownName: no model of the ledger answers for it.
+        UnknownName: no model answers for it.
     """
     named = next((route for route in routes.values() if agent in route.agents), None)
     found = named or next((route for route in routes.values() if not route.agents), None)
@@ -128,21 +128,21 @@ def for_agent(routes: Mapping[str, Route], agent: str) -> Route:
 
 
 def agents_of(lake: Lake, model: str) -> list[str]:
-    """The agents whose requests this model's versions answer."""
+    """The agents whose requests this model answers."""
     routes = read_routes(lake)
-    answered = {}
+    models = {}
     for agent in AGENTS:
         with contextlib.suppress(UnknownName):
-            answered[agent] = for_agent(routes, agent).model
-    return [agent for agent, by in answered.items() if by == model]
+            models[agent] = route_for_agent(routes, agent).model
+    return [agent for agent, answering in models.items() if answering == model]
 
 
 _SPECS: dict[tuple[str, str], ModelSpec] = {}
-"""What a manifest says its model is; a manifest never changes."""
+"""Model specs by the path and digest of their version; a manifest never changes."""
 
 
-def _served(lake: Lake, state: ModelState) -> Route:
-    """Whom the model answers, and from what: the part of its route that its manifest says."""
+def _from_manifest(lake: Lake, state: ModelState) -> Route:
+    """The part of the route that the manifest defines: agents, features and prompt version."""
     spec = _spec(lake, state)
     return Route(
         model=state.model, agents=tuple(spec.agents), features=spec.features, prompt_version=spec.prompt_version

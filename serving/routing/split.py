@@ -1,27 +1,27 @@
-"""The sticky split: which arm of a rollout answers whom. A hash decides, so every gateway decides alike, from nothing.
+"""The sticky split: which arm of a rollout answers whom. A hash decides, so all gateways agree without communicating.
 
-A unit's place on the line from 0 to 1 is fixed for a rollout, and the candidate answers whoever stands below the share:
-while the share grows, people move in one direction only. Another rollout draws other places, so nobody is always the
-first to meet what is new.
+A unit's place between 0 and 1 is fixed for a rollout, and the candidate answers every unit whose place is below the
+share: while the share grows, units move in one direction only. Each rollout draws new places, so that no user is always
+among the first to meet a candidate.
 """
 
 import hashlib
 from typing import Literal
 
 Arm = Literal["stable", "candidate"]
-PLACES = 1 << 64
+HASH_RANGE = 1 << 64
 
 
-def unit_of(rollout: str, who: str) -> str:
-    """Pseudonym of a unit in one rollout (32 hex digits): a user, else a conversation, else a single request.
+def unit_of(rollout: str, assignment_key: str) -> str:
+    """Pseudonym of a unit in one rollout (32 hex digits).
 
     Args:
         rollout: the rollout's key.
-        who: what must stay on one side, such as ``user:u-17``.
+        assignment_key: what must stay on one side: a user (``user:u-17``), else a conversation, else a single request.
     """
-    return hashlib.sha256(f"{rollout}\0{who}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{rollout}\0{assignment_key}".encode()).hexdigest()[:32]
 
 
 def arm_of(unit: str, share: float) -> Arm:
     """The arm of a unit when the candidate has this share (0..1) of the units."""
-    return "candidate" if int(unit[:16], 16) < share * PLACES else "stable"
+    return "candidate" if int(unit[:16], 16) < share * HASH_RANGE else "stable"

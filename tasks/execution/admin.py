@@ -1,4 +1,4 @@
-"""FlyteAdmin, for what speaks to it: one connection, one deadline, and its answers as Fuelline's own errors."""
+"""Calls to FlyteAdmin: the connection, one deadline per call, and its answers as errors of Fuelline."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +13,21 @@ from flytekit.remote import FlyteRemote
 from errors import PeerError, UserError
 
 DEADLINE_S = 60
-"""For one call. The largest, a compiled workflow, takes FlyteAdmin about a second."""
+"""Per call. The largest, a compiled workflow, takes FlyteAdmin about a second."""
 
 
 def connect(config: Config, *, project: str, domain: str) -> FlyteRemote:
-    """The server that ``config`` names. Nothing is sent yet."""
+    """The server that ``config`` names. Sends nothing."""
     return FlyteRemote(config, default_project=project, default_domain=domain, interactive_mode_enabled=False)
 
 
 @contextmanager
-def speaking(platform: PlatformConfig) -> Iterator[None]:
-    """Calls to the server within one deadline each.
+def admin_errors(platform: PlatformConfig) -> Iterator[None]:
+    """A block of calls to the server, with a deadline for each call.
 
     Raises:
-        PeerError: it is away, or answered wrongly.
-        UserError: it refused what was asked, or who asked.
+        PeerError: it does not answer, or its answer is invalid.
+        UserError: it refused the request or the credentials.
     """
     where = f"FlyteAdmin at {platform.endpoint}"
     try:
@@ -42,6 +42,6 @@ def speaking(platform: PlatformConfig) -> Iterator[None]:
 
 
 def _details(error: BaseException) -> str:
-    """What the server said. flytekit's own errors keep it only as their cause."""
+    """The server's message, which flytekit's errors keep only as their cause."""
     cause = error.__cause__
     return f"{cause.code().name}, {cause.details()}" if isinstance(cause, grpc.Call) else str(error)

@@ -1,10 +1,10 @@
-"""A launch plan as a process of its own on a laptop: what a cluster does with an execution, with files.
+"""Run a launch plan as a process on a laptop, with files for what a cluster keeps of an execution.
 
-Each execution has files in the lake's ``runs`` folder: ``<name>.json``, what was asked for; ``<name>.log``, what it
-said; ``<name>.state``, how it ended; and ``<name>.lock``, held as long as it lives. The lock is taken by whoever
-starts it and handed on to the new process, so that there is no moment in which two could start one name, and none in
-which a killed process looks alive: the kernel lets go of it, and no process id is ever compared. Who only looks takes
-the lock for an instant, too; ``runs/.lock`` keeps that from a start.
+Each execution has files in the lake's ``runs`` folder: ``<name>.json``, its request; ``<name>.log``, its output;
+``<name>.state``, its state; and ``<name>.lock``, which is locked while it runs. The starting process takes the lock and
+passes it to the new process. So two processes never start the same name, and a killed process never appears to be
+running: the kernel releases its lock, and no process ids are compared. Reading the state also takes the lock for a
+moment; ``runs/.lock`` excludes a start during that moment.
 """
 
 import fcntl
@@ -26,14 +26,14 @@ from errors import UserError
 from settings import settings
 
 ENTRY = "launchplans.local"
-"""The module that runs a launch plan: it stands two floors above this one, so only its name is known here."""
+"""The module that runs a launch plan. This package must not import it, so it is started by its name."""
 
 _children: list[subprocess.Popen[bytes]] = []
-"""Kept, because Python warns of a process that its starter forgets; it is meant to outlive it."""
+"""Kept, because Python warns about a child process without a reference; they outlive this process."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
+class LocalExecution:
     """The files of one execution."""
 
     folder: Path
@@ -44,29 +44,29 @@ class Run:
         return self.folder / f"{self.name}.{kind}"
 
     def state(self) -> str:
-        """``""`` where it never began, ``running`` where it did, then how it ended."""
+        """``""`` before it started, ``running``, then how it ended."""
         with suppress(FileNotFoundError):
             return self.path("state").read_text()
         return ""
 
     def mark(self, state: str) -> None:
-        """Set the state, whole or not at all."""
+        """Set the state atomically."""
         _replace(self.path("state"), state)
 
 
-def run_of(name: str) -> Run:
+def local_execution(name: str) -> LocalExecution:
     """The execution ``name`` of this process's lake."""
-    return Run(folder=settings().folder / "runs", name=name)
+    return LocalExecution(folder=settings().folder / "runs", name=name)
 
 
 def start(launch_plan: str, inputs: Mapping[str, Any], name: str) -> tuple[str, bool]:
-    """Start it unless it was started before; returns its log file, and whether it was.
+    """Start it unless it was started before; returns its log file, and whether it was started before.
 
-    A start that died before the new process began leaves no state, and is made good by the next one.
+    A start that was killed before the new process began leaves no state, so the next start repeats it.
     """
-    run = run_of(name)
+    run = local_execution(name)
     request = write_request(launch_plan, inputs)
-    with _alone(run.folder), _lock_of(run) as lock:
+    with _exclusive(run.folder), _lock_of(run) as lock:
         already = lock is None or bool(run.state())
         if lock is not None and not already:
             _replace(run.path("json"), request)
@@ -76,16 +76,16 @@ def start(launch_plan: str, inputs: Mapping[str, Any], name: str) -> tuple[str, 
 
 def phase(name: str) -> str:
     """``running``, ``succeeded``, ``failed``, ``aborted`` (killed, or the machine went down) or ``unknown``."""
-    run = run_of(name)
-    with _alone(run.folder), _lock_of(run) as lock:
+    run = local_execution(name)
+    with _exclusive(run.folder), _lock_of(run) as lock:
         if lock is None:
             return "running"
         return {"": "unknown", "running": "aborted"}.get(run.state(), run.state())
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """While no other process starts or looks."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Exclude every other process that starts an execution or reads a state."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
@@ -93,8 +93,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _lock_of(run: Run) -> Iterator[int | None]:
-    """The execution's lock, or None while its process has it. One that was handed on stays with whom it was given."""
+def _lock_of(run: LocalExecution) -> Iterator[int | None]:
+    """The execution's lock, or None while its process holds it. A lock that was passed on stays with its process."""
     with run.path("lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,10 +105,10 @@ def _lock_of(run: Run) -> Iterator[int | None]:
 
 
 def write_request(launch_plan: str, inputs: Mapping[str, Any]) -> str:
-    """What was asked for, as JSON: the first line names the launch plan, the rest is Flyte's own form of its inputs.
+    """The request: the first line names the launch plan, the rest is the JSON of Flyte's literals of its inputs.
 
     Raises:
-        UserError: an input's type does not say what it is, as a bare list does not.
+        UserError: Flyte cannot convert an input, for example a list without an element type.
     """
     context = FlyteContextManager.current_context()
     literals = {}
@@ -116,7 +116,7 @@ def write_request(launch_plan: str, inputs: Mapping[str, Any]) -> str:
         try:
             literals[name] = TypeEngine.to_literal(context, value, type(value), TypeEngine.to_literal_type(type(value)))
         except (TypeError, ValueError, AssertionError) as error:
-            raise UserError(f"input {name!r} of {launch_plan!r} cannot be handed on: {error}") from error
+            raise UserError(f"input {name!r} of {launch_plan!r} cannot be converted: {error}") from error
     return f"{launch_plan}\n{MessageToJson(LiteralMap(literals).to_flyte_idl())}\n"
 
 
@@ -128,8 +128,8 @@ def read_request(path: Path) -> tuple[str, LiteralMap]:
     return launch_plan, LiteralMap.from_flyte_idl(Parse(literals, Message()))
 
 
-def _spawn(run: Run, lock: int) -> None:
-    """Begin a process in a session of its own, so that no terminal and no parent takes it along when it ends."""
+def _spawn(run: LocalExecution, lock: int) -> None:
+    """Start a process in its own session, so that it survives its terminal and its parent."""
     code = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH"))))
     with run.path("log").open("ab") as log:

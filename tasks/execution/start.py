@@ -1,8 +1,8 @@
-"""Start a launch plan by its name, without waiting for it: what a sensor does when it has decided.
+"""Start a launch plan by its name, without waiting for it.
 
-Starting is idempotent: a name starts one execution, however often it is asked for. On a cluster FlyteAdmin holds that,
-and the launch plan is of the version that the calling task was registered under, so that one version stays together.
-On a laptop it is a process of its own (``tasks.execution.local``), which outlives the run that started it.
+Starting is idempotent: a name starts one execution, however often it is called. On a cluster FlyteAdmin guarantees it,
+and the launch plan has the version that the calling task was registered under, so that versions do not mix. On a
+laptop the execution is a process (``tasks.execution.local``) that outlives the run that started it.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ from flytekit.remote import FlyteRemote
 
 from errors import PeerError, UserError
 from tasks.execution import local
-from tasks.execution.admin import connect, speaking
+from tasks.execution.admin import admin_errors, connect
 from tasks.runtime import on_cluster
 
 MAX_NAME = 63
-"""Characters of an execution's name at most: it becomes the value of a Kubernetes label."""
+"""Longest name of an execution, in characters: it becomes the value of a Kubernetes label."""
 
 
 class Phase(Enum):
-    """How an execution stands. ``UNKNOWN``: no such execution was ever started, so it may be started now."""
+    """The state of an execution. ``UNKNOWN``: no such execution was ever started, so it may be started now."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -43,30 +43,30 @@ class Phase(Enum):
     UNKNOWN = "unknown"
 
 
-class TurnedAway(PeerError):
-    """As many runs of the launch plan are on as its concurrency policy allows: ask again later."""
+class ConcurrencyLimitReached(PeerError):
+    """The launch plan has as many runs as its concurrency policy allows: try again later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """An execution that is under way, or has been."""
+    """An execution that is running, or has run."""
 
     name: str
-    """The execution's name: the one asked for, in the form that Flyte takes."""
+    """The execution's name in the form that Flyte accepts."""
     place: str
-    """Where to look at it: its page in the console, or its log file."""
+    """Its page in the console, or its log file."""
     already: bool
-    """It had been started before, so nothing was started now."""
+    """Whether it had been started before, so that nothing was started now."""
 
 
 def start(launch_plan: str, inputs: Mapping[str, Any], *, name: str) -> Started:
     """Start ``launch_plan`` as the execution ``name``; return at once.
 
     Raises:
-        UserError: there is no such launch plan, or it does not take these inputs. On a laptop the execution fails
+        UserError: there is no such launch plan, or it does not have these inputs. On a laptop the execution fails
             instead, and its log says why.
-        TurnedAway: the launch plan's concurrency policy allows no further run now.
-        PeerError: FlyteAdmin is away.
+        ConcurrencyLimitReached: the launch plan's concurrency policy allows no further run now.
+        PeerError: FlyteAdmin does not answer.
     """
     execution = execution_name(name)
     if not on_cluster():
@@ -77,13 +77,13 @@ def start(launch_plan: str, inputs: Mapping[str, Any], *, name: str) -> Started:
 
 
 def phase(name: str) -> Phase:
-    """How the execution ``name`` stands, so that one that was lost or aborted is found."""
+    """The state of the execution ``name``, so that a lost or aborted one is found."""
     execution = execution_name(name)
     return _phase_on_cluster(execution) if on_cluster() else Phase(local.phase(execution))
 
 
 def execution_name(name: str) -> str:
-    """``name`` as FlyteAdmin takes it (``^[a-z][a-z0-9-]*$``, 63 characters): itself, or a form with a digest of it."""
+    """``name`` if FlyteAdmin accepts it (``^[a-z][a-z0-9-]*$``, 63 characters), else a form of it with a digest."""
     if re.fullmatch(r"[a-z][a-z0-9-]*", name) and len(name) <= MAX_NAME:
         return name
     readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[: MAX_NAME - 12].strip("-")
@@ -91,9 +91,9 @@ def execution_name(name: str) -> str:
 
 
 def _start_on_cluster(launch_plan: str, inputs: Mapping[str, Any], execution: str) -> tuple[str, bool]:
-    remote = _here()
-    named = WorkflowExecutionIdentifier(remote.default_project, remote.default_domain, execution)
-    with speaking(remote.config.platform):
+    remote = _this_server()
+    identifier = WorkflowExecutionIdentifier(remote.default_project, remote.default_domain, execution)
+    with admin_errors(remote.config.platform):
         plan = _plan_of_this_version(remote, launch_plan)
         spec = ExecutionSpec(
             plan.id,
@@ -102,29 +102,31 @@ def _start_on_cluster(launch_plan: str, inputs: Mapping[str, Any], execution: st
         )
         literals = _literals(launch_plan, inputs, plan.closure.expected_inputs.parameters)
         try:
-            remote.client.create_execution(named.project, named.domain, named.name, spec, literals)
+            remote.client.create_execution(identifier.project, identifier.domain, identifier.name, spec, literals)
         except FlyteEntityAlreadyExistsException as error:
-            _check_it_is_there(remote, named, launch_plan, error)
-            return remote.generate_console_url(named), True
-    return remote.generate_console_url(named), False
+            _check_it_exists(remote, identifier, launch_plan, error)
+            return remote.generate_console_url(identifier), True
+    return remote.generate_console_url(identifier), False
 
 
-def _check_it_is_there(
-    remote: FlyteRemote, named: WorkflowExecutionIdentifier, launch_plan: str, error: Exception
+def _check_it_exists(
+    remote: FlyteRemote, identifier: WorkflowExecutionIdentifier, launch_plan: str, error: Exception
 ) -> None:
-    """FlyteAdmin says ALREADY_EXISTS of a name that is taken, and of one run too many of a launch plan."""
+    """FlyteAdmin answers ALREADY_EXISTS for a name that is taken, and for too many runs of a launch plan."""
     try:
-        remote.client.get_execution(named)
+        remote.client.get_execution(identifier)
     except FlyteEntityNotExistException:
-        raise TurnedAway(f"{launch_plan!r} has as many runs as its concurrency policy allows; ask later") from error
+        raise ConcurrencyLimitReached(
+            f"{launch_plan!r} has as many runs as its concurrency policy allows; try again later"
+        ) from error
 
 
 def _phase_on_cluster(execution: str) -> Phase:
-    remote = _here()
-    named = WorkflowExecutionIdentifier(remote.default_project, remote.default_domain, execution)
+    remote = _this_server()
+    identifier = WorkflowExecutionIdentifier(remote.default_project, remote.default_domain, execution)
     try:
-        with speaking(remote.config.platform):
-            found = remote.client.get_execution(named).closure.phase
+        with admin_errors(remote.config.platform):
+            found = remote.client.get_execution(identifier).closure.phase
     except FlyteEntityNotExistException:
         return Phase.UNKNOWN
     return _ENDS.get(found, Phase.RUNNING)
@@ -138,17 +140,17 @@ _ENDS = {
 }
 
 
-def _here() -> FlyteRemote:
-    """The server that runs this very task, found by ``FLYTE_PLATFORM_URL`` and its like, and this task's project."""
+def _this_server() -> FlyteRemote:
+    """The server that runs this task, found through ``FLYTE_PLATFORM_URL`` and similar variables, and its project."""
     execution = current_context().execution_id
     return connect(Config.auto(), project=execution.project, domain=execution.domain)
 
 
 def _plan_of_this_version(remote: FlyteRemote, name: str) -> LaunchPlan:
     task = current_context().task_id
-    sought = Identifier(ResourceType.LAUNCH_PLAN, task.project, task.domain, name, task.version)
+    identifier = Identifier(ResourceType.LAUNCH_PLAN, task.project, task.domain, name, task.version)
     try:
-        return remote.client.get_launch_plan(sought)
+        return remote.client.get_launch_plan(identifier)
     except FlyteEntityNotExistException:
         raise UserError(f"version {task.version} of {task.project}/{task.domain} has no launch plan {name!r}") from None
 
@@ -156,12 +158,12 @@ def _plan_of_this_version(remote: FlyteRemote, name: str) -> LaunchPlan:
 def _literals(plan: str, inputs: Mapping[str, Any], expected: Mapping[str, Parameter]) -> LiteralMap:
     unknown = sorted(set(inputs) - set(expected))
     if unknown:
-        raise UserError(f"launch plan {plan!r} takes {', '.join(sorted(expected))}, and not {', '.join(unknown)}")
+        raise UserError(f"launch plan {plan!r} has the inputs {', '.join(sorted(expected))}, not {', '.join(unknown)}")
     return LiteralMap({name: _literal(value, expected[name]) for name, value in inputs.items()})
 
 
 def _literal(value: Any, expected: Parameter) -> Literal:
-    """A dataclass says itself what it is: guessed from its schema it would be a class of another identity."""
+    """The literal of a value. A dataclass keeps its own type: guessed from the schema it would be another class."""
     own = is_dataclass(value) or isinstance(value, Enum)
     hint = type(value) if own else TypeEngine.guess_python_type(expected.var.type)
     return TypeEngine.to_literal(FlyteContextManager.current_context(), value, hint, expected.var.type)

@@ -41,7 +41,7 @@ def _wait(name: str, until: Callable[[Phase], bool] = lambda now: now is not Pha
 
 
 def _log(name: str) -> str:
-    return local.run_of(name).path("log").read_text()
+    return local.local_execution(name).path("log").read_text()
 
 
 def _retraining() -> str:
@@ -82,7 +82,7 @@ def test_one_that_fails_is_found_and_its_log_says_why() -> None:
 
 def test_one_that_was_killed_is_found_aborted_and_not_begun_again() -> None:
     start(_retraining(), {"profile": PROFILE}, name="killed")
-    while not local.run_of("killed").state():
+    while not local.local_execution("killed").state():
         time.sleep(0.02)
     os.killpg(local._children[-1].pid, signal.SIGKILL)
     assert _wait("killed") is Phase.ABORTED

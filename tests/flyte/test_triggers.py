@@ -72,7 +72,7 @@ def test_of_all_triggers_one_starts_a_training_whose_manifest_says_why(landed: L
     assert on_drift(kickoff=now(), profile=SMALL)[0].outcome == "not_enough"
     assert on_feedback(kickoff=now(), profile=SMALL)[0].outcome == "not_enough"
     run = run_of_first_request()
-    assert wait_for(run) is Phase.SUCCEEDED, local.run_of(run).path("log").read_text()
+    assert wait_for(run) is Phase.SUCCEEDED, local.local_execution(run).path("log").read_text()
 
     kinds = [entry.kind for entry in open_lake().ledger.entries("models/agents")]
     assert kinds.count("retraining_requested") == kinds.count("retraining_opened") == kinds.count("trained") == 1
@@ -137,7 +137,7 @@ def test_a_request_that_names_no_inputs_is_started_with_those_of_who_looks(lande
 
 
 def started_with(run: str) -> dict[str, Any]:
-    _, literals = local.read_request(local.run_of(run).path("json"))
+    _, literals = local.read_request(local.local_execution(run).path("json"))
     kinds = {"spec": ModelSpec, "profile": TrainingProfile, "source": str, "cause": Cause}
     return TypeEngine.literal_map_to_kwargs(FlyteContextManager.current_context(), literals, kinds)
 

@@ -68,7 +68,7 @@ from models.types import (
     Verdict,
 )
 from reports.run_report import RunSummary, Scores
-from serving.gateway.metrics import Metrics
+from serving.gateway.metrics import GatewayMetrics
 from serving.policy import CanaryRule, Metric
 from serving.replicas.load_gate import Proof
 from serving.rollout.plan import Plan
@@ -244,7 +244,7 @@ def _plan(plan: Any) -> dict[str, Any]:
 
 
 def _metrics() -> dict[str, Any]:
-    found: list[Any] = list(Metrics().registry._collector_to_names)
+    found: list[Any] = list(GatewayMetrics().registry._collector_to_names)
     return {f"{one.describe()[0].name} ({one.describe()[0].type})": list(one._labelnames) for one in found}
 
 

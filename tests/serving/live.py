@@ -1,4 +1,4 @@
-"""Real servers on loopback for one test: the gateway under uvicorn, vLLM's stand-in, and a client that speaks HTTP."""
+"""Real servers on loopback for one test: the gateway under uvicorn, a stub of vLLM, and an HTTP client."""
 
 import asyncio
 import contextlib
@@ -14,17 +14,17 @@ import uvicorn
 from aiohttp import web
 from starlette.applications import Starlette
 
-from benchmarks.vllm_stub import Stub
 from lake.lake import Lake
-from serving.gateway.header_limit import BoundedHeads
+from serving.gateway.header_limit import HeaderLimitProtocol
 from tests.conftest import free_port
+from tests.doubles.vllm_stub import VllmStub
 
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a server answered."""
+class HttpResponse:
+    """The answer of a server."""
 
     status: int
     headers: dict[str, str]
@@ -36,7 +36,7 @@ class Told:
 
     @property
     def events(self) -> list[str]:
-        """The data of a stream's events."""
+        """The data of each event of a stream."""
         return [event.removeprefix("data: ") for event in self.body.decode().split("\n\n") if event]
 
     @property
@@ -45,73 +45,81 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Client:
-    """Asks one server."""
+class HttpClient:
+    """A client of one server."""
 
     port: int
 
-    def get(self, path: str, **headers: str) -> Told:
-        return self._ask("GET", path, b"", headers)
+    def get(self, path: str, **headers: str) -> HttpResponse:
+        return self._request("GET", path, b"", headers)
 
-    def post(self, path: str, body: object, **headers: str) -> Told:
+    def post(self, path: str, body: object, **headers: str) -> HttpResponse:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self._ask("POST", path, data, headers)
+        return self._request("POST", path, data, headers)
 
     def chat(
-        self, words: str = "hello", *, model: str = "jamie", headers: dict[str, str] | None = None, **more: Any
-    ) -> Told:
+        self, text: str = "hello", *, model: str = "jamie", headers: dict[str, str] | None = None, **more: Any
+    ) -> HttpResponse:
         """One request for a chat completion."""
-        body = {"model": model, "messages": [{"role": "user", "content": words}], **more}
+        body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
         return self.post("/v1/chat/completions", body, **headers or {})
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's series that have these labels."""
+        """The sum of a metric over the series that have these labels."""
         lines = self.get("/metrics").body.decode().splitlines()
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        mine = [line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and all(w in line for w in wanted)]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in mine)
+        series = [
+            line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and all(w in line for w in wanted)
+        ]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in series)
 
-    def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Told:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> HttpResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         with contextlib.closing(connection):
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             response = connection.getresponse()
-            return Told(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            return HttpResponse(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Return once it is true."""
-    end = time.monotonic() + PATIENCE_S
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Return once the condition holds."""
+    end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
-            if true():
+            if condition():
                 return
         time.sleep(0.02)
-    raise AssertionError(f"not so within {PATIENCE_S:.0f} s: {what}")
+    raise AssertionError(f"not within {TIMEOUT_S:.0f} s: {what}")
 
 
 @contextlib.contextmanager
-def gateway(application: Starlette) -> Iterator[Client]:
-    """The gateway, ready."""
+def gateway(application: Starlette) -> Iterator[HttpClient]:
+    """Run the gateway; yields a client once it is ready."""
     port = free_port()
     config = uvicorn.Config(
-        application, port=port, log_config=None, access_log=False, lifespan="on", loop="uvloop", http=BoundedHeads
+        application,
+        port=port,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        loop="uvloop",
+        http=HeaderLimitProtocol,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
-    client = Client(port)
+    client = HttpClient(port)
     try:
         wait_until(lambda: client.get("/ready").status == 200, "the gateway is ready")
         yield client
     finally:
         server.should_exit = True
-        thread.join(PATIENCE_S)
+        thread.join(TIMEOUT_S)
 
 
 @contextlib.contextmanager
-def vllm(stub: Stub) -> Iterator[str]:
-    """A replica; its address."""
+def vllm(stub: VllmStub) -> Iterator[str]:
+    """Run the stub; yields its address."""
     loop, port, up = asyncio.new_event_loop(), free_port(), threading.Event()
     runner = web.AppRunner(stub.application(), access_log=None, shutdown_timeout=0.1)
 
@@ -120,23 +128,23 @@ def vllm(stub: Stub) -> Iterator[str]:
         await web.TCPSite(runner, "127.0.0.1", port).start()
         up.set()
 
-    def live() -> None:
+    def serve() -> None:
         loop.run_until_complete(start())
         loop.run_forever()
         loop.run_until_complete(runner.cleanup())
         loop.close()
 
-    thread = threading.Thread(target=live)
+    thread = threading.Thread(target=serve)
     thread.start()
-    up.wait(PATIENCE_S)
+    up.wait(TIMEOUT_S)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(PATIENCE_S)
+        thread.join(TIMEOUT_S)
 
 
-def know_the_agents(lake: Lake) -> None:
-    """A ledger that knows the model ``agents``, with no version of it yet."""
-    asked = {"request": 1, "trigger": "hand", "decision": "", "reason": "to begin with", "by": ""}
-    lake.ledger.append("models/agents", "retraining_requested", "request:1", asked)
+def add_agents_model(lake: Lake) -> None:
+    """Give the ledger the model ``agents``, without a version."""
+    payload = {"request": 1, "trigger": "hand", "decision": "", "reason": "to begin with", "by": ""}
+    lake.ledger.append("models/agents", "retraining_requested", "request:1", payload)

@@ -24,7 +24,7 @@ from models.registry.fold import read_state
 from models.types import ModelVersion
 from serving.rollout.controller import step_all
 from serving.rollout.timeline import Story, Told, story_of
-from serving.routing.routes import adapter_of, read_routes
+from serving.routing.routes import adapter_name_of, read_routes
 from tests.vllm.conftest import VllmServer
 from tests.vllm.people import People
 from tests.vllm.rig import Rig, serving
@@ -88,7 +88,7 @@ def _picture(lake: Lake, version: ModelVersion, people: People, said: str) -> Re
     route = read_routes(lake)[SPEC.name]
     head = Text.assemble(
         (f"{version.name} ", "bold"),
-        f"({version.adapter_name}) against {adapter_of(route.stable)}; ",
+        f"({version.adapter_name}) against {adapter_name_of(route.stable)}; ",
         (f"{route.share if route.rollout else 0:.0%} of the users", "bold"),
         f"; {len(people.got):,} answers, {people.failed:,} failed",
     )

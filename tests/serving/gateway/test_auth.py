@@ -1,4 +1,4 @@
-"""The agents' keys: made once, kept as hashes, refused by name when their file is wrong."""
+"""The agents' keys: shown once, stored as hashes, and a key file that is invalid is refused with the reason."""
 
 import json
 from pathlib import Path
@@ -8,24 +8,24 @@ from click.testing import CliRunner
 
 from cli.main import main
 from errors import SettingsError
-from serving.gateway.auth import Keys, digest, make_key, read_keys
+from serving.gateway.auth import ApiKeys, key_digest, make_key, read_keys
 
 
-def test_a_key_opens_its_agent_and_no_other() -> None:
+def test_a_key_identifies_its_agent_and_no_other() -> None:
     jamie, bruno = make_key(), make_key()
-    keys = Keys(agents={digest(jamie): "jamie", digest(bruno): "bruno"})
+    keys = ApiKeys(agents={key_digest(jamie): "jamie", key_digest(bruno): "bruno"})
     assert keys.agent_of(jamie) == "jamie"
     assert keys.agent_of(bruno) == "bruno"
     assert keys.agent_of(make_key()) is None
     assert keys.agent_of("") is None
-    assert keys.agent_of(digest(jamie)) is None
+    assert keys.agent_of(key_digest(jamie)) is None
     assert keys.agent_of("\ud800") is None
 
 
-def test_the_command_shows_the_key_once_and_prints_the_line_that_lets_it_in(tmp_path: Path) -> None:
-    said = CliRunner().invoke(main, ["keys", "create", "jamie"]).output
-    [key] = [line.strip() for line in said.splitlines() if line.strip().startswith("fl-")]
-    line = said.splitlines()[-1]
+def test_the_command_shows_the_key_once_and_prints_the_line_for_the_key_file(tmp_path: Path) -> None:
+    output = CliRunner().invoke(main, ["keys", "create", "jamie"]).output
+    [key] = [line.strip() for line in output.splitlines() if line.strip().startswith("fl-")]
+    line = output.splitlines()[-1]
     assert key not in line
     file = tmp_path / "keys.json"
     file.write_text(f"{{{line}}}")
@@ -33,7 +33,7 @@ def test_the_command_shows_the_key_once_and_prints_the_line_that_lets_it_in(tmp_
 
 
 @pytest.mark.parametrize(
-    ("content", "fault"),
+    ("content", "reason"),
     [
         (None, "cannot read"),
         ("{", "is not JSON"),
@@ -42,9 +42,9 @@ def test_the_command_shows_the_key_once_and_prints_the_line_that_lets_it_in(tmp_
         (json.dumps({"0" * 64: "jamy"}), "did you mean 'jamie'"),
     ],
 )
-def test_a_file_that_is_wrong_is_refused_with_what_is_wrong(tmp_path: Path, content: str | None, fault: str) -> None:
+def test_an_invalid_key_file_is_refused_with_the_reason(tmp_path: Path, content: str | None, reason: str) -> None:
     file = tmp_path / "keys.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(SettingsError, match=f"FUELLINE_KEYS: .*{fault}"):
+    with pytest.raises(SettingsError, match=f"FUELLINE_KEYS: .*{reason}"):
         read_keys(file)

@@ -1,4 +1,4 @@
-"""The spool and its drain: rows survive a kill, become each one object exactly, and wait while the store is away."""
+"""The spool and its uploader: rows survive a kill, are uploaded exactly once, and wait for an unavailable store."""
 
 import asyncio
 import contextlib
@@ -19,17 +19,17 @@ import serving.gateway.spool
 from errors import PeerError, SettingsError
 from lake.lake import Lake
 from lake.store.objects import FolderStore
-from serving.gateway.metrics import Metrics
-from serving.gateway.spool import Row, Spool
-from serving.gateway.uploader import Drain
+from serving.gateway.metrics import GatewayMetrics
+from serving.gateway.spool import Spool, SpoolRow
+from serving.gateway.uploader import SpoolUploader
 
 WRITER = """
 import itertools, sys
 from pathlib import Path
-from serving.gateway.spool import Row, Spool
+from serving.gateway.spool import Spool, SpoolRow
 spool = Spool(Path(sys.argv[1]))
 for n in itertools.count():
-    spool.put([Row(source="agents", line=b"%d\\n" % n)])
+    spool.put([SpoolRow(source="agents", line=b"%d\\n" % n)])
     print(n, flush=True)
 """
 
@@ -47,25 +47,25 @@ def spool(path: Path) -> Iterator[Spool]:
 
 
 def put(spool: Spool, *lines: str, source: str = "agents") -> None:
-    """Put these lines, a request each."""
+    """Put these lines, one request each."""
     for line in lines:
-        spool.put([Row(source=source, line=f"{line}\n".encode())])
+        spool.put([SpoolRow(source=source, line=f"{line}\n".encode())])
 
 
-def drain_of(spool: Spool, lake: Lake) -> Drain:
-    return Drain(spool, lake.settings, Metrics())
+def upload(spool: Spool, lake: Lake) -> None:
+    SpoolUploader(spool, lake.settings, GatewayMetrics()).upload()
 
 
 def objects(lake: Lake, source: str = "agents") -> dict[str, bytes]:
-    """What lies in the inbox, by name."""
+    """The objects in the inbox, by name."""
     return {key.rpartition("/")[2]: lake.store.read(key) for key in lake.store.list(f"inbox/{source}/")}
 
 
-def test_what_was_put_becomes_one_object_a_source_and_leaves_the_spool(lake: Lake, spool: Spool) -> None:
+def test_rows_become_one_object_per_source_and_leave_the_spool(lake: Lake, spool: Spool) -> None:
     put(spool, "a", "b")
     put(spool, "up", source="feedback")
     put(spool, "c")
-    drain_of(spool, lake).drain()
+    upload(spool, lake)
     for source, numbers, data in (
         ("agents", "0000000000000001-0000000000000004", b"a\nb\nc\n"),
         ("feedback", "0000000000000003-0000000000000003", b"up\n"),
@@ -73,15 +73,15 @@ def test_what_was_put_becomes_one_object_a_source_and_leaves_the_spool(lake: Lak
         digest = hashlib.sha256(data).hexdigest()[:12]
         assert objects(lake, source) == {f"{numbers}-{digest}.jsonl": data}
     assert spool.depth == 0
-    drain_of(spool, lake).drain()
+    upload(spool, lake)
     assert len(objects(lake)) == 1
 
 
-def test_a_batch_that_was_half_forgotten_when_killed_is_not_uploaded_again(
+def test_a_batch_that_was_partly_deleted_when_killed_is_not_uploaded_again(
     lake: Lake, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving.gateway.spool, "FORGET_ROWS", 2)
-    first, commits, commit = Spool(path), iter(("fix", "settle", "forget two")), Spool._commit
+    monkeypatch.setattr(serving.gateway.spool, "DELETE_ROWS", 2)
+    first, commits, commit = Spool(path), iter(("next_batch", "mark_uploaded", "delete two")), Spool._commit
     put(first, *"abcde")
 
     def dies(spool: Spool) -> AbstractContextManager[sqlite3.Connection]:
@@ -92,86 +92,84 @@ def test_a_batch_that_was_half_forgotten_when_killed_is_not_uploaded_again(
     with monkeypatch.context() as patch:
         patch.setattr(Spool, "_commit", dies)
         with pytest.raises(PeerError, match="killed"):
-            drain_of(first, lake).drain()
+            upload(first, lake)
     assert first.depth == 3
     first.close()
     again = Spool(path)
     put(again, "f")
-    drain_of(again, lake).drain()
+    upload(again, lake)
     assert sorted(objects(lake).values()) == [b"a\nb\nc\nd\ne\n", b"f\n"]
     assert again.depth == 0
     again.close()
 
 
-def test_many_requests_at_once_are_all_kept(lake: Lake, spool: Spool) -> None:
+def test_many_requests_are_all_kept(lake: Lake, spool: Spool) -> None:
     put(spool, *map(str, range(3_000)))
     assert spool.depth == 3_000
-    drain_of(spool, lake).drain()
+    upload(spool, lake)
     found = b"".join(objects(lake).values()).split()
     assert sorted(map(int, found)) == list(range(3_000))
     assert len(objects(lake)) == 2  # bounded by BATCH_ROWS
 
 
-def test_an_object_is_bounded_in_bytes(lake: Lake, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_is_limited_in_bytes(lake: Lake, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving.gateway.spool, "BATCH_BYTES", 10)
     put(spool, "1234567", "1234567", "1234567890123")
-    drain_of(spool, lake).drain()
+    upload(spool, lake)
     assert [len(data) for data in objects(lake).values()] == [16, 14]
 
 
-def test_an_upload_that_is_tried_again_has_the_same_name_and_bytes(
-    lake: Lake, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repeated_upload_has_the_same_name_and_bytes(lake: Lake, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Spool(path)
     put(first, "a", "b")
     with monkeypatch.context() as patch:
-        patch.setattr(Spool, "settle", lambda *_: (_ for _ in ()).throw(PeerError("killed after the upload")))
+        patch.setattr(Spool, "mark_uploaded", lambda *_: (_ for _ in ()).throw(PeerError("killed after the upload")))
         with pytest.raises(PeerError):
-            drain_of(first, lake).drain()
+            upload(first, lake)
     before = objects(lake)
     put(first, "c")
     first.close()
     again = Spool(path)
     assert again.gateway == first.gateway
-    drain_of(again, lake).drain()
+    upload(again, lake)
     again.close()
     assert before.items() <= objects(lake).items()
     assert sorted(objects(lake).values()) == [b"a\nb\n", b"c\n"]
 
 
-def test_while_the_store_is_away_the_spool_keeps_its_rows(
+def test_the_spool_keeps_its_rows_while_the_store_is_unavailable(
     lake: Lake, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(spool, "a")
     with monkeypatch.context() as patch:
-        patch.setattr(FolderStore, "create", lambda *_: (_ for _ in ()).throw(PeerError("away")))
+        patch.setattr(FolderStore, "create", lambda *_: (_ for _ in ()).throw(PeerError("unavailable")))
         with pytest.raises(PeerError):
-            drain_of(spool, lake).drain()
+            upload(spool, lake)
         put(spool, "b")
     assert spool.depth == 2
-    assert spool.oldest_s() > 0
-    drain_of(spool, lake).drain()
+    assert spool.oldest_age_s() > 0
+    upload(spool, lake)
     assert list(objects(lake).values()) == [b"a\n", b"b\n"]
-    assert spool.oldest_s() == 0
+    assert spool.oldest_age_s() == 0
 
 
-def test_a_killed_writer_loses_nothing_that_it_was_told_is_safe(path: Path) -> None:
+def test_a_killed_writer_loses_no_committed_row(path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-W", "ignore", "-c", WRITER, str(path)], stdout=subprocess.PIPE)
     assert writer.stdout
-    with writer.stdout as said:
-        for line in said:
+    with writer.stdout as printed:
+        for line in printed:
             if int(line) == 500:
                 writer.send_signal(signal.SIGKILL)
                 break
-        safe = max([500, *(int(line) for line in said.read().split(b"\n") if line)])
+        committed = max([500, *(int(line) for line in printed.read().split(b"\n") if line)])
     writer.wait()
     spool = Spool(path)
-    assert spool.depth >= safe + 1
+    assert spool.depth >= committed + 1
     put(spool, "next")
     kept = []
-    while batch := spool.fix("agents"):
+    while batch := spool.next_batch("agents"):
         kept += spool.lines(batch).split()
-        spool.settle([batch])
+        spool.mark_uploaded([batch])
     assert kept == [*(b"%d" % n for n in range(len(kept) - 1)), b"next"]
     spool.close()
 
@@ -181,8 +179,8 @@ def test_a_spool_belongs_to_one_gateway(spool: Spool, path: Path) -> None:
         Spool(path)
 
 
-@pytest.mark.parametrize("damage", ["no database", "cut off", "a folder"])
-def test_a_spool_that_is_damaged_is_refused_with_what_to_do(path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["no database", "truncated", "a folder"])
+def test_a_damaged_spool_is_refused_with_the_remedy(path: Path, damage: str) -> None:
     with contextlib.closing(Spool(path)) as whole:
         put(whole, *"abc")
     if damage == "a folder":
@@ -190,46 +188,48 @@ def test_a_spool_that_is_damaged_is_refused_with_what_to_do(path: Path, damage: 
         path.mkdir()
     else:
         path.write_bytes(b"x" * 8_192 if damage == "no database" else path.read_bytes()[:5_000])
-    for _ in range(2):  # the second would be told of another gateway, if the first had kept the lock
-        with pytest.raises(SettingsError, match=r"spool.db.*move it aside.*rows in it that have not been drained"):
+    for _ in range(2):  # the second would report another gateway if the first had kept the lock
+        with pytest.raises(SettingsError, match=r"spool.db.*move it aside.*rows that have not been uploaded"):
             Spool(path)
 
 
-def test_numbers_are_never_given_twice(lake: Lake, path: Path) -> None:
+def test_row_numbers_are_never_used_twice(lake: Lake, path: Path) -> None:
     for _ in range(3):
         spool = Spool(path)
         put(spool, "a")
-        drain_of(spool, lake).drain()
+        upload(spool, lake)
         spool.close()
     assert [name[:16] for name in objects(lake)] == ["0000000000000001", "0000000000000002", "0000000000000003"]
 
 
-def test_the_log_is_cut_back_once_it_is_long(lake: Lake, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_write_ahead_log_is_truncated_once_it_is_large(
+    lake: Lake, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(serving.gateway.spool, "WAL_BYTES", 0)
     put(spool, *map(str, range(500)))
     spool.sync()
     assert spool.path.with_name("spool.db-wal").stat().st_size == 0
     put(spool, "b")
-    drain_of(spool, lake).drain()
+    upload(spool, lake)
     assert spool.depth == 0
 
 
-def test_a_commit_that_fails_is_told_and_the_next_one_that_does_not_clears_it(spool: Spool) -> None:
-    broken = [Row(source=None, line=b"x")]  # type: ignore[arg-type]
+def test_a_failed_commit_is_reported_until_the_next_that_succeeds(spool: Spool) -> None:
+    broken = [SpoolRow(source=None, line=b"x")]  # type: ignore[arg-type]
     with pytest.raises(Exception, match="NOT NULL"):
         spool.put(broken)
-    assert "NOT NULL" in spool.fault
+    assert "NOT NULL" in spool.error
     assert spool.depth == 0
     put(spool, "a")
-    assert spool.fault == ""
+    assert spool.error == ""
     assert spool.depth == 1
 
 
-def test_while_the_file_is_synced_whoever_is_quiet_waits(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_sync_returns_only_after_the_sync(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     put(spool, "a")
     order: list[str] = []
 
-    async def both() -> None:
+    async def sync_and_wait() -> None:
         began, go = threading.Event(), threading.Event()
 
         def slow(_: int) -> None:
@@ -240,19 +240,19 @@ def test_while_the_file_is_synced_whoever_is_quiet_waits(spool: Spool, monkeypat
         monkeypatch.setattr(os, "fsync", slow)
         syncing = asyncio.create_task(asyncio.to_thread(spool.sync))
         await asyncio.to_thread(began.wait, 10)
-        waiting = asyncio.create_task(spool.quiet())
+        waiting = asyncio.create_task(spool.wait_for_sync())
         await asyncio.sleep(0.05)
         order.append("waiting" if not waiting.done() else "not waiting")
         go.set()
         await waiting
-        order.append("quiet")
+        order.append("returned")
         await syncing
 
-    asyncio.run(both())
-    assert order == ["waiting", "synced", "quiet"]
+    asyncio.run(sync_and_wait())
+    assert order == ["waiting", "synced", "returned"]
 
 
-def test_a_lock_of_another_process_holds_up_a_commit_for_a_moment_only(spool: Spool) -> None:
+def test_a_commit_waits_only_briefly_for_a_lock_of_another_process(spool: Spool) -> None:
     with contextlib.closing(sqlite3.connect(spool.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):

@@ -11,8 +11,8 @@ from errors import DataError
 from lake.lake import Lake
 from models.registry.fold import read_state
 from models.types import Outcome
-from serving.gateway.metrics import Metrics
-from serving.gateway.route_cache import Following
+from serving.gateway.metrics import GatewayMetrics
+from serving.gateway.route_cache import RouteCache
 from serving.rollout.manual import plan_take_back, take_back
 from serving.rollout.rollout import advance, open_rollouts
 from tests.serving.ledgers import begin, promote, versions
@@ -37,11 +37,11 @@ def roll_back(lake: Lake) -> tuple[str, str]:
 
 def test_a_shadow_that_nobody_has_met_does_not_stand_before_production(lake: Lake) -> None:
     begin(lake, 2, "agents@v1")
-    gateway = Following(lake.settings, Metrics())
-    gateway.look()
+    gateway = RouteCache(lake.settings, GatewayMetrics())
+    gateway.refresh()
     assert gateway.routes[SPEC.name].choose("user:ana").adapter != "base"
     assert roll_back(lake) == ("agents@v1", "base")
-    gateway.look()
+    gateway.refresh()
     assert gateway.routes[SPEC.name].choose("user:ana").adapter == "base"
 
 

@@ -1,11 +1,11 @@
-"""A server that answers as vLLM does, at once and without a model: for what stands before vLLM.
+"""A server that answers like vLLM, at once and without a model, for tests and benchmarks of vLLM's clients.
 
-    python -m benchmarks.vllm_stub --port 8000
+    python -m tests.doubles.vllm_stub --port 8000
 
-It streams in vLLM's form: a chunk with the role, one a word, one with the reason for the end, one with the numbers of
-tokens, ``[DONE]``. A last message that begins with a colon asks for trouble: ``:slow``, ``:fail``, ``:refuse``,
-``:missing``, ``:break``, ``:cut`` (behind the end), ``:silent``, ``:tool``, ``:long`` (ten megabytes) and ``:other``
-(another version answers).
+It streams in vLLM's form: a chunk with the role, one per word, one with the finish reason, one with the token counts,
+``[DONE]``. A last message that begins with a colon selects another behaviour: ``:slow``, ``:stall``, ``:fail``,
+``:refuse``, ``:missing``, ``:break``, ``:cut`` (after the end), ``:silent``, ``:tool``, ``:long`` (ten megabytes) and
+``:other`` (another version answers).
 """
 
 import argparse
@@ -23,96 +23,96 @@ OTHER = "agents@00000000"
 
 
 @dataclass
-class Stub:
+class VllmStub:
     """One replica."""
 
     pause_s: float = 0.0
-    """Before each word; the first one too."""
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    """The bodies that came, where ``keep`` is set."""
+    """Seconds before each word, also the first."""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    """The bodies received, if ``keep`` is set."""
     keep: bool = False
-    absent: bool = False
-    """Whether the door of its pod finds no vLLM."""
+    unavailable: bool = False
+    """Whether to answer like the proxy of a pod whose vLLM accepts no connection."""
 
     def application(self) -> web.Application:
-        """The server."""
+        """The server as an aiohttp application."""
         application = web.Application(client_max_size=8 << 20)
         application.router.add_post("/v1/chat/completions", self.answer)
         return application
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """``POST /v1/chat/completions``."""
-        if self.absent:
+        if self.unavailable:
             return web.json_response({}, status=502, headers={"X-Not-Taken": "1"})
         body = json.loads(await request.read())
         if self.keep:
-            self.asked.append(body)
-        wish = str(body["messages"][-1].get("content"))
-        if wish.startswith(":slow"):
+            self.requests.append(body)
+        behaviour = str(body["messages"][-1].get("content"))
+        if behaviour.startswith(":slow"):
             await asyncio.sleep(60)
-        for trouble, status in ((":fail", 500), (":refuse", 400), (":missing", 404)):
-            if wish.startswith(trouble):
+        for prefix, status in ((":fail", 500), (":refuse", 400), (":missing", 404)):
+            if behaviour.startswith(prefix):
                 return web.json_response({"error": {"message": "no", "type": "invalid", "code": status}}, status=status)
-        said = Said(body, wish, f"chatcmpl-{request.headers.get('X-Request-Id', '0')}")
+        answer = StubAnswer(body, behaviour, f"chatcmpl-{request.headers.get('X-Request-Id', '0')}")
         if body.get("stream"):
-            return await self._stream(request, said)
-        await asyncio.sleep(self.pause_s * (len(said.words) or 1))
-        return web.Response(body=said.whole(), content_type="application/json")
+            return await self._stream(request, answer)
+        await asyncio.sleep(self.pause_s * (len(answer.words) or 1))
+        return web.Response(body=answer.whole(), content_type="application/json")
 
-    async def _stream(self, request: web.Request, said: "Said") -> web.StreamResponse:
+    async def _stream(self, request: web.Request, answer: "StubAnswer") -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
-            await response.write(said.event({"role": "assistant", "content": ""}))
-            for number, delta in enumerate(said.deltas()):
-                if said.wish.startswith(":break") and number == 3 and request.transport:
+            await response.write(answer.event({"role": "assistant", "content": ""}))
+            for number, delta in enumerate(answer.deltas()):
+                if answer.behaviour.startswith(":break") and number == 3 and request.transport:
                     request.transport.close()
                     return response
-                if pause := 60.0 if said.wish.startswith(":stall") and number == 2 else self.pause_s:
+                if pause := 60.0 if answer.behaviour.startswith(":stall") and number == 2 else self.pause_s:
                     await asyncio.sleep(pause)
-                await response.write(said.event(delta))
-            cut = said.wish.startswith(":cut") and request.transport
-            await response.write(said.end())
+                await response.write(answer.event(delta))
+            cut = answer.behaviour.startswith(":cut") and request.transport
+            await response.write(answer.end())
             if cut:
                 cut.close()
         return response
 
 
 @dataclass(frozen=True)
-class Said:
-    """What is answered to one request."""
+class StubAnswer:
+    """The answer to one request."""
 
     body: dict[str, Any]
-    wish: str
+    behaviour: str
     id: str
 
     @property
     def words(self) -> tuple[str, ...]:
         """The answer's words."""
-        if self.wish.startswith(":long"):
+        if self.behaviour.startswith(":long"):
             return WORDS * 3_000
-        return () if self.wish.startswith((":silent", ":tool")) else WORDS
+        return () if self.behaviour.startswith((":silent", ":tool")) else WORDS
 
     @property
     def calls(self) -> list[dict[str, Any]]:
         """The answer's tool calls."""
         call = {"index": 0, "id": "call-1", "type": "function", "function": {"name": "look", "arguments": '{"at":1}'}}
-        return [call] if self.wish.startswith(":tool") else []
+        return [call] if self.behaviour.startswith(":tool") else []
 
     @property
     def common(self) -> dict[str, Any]:
-        """What every part of the answer says."""
-        model = OTHER if self.wish.startswith(":other") else self.body["model"]
+        """The fields of every chunk."""
+        model = OTHER if self.behaviour.startswith(":other") else self.body["model"]
         return {"id": self.id, "created": 0, "model": model}
 
     @property
     def usage(self) -> dict[str, int]:
-        """The numbers of tokens."""
+        """The token counts."""
         count = len(self.words)
         return {"prompt_tokens": 20, "completion_tokens": count, "total_tokens": 20 + count}
 
     def whole(self) -> bytes:
-        """The answer in one piece."""
+        """The answer without streaming."""
         message = {"role": "assistant", "content": " ".join(self.words) or None, "tool_calls": self.calls}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return json.dumps(
@@ -120,7 +120,7 @@ class Said:
         ).encode()
 
     def deltas(self) -> list[dict[str, Any]]:
-        """The answer in pieces."""
+        """The contents of the streamed chunks."""
         return [{"content": word + " "} for word in self.words] + [{"tool_calls": [call]} for call in self.calls]
 
     def event(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
@@ -129,8 +129,8 @@ class Said:
 
     def end(self) -> bytes:
         """The chunks at the end of a stream."""
-        wanted = (self.body.get("stream_options") or {}).get("include_usage")
-        usage = self._event({"choices": [], "usage": self.usage}) if wanted else b""
+        wants_usage = (self.body.get("stream_options") or {}).get("include_usage")
+        usage = self._event({"choices": [], "usage": self.usage}) if wants_usage else b""
         return self.event({}, "stop") + usage + b"data: [DONE]\n\n"
 
     def _event(self, fields: dict[str, Any]) -> bytes:
@@ -138,16 +138,16 @@ class Said:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve on loopback until told to stop."""
+    """Serve on loopback until the process is stopped."""
     import uvloop
 
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.vllm_stub", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.doubles.vllm_stub", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--pause-ms", type=float, default=0.0, help="before each word")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--pause-ms", type=float, default=0.0, help="milliseconds before each word")
+    options = parser.parse_args(arguments)
     uvloop.install()
-    stub = Stub(pause_s=asked.pause_ms / 1_000)
-    web.run_app(stub.application(), host="127.0.0.1", port=asked.port, print=None, access_log=None)
+    stub = VllmStub(pause_s=options.pause_ms / 1_000)
+    web.run_app(stub.application(), host="127.0.0.1", port=options.port, print=None, access_log=None)
     return 0
 
 
