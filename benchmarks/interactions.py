@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from lake.sample.voices import VOICES
+from lake.sample.voices import voices
 
 VERSION = 1
 """Moves with every change of the bytes; part of the file's name."""
@@ -47,7 +47,7 @@ def _spoken(random: Random) -> list[str]:
     """The middle of some thousand lines: agent, question and answer."""
     parts = []
     for _ in range(4_096):
-        voice = random.choice(VOICES)
+        voice = random.choice(voices().agents)
         topic, subject = random.choice(voice.topics), random.choice(voice.subjects)
         answer = f"{voice.answer(topic, subject)} {random.choice(ASIDES)}"
         said = {"user_query": random.choice(topic.questions).format(s=subject), "response": answer.strip()}

@@ -172,13 +172,13 @@ def why(lake_name: str | None, model: str, day: datetime | None, as_json: bool) 
       fuelline why agents
       fuelline why agents --on 2026-11-03
     """
-    from reports.trigger_explanation import explain, told
+    from reports.trigger_explanation import explain, explanation_lines
 
     explanation = explain(open_lake(lake_name), model, (day or datetime.now(UTC)).date())
     if as_json:
         print_json(explanation)
         return
-    for line in told(explanation):
+    for line in explanation_lines(explanation):
         click.echo(line)
 
 
@@ -193,7 +193,8 @@ def report(lake_name: str | None, run: str, as_json: bool) -> None:
     Example:
       fuelline report
     """
-    from reports.run_report import find_summary, local_copy
+    from reports.run_report import local_copy
+    from reports.run_summary import find_summary
 
     lake = open_lake(lake_name)
     summary = find_summary(lake, run)

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from reports.run_report import RunSummary
+    from reports.run_summary import RunSummary
 
 F = TypeVar("F", bound=Callable[..., object])
 PIPED_WIDTH = 10_000
@@ -95,7 +95,8 @@ def _print_model(model: Mapping[str, Any]) -> None:
 def print_summary(summary: "RunSummary", path: str) -> None:
     """Print the outcome of a run."""
     from reports.common.ledger_text import UNIT
-    from reports.run_report import OUTCOMES, headline
+    from reports.run_report import OUTCOMES
+    from reports.run_summary import headline
 
     word = OUTCOMES.get(summary.outcome, (summary.outcome, ""))[0]
     facts = {

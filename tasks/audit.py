@@ -8,7 +8,7 @@ from pandera.typing.pandas import DataFrame
 from lake.lake import Lake
 from lake.store.ledger import Entry
 from tasks.environments import cpu
-from tasks.runtime import due, lake, publish
+from tasks.runtime import due, lake, publish, publish_nothing_due
 
 
 class RepeatedKeys(pandera.DataFrameModel):
@@ -30,12 +30,10 @@ def audit_due(
     data_set: str, source: str, kickoff: datetime, every_minutes: int, schedule: str
 ) -> list[DataFrame[RepeatedKeys]]:
     """The same, once a window; empty where an earlier run has done it."""
-    from reports.charts.common import note
-
     here = lake()
     done = due(here, schedule, lambda _: _audit(here, data_set, source), kickoff=kickoff, every_minutes=every_minutes)
     if not done:
-        publish(90, "Audit", note("An earlier run has done the work of this one, or is at it."))
+        publish_nothing_due(90, "Audit")
     return [_told(entry) for entry in done]
 
 
@@ -57,9 +55,10 @@ def _audit(here: Lake, data_set: str, source: str) -> Entry:
 def _told(entry: Entry) -> DataFrame[RepeatedKeys]:
     import pandas as pd
 
-    from reports.charts.common import facts, table
+    from reports.decks.quality import audit_deck
 
-    rows = entry.payload["findings"]
-    publish(90, "Audit", facts({"version": entry.payload["version"], "broken rules": len(rows)}), table(rows))
-    frame = pd.DataFrame(rows, columns=["reason", "keys", "rows"]).astype({"keys": "int64", "rows": "int64"})
+    publish(90, "Audit", *audit_deck(entry))
+    frame = pd.DataFrame(entry.payload["findings"], columns=["reason", "keys", "rows"]).astype(
+        {"keys": "int64", "rows": "int64"}
+    )
     return DataFrame[RepeatedKeys](frame)

@@ -11,7 +11,7 @@ from lake.sources.selection import Pulled, Selection
 from lake.windows import Window
 from settings import PEERS
 from tasks.environments import CREDENTIALS, SECRETS, cpu
-from tasks.runtime import due, lake, publish
+from tasks.runtime import due, lake, publish, publish_nothing_due
 
 TOKENS = [
     Secret(group=CREDENTIALS, key=name, env_var=name, mount_requirement=Secret.MountType.ENV_VAR)
@@ -25,7 +25,7 @@ collector = cpu.extend(secret_requests=[*SECRETS, *TOKENS])
 def pull_due(selection: Selection, kickoff: datetime, every_minutes: int, schedule: str) -> list[Pulled]:
     """Pull what a schedule's window holds, once; empty where an earlier run has done it."""
     from lake.sources.pull import pull_window
-    from reports.charts.common import note
+    from reports.decks.ingestion import collection_deck
 
     here = lake()
     windows = due(
@@ -37,9 +37,9 @@ def pull_due(selection: Selection, kickoff: datetime, every_minutes: int, schedu
     )
     done = [one for window in windows for one in window]
     if done:
-        show_pulled(done)
+        publish(10, "Collection", *collection_deck(done))
     else:
-        publish(10, "Collection", note("An earlier run has done the work of this one, or is at it."))
+        publish_nothing_due(10, "Collection")
     return done
 
 
@@ -65,42 +65,8 @@ def pull_span(chunk: Window, selection: Selection) -> list[Pulled]:
 @collector
 def sum_up(pulled: list[list[Pulled]]) -> list[Pulled]:
     """The whole back-fill in one list, and one deck."""
+    from reports.decks.ingestion import collection_deck
+
     done = [one for chunk in pulled for one in chunk]
-    show_pulled(done)
+    publish(10, "Collection", *collection_deck(done))
     return done
-
-
-def show_pulled(done: list[Pulled]) -> None:
-    """Rows by source, what went wrong on the way, and how far each source has come."""
-    from collections import Counter
-
-    from lake.sources.selection import by_source
-    from reports.charts.common import BLUE, RED, bars, facts, flow, table
-
-    sources = by_source(done)
-    names = ("landed", "committed", "quarantined", "duplicates")
-    counts = {name: sum(getattr(one, name) for one in sources) for name in names}
-    parts = [
-        facts({"windows": len(done), "of them new": sum(one.new for one in done), **counts}),
-        flow(counts),
-        bars([one.source for one in sources], [one.committed for one in sources], "Rows by source", "rows", BLUE),
-        table(
-            [
-                {
-                    "source": one.source,
-                    "windows": one.windows,
-                    "requests": one.requests,
-                    "rows": one.committed,
-                    "quarantined": one.quarantined,
-                    "duplicates": one.duplicates,
-                    "watermark": one.watermark or "-",
-                    "clock ahead, s": round(one.skew_s),
-                    "faults": ", ".join(f"{kind} x{count}" for kind, count in sorted(one.faults.items())) or "none",
-                }
-                for one in sources
-            ]
-        ),
-    ]
-    if reasons := sum((Counter(one.reasons) for one in sources), Counter()):
-        parts.append(bars(list(reasons), list(reasons.values()), "Quarantined by reason", "rows", RED))
-    publish(10, "Collection", *parts)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from features.curated.build import Build
 from tasks.environments import cpu
-from tasks.runtime import due, lake, publish
+from tasks.runtime import due, lake, publish, publish_nothing_due
 
 
 @cpu
@@ -36,14 +36,9 @@ def curate_range(table: str, first_day: datetime, last_day: datetime) -> Build:
 
 
 def _show(builds: list[Build]) -> None:
-    from features.curated.numbers import newest_numbers
-    from reports.charts.common import facts, heading, note, table
+    from reports.decks.features import curated_deck
 
-    parts: list[str] = []
-    for one in builds:
-        rebuilt = ", ".join(one.rebuilt[-3:]) or "nothing was due"
-        parts += [heading(one.table), facts({"rebuilt": len(one.rebuilt), "newest of them": rebuilt})]
-        for version in one.version:
-            day, rows = newest_numbers(lake(), version)
-            parts += [note(f"As of {day}, {version.rows:,} rows in all."), table(rows)]
-    publish(40, "Curated", *(parts or [note("An earlier run has done the work of this one, or is at it.")]))
+    if builds:
+        publish(40, "Curated", *curated_deck(lake(), builds))
+    else:
+        publish_nothing_due(40, "Curated")

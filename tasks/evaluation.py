@@ -32,26 +32,12 @@ def evaluate_candidate(
     from models.evaluation.evaluate import evaluate
     from models.registry.registry import find_baseline
     from models.registry.training_lease import fenced, holding_lease
-    from reports.charts.common import facts, forest, table
+    from reports.decks.training import evaluation_deck
 
     here = fenced(lake(), claim)
     with holding_lease(here, claim):
         result = evaluate(here, adapter, spec, profile, find_baseline(here.ledger, pinned.baseline), rule)
-    slices = [result.overall, *result.agents]
-    columns = ("slice", "rows", "users", "candidate", "baseline", "difference", "low", "high")
-    publish(
-        60,
-        "Evaluation",
-        facts(
-            {
-                "judgement": result.judgement.value.replace("_", " "),
-                "baseline": result.baseline,
-                "rows": result.overall.rows,
-            }
-        ),
-        forest(slices),
-        table([{name: getattr(part, name) for name in columns} for part in slices]),
-    )
+    publish(60, "Evaluation", *evaluation_deck(result))
     return Judged([result], result.judgement.value)
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from flytekit import Secret
 
 from tasks.environments import CREDENTIALS, SECRETS, cpu
-from tasks.runtime import due, lake, publish
+from tasks.runtime import due, lake, publish, publish_nothing_due
 
 BROKER = "FUELLINE_RABBITMQ"
 
@@ -26,7 +26,7 @@ def drain_due(minutes: int, kickoff: datetime, every_minutes: int, schedule: str
     """
     from lake.sources.broker import Until
     from lake.sources.events import drain
-    from reports.charts.common import facts, note
+    from reports.common.html import facts
 
     here = lake("rabbitmq")
     done = due(
@@ -39,5 +39,5 @@ def drain_due(minutes: int, kickoff: datetime, every_minutes: int, schedule: str
     if done:
         publish(10, "Events", facts({"messages in": sum(done)}))
     else:
-        publish(10, "Events", note("An earlier run has drained the queue, or is at it."))
+        publish_nothing_due(10, "Events")
     return done

@@ -23,7 +23,8 @@ def compute_features(interactions: TableVersion, upto: datetime) -> FeatureVersi
     """Compute the feature rows that were due by ``upto`` and are missing."""
     from features.batch.compute import compute_features as compute
     from features.definitions.views import VIEWS
-    from reports.charts.common import note
+    from reports.common.html import note
+    from reports.decks.features import features_deck
 
     here = lake()
     before = [version for view in VIEWS if (version := here.tables.current(view.contract))]
@@ -31,7 +32,7 @@ def compute_features(interactions: TableVersion, upto: datetime) -> FeatureVersi
     if before == [users, agents, *infrastructure]:
         publish(30, "Features", note("No feature row was due that is not there."))
     else:
-        _show(users, agents, *infrastructure)
+        publish(30, "Features", *features_deck(here, users, agents, *infrastructure))
     return FeatureVersions(users, agents, infrastructure)
 
 
@@ -88,38 +89,6 @@ def materialize_now() -> Materialization:
 
 
 def _show_online(pushed: list[Materialization]) -> None:
-    from reports.charts.common import facts, note
+    from reports.decks.features import online_deck
 
-    told = [
-        facts(
-            {
-                "as of": f"{one.as_of:%Y-%m-%d %H:%M} UTC",
-                "users": one.users,
-                "agents": one.agents,
-                "namespaces": one.namespaces,
-            }
-        )
-        for one in pushed
-    ]
-    publish(
-        35,
-        "Online features",
-        *(told or [note("Nothing was due: an earlier run has done it, or nothing was ingested yet.")]),
-    )
-
-
-def _show(*versions: TableVersion) -> None:
-    import pyarrow as pa
-
-    from lake.contracts import contract
-    from reports.charts.common import distributions, facts
-
-    here = lake()
-    parts = [facts({version.table: version.rows for version in versions})]
-    for version in versions:
-        declared = contract(version.table)
-        numbers = [c for c in declared.columns if pa.types.is_integer(c.type) or pa.types.is_floating(c.type)]
-        rows = here.tables.read(version, columns=[column.name for column in numbers])
-        values = {column.name: rows[column.name].to_numpy() for column in numbers}
-        parts.append(distributions(values, version.table, {column.name: column.unit for column in numbers}))
-    publish(30, "Features", *parts)
+    publish(35, "Online features", *online_deck(pushed))

@@ -8,7 +8,7 @@ from errors import DataError
 from lake.lake import Lake
 from lake.tables.versions import TableVersion
 from tasks.environments import cpu
-from tasks.runtime import due, lake, publish
+from tasks.runtime import due, lake, publish, publish_nothing_due
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ def ingest_due(source: str, data_set: str, kickoff: datetime, every_minutes: int
 
     Empty where an earlier run has done it, and where nothing has come yet.
     """
-    from reports.charts.common import note
+    from reports.common.html import note
 
     here = lake()
     folder = _folder(here, source)
@@ -51,9 +51,10 @@ def ingest_due(source: str, data_set: str, kickoff: datetime, every_minutes: int
     done = [result for result in windows if result]
     for result in done:
         _show(result)
-    if not done:
-        why = "Nothing has come yet." if windows else "An earlier run has done the work of this one, or is at it."
-        publish(10, "Ingestion", note(why))
+    if not windows:
+        publish_nothing_due(10, "Ingestion")
+    elif not done:
+        publish(10, "Ingestion", note("No data has arrived yet."))
     return done
 
 
@@ -115,16 +116,6 @@ def _why_empty(data_set: str, rejected: int) -> str:
 
 
 def _show(result: Ingestion) -> None:
-    from reports.charts.common import RED, bars, facts, flow, note
+    from reports.decks.ingestion import ingestion_deck
 
-    if not result.new_objects:
-        publish(10, "Ingestion", note("Nothing new landed."))
-        return
-    counts = {name: getattr(result, name) for name in ("landed", "committed", "quarantined", "duplicates")}
-    parts = [facts({"new files": result.new_objects, **counts, "table now": result.table.rows}), flow(counts)]
-    if result.reasons:
-        ranked = sorted(result.reasons.items(), key=lambda item: -item[1])
-        parts.append(
-            bars([name for name, _ in ranked], [rows for _, rows in ranked], "Quarantined by reason", "rows", RED)
-        )
-    publish(10, "Ingestion", *parts)
+    publish(10, "Ingestion", *ingestion_deck(result, result.table.rows))

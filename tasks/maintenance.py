@@ -9,7 +9,7 @@ from lake.maintenance.run import CareRule, Upkeep
 from models.retraining.retire import Successor
 from models.triggers.rules import RetryBackoff
 from tasks.environments import cpu
-from tasks.runtime import due, lake, log, publish
+from tasks.runtime import due, lake, log, publish, publish_nothing_due
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,11 +93,12 @@ def _enforce(here: Lake, now: datetime, patience: RetryBackoff, *, dry_run: bool
 
 
 def _show_round(rounds: list[list[Upkeep]]) -> None:
-    from reports.charts.common import note, table
+    from reports.decks.maintenance import maintenance_deck
 
     if not rounds:
-        publish(91, "Table care", note("An earlier run has done the work of this one, or is at it."))
-    for one in (one for done in rounds for one in done):
+        publish_nothing_due(91, "Table care")
+    tables = [one for done in rounds for one in done]
+    for one in tables:
         log.info(
             "%s: %d files to %d, %d snapshots to %d, %d orphans",
             one.table,
@@ -107,47 +108,17 @@ def _show_round(rounds: list[list[Upkeep]]) -> None:
             one.after.snapshots,
             one.orphans,
         )
-    rows = [
-        {
-            "table": one.table,
-            "rows": one.after.rows,
-            "files": f"{one.before.files:,} → {one.after.files:,}",
-            "mean MB": one.after.mean_mb,
-            "lists of files": f"{one.before.manifests:,} → {one.after.manifests:,}",
-            "snapshots": f"{one.before.snapshots:,} → {one.after.snapshots:,}",
-            "rewritten": f"{one.compacted.files_before:,} → {one.compacted.files_after:,}",
-            "expired": one.expired,
-            "orphans": f"{one.orphans:,} ({one.orphan_mb:.1f} MB)",
-        }
-        for done in rounds
-        for one in done
-    ]
-    if rows:
-        publish(91, "Table care", table(rows))
+    if tables:
+        publish(91, "Table care", *maintenance_deck(tables))
 
 
 def _show_retention(done: list[Retention]) -> None:
-    from reports.charts.common import facts, note, table
+    from reports.decks.maintenance import retention_deck
 
     if not done:
-        publish(92, "Retention", note("An earlier run has done the work of this one, or is at it."))
+        publish_nothing_due(92, "Retention")
     for one in done:
-        for due_ in one.due:
-            words = "would go" if one.dry_run else "gone"
-            log.info("%s: %d rows before %s %s", due_.data_set, due_.rows, due_.cut, words)
-        rows = [
-            {
-                "data set": found.data_set,
-                "before": found.cut,
-                "rows": found.rows,
-                "from": found.first,
-                "tags": ", ".join(found.tags),
-                "raw objects": found.raw_objects,
-            }
-            for found in one.due
-        ]
-        asked = {one.version: f"{one.answer.replace('_', ' ')}: {one.detail}" for one in one.successors}
-        parts = [table(rows)] if rows else [note("Nothing is past its retention.")]
-        if one.retired or asked:
-            parts.append(facts({"retired": ", ".join(one.retired) or "none new", **asked}))
-        publish(92, "Retention", *parts)
+        for found in one.due:
+            words = "would be removed" if one.dry_run else "removed"
+            log.info("%s: %d rows before %s %s", found.data_set, found.rows, found.cut, words)
+        publish(92, "Retention", *retention_deck(one.due, one.retired, one.successors))

@@ -36,29 +36,13 @@ def check_quality(pinned: Pinned, source: str, gate: QualityGate) -> CheckedQual
 
     from lake.quality.score import require_quality
     from models.retraining.pin import quality_since_training
-    from reports.charts.common import RED, bars, facts, note
+    from reports.decks.quality import gate_deck
 
     report = quality_since_training(lake(), pinned, source, gate)
     columns = {
         name: [getattr(rule, name) for rule in report.rules] for name in ("rule", "rows", "share", "limit", "kept")
     }
     rules = pd.DataFrame(columns).astype({"rows": "int64", "share": "float64", "limit": "float64", "kept": "bool"})
-    reasons = report.rules[2:]
-    publish(
-        20,
-        "Quality",
-        facts(
-            {
-                "score": report.score,
-                "level": report.level.value,
-                "landed": report.landed,
-                "duplicates": report.duplicates,
-            }
-        ),
-        bars([r.rule for r in reasons], [r.rows for r in reasons], "Rows by broken rule", "rows", RED)
-        if reasons
-        else note("No row broke a rule."),
-        TableRenderer().to_html(rules),
-    )
+    publish(20, "Quality", *gate_deck(report), TableRenderer().to_html(rules))
     require_quality(report, gate)
     return CheckedQuality(report, DataFrame[QualityByRule](rules))

@@ -17,14 +17,14 @@ def register_version(
     from models.registry.registry import register
     from models.registry.training_lease import fenced
     from models.retraining.mlflow import mirror_version
-    from reports.charts.common import facts
+    from reports.decks.training import registration_deck
 
     here, evaluation = fenced(lake(), claim), evaluations[0]
     version = register(here, evaluation, spec, profile, pinned.cause)
     register_model_version(open_feature_store(here.settings), version.name, spec.features)
     mirrored = mirror_version(here.settings, version, evaluation.adapter.training_key)
     seen = "mirrored" if mirrored.holds else f"behind: {mirrored.reason}"
-    publish(70, "Registration", facts({"version": version.name, "serves as": version.adapter_name, "MLflow": seen}))
+    publish(70, "Registration", *registration_deck(version, seen))
     return version
 
 

@@ -15,7 +15,7 @@ def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[W
     """
     from models.registry.registry import production
     from models.types import baseline_name
-    from reports.charts.common import note
+    from reports.common.html import note
     from reports.weekly.activity import Week, weeks_of
     from reports.weekly.message import send_week
     from reports.weekly.page import excerpt, write_week

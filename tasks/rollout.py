@@ -72,6 +72,7 @@ def advance_canary(version: str) -> Verdict:
 def _advance(version: str) -> Verdict:
     from models.registry.registry import production
     from models.retraining.mlflow import mirror_production
+    from reports.decks.rollout import verdict_deck
     from reports.lineage.graph import lineage
     from reports.lineage.render import as_svg
     from serving.rollout.rollout import advance
@@ -79,7 +80,7 @@ def _advance(version: str) -> Verdict:
     here = lake()
     verdict = advance(here, version)
     mirror_production(here.settings, verdict.model, production(here.ledger, verdict.model))
-    _show(verdict)
+    publish(80, "Rollout", *verdict_deck(here.ledger, verdict))
     _show_canary(version)
     show_lineage(as_svg(lineage(here, version)))
     return verdict
@@ -112,61 +113,10 @@ def last_word(verdict: Verdict, stepped: list[Verdict]) -> Verdict:
     return ended[0] if ended and verdict.outcome is Outcome.ROLLING_OUT else verdict
 
 
-def _show(verdict: Verdict) -> None:
-    from reports.charts.common import facts, note, table
-
-    entry = next(e for e in lake().ledger.entries(f"models/{verdict.model}") if e.digest == verdict.entry)
-    evidence = entry.payload.get("evidence") or {}
-    counts = [
-        {
-            "event": name,
-            **{key: evidence[name].get(key) for key in ("pairs", "candidate_only", "baseline_only", "chance")},
-        }
-        for name in ("likelihood", "generation")
-        if name in evidence
-    ]
-    numbers = {key: evidence[key] for key in ("requests", "users", "difference", "low", "high") if key in evidence}
-    parts = [facts({"outcome": verdict.outcome.value, **numbers}), note(verdict.reason)]
-    publish(80, "Rollout", *parts, *([table(counts)] if counts else []))
-
-
 def _show_canary(version: str) -> None:
-    """Both arms over time, the evidence, and what was decided on it; nothing before the first user."""
-    from reports.charts.canary import ArmLines, arms
-    from reports.charts.common import facts, note, table
+    """Nothing before the first user."""
+    from reports.decks.rollout import canary_deck
     from serving.rollout.timeline import story_of
 
-    story = story_of(lake(), version)
-    if story is None:
-        return
-    lines = [
-        ArmLines(
-            title=metric.value.replace("_", " "),
-            **{
-                name: [getattr(one, name) for one in told]
-                for name in ("hours", "candidate", "stable", "harm", "safety")
-            },
-        )
-        for metric, told in story.metrics.items()
-    ]
-    figures = [
-        {
-            "bad event": one.metric.value.replace("_", " "),
-            "candidate": f"{one.candidate.bad:,} of {one.candidate.requests:,}",
-            "its users": one.candidate.users,
-            "stable": f"{one.stable.bad:,} of {one.stable.requests:,}",
-            "difference": one.difference,
-            "margin": one.margin,
-            "worse": one.shown_worse,
-            "not worse": one.shown_not_worse,
-        }
-        for one in story.analysis.metrics
-    ]
-    publish(
-        85,
-        "Canary",
-        facts({"candidate": version, "stable": story.baseline, "share now": f"{story.share:.0%}"}),
-        *([note(story.forecast)] if story.forecast else []),
-        arms(lines, story.steps, f"{version} and {story.baseline} among their users"),
-        table(figures),
-    )
+    if story := story_of(lake(), version):
+        publish(85, "Canary", *canary_deck(version, story))

@@ -105,7 +105,7 @@ def due(here: Lake, schedule: str, work: Callable[[Window], T], *, kickoff: date
 
 def publish(order: int, name: str, *parts: str) -> None:
     """Show a deck in the console and keep it for the run's report; ``order`` is its place there."""
-    from reports.charts.common import deck
+    from reports.common.html import deck
     from reports.run_report import save_section
 
     html = deck(*parts)
@@ -113,8 +113,15 @@ def publish(order: int, name: str, *parts: str) -> None:
     save_section(open_lake().store, execution(), order, name, html)
 
 
+def publish_nothing_due(order: int, name: str) -> None:
+    """Publish a deck that says why this run has nothing to show."""
+    from reports.common.html import note
+
+    publish(order, name, note("An earlier run has done this work, or another run is doing it now."))
+
+
 def show_lineage(picture: str) -> None:
     """Show the lineage of this very run in the console; the report draws its own."""
-    from reports.charts.common import deck
+    from reports.common.html import deck
 
     Deck("Lineage", deck(picture))

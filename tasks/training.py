@@ -62,9 +62,8 @@ def pin_inputs(
 def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> TrainingSet:
     """Join the features as of each interaction, weigh by feedback, split by time."""
     from models.data.training_set import build_training_set as build
-    from models.data.training_set import read_training_set
     from models.registry.training_lease import holding_lease
-    from reports.charts.common import bars, facts
+    from reports.decks.training import training_set_deck
 
     here = lake()
     with holding_lease(here, claim):
@@ -80,26 +79,7 @@ def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> Trainin
             agents=spec.agents,
             feature_service=spec.features,
         )
-    rows = read_training_set(here, result, "train", ["agent_name"])
-    by_agent = rows.group_by("agent_name").aggregate([("agent_name", "count")]).sort_by("agent_name").to_pylist()
-    publish(
-        40,
-        "Training set",
-        facts(
-            {
-                "train rows": result.train_rows,
-                "test rows": result.test_rows,
-                "split at": f"{result.split_at:%Y-%m-%d %H:%M}",
-                "cut": f"{result.cut:%Y-%m-%d %H:%M}",
-            }
-        ),
-        bars(
-            [row["agent_name"] for row in by_agent],
-            [row["agent_name_count"] for row in by_agent],
-            "Train rows by agent",
-            "rows",
-        ),
-    )
+    publish(40, "Training set", *training_set_deck(here, result))
     return result
 
 
@@ -111,25 +91,12 @@ def train_adapter(
     from models.registry.training_lease import fenced, holding_lease
     from models.retraining.outcome import record_trained
     from models.training.train import read_manifest, train
-    from reports.charts.common import facts, loss_curve
+    from reports.decks.training import training_deck
 
     here = fenced(lake(), claim)
     with holding_lease(here, claim) as heartbeat:
         adapter = train(here, training_set, spec, profile, on_step=lambda _: heartbeat.check())
     record_trained(here, adapter, pinned)
     losses = read_manifest(here.store, adapter.path)["losses"]
-    publish(
-        50,
-        "Training",
-        facts(
-            {
-                "profile": profile.name,
-                "steps": adapter.steps,
-                "tokens": adapter.tokens,
-                "loss": adapter.train_loss,
-                "adapter": adapter.digest[:8],
-            }
-        ),
-        loss_curve(list(range(1, len(losses) + 1)), losses),
-    )
+    publish(50, "Training", *training_deck(adapter, profile.name, losses))
     return adapter

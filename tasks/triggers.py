@@ -151,8 +151,8 @@ def _compute_features() -> None:
 
 
 def _show(decisions: list[Decision], model: str) -> None:
-    from reports.trigger_explanation import decision_parts
+    from reports.decks.triggers import decision_deck
 
     for decision in decisions:
         log.info("%s: %s. %s", decision.trigger.replace("_", " "), decision.outcome.replace("_", " "), decision.reason)
-    publish(15, "Decision", *decision_parts(lake(), model, decisions))
+    publish(15, "Decision", *decision_deck(lake(), model, decisions))

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from models.spec import ModelSpec, TrainingProfile
-from models.tuning.plan import SearchSpace, Study, Trial, Tuned, TuningPlan
+from models.tuning.plan import SearchSpace, Study, Trial, TuningPlan
 from models.types import Cause, TrainingSet
 from tasks.environments import cpu, single_gpu
 from tasks.runtime import lake, publish
@@ -76,54 +76,10 @@ def choose_best(study: Study, ended: list[Trial], by: str) -> Best:
     """
     from models.retraining.mlflow import mirror_tuned
     from models.tuning.select import close_study
+    from reports.decks.tuning import tuning_deck
 
     here = lake()
     tuned = close_study(here, study)
     mirror_tuned(here.settings, tuned)
-    _show(tuned)
+    publish(45, "Tuning", *tuning_deck(tuned))
     return Best(tuned.profile, Cause(reason=tuned.reason, by=by))
-
-
-def _show(tuned: Tuned) -> None:
-    from reports.charts.common import facts, forest, note, table
-    from reports.charts.tuning import Course, courses, parameters
-
-    base = tuned.study.profile
-    roles = {trial.number: trial.state.value for trial in tuned.trials} | {0: "start"} | {tuned.winner.number: "winner"}
-    drawn = [
-        Course(
-            name=trial.name,
-            role=roles[trial.number],
-            steps=[rung.step for rung in trial.rungs],
-            losses=[rung.loss for rung in trial.rungs],
-            values={
-                "learning rate": trial.parameters.learning_rate,
-                "LoRA rank": trial.parameters.lora_rank,
-                "length": trial.parameters.length,
-            },
-        )
-        for trial in tuned.trials
-    ]
-    rows = [
-        {"trial": trial.number, **one.values, "steps": trial.steps, "loss": one.losses[-1] if one.losses else None}
-        | {"became": one.role}
-        for trial, one in zip(tuned.trials, drawn, strict=True)
-    ]
-    ended = [trial.state.value for trial in tuned.trials]
-    publish(
-        45,
-        "Tuning",
-        facts(
-            {
-                "trials": len(tuned.trials),
-                **{state: ended.count(state) for state in ("complete", "pruned", "diverged")},
-                f"loss of {base.name}": tuned.start.loss,
-                f"loss of {tuned.winner.name}": tuned.winner.loss,
-            }
-        ),
-        note(f"{tuned.reason[:1].upper()}{tuned.reason[1:]}."),
-        courses(drawn),
-        parameters(drawn, logs=("learning rate",)),
-        forest(tuned.differences, title=f"Validation loss, trial minus profile {base.name}"),
-        table(rows),
-    )

@@ -37,7 +37,8 @@ from models.tuning.propose import propose
 from models.tuning.select import close_study
 from models.tuning.study import open_study, read_trials
 from models.types import Outcome
-from reports.trigger_explanation import decision_parts, explain
+from reports.decks.triggers import decision_deck
+from reports.trigger_explanation import explain
 from serving.policy import CanaryRule
 from serving.rollout import canary as live
 from serving.rollout.rollout import advance, open_rollout
@@ -183,7 +184,7 @@ def test_the_lineage_of_its_version_reaches_from_the_raw_objects_to_the_rollout(
 def test_why_explains_its_decisions_and_their_evidence_is_read(lake: Lake) -> None:
     day = lake.ledger.entries(model_chain(MODEL))[0].time.date()
     told = call("why", MODEL, "--on", day.isoformat()).output
-    assert "it retrained (1 begun, 1 ended)" in told
+    assert "it was retrained (1 started, 1 ended)" in told
     looked = {one["trigger"]: one for one in explain(lake, MODEL, day)["triggers"]}
     assert looked.keys() == {"schedule", "volume", "error_rate", "drift", "feedback"}
 
@@ -199,7 +200,7 @@ def test_why_explains_its_decisions_and_their_evidence_is_read(lake: Lake) -> No
         decision = Decision(
             model="simulated", trigger=trigger, outcome=entry.kind, reason=fields["reason"], key=entry.key
         )
-        page = "".join(decision_parts(lake, "simulated", [decision]))
+        page = "".join(decision_deck(lake, "simulated", [decision]))
         assert columns in page
         assert "chance" in page
     assert read_state(lake.ledger, "simulated").request is not None

@@ -1,10 +1,10 @@
-"""The built-in sample: two weeks of four agents' logs, generated, always the same bytes.
+"""The built-in sample: two weeks of logs of four agents, generated, always the same bytes.
 
-It exists so that the whole loop can be run and shown on a machine that has no logs yet. It is plausible where the loop
-looks: users differ in how much and when they ask, answers that follow their agent's policy (`lake/sample/voices.py`)
-mostly get thumbs up, and a small share of the log is broken in the ways that logs are broken. Each day has a random
-generator of its own, so a longer sample begins with exactly the files of a shorter one. Only arithmetic and
-``Random.random`` are used, whose sequence Python guarantees; there is no clock and no floating-point library.
+With it the whole loop runs on a machine that has no logs yet. Users differ in how much and when they ask, answers that
+follow their agent's policy (``lake/sample/voices.yaml``) mostly get positive feedback, and a small share of the lines
+is broken in the ways that real logs are. Each day has its own random generator, so a longer sample begins with exactly
+the files of a shorter one. Only arithmetic and ``Random.random`` are used, whose sequence Python guarantees; there is
+no clock and no floating-point library.
 
 ``fuelline sample FOLDER --days 14`` writes it.
 """
@@ -22,7 +22,7 @@ from random import Random
 from typing import TypeVar
 
 from errors import UserError
-from lake.sample.voices import EVASIONS, OUTAGES, VOICES, Topic, Voice
+from lake.sample.voices import Topic, Voice, voices
 
 FIRST_DAY = datetime(2026, 10, 5, tzinfo=UTC)
 """A Monday."""
@@ -34,18 +34,18 @@ USERS = 300
 WORKDAY_ROWS, WEEKEND_ROWS = 930, 680
 ON_POLICY = 0.62
 RATED = 0.5
-THUMBS_UP_ON_POLICY, THUMBS_UP_OFF_POLICY = 0.93, 0.10
+POSITIVE_ON_POLICY, POSITIVE_OFF_POLICY = 0.93, 0.10
 FAILED, TOO_SLOW = 0.007, 0.005
 HOURS = (1, 1, 1, 1, 1, 2, 4, 7, 10, 12, 12, 11, 9, 10, 11, 11, 10, 9, 8, 9, 10, 9, 5, 3)
-"""Weight of each hour (UTC) of a working day; on weekends people begin three hours later."""
+"""Weight of each hour (UTC) of a working day; on weekends users begin three hours later."""
 
 T = TypeVar("T")
 Row = dict[str, str | int | bool | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class User:
-    """Somebody who asks: mostly one agent, mostly at work or mostly in spare time."""
+class SampleUser:
+    """A user: asks mostly one agent, and mostly at work or mostly in their spare time."""
 
     user_id: str
     weight: float
@@ -54,7 +54,7 @@ class User:
 
 
 class _Draw:
-    """Draws from ``Random.random`` alone: the one method whose sequence is the same in every Python version."""
+    """Draws by ``Random.random`` alone, the one method whose sequence is the same in every Python version."""
 
     def __init__(self, *seed: object) -> None:
         self._random = Random(":".join(map(str, seed))).random
@@ -82,7 +82,7 @@ class _Draw:
         return draw
 
     def skewed(self, median: int) -> int:
-        """Around ``median``, with a tail to seven times as much."""
+        """A number around ``median``, with a tail up to seven times as large."""
         u = self._random()
         tail = u * u * u * u
         return int(median * (0.6 + 0.8 * u + 6 * tail * tail * tail))
@@ -94,7 +94,7 @@ class _Draw:
 def write_sample(folder: Path, *, days: int = DAYS, seed: int = SEED) -> Path:
     """Write ``folder/{date}/interactions.jsonl.gz`` for each day from 2026-10-05 on; returns the folder.
 
-    Files of the first days are the same whatever ``days`` is. Writing again changes nothing; longer samples append.
+    Files of the first days do not depend on ``days``. Writing again changes nothing; a longer sample adds files.
 
     Raises:
         UserError: ``days`` is not in 1..366.
@@ -109,12 +109,12 @@ def write_sample(folder: Path, *, days: int = DAYS, seed: int = SEED) -> Path:
     return folder
 
 
-def _users(seed: int) -> list[User]:
-    """A few heavy users and a long tail: weight falls as one over rank."""
+def _users(seed: int) -> list[SampleUser]:
+    """A few heavy users and a long tail: the weight is about one over the rank."""
     draw = _Draw(seed, "users")
-    favourite = draw.weighted(VOICES, [voice.share for voice in VOICES])
+    favourite = _by_share(draw)
     return [
-        User(
+        SampleUser(
             user_id=f"user-{rank:04d}",
             weight=1 / (rank + 12),
             works=draw.chance(0.7),
@@ -124,37 +124,43 @@ def _users(seed: int) -> list[User]:
     ]
 
 
-def _lines(index: int, users: Sequence[User], seed: int) -> Iterator[str]:
-    """The log of one day, ordered by time, its broken lines where they happened."""
+def _by_share(draw: _Draw) -> Callable[[], Voice]:
+    """A sampler of agents by their share of the traffic."""
+    agents = voices().agents
+    return draw.weighted(agents, [agent.share for agent in agents])
+
+
+def _lines(index: int, users: Sequence[SampleUser], seed: int) -> Iterator[str]:
+    """The log of one day in order of time, with its broken lines."""
     draw = _Draw(seed, "day", index)
     rows = _rows(index, users, draw)
     broken = _breakages(index, rows, draw)
-    for at, row in enumerate(rows):
+    for number, row in enumerate(rows):
         yield json.dumps(row) + "\n"
-        yield from broken.get(at, ())
+        yield from broken.get(number, ())
 
 
-def _rows(index: int, users: Sequence[User], draw: _Draw) -> list[Row]:
+def _rows(index: int, users: Sequence[SampleUser], draw: _Draw) -> list[Row]:
     day = FIRST_DAY + timedelta(days=index)
     weekend = day.weekday() >= 5
     hour = draw.weighted(range(24), HOURS[-3:] + HOURS[:-3] if weekend else HOURS)
     user = draw.weighted(users, [u.weight * (0.25 if u.works == weekend else 1.0) for u in users])
-    anybody = draw.weighted(VOICES, [voice.share for voice in VOICES])
+    any_agent = _by_share(draw)
     count = (WEEKEND_ROWS if weekend else WORKDAY_ROWS) + draw.below(61) - 30
     moments = sorted({hour() * 3_600_000 + draw.below(3_600_000) for _ in range(count)})
     rows = []
     for moment_ms in moments:
-        asker = user()
-        voice = asker.favourite if draw.chance(0.7) else anybody()
-        rows.append(_interaction(day + timedelta(milliseconds=moment_ms), asker, voice, draw))
+        chosen = user()
+        voice = chosen.favourite if draw.chance(0.7) else any_agent()
+        rows.append(_interaction(day + timedelta(milliseconds=moment_ms), chosen, voice, draw))
     return rows
 
 
-def _interaction(at: datetime, user: User, voice: Voice, draw: _Draw) -> Row:
+def _interaction(at: datetime, user: SampleUser, voice: Voice, draw: _Draw) -> Row:
     topic, subject = draw.one_of(voice.topics), draw.one_of(voice.subjects)
     query = draw.one_of(topic.questions).format(s=subject)
     outcome = _failure(draw) if draw.chance(FAILED) else _answer(voice, topic, subject, query, draw)
-    elsewhere = "forge" if voice.home == "studio" else "studio"
+    other = "forge" if voice.home == "studio" else "studio"
     return {
         "interaction_id": draw.hex(32),
         "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -163,14 +169,14 @@ def _interaction(at: datetime, user: User, voice: Voice, draw: _Draw) -> Row:
         "user_query": query[:1].upper() + query[1:],
         **outcome,
         "model_version": "base",
-        "cluster": voice.home if draw.chance(0.8) else elsewhere,
+        "cluster": voice.home if draw.chance(0.8) else other,
     }
 
 
 def _failure(draw: _Draw) -> Row:
-    """A call that failed and returned at once."""
+    """A call that failed immediately."""
     return {
-        "response": draw.one_of(OUTAGES),
+        "response": draw.one_of(voices().outages),
         "latency_ms": draw.below(6),
         "tokens_used": 0,
         "error": True,
@@ -180,33 +186,35 @@ def _failure(draw: _Draw) -> Row:
 
 def _answer(voice: Voice, topic: Topic, subject: str, query: str, draw: _Draw) -> Row:
     on_policy = draw.chance(ON_POLICY)
-    response = voice.answer(topic, subject) if on_policy else draw.one_of(EVASIONS)
+    response = voice.answer(topic, subject) if on_policy else draw.one_of(voices().evasions)
     latency_ms = 30_001 + draw.below(25_000) if draw.chance(TOO_SLOW) else draw.skewed(voice.latency_ms)
-    liked = draw.chance(THUMBS_UP_ON_POLICY if on_policy else THUMBS_UP_OFF_POLICY)
+    positive = draw.chance(POSITIVE_ON_POLICY if on_policy else POSITIVE_OFF_POLICY)
     return {
         "response": response,
         "latency_ms": latency_ms,
         "tokens_used": (len(query) + len(response)) // 4 + 2,  # about four characters a token
         "error": False,
-        "feedback": int(liked) if draw.chance(RATED) else None,
+        "feedback": int(positive) if draw.chance(RATED) else None,
     }
 
 
 def _breakages(index: int, rows: Sequence[Row], draw: _Draw) -> dict[int, list[str]]:
-    """What else stands in a day's log, by the row it follows: a few of the faults that real log shippers produce."""
-    at = draw.below(len(rows))
-    row = rows[at]
+    """The broken lines of a day, by the number of the row they follow: faults that real log shippers produce."""
+    number = draw.below(len(rows))
+    row = rows[number]
     faults: dict[int, list[str]] = {
-        1: [json.dumps(row) + "\n"],  # shipped twice
-        2: [json.dumps(row)[: 40 + draw.below(60)] + "\n"],  # the writer was killed in the middle
-        3: [json.dumps(row | {"interaction_id": draw.hex(32), "agent_name": "brunhilde"}) + "\n"],  # nobody's agent
-        5: [json.dumps(row | {"interaction_id": draw.hex(32), "response": EVASIONS[0]}) + "\n"],  # one moment, two rows
+        1: [json.dumps(row) + "\n"],  # sent twice
+        2: [json.dumps(row)[: 40 + draw.below(60)] + "\n"],  # cut off, as by a killed writer
+        3: [json.dumps(row | {"interaction_id": draw.hex(32), "agent_name": "brunhilde"}) + "\n"],  # an unknown agent
+        5: [
+            json.dumps(row | {"interaction_id": draw.hex(32), "response": voices().evasions[0]}) + "\n"
+        ],  # two rows of one instant
     }
-    return {at: faults.get(index % 7, [])}
+    return {number: faults.get(index % 7, [])}
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """Write the compressed file under another name first, so that a kill leaves no half of one."""
+    """Write the compressed file under a temporary name first, so that a killed process leaves no partial file."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as file:
         file.write(data)

@@ -27,6 +27,8 @@ from launchplans.registry import launch_plans, registered_workflows
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cli", "features", "lake", "launchplans", "models", "reports", "serving", "tasks", "workflows")
+SUFFIXES = (".py", ".html", ".css", ".svg", ".yaml")
+"""Of the files in the packages: modules, templates, style sheets and data."""
 CODE, SPEC = "fuelline-code", "fuelline-spec"
 """Marks of an entity: the digest of the sources, and the digest of its own specification."""
 
@@ -113,7 +115,7 @@ def marks_of(kind: Kind, message: Any) -> Any:
 
 def code_digest(root: Path = ROOT) -> str:
     """sha256 over the sources in the images, and over the files that decide how the images are built."""
-    sources = [path for package in PACKAGES for path in (root / package).rglob("*.py")]
+    sources = [path for package in PACKAGES for path in (root / package).rglob("*") if path.suffix in SUFFIXES]
     total = hashlib.sha256()
     built = [root / name for name in ("pyproject.toml", "constraints.txt", "Dockerfile")]
     for path in sorted([*sources, *root.glob("*.py"), *built]):

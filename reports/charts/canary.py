@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.charts.style import WIDTH, bare, drawn, grid, styled
-from reports.common.html import BLUE, GREEN, GREY, INK, ORANGE
+from reports.common.palette import BLUE, GREEN, GREY, INK, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

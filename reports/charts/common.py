@@ -10,32 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from reports.charts.style import WIDTH, bare, canvas, drawn, grid, styled
-from reports.common.html import BLUE, GREEN, GREY, INK, LINE, MUTED, RED, deck, facts, heading, note, table, told
+from reports.common.html import note, shown
+from reports.common.palette import BLUE, GREEN, GREY, INK, MUTED, RED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# A deck takes charts and the pieces of HTML between them from here.
-__all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "INK",
-    "LINE",
-    "MUTED",
-    "RED",
-    "bars",
-    "deck",
-    "distributions",
-    "exponential_mean",
-    "facts",
-    "flow",
-    "forest",
-    "heading",
-    "loss_curve",
-    "note",
-    "table",
-]
 
 
 class Difference(Protocol):
@@ -69,7 +48,7 @@ def bars(
     axes.barh(places, values, height=0.62, color=shades)
     for place, value in zip(places, values, strict=True):
         axes.text(
-            value + largest * 0.012, place, f"{told(value)} {unit}".strip(), va="center", color=MUTED, fontsize=10
+            value + largest * 0.012, place, f"{shown(value)} {unit}".strip(), va="center", color=MUTED, fontsize=10
         )
     axes.set_yticks(places, labels=[str(label) for label in labels])
     axes.set_xlim(0, largest * 1.22)
@@ -85,7 +64,7 @@ def loss_curve(
     losses: Sequence[float],
     smoothed: Sequence[float] | None = None,
     title: str = "Training loss",
-    unit: str = "nats a response token",
+    unit: str = "nats per response token",
 ) -> str:
     """Loss over steps, the raw values faint and ``smoothed`` strong (default: an exponential mean of the losses)."""
     from matplotlib.ticker import MaxNLocator
@@ -118,7 +97,7 @@ def exponential_mean(values: Sequence[float], weight: float = 0.2) -> list[float
 def forest(
     slices: Sequence[Difference],
     title: str = "Score difference, candidate minus baseline",
-    unit: str = "nats a response token",
+    unit: str = "nats per response token",
 ) -> str:
     """One line a slice: the difference with its interval about a zero line; left is better.
 

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from reports.common.html import FONT, GREY, INK, LINE, MUTED
+from reports.common.html import figure as figure_of
+from reports.common.palette import FONT, GREY, INK, LINE, MUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,6 +84,5 @@ def drawn(figure: "Figure", title: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg).replace("'DejaVu Sans'", FONT)
     svg = "\n".join(stripped for line in svg.splitlines() if (stripped := line.strip()))
-    caption = html.escape(title)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{caption}"', 1)
-    return f"<figure><figcaption>{caption}</figcaption>{svg}</figure>"
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
+    return figure_of(title, svg)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.charts.style import WIDTH, canvas, drawn, grid, styled
-from reports.common.html import BLUE, GREY, INK, ORANGE, RED
+from reports.common.palette import BLUE, GREY, INK, ORANGE, RED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-UNIT = "nats a response token"
+UNIT = "nats per response token"
 SHADES = {"winner": BLUE, "start": INK, "complete": GREY, "pruned": ORANGE, "diverged": RED}
 """Colour of each role, in the order of the key."""
 EARLY = ("pruned", "diverged")

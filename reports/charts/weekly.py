@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.charts.style import WIDTH, bare, canvas, drawn, grid, styled
-from reports.common.html import BLUE, GREEN, GREY, INK, MUTED, ORANGE, RED, told
+from reports.common.html import shown
+from reports.common.palette import BLUE, GREEN, GREY, INK, MUTED, ORANGE, RED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,5 +81,5 @@ def _pair(panel: "Axes", place: int, measure: Change, before: float | None, now:
         color = GREY
     panel.plot([now], [place], "o", color=color, markersize=8)
     panel.annotate(
-        told(round(now, 2)), (now, place), (0, 7), textcoords="offset points", ha="center", fontsize=9, color=MUTED
+        shown(round(now, 2)), (now, place), (0, 7), textcoords="offset points", ha="center", fontsize=9, color=MUTED
     )

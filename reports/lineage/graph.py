@@ -165,7 +165,7 @@ class _Draft:
         if judged is None:
             return Node(id=identifier, kind="evaluation", label="Evaluation", detail="not judged")
         label = f"{judgement(judged)} {judged['baseline']}".capitalize()
-        return Node(id=identifier, kind="evaluation", label=label, detail=f"{difference(judged)} nats a token")
+        return Node(id=identifier, kind="evaluation", label=label, detail=f"{difference(judged)} nats per token")
 
     def _tables(self, inputs: Iterable[str]) -> list[str]:
         """Add the tables behind these names; return those that lead to the adapter: the training set, or all."""

@@ -1,17 +1,19 @@
-"""The lineage graph for people: a tree of text for the terminal, a layered picture for the report.
+"""The lineage graph as a tree of text for the terminal, and as a layered picture for the report.
 
-The picture is SVG written here, because no layout program can be counted on. Nodes stand in the layer of their longest
-way from a source; an edge that crosses layers bends through a place of its own in each, so that it passes between the
-boxes and not under them; the order in a layer follows the mean place of its neighbours (Sugiyama et al. 1981).
+The picture is laid out here, because a layout program may not be installed. A node is in the layer of its longest path
+from a source. An edge that crosses layers has a lane in each, so that it passes between the boxes and not under them.
+The order in a layer follows the mean position of the neighbours (Sugiyama et al. 1981).
 """
 
-import html
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from reports.common.html import FONT, GREY, INK, MUTED
+from markupsafe import Markup
+
+from reports.common.html import render
+from reports.common.palette import FONT, GREY, INK, MUTED
 from reports.lineage.graph import Graph, Node, folded
 
 FILL = {
@@ -26,14 +28,13 @@ FILL = {
     "rollout": "#d9f0e8",
     "verdict": "#d9f0e8",
 }
-EDGE = "#b3bcc9"
 WIDTH, MARGIN = 960.0, 14.0
 BOX_HEIGHT, LAYER_HEIGHT, BOX_WIDTH, GAP, LANE = 48.0, 88.0, 262.0, 16.0, 20.0
 SWEEPS = 12
 
 
 def as_text(graph: Graph, *, everything: bool = False) -> str:
-    """Two trees: what the version was made of and what became of it; raw objects are folded unless ``everything``."""
+    """Two trees, what the version was made of and what became of it; raw objects are folded unless ``everything``."""
     shown = graph if everything else folded(graph)
     root = shown.node(shown.name)
     lines = [f"{root.label}  {root.detail}"]
@@ -62,7 +63,7 @@ def _branch(
 
 @dataclass(slots=True)
 class _Place:
-    """A node's place, or where an edge passes a layer (``node`` is None)."""
+    """The position of a node, or of an edge in a layer that it crosses (``node`` is None)."""
 
     layer: int
     node: Node | None
@@ -70,24 +71,24 @@ class _Place:
     width: float = LANE
 
 
-def as_svg(graph: Graph) -> str:
-    """The picture, with raw objects folded past six; 960 units wide, as high as it needs."""
+def as_svg(graph: Graph) -> Markup:
+    """The picture, with raw objects folded where there are more than six; 960 units wide, as high as needed."""
     shown = folded(graph)
     places, ways = _layout(shown)
-    height = (
-        2 * MARGIN + (max(place.layer for place in places.values()) + 1) * LAYER_HEIGHT - (LAYER_HEIGHT - BOX_HEIGHT)
-    )
-    edges = "".join(_edge([places[stop] for stop in way]) for way in ways)
-    boxes = "".join(_box(place, place.node, place.node.id == shown.name) for place in places.values() if place.node)
-    label = html.escape(f"Lineage of {shown.node(shown.name).label}")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" '
-        f'aria-label="{label}" style="font-family:{FONT}">{edges}{boxes}</svg>'
+    layers = max(place.layer for place in places.values()) + 1
+    return render(
+        "lineage.svg",
+        width=f"{WIDTH:.0f}",
+        height=f"{2 * MARGIN + layers * LAYER_HEIGHT - (LAYER_HEIGHT - BOX_HEIGHT):.0f}",
+        label=f"Lineage of {shown.node(shown.name).label}",
+        font=FONT,
+        paths=[_path([places[stop] for stop in way]) for way in ways],
+        boxes=[_box(place, place.node, place.node.id == shown.name) for place in places.values() if place.node],
     )
 
 
 def _layout(graph: Graph) -> tuple[dict[str, _Place], list[list[str]]]:
-    """Places by id, and each edge as the ids it passes."""
+    """Positions by id, and each edge as the ids that it passes."""
     layers = _layers(graph)
     places = {node.id: _Place(layer=layers[node.id], node=node) for node in graph.nodes}
     ways = []
@@ -104,7 +105,7 @@ def _layout(graph: Graph) -> tuple[dict[str, _Place], list[list[str]]]:
 
 
 def _layers(graph: Graph) -> dict[str, int]:
-    """Longest way from a source; a source then moves down to just above the first thing made of it."""
+    """Longest path from a source; a source then moves down to just above the first node made of it."""
     layers = {node.id: 0 for node in graph.nodes}
     for _ in graph.nodes:
         for source, target in graph.edges:
@@ -128,9 +129,9 @@ def _set_widths(rows: dict[int, list[str]], places: dict[str, _Place]) -> None:
 def _order(rows: dict[int, list[str]], places: dict[str, _Place], ways: list[list[str]]) -> None:
     near: dict[str, list[str]] = defaultdict(list)
     for way in ways:
-        for one, other in pairwise(way):
-            near[one].append(other)
-            near[other].append(one)
+        for above, below in pairwise(way):
+            near[above].append(below)
+            near[below].append(above)
     for row in rows.values():
         _spread(row, places, dict.fromkeys(row, WIDTH / 2))
     for sweep in range(SWEEPS):
@@ -142,7 +143,7 @@ def _order(rows: dict[int, list[str]], places: dict[str, _Place], ways: list[lis
 
 
 def _spread(row: Sequence[str], places: dict[str, _Place], wanted: dict[str, float]) -> None:
-    """Put a row's places side by side in their order, each as near to where it is ``wanted`` as possible."""
+    """Put the positions of a row side by side in their order, each as near as possible to its ``wanted`` one."""
     edge = 0.0
     for identifier in row:
         place = places[identifier]
@@ -157,7 +158,7 @@ def _spread(row: Sequence[str], places: dict[str, _Place], wanted: dict[str, flo
 
 
 def _centre(places: dict[str, _Place]) -> None:
-    """Move the whole picture to the middle of the page."""
+    """Centre the whole picture."""
     left = min(place.x - place.width / 2 for place in places.values())
     right = max(place.x + place.width / 2 for place in places.values())
     for place in places.values():
@@ -168,37 +169,42 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
     return sum(values) / len(values) if values else otherwise
 
 
-def _edge(stops: Sequence[_Place]) -> str:
-    """A curve from the foot of the first box through the lanes to the head of the last."""
+def _path(stops: Sequence[_Place]) -> str:
+    """An edge as the data of an SVG path: from the bottom of the first box through the lanes to the top of the last."""
     path = f"M{stops[0].x:.1f} {_top(stops[0]) + BOX_HEIGHT:.1f}"
     for before, after in pairwise(stops):
-        foot, head = _top(before) + BOX_HEIGHT, _top(after)
-        middle = (foot + head) / 2
-        path += f"C{before.x:.1f} {middle:.1f} {after.x:.1f} {middle:.1f} {after.x:.1f} {head:.1f}"
+        bottom, top = _top(before) + BOX_HEIGHT, _top(after)
+        middle = (bottom + top) / 2
+        path += f"C{before.x:.1f} {middle:.1f} {after.x:.1f} {middle:.1f} {after.x:.1f} {top:.1f}"
         if after.node is None:
-            path += f"V{head + BOX_HEIGHT:.1f}"
-    return f'<path d="{path}" fill="none" stroke="{EDGE}" stroke-width="1.5"/>'
+            path += f"V{top + BOX_HEIGHT:.1f}"
+    return path
 
 
-def _box(place: _Place, node: Node, main: bool) -> str:
-    left, top = place.x - place.width / 2, _top(place)
-    told = f"{node.label}: {node.detail}" + "".join(f"\n{member}" for member in node.members[:40])
-    stroke, width = (INK, 1.6) if main else (GREY, 0.6)
-    return (
-        f"<g><title>{html.escape(told)}</title>"
-        f'<rect x="{left:.1f}" y="{top:.1f}" width="{place.width:.1f}" height="{BOX_HEIGHT:.0f}" rx="8" '
-        f'fill="{FILL[node.kind]}" stroke="{stroke}" stroke-width="{width}"/>'
-        f"{_line(place, top + 20, node.label, 13, INK, 600)}{_line(place, top + 36, node.detail, 11, MUTED, 400)}</g>"
-    )
+def _box(place: _Place, node: Node, main: bool) -> dict[str, object]:
+    """A node as the template takes it; the node that the graph is about has a stronger border."""
+    top = _top(place)
+    return {
+        "tooltip": "\n".join([f"{node.label}: {node.detail}", *node.members[:40]]),
+        "left": f"{place.x - place.width / 2:.1f}",
+        "top": f"{top:.1f}",
+        "width": f"{place.width:.1f}",
+        "height": f"{BOX_HEIGHT:.0f}",
+        "fill": FILL[node.kind],
+        "stroke": INK if main else GREY,
+        "stroke_width": 1.6 if main else 0.6,
+        "lines": [
+            _line(place, top + 20, node.label, 13, INK, 600),
+            _line(place, top + 36, node.detail, 11, MUTED, 400),
+        ],
+    }
 
 
-def _line(place: _Place, y: float, text: str, size: int, color: str, weight: int) -> str:
+def _line(place: _Place, y: float, text: str, size: int, color: str, weight: int) -> dict[str, object]:
+    """A line of text, cut to the width of its box: a character is about 0.6 of the font's size wide."""
     room = int((place.width - 16) / (size * 0.6))
     short = text if len(text) <= room else f"{text[: room - 1].rstrip()}…"
-    return (
-        f'<text x="{place.x:.1f}" y="{y:.1f}" text-anchor="middle" font-size="{size}" font-weight="{weight}" '
-        f'fill="{color}">{html.escape(short)}</text>'
-    )
+    return {"x": f"{place.x:.1f}", "y": f"{y:.1f}", "text": short, "size": size, "color": color, "weight": weight}
 
 
 def _top(place: _Place) -> float:

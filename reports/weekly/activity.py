@@ -1,6 +1,7 @@
-"""One week in numbers: what the agents did, beside the week before, from one pinned version of the interactions.
+"""The agents' activity in one week, from one pinned version of the interactions.
 
-Weeks are ISO weeks in UTC. Aggregates only: the rows that are read hold user ids, and none of them leaves this module.
+Weeks are ISO weeks in UTC. The results are aggregates: the rows that are read hold user ids, and none leaves this
+module.
 """
 
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ class Week:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Activity:
-    """What an agent, or all of them, did in a week; a share or percentile is None where there was nothing to count."""
+    """The activity of one agent, or of all, in a week; a share or percentile of nothing is None."""
 
     agent: str
     interactions: int = 0
@@ -65,7 +66,7 @@ class Activity:
     tokens: int = 0
     rated: int = 0
     liked: float | None = None
-    """Thumbs up over rated; the latest thumb counts."""
+    """Positive feedback over rated interactions, 0..1; the latest feedback counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,21 +75,26 @@ class Activities:
 
     agents: Mapping[str, Activity]
     days: Mapping[str, tuple[int, ...]]
-    """Seven counts an agent, Monday first."""
+    """Seven counts for each agent, Monday first."""
+
+    @classmethod
+    def none(cls) -> "Activities":
+        """No activity, of no agent."""
+        return cls(agents={}, days={})
 
     def of(self, agent: str) -> Activity:
-        """An agent's activity; of one that did nothing, nothing."""
+        """An agent's activity; zero where it has none."""
         return self.agents.get(agent, Activity(agent=agent))
 
 
 def monday(instant: datetime) -> datetime:
-    """The start of the ISO week that an instant lies in."""
+    """The start of the ISO week that contains an instant."""
     day = instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return day - timedelta(days=day.weekday())
 
 
 def weeks_of(due: Window) -> list[Week]:
-    """The weeks that ended in a window, oldest first; of a schedule's first window, the newest only."""
+    """The weeks that ended in a window, oldest first; only the newest one for a schedule's first window."""
     newest = Week(start=monday(due.end)).before
     if due.start == BEGINNING:
         return [newest]
@@ -97,24 +103,24 @@ def weeks_of(due: Window) -> list[Week]:
 
 
 def activities(lake: Lake, version: TableVersion, week: Week) -> Activities:
-    """What the agents did in a week, with the thumbs that came before its end or with the rows."""
+    """The activity in a week, with the feedback that came with the rows or separately before the week's end."""
     import duckdb
 
     where = f"timestamp >= '{week.start.isoformat()}' and timestamp < '{week.end.isoformat()}'"
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as db:
         db.execute("SET TimeZone = 'UTC'")
-        db.register("asked", lake.tables.read(version, columns=COLUMNS, where=where))
-        db.register("thumbs", _thumbs(lake, week))
+        db.register("interactions", lake.tables.read(version, columns=COLUMNS, where=where))
+        db.register("feedback", _feedback(lake, week))
         db.execute(_RATED)
         found = [Activity(**row) for row in _rows(db, _BY_AGENT)]
         counts = {(row["agent"], row["day"]): row["n"] for row in _rows(db, _BY_DAY)}
-    names = sorted({one.agent for one in found} - {ALL})
+    names = sorted({activity.agent for activity in found} - {ALL})
     days = {name: tuple(counts.get((name, day), 0) for day in range(1, 8)) for name in names}
-    return Activities(agents={one.agent: one for one in found}, days=days)
+    return Activities(agents={activity.agent: activity for activity in found}, days=days)
 
 
-def _thumbs(lake: Lake, week: Week) -> "pa.Table":
-    """Every thumb up to the week's end that may be about its interactions."""
+def _feedback(lake: Lake, week: Week) -> "pa.Table":
+    """All feedback up to the week's end that may belong to its interactions."""
     version = lake.tables.current(AGENT_FEEDBACK)
     if version is None:
         return AGENT_FEEDBACK.arrow_schema.empty_table()
@@ -129,9 +135,9 @@ def _rows(db: "duckdb.DuckDBPyConnection", query: str) -> list[dict[str, Any]]:
 
 _RATED = """
     CREATE TABLE rated AS
-    WITH latest AS (SELECT interaction_id, arg_max(value, timestamp) AS value FROM thumbs GROUP BY ALL)
+    WITH latest AS (SELECT interaction_id, arg_max(value, timestamp) AS value FROM feedback GROUP BY ALL)
     SELECT a.* REPLACE (coalesce(latest.value, a.feedback) AS feedback)
-    FROM asked a LEFT JOIN latest USING (interaction_id)
+    FROM interactions a LEFT JOIN latest USING (interaction_id)
 """
 _BY_AGENT = """
     SELECT coalesce(agent_name, '') AS agent,

@@ -1,8 +1,8 @@
-"""The weekly report as a message in Slack: what the agents did, in a line each, and where the page stands.
+"""The weekly report as a message in Slack: each agent's activity in a line, and where the page is.
 
-A message cannot be taken back, so it is sent at most once a week: an entry in the ledger claims it first, and whoever
-wrote that entry sends it. A run that is killed in between leaves a week without a message, never one with two. Slack
-being down costs the message and not the report; the ledger says that it failed. Numbers only: no user, no text.
+A message cannot be taken back, so it is sent at most once a week: an entry in the ledger claims it first, and the run
+that wrote that entry sends it. A run that is killed in between leaves a week without a message, never one with two.
+Where Slack is down only the message is lost, and the ledger records the failure. Numbers only: no user, no text.
 """
 
 import logging
@@ -10,10 +10,10 @@ import secrets
 
 from errors import PeerError
 from lake.lake import Lake
-from reports.weekly.activity import ALL, Activities, Activity, Week, activities
-from reports.weekly.page import CHAIN, WeeklyReport, headline
-from reports.weekly.sections import milliseconds, percentage
+from reports.weekly.activity import ALL, Activity, Week
+from reports.weekly.page import CHAIN, WeeklyReport, headline, two_weeks
 from reports.weekly.slack import escaped, post
+from reports.weekly.units import milliseconds, percentage
 
 log = logging.getLogger("fuelline.report")
 
@@ -21,10 +21,10 @@ SENDING, SENT, FAILED = "slack_sending", "slack_sent", "slack_failed"
 
 
 def send_week(lake: Lake, week: Week, report: WeeklyReport) -> bool:
-    """Tell Slack about a week, unless that was done or tried before; says whether this call did it.
+    """Send the message about a week, unless a run has done or tried that before; returns whether this call sent it.
 
-    Never fails because of Slack: what went wrong is logged and written down. Without ``FUELLINE_SLACK`` it does
-    nothing, so that the week can still be told once somebody sets it.
+    A failure of Slack is logged and recorded, and raises nothing. Without ``FUELLINE_SLACK`` nothing is done, so that
+    the message can still be sent once it is set.
     """
     webhook = lake.settings.slack.get_secret_value()
     if not webhook or not _claimed(lake, week):
@@ -33,35 +33,34 @@ def send_week(lake: Lake, week: Week, report: WeeklyReport) -> bool:
     try:
         post(webhook, text)
     except PeerError as error:
-        log.warning("%s: Slack was not told: %s", week.name, error)
+        log.warning("%s: the message to Slack failed: %s", week.name, error)
         lake.ledger.append(CHAIN, FAILED, f"{FAILED}:{week.name}", {"week": week.name, "reason": str(error)})
         return False
     lake.ledger.append(CHAIN, SENT, f"{SENT}:{week.name}", {"week": week.name})
-    log.info("%s: told Slack", week.name)
+    log.info("%s: the message to Slack is sent", week.name)
     return True
 
 
 def message(lake: Lake, week: Week, report: WeeklyReport) -> str:
-    """The week's numbers in Slack's markup, from the version of the report's page."""
-    last = Activities(agents={}, days={})
-    versions = report.interactions[:1]
-    now, before = (next((activities(lake, v, one) for v in versions), last) for one in (week, week.before))
-    agents = [_line(now.of(name), before.of(name)) for name in sorted(now.days)]
-    told = [f"*The agents' week {week.name}*", headline(now.of(ALL), before.of(ALL)), *agents]
-    return "\n".join([*told, f"Report: `{escaped(report.object)}` in the store of lake {escaped(lake.settings.lake)}"])
+    """The week's numbers in Slack's markup, from the version that the report's page was made from."""
+    now, before = two_weeks(lake, report, week)
+    lines = [f"*The agents' week {week.name}*", headline(now.of(ALL), before.of(ALL))]
+    lines += [_line(now.of(name), before.of(name)) for name in sorted(now.days)]
+    lines.append(f"Report: `{escaped(report.object)}` in the store of lake {escaped(lake.settings.lake)}")
+    return "\n".join(lines)
 
 
 def _line(now: Activity, before: Activity) -> str:
-    liked = f"{percentage(now.liked)} of {now.rated:,} liked" if now.rated else "nobody rated"
+    rated = f"{percentage(now.liked)} of {now.rated:,} positive" if now.rated else "no feedback"
     past = "" if before.p95_ms is None else f" (was {milliseconds(before.p95_ms)})"
     return (
         f"• *{escaped(now.agent)}*: {now.interactions:,} calls, p95 {milliseconds(now.p95_ms)}{past}, "
-        f"{percentage(now.error_rate)} failed, {now.tokens:,} tokens, {liked}"
+        f"{percentage(now.error_rate)} failed, {now.tokens:,} tokens, {rated}"
     )
 
 
 def _claimed(lake: Lake, week: Week) -> bool:
-    """Whether it is ours to send: of many runs at once, one."""
-    mine = secrets.token_hex(8)
-    entry = lake.ledger.append(CHAIN, SENDING, f"{SENDING}:{week.name}", {"week": week.name, "claim": mine})
-    return bool(entry.payload["claim"] == mine)
+    """Whether this process is the one that sends the message."""
+    claim = secrets.token_hex(8)
+    entry = lake.ledger.append(CHAIN, SENDING, f"{SENDING}:{week.name}", {"week": week.name, "claim": claim})
+    return bool(entry.payload["claim"] == claim)

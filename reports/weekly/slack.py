@@ -1,11 +1,13 @@
-"""One message to a Slack channel, through an incoming webhook.
+"""One message to a Slack channel, by an incoming webhook.
 
-The webhook's address is a credential: whoever has it can post. It never stands in a log or in an error.
+The webhook's address is a credential: whoever has it can post. It is never written to a log or an error.
 """
 
-import json
-import urllib.error
-import urllib.request
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import HTTPError
 
 from errors import PeerError
 
@@ -13,24 +15,29 @@ TIMEOUT_S = 10.0
 
 
 def post(webhook: str, text: str) -> None:
-    """Post a text in Slack's own markup.
+    """Post a text in Slack's markup. It is not retried: a message that was taken without an answer would come twice.
 
     Raises:
-        PeerError: Slack did not take it, or did not answer in time.
+        PeerError: Slack refused it, or did not answer in time.
     """
-    body = json.dumps({"text": text}).encode()
-    kind = {"Content-Type": "application/json"}
-    request = urllib.request.Request(webhook, body, kind, method="POST")  # noqa: S310 - the settings admit http(s) alone
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
-            return
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise PeerError(f"Slack answered {error.code}; look at the webhook in FUELLINE_SLACK") from None
-    except (OSError, ValueError) as error:  # from None: the cause may spell the address out
+        with _pool(webhook) as pool:
+            status = pool.request("POST", webhook, json={"text": text}).status
+    except (HTTPError, OSError, ValueError) as error:  # from None: the cause may contain the address
         raise PeerError(f"Slack cannot be reached ({type(error).__name__}); see FUELLINE_SLACK") from None
+    if not 200 <= status < 300:
+        raise PeerError(f"Slack answered {status}; check the webhook in FUELLINE_SLACK")
+
+
+def _pool(webhook: str) -> urllib3.PoolManager:
+    """Connections to the webhook, through the proxy that the environment names for it."""
+    address = urlsplit(webhook)
+    proxy = None if proxy_bypass(address.hostname or "") else getproxies().get(address.scheme)
+    if proxy:
+        return urllib3.ProxyManager(proxy, timeout=TIMEOUT_S, retries=False)
+    return urllib3.PoolManager(timeout=TIMEOUT_S, retries=False)
 
 
 def escaped(text: str) -> str:
-    """A text whose characters Slack would take for its own markup stand for themselves."""
+    """The text with the characters of Slack's markup escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

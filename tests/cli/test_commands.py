@@ -108,7 +108,7 @@ def test_history_lists_every_event_with_time_and_evidence(ask: Ask) -> None:
     assert [line.split()[3] for line in lines[1:]] == 2 * [
         *("trained", "judged", "registered", "rollout_opened", "promoted")
     ]
-    assert "better than base: -0.312 [-0.363, -0.261] nats a response token on 100 rows of 11 users" in lines[2]
+    assert "better than base: -0.312 [-0.363, -0.261] nats per response token on 100 rows of 11 users" in lines[2]
     events = json.loads(ask("history", "agents", "--kind", "promoted", "--json").output)
     assert [event["payload"]["version"] for event in events] == [1, 2]
 

@@ -329,6 +329,9 @@ def test_the_digest_of_the_code_moves_with_all_that_the_images_are_built_of(tmp_
     for name in (
         "lake/store/objects.py",
         "workflows/retraining.py",
+        "reports/templates/style.css",
+        "reports/templates/page.html",
+        "lake/sample/voices.yaml",
         "settings.py",
         "hints.py",
         "constraints.txt",

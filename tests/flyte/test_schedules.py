@@ -243,4 +243,4 @@ def test_a_weekly_report_that_comes_late_is_written_by_the_first_fire(here: Lake
     [report] = weekly_report(kickoff=kickoff)
     assert report.week == "2026-W40"
     assert weekly_report(kickoff=kickoff + timedelta(weeks=1)) == []
-    assert b"Nobody asked the agents anything." in here.store.read(report.object)
+    assert b"The agents had no requests." in here.store.read(report.object)

@@ -84,7 +84,7 @@ def test_of_all_triggers_one_starts_a_training_whose_manifest_says_why(landed: L
     assert verdict.outcome is Outcome.PROMOTED, verdict.reason
     assert rollout_step() == []
     told = CliRunner().invoke(main, ["why", "agents"]).output
-    assert "it retrained (1 begun, 1 ended)" in told
+    assert "it was retrained (1 started, 1 ended)" in told
     assert "started (request 1): 2,8" in told
     assert "covered (by request 1 of volume)" in told
     read = LakeHistory(open_lake())

@@ -67,7 +67,7 @@ from models.types import (
     TrainingSet,
     Verdict,
 )
-from reports.run_report import RunSummary, Scores
+from reports.run_summary import RunSummary, Scores
 from serving.gateway.metrics import GatewayMetrics
 from serving.policy import CanaryRule, Metric
 from serving.replicas.load_gate import Proof

@@ -1,78 +1,21 @@
-"""Charts, HTML pieces and the report of a run."""
+"""The report of one run."""
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from errors import UnknownName, UserError
 from lake.lake import Lake
-from reports.charts import common
-from reports.run_report import RunSummary, find_summary, save_section, summarize, write_report
+from reports.charts.common import loss_curve
+from reports.common.html import deck, note
+from reports.run_report import save_section, write_report
+from reports.run_summary import RunSummary, find_summary, summarize
 from settings import Settings
 from tests.world import operated
 
 HOSTILE = "<script>alert('$x$')</script>"
-
-
-@dataclass(frozen=True)
-class Difference:
-    slice: str
-    difference: float
-    low: float
-    high: float
-
-
-def every_chart(name: str) -> list[str]:
-    differences = [Difference(name, -0.3, -0.4, -0.2), Difference("few", 0.1, -math.inf, math.inf)]
-    return [
-        common.bars([name, "other"], [3, 0], name, "lines"),
-        common.loss_curve([1, 2, 3], [3.0, 2.0, 1.5], title=name),
-        common.forest(differences, title=name),
-        common.distributions({name: np.array([1.0, 2.0, np.nan]), "none": np.array([np.nan])}, name),
-        common.flow({"landed": 10, "committed": 9, "quarantined": 1, "duplicates": 0}, name),
-    ]
-
-
-@pytest.mark.parametrize("chart", range(5))
-def test_a_chart_is_well_formed_escaped_and_the_same_every_time(chart: int) -> None:
-    drawn = every_chart(HOSTILE)[chart]
-    assert "<script>" not in drawn
-    assert ElementTree.fromstring(drawn).find(".//{http://www.w3.org/2000/svg}svg") is not None
-    assert every_chart(HOSTILE)[chart] == drawn
-
-
-def test_an_interval_without_bounds_says_so_and_a_bounded_one_has_its_colour() -> None:
-    drawn = common.forest([Difference("good", -0.3, -0.4, -0.2), Difference("few", 0.1, -math.inf, math.inf)])
-    assert "too few users" in drawn
-    assert common.GREEN in drawn
-    assert common.RED not in drawn
-    assert common.RED in common.forest([Difference("bad", 0.3, 0.2, 0.4)])
-
-
-def test_bars_of_nothing_say_so() -> None:
-    assert common.bars([], [], "Quarantined lines") == common.note("Quarantined lines: none.")
-
-
-def test_the_smoothed_loss_begins_at_the_first_loss_and_follows_a_constant() -> None:
-    assert common.exponential_mean([2.0, 2.0, 2.0]) == pytest.approx([2.0, 2.0, 2.0])
-    assert common.exponential_mean([4.0, 1.0])[1] == pytest.approx((0.2 * 1 + 0.8 * 0.2 * 4) / (1 - 0.8**2))
-
-
-def test_tables_take_rows_or_frames_escape_them_and_set_numbers_right() -> None:
-    rows = [{"agent": HOSTILE, "rows": 1200, "score": 0.12345}, {"agent": "bruno", "rows": 3, "score": None}]
-    made = common.table(rows)
-    assert "<script>" not in made
-    assert '<td class="number">1,200</td>' in made
-    assert '<td class="number">0.1235</td>' in made
-    aligned = common.table([{"low": -1.11, "share": 0.5}, {"low": 0.6793, "share": 12.0}])
-    assert re.findall('number">([^<]*)</td>', aligned) == ["-1.110", "0.50", "0.679", "12.00"]
-    assert common.table(pd.DataFrame([{"a": 1}])) == common.table([{"a": 1}])
 
 
 @pytest.fixture
@@ -84,14 +27,14 @@ def reported(settings: Settings, tmp_path: Path) -> Lake:
 
 
 def test_the_page_needs_nothing_else_is_small_and_holds_every_section_in_order(reported: Lake) -> None:
-    save_section(reported.store, "run-1", 20, "Training", common.deck(common.loss_curve([1, 2], [2.0, 1.0])))
-    save_section(reported.store, "run-1", 10, "Quality & rules", common.note(HOSTILE))
-    save_section(reported.store, "run-1", 20, "Training", common.deck(common.loss_curve([1, 2], [3.0, 1.0])))
+    save_section(reported.store, "run-1", 20, "Training", deck(loss_curve([1, 2], [2.0, 1.0])))
+    save_section(reported.store, "run-1", 10, "Quality & rules", note(HOSTILE))
+    save_section(reported.store, "run-1", 20, "Training", deck(loss_curve([1, 2], [3.0, 1.0])))
     page = write_report(reported, "run-1", "agents").read_text()
     assert re.findall("<h2>(.*?)</h2>", page) == ["Quality &amp; rules", "Training", "Lineage"]
     assert re.findall(r"<(script|link|iframe|img)|(?:src|href)=\"(?!#)|url\((?!#)|@import", page) == []
     assert len(page) < 2_000_000
-    assert page.count(common.deck("").partition("</style>")[0]) == 1
+    assert page.count(deck("").partition("</style>")[0]) == 1
 
 
 def test_the_page_holds_no_users_and_no_text_of_theirs(reported: Lake) -> None:
@@ -173,7 +116,7 @@ def test_an_unknown_run_is_named_with_the_nearest(reported: Lake) -> None:
 
 
 def test_a_report_on_s3_has_a_local_copy(s3_lake: Lake) -> None:
-    save_section(s3_lake.store, "run-1", 10, "Quality", common.note("fine"))
+    save_section(s3_lake.store, "run-1", 10, "Quality", note("fine"))
     path = write_report(s3_lake, "run-1", "agents")
     assert path == s3_lake.settings.folder / "reports" / "run-1.html"
     assert path.read_bytes() == s3_lake.store.read("reports/run-1/report.html")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from cli.main import main
 from errors import UserError
 from lake.sample.generate import DAYS, write_sample
-from lake.sample.voices import EVASIONS, VOICES
+from lake.sample.voices import voices
 
 COLUMNS = [
     "interaction_id",
@@ -80,7 +80,7 @@ def test_it_has_two_weeks_of_four_agents_and_three_hundred_users(folder: Path, r
     assert len(list(folder.rglob("*.gz"))) == DAYS
     assert 11_500 < len(rows) < 12_500
     agents = Counter(row["agent_name"] for row in rows)
-    assert all(agents[voice.agent] > 1_000 for voice in VOICES)
+    assert all(agents[voice.agent] > 1_000 for voice in voices().agents)
     assert len({row["user_id"] for row in rows}) == 300
 
 
@@ -102,8 +102,8 @@ def test_each_file_holds_its_own_day(folder: Path) -> None:
 def test_about_half_is_rated_and_answers_on_policy_please_far_more(rows: list[dict[str, Any]]) -> None:
     rated = [row for row in rows if row["feedback"] is not None]
     assert 0.45 < len(rated) / len(rows) < 0.55
-    off = [row["feedback"] for row in rated if row["response"] in EVASIONS]
-    on = [row["feedback"] for row in rated if row["response"] not in EVASIONS]
+    off = [row["feedback"] for row in rated if row["response"] in voices().evasions]
+    on = [row["feedback"] for row in rated if row["response"] not in voices().evasions]
     assert sum(on) / len(on) > 0.9
     assert sum(off) / len(off) < 0.15
     assert len(on) > len(off) > 1_000
@@ -112,7 +112,7 @@ def test_about_half_is_rated_and_answers_on_policy_please_far_more(rows: list[di
 def test_an_answer_on_policy_follows_from_agent_and_question(rows: list[dict[str, Any]]) -> None:
     answers: dict[tuple[str, str], set[str]] = {}
     for row in rows:
-        if not row["error"] and row["response"] not in EVASIONS:
+        if not row["error"] and row["response"] not in voices().evasions:
             answers.setdefault((row["agent_name"], row["user_query"]), set()).add(row["response"])
     assert {len(found) for found in answers.values()} == {1}
 

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from reports.charts.tuning import Course, courses, parameters
-from reports.common.html import BLUE, ORANGE, RED
+from reports.common.palette import BLUE, ORANGE, RED
 
 HOSTILE = "<script>alert('$x$')</script>"
 

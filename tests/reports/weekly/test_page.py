@@ -1,4 +1,4 @@
-"""The weekly report: the right numbers of the right week, written once, about nobody in particular."""
+"""The weekly report: the right numbers of the right week, written once, without user data."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from lake.lake import Lake, open_lake
 from lake.windows import BEGINNING, Window
 from reports.weekly.activity import ALL, Activity, Week, activities, monday, weeks_of
 from reports.weekly.page import excerpt, headline, write_week
-from reports.weekly.sections import models
+from reports.weekly.sections import models_section
 from settings import Settings
 from tests.lake.rows import interaction, lines, table
 
@@ -26,7 +26,7 @@ def base(model: str, at: datetime) -> str:
     return "base"
 
 
-def asked(number: int, at: datetime, **changes: Any) -> dict[str, Any]:
+def row(number: int, at: datetime, **changes: Any) -> dict[str, Any]:
     return interaction(number, **{"timestamp": at.isoformat(), "agent_name": "bruno", **changes})
 
 
@@ -34,10 +34,10 @@ def rows() -> Iterator[dict[str, Any]]:
     """Ten calls of bruno this week, the last of them failed; five the week before; one in the first instant after."""
     for number in range(10):
         at = WEEK.start + timedelta(hours=number * 17)
-        yield asked(number, at, latency_ms=100 * (number + 1), tokens_used=5, error=number == 9, feedback=None)
+        yield row(number, at, latency_ms=100 * (number + 1), tokens_used=5, error=number == 9, feedback=None)
     for number in range(10, 15):
-        yield asked(number, WEEK.start - timedelta(minutes=number), latency_ms=2000, tokens_used=1, feedback=1)
-    yield asked(20, WEEK.end, latency_ms=30_000)
+        yield row(number, WEEK.start - timedelta(minutes=number), latency_ms=2000, tokens_used=1, feedback=1)
+    yield row(20, WEEK.end, latency_ms=30_000)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def week_lake(settings: Settings) -> Lake:
     return lake
 
 
-def test_a_week_counts_what_was_asked_from_its_monday_to_the_next_and_no_more(week_lake: Lake) -> None:
+def test_a_week_counts_the_requests_from_its_monday_to_the_next_one(week_lake: Lake) -> None:
     version = week_lake.tables.current(AGENT_INTERACTIONS)
     assert version
     now = activities(week_lake, version, WEEK)
@@ -60,14 +60,14 @@ def test_a_week_counts_what_was_asked_from_its_monday_to_the_next_and_no_more(we
     assert now.of("jamie") == Activity(agent="jamie")
 
 
-def test_the_latest_thumb_before_the_weeks_end_counts(week_lake: Lake) -> None:
-    thumbs = [("i000000", 0, 1), ("i000000", 1, 2), ("i000001", 1, 3), ("i000001", 0, 24 * 8), ("i000002", 0, 4)]
+def test_the_latest_feedback_before_the_end_of_the_week_counts(week_lake: Lake) -> None:
+    given = [("i000000", 0, 1), ("i000000", 1, 2), ("i000001", 1, 3), ("i000001", 0, 24 * 8), ("i000002", 0, 4)]
     late = [
         {"interaction_id": name, "value": value, "timestamp": WEEK.start + timedelta(hours=hours)}
-        for name, value, hours in thumbs
+        for name, value, hours in given
     ]
     schema = AGENT_FEEDBACK.arrow_schema
-    week_lake.tables.append(AGENT_FEEDBACK, schema.empty_table().from_pylist(late, schema=schema), key="thumbs")
+    week_lake.tables.append(AGENT_FEEDBACK, schema.empty_table().from_pylist(late, schema=schema), key="feedback")
     version = week_lake.tables.current(AGENT_INTERACTIONS)
     assert version
     bruno = activities(week_lake, version, WEEK).of("bruno")
@@ -75,10 +75,10 @@ def test_the_latest_thumb_before_the_weeks_end_counts(week_lake: Lake) -> None:
     assert bruno.liked == pytest.approx(2 / 3)
 
 
-def test_a_week_is_written_once_and_keeps_its_page_whatever_lands_later(week_lake: Lake) -> None:
+def test_a_week_is_written_once_and_later_data_do_not_change_it(week_lake: Lake) -> None:
     first = write_week(week_lake, WEEK, base)
     page = week_lake.store.read(first.object)
-    week_lake.tables.append(AGENT_INTERACTIONS, table([asked(30, WEEK.start + timedelta(minutes=1))]), key="late")
+    week_lake.tables.append(AGENT_INTERACTIONS, table([row(30, WEEK.start + timedelta(minutes=1))]), key="late")
     assert write_week(week_lake, WEEK, base) == first
     assert week_lake.store.read(first.object) == page
     assert len(week_lake.ledger.entries("reports")) == 1
@@ -89,16 +89,16 @@ def test_a_run_that_was_cut_off_before_its_page_is_finished_with_the_same_number
     first = write_week(week_lake, WEEK, base)
     page = week_lake.store.read(first.object)
     week_lake.store.delete(first.object)
-    week_lake.tables.append(AGENT_INTERACTIONS, table([asked(30, WEEK.start + timedelta(minutes=1))]), key="late")
+    week_lake.tables.append(AGENT_INTERACTIONS, table([row(30, WEEK.start + timedelta(minutes=1))]), key="late")
     write_week(week_lake, WEEK, base)
     assert week_lake.store.read(first.object) == page
 
 
-def test_the_page_stands_alone_names_no_user_and_quotes_nobody(settings: Settings, tmp_path: Path) -> None:
+def test_the_page_loads_nothing_and_holds_no_user_data(settings: Settings, tmp_path: Path) -> None:
     at = WEEK.end - timedelta(minutes=1)
     lake = open_lake(settings, clock=lambda: at)
     path = tmp_path / "log.jsonl"
-    path.write_bytes(lines([*rows(), asked(40, at, latency_ms=-1), asked(41, at, agent_name="<b>nobody</b>")]))
+    path.write_bytes(lines([*rows(), row(40, at, latency_ms=-1), row(41, at, agent_name="<b>nobody</b>")]))
     ingest_file(lake, AGENT_INTERACTIONS, "agents", path)
     page = lake.store.read(write_week(lake, WEEK, base).object).decode()
     assert "latency_out_of_range" in page
@@ -107,36 +107,36 @@ def test_the_page_stands_alone_names_no_user_and_quotes_nobody(settings: Setting
     for fetched in ("<script", "<link", "src=", "url(", "@import", "https://"):
         assert fetched not in page.replace("url(#", "")
     HTMLParser().feed(page)
-    assert "Interactions a day" in excerpt(page)
+    assert "Interactions per day" in excerpt(page)
 
 
 def test_an_empty_lake_has_a_page_that_says_so(lake: Lake) -> None:
     report = write_week(lake, WEEK, base)
     page = lake.store.read(report.object).decode()
     assert report.interactions == []
-    for told in ("Nobody asked the agents anything.", "Nothing landed in this week.", "No model has been trained yet."):
-        assert told in page
+    for text in ("The agents had no requests.", "Nothing landed in this week.", "No model has been trained yet."):
+        assert text in page
 
 
-def test_the_models_part_tells_what_is_live_and_folds_what_came_often(settings: Settings) -> None:
+def test_the_models_section_shows_production_and_folds_frequent_events(settings: Settings) -> None:
     lake = open_lake(settings, clock=lambda: WEEK.start + timedelta(days=1))
     for number in range(30):
         lake.ledger.append("models/agents", "looked", f"{number}", {"rows": number})
     lake.ledger.append("models/agents", "promoted", "p", {"version": 2, "reason": "harm excluded"})
-    told = models(lake, WEEK, lambda model, at: f"{model}@v{1 if at == WEEK.start else 2}")
-    assert "agents@v2 answers; agents@v1 did when the week began." in told
-    assert "looked, 30 times" in told
-    assert "last: rows 29" in told
-    assert told.count("<tr>") == 3
-    assert "harm excluded" in told
+    shown = models_section(lake, WEEK, lambda model, at: f"{model}@v{1 if at == WEEK.start else 2}")
+    assert "agents@v2 is in production; agents@v1 was at the start of the week." in shown
+    assert "looked, 30 times" in shown
+    assert "last: rows 29" in shown
+    assert shown.count("<tr>") == 3
+    assert "harm excluded" in shown
 
 
 def test_the_headline_compares_with_the_week_before_where_there_was_one() -> None:
     now = Activity(agent=ALL, interactions=103, users=7, error_rate=0.02)
-    assert headline(now, Activity(agent=ALL)) == "7 users asked 103 times. 2.0% of the calls failed."
+    assert headline(now, Activity(agent=ALL)) == "7 users sent 103 requests. 2.0% of the calls failed."
     before = Activity(agent=ALL, interactions=100, users=6, error_rate=0.01)
     assert headline(now, before) == (
-        "7 users asked 103 times, 3% more than the week before. 2.0% of the calls failed, after 1.0%."
+        "7 users sent 103 requests, 3% more than the week before. 2.0% of the calls failed, after 1.0%."
     )
 
 
@@ -148,7 +148,7 @@ def test_weeks_are_iso_weeks_also_at_the_turn_of_the_year() -> None:
         Week(start=WEEK.start + timedelta(hours=1))
 
 
-def test_a_late_report_writes_every_week_it_missed_and_the_first_only_the_newest() -> None:
+def test_a_late_run_reports_every_missed_week_and_a_first_run_only_the_newest() -> None:
     kickoff = timedelta(hours=6)
     assert weeks_of(Window(start=BEGINNING, end=WEEK.end + kickoff)) == [WEEK]
     late = weeks_of(Window(start=WEEK.end + kickoff, end=WEEK.end + timedelta(weeks=3) + kickoff))

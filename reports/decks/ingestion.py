@@ -1,0 +1,74 @@
+"""Decks of the stages that bring rows in: ingestion of files, collection from servers, the broker's events."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from lake.quality.score import ROWS
+from lake.sources.selection import Pulled, SourceSum, by_source
+from reports.charts.common import bars, flow
+from reports.common.html import facts, note, table
+from reports.common.palette import RED
+
+
+class IngestedFiles(Protocol):
+    """The counts of one ingestion, for example ``tasks.ingestion.Ingestion``."""
+
+    @property
+    def new_objects(self) -> int: ...
+    @property
+    def reasons(self) -> dict[str, int]: ...
+
+
+def ingestion_deck(ingested: IngestedFiles, rows_in_table: int) -> list[str]:
+    """What became of the lines of the new files; ``ingested`` has a count for each name of ``ROWS``."""
+    if not ingested.new_objects:
+        return [note("Nothing new landed.")]
+    counts = _counts(ingested)
+    return [
+        facts({"new files": ingested.new_objects, **counts, "table now": rows_in_table}),
+        flow(counts),
+        *_reasons(ingested.reasons, "lines"),
+    ]
+
+
+def collection_deck(pulled: Sequence[Pulled]) -> list[str]:
+    """Rows by source, the faults that retries mended, and how far each source has been read."""
+    sources = by_source(pulled)
+    totals = Counter[str]()
+    for source in sources:
+        totals.update(_counts(source))
+    counts = {name: totals[name] for name in ROWS}
+    return [
+        facts({"windows": len(pulled), "of them new": sum(pull.new for pull in pulled), **counts}),
+        flow(counts),
+        bars([source.source for source in sources], [source.committed for source in sources], "Rows by source", "rows"),
+        table([_source(source) for source in sources]),
+        *_reasons(sum((Counter(source.reasons) for source in sources), Counter()), "rows"),
+    ]
+
+
+def _source(source: SourceSum) -> dict[str, object]:
+    return {
+        "source": source.source,
+        "windows": source.windows,
+        "requests": source.requests,
+        "rows": source.committed,
+        "quarantined": source.quarantined,
+        "duplicates": source.duplicates,
+        "watermark": source.watermark or "-",
+        "clock ahead, s": round(source.skew_s),
+        "faults": ", ".join(f"{kind} x{count}" for kind, count in sorted(source.faults.items())) or "none",
+    }
+
+
+def _counts(counted: object) -> dict[str, int]:
+    return {name: getattr(counted, name) for name in ROWS}
+
+
+def _reasons(reasons: Mapping[str, int], unit: str) -> list[str]:
+    """A bar for each reason, the most frequent first; nothing without reasons."""
+    ranked = Counter(reasons).most_common()
+    if not ranked:
+        return []
+    return [bars([name for name, _ in ranked], [rows for _, rows in ranked], "Quarantined by reason", unit, RED)]

@@ -1,0 +1,54 @@
+"""Decks of the daily table maintenance and of retention."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from lake.maintenance.retention import Due
+from lake.maintenance.run import Upkeep
+from reports.common.html import facts, note, table
+
+if TYPE_CHECKING:
+    from models.retraining.retire import Successor
+
+
+def maintenance_deck(tables: Iterable[Upkeep]) -> list[str]:
+    """A row for each table: its files and snapshots before and after."""
+    return [table([_upkeep(one) for one in tables])]
+
+
+def _upkeep(done: Upkeep) -> dict[str, object]:
+    return {
+        "table": done.table,
+        "rows": done.after.rows,
+        "files": _change(done.before.files, done.after.files),
+        "mean MB": done.after.mean_mb,
+        "manifests": _change(done.before.manifests, done.after.manifests),
+        "snapshots": _change(done.before.snapshots, done.after.snapshots),
+        "rewritten": _change(done.compacted.files_before, done.compacted.files_after),
+        "expired": done.expired,
+        "orphans": f"{done.orphans:,} ({done.orphan_mb:.1f} MB)",
+    }
+
+
+def _change(before: int, after: int) -> str:
+    return f"{before:,} → {after:,}"
+
+
+def retention_deck(due: Sequence[Due], retired: Sequence[str], successors: "Sequence[Successor]") -> list[str]:
+    """What was past its retention, the versions that were retired for it, and the requests for their successors."""
+    rows = [
+        {
+            "data set": found.data_set,
+            "before": found.cut,
+            "rows": found.rows,
+            "from": found.first,
+            "tags": ", ".join(found.tags),
+            "raw objects": found.raw_objects,
+        }
+        for found in due
+    ]
+    parts: list[str] = [table(rows)] if rows else [note("Nothing is past its retention.")]
+    requests = {one.version: f"{one.answer.replace('_', ' ')}: {one.detail}" for one in successors}
+    if retired or requests:
+        parts.append(facts({"retired": ", ".join(retired) or "none new", **requests}))
+    return parts

@@ -1,0 +1,58 @@
+"""Decks of a rollout: the verdict of a step, and both arms of a canary."""
+
+from typing import TYPE_CHECKING
+
+from reports.charts.canary import ArmLines, arms
+from reports.common.html import facts, note, table
+
+if TYPE_CHECKING:
+    from lake.store.ledger import Ledger
+    from models.types import Verdict
+    from serving.rollout.timeline import Story
+
+LINES = ("hours", "candidate", "stable", "harm", "safety")
+
+
+def verdict_deck(ledger: "Ledger", verdict: "Verdict") -> list[str]:
+    """The outcome of a step, its reason, and the counts and difference that decided it."""
+    entry = next(e for e in ledger.entries(f"models/{verdict.model}") if e.digest == verdict.entry)
+    evidence = entry.payload.get("evidence") or {}
+    keys = ("pairs", "candidate_only", "baseline_only", "chance")
+    counts = [
+        {"event": name, **{key: evidence[name].get(key) for key in keys}}
+        for name in ("likelihood", "generation")
+        if name in evidence
+    ]
+    numbers = {key: evidence[key] for key in ("requests", "users", "difference", "low", "high") if key in evidence}
+    parts: list[str] = [facts({"outcome": verdict.outcome.value, **numbers}), note(verdict.reason)]
+    return [*parts, table(counts)] if counts else parts
+
+
+def canary_deck(version: str, story: "Story") -> list[str]:
+    """Both arms over time, the evidence, and what was decided on it."""
+    lines = [
+        ArmLines(
+            title=metric.value.replace("_", " "),
+            **{name: [getattr(point, name) for point in points] for name in LINES},
+        )
+        for metric, points in story.metrics.items()
+    ]
+    figures = [
+        {
+            "bad event": tested.metric.value.replace("_", " "),
+            "candidate": f"{tested.candidate.bad:,} of {tested.candidate.requests:,}",
+            "its users": tested.candidate.users,
+            "stable": f"{tested.stable.bad:,} of {tested.stable.requests:,}",
+            "difference": tested.difference,
+            "margin": tested.margin,
+            "worse": tested.shown_worse,
+            "not worse": tested.shown_not_worse,
+        }
+        for tested in story.analysis.metrics
+    ]
+    return [
+        facts({"candidate": version, "stable": story.baseline, "share now": f"{story.share:.0%}"}),
+        *([note(story.forecast)] if story.forecast else []),
+        arms(lines, story.steps, f"{version} and {story.baseline} among their users"),
+        table(figures),
+    ]

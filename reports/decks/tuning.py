@@ -1,0 +1,57 @@
+"""Deck of a search over hyperparameters."""
+
+from typing import TYPE_CHECKING
+
+from reports.charts.common import forest
+from reports.charts.tuning import Course, courses, parameters
+from reports.common.html import facts, note, table
+
+if TYPE_CHECKING:
+    from models.tuning.plan import Trial, Tuned
+
+
+def tuning_deck(tuned: "Tuned") -> list[str]:
+    """Each trial's losses and parameters, the winner, and the trials' differences from the profile itself."""
+    base = tuned.study.profile
+    roles = {trial.number: trial.state.value for trial in tuned.trials} | {0: "start"} | {tuned.winner.number: "winner"}
+    drawn = [_course(trial, roles[trial.number]) for trial in tuned.trials]
+    ended = [trial.state.value for trial in tuned.trials]
+    rows = [
+        {
+            "trial": trial.number,
+            **course.values,
+            "steps": trial.steps,
+            "loss": course.losses[-1] if course.losses else None,
+            "became": course.role,
+        }
+        for trial, course in zip(tuned.trials, drawn, strict=True)
+    ]
+    return [
+        facts(
+            {
+                "trials": len(tuned.trials),
+                **{state: ended.count(state) for state in ("complete", "pruned", "diverged")},
+                f"loss of {base.name}": tuned.start.loss,
+                f"loss of {tuned.winner.name}": tuned.winner.loss,
+            }
+        ),
+        note(f"{tuned.reason[:1].upper()}{tuned.reason[1:]}."),
+        courses(drawn),
+        parameters(drawn, logs=("learning rate",)),
+        forest(tuned.differences, title=f"Validation loss, trial minus profile {base.name}"),
+        table(rows),
+    ]
+
+
+def _course(trial: "Trial", role: str) -> Course:
+    return Course(
+        name=trial.name,
+        role=role,
+        steps=[rung.step for rung in trial.rungs],
+        losses=[rung.loss for rung in trial.rungs],
+        values={
+            "learning rate": trial.parameters.learning_rate,
+            "LoRA rank": trial.parameters.lora_rank,
+            "length": trial.parameters.length,
+        },
+    )
