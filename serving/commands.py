@@ -60,7 +60,7 @@ def reconcile(lake: str | None, every: float, ready_file: Path | None, once: boo
       fuelline serve reconcile --dry-run   what would be loaded and unloaded
     """
     from lake.lake import open_lake
-    from serving.replicas.reconcile import Loop, replicas_of, tell
+    from serving.replicas.reconcile import ReconcileLoop, log_report, replicas_of
     from serving.replicas.reconcile import reconcile as run_round
 
     log_progress()
@@ -68,9 +68,9 @@ def reconcile(lake: str | None, every: float, ready_file: Path | None, once: boo
     replicas, opened, folder = replicas_of(settings), open_lake(settings), Path(settings.adapters)
     if once or dry_run:
         report = run_round(opened, replicas, folder, dry_run=dry_run)
-        tell(report)
+        log_report(report)
         sys.exit(UNMET if report.faults else 0)
-    Loop(
+    ReconcileLoop(
         lake=opened, replicas=replicas, folder=folder, every_s=every, ready_file=ready_file, stopped=stop_event()
     ).run()
 

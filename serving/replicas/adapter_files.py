@@ -1,7 +1,7 @@
-"""Adapters on the disk that vLLM reads from: fetched by digest, whole or not at all, and never changed afterwards.
+"""Adapters on the disk that vLLM reads from: fetched by digest, completely or not at all, and never changed afterwards.
 
-A folder is named like the adapter in it, ``agents@3f9c2a71``, so one name has one content for ever. It is written
-beside its place, synced and renamed: neither vLLM nor a second writer ever sees half of it.
+A folder has the name of its adapter, ``agents@3f9c2a71``, so one name always has the same content. It is written to a
+temporary folder beside it, synced and renamed, so that neither vLLM nor a second writer sees an incomplete one.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from models.registry.registry import fetch_adapter, load_manifest
 from models.types import ModelVersion
 
 
-def place(lake: Lake, version: ModelVersion, folder: Path) -> Path:
-    """The folder of the version's adapter under ``folder``: verified if it is there, else fetched from the registry.
+def ensure_adapter(lake: Lake, version: ModelVersion, folder: Path) -> Path:
+    """The folder of the version's adapter under ``folder``: verified if it exists, else fetched from the registry.
 
     Raises:
         UnknownName: the version is not registered.
-        TamperedArtifact: a file, in the registry or in the folder, is not what was registered.
+        TamperedArtifact: a file, in the registry or in the folder, differs from the registered one.
         OSError: the folder cannot be written.
     """
     target = folder.absolute() / version.adapter_name
@@ -40,7 +40,7 @@ def _fetch(lake: Lake, version: ModelVersion, target: Path) -> None:
         fetch_adapter(lake, version, temporary)
         for path in (*temporary.iterdir(), temporary):
             _sync(path)
-        temporary.chmod(0o755)  # made for its owner only, but vLLM may run as another user
+        temporary.chmod(0o755)  # created for its owner only, but vLLM may run as another user
         temporary.rename(target)
     except OSError:
         if not target.is_dir():  # otherwise another writer was first, with the same content

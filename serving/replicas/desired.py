@@ -1,8 +1,8 @@
-"""What the ledger wants served: a fold over each model's chain, as of now and of every state within a grace period.
+"""The adapters that replicas should serve, folded from each model's chain: now, and in every state of a grace period.
 
-Wanted are the versions that routes send somebody to, the candidate of an open rollout before its first user, and the
-version that a roll-back would return to. Time enters through the entries alone, so no reader has to remember when a
-version ceased to be wanted.
+Needed are the versions that routes lead to, the candidate of an open rollout before its first user, and the version
+that a roll-back would return to. Time enters only through the entries, so no reader has to remember when a version
+stopped being needed.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,60 +17,62 @@ from models.registry.state import ModelState
 from models.types import ModelVersion
 
 GRACE = timedelta(minutes=5)
-"""How long a name stays loaded after the last state that wanted it: longer than any answer takes."""
+"""How long an adapter stays loaded after the last state that needed it; longer than any answer takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """What replicas shall serve."""
+class DesiredState:
+    """What replicas should serve."""
 
-    now: Mapping[str, ModelVersion]
-    """By adapter name."""
+    current: Mapping[str, ModelVersion]
+    """Versions needed now, by adapter name."""
     answering: Collection[str] = ()
-    """Names of those that answer users outside any trial: a replica without one of them serves nobody well."""
-    lately: Collection[str] = ()
-    """Names that some state within the grace period wanted, ``now`` included."""
+    """Names of the adapters that answer users outside a trial; a replica without one of them is not ready."""
+    recent: Collection[str] = ()
+    """Names that a state within the grace period needed, including ``current``."""
     models: Collection[str] = ()
-    """The ledger's models: what else a replica serves is somebody else's."""
+    """The models in the ledger; adapters of other models on a replica are left alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What one replica lacks and what it no longer needs."""
+class AdapterChanges:
+    """What one replica has to load and to unload."""
 
     loads: tuple[ModelVersion, ...] = ()
     unloads: tuple[str, ...] = ()
 
 
-def plan(wanted: Wanted, loaded: Collection[str]) -> Plan:
-    """What has to be loaded and unloaded where these adapters are loaded."""
-    return Plan(
-        loads=tuple(version for name, version in wanted.now.items() if name not in loaded),
+def changes_for(desired: DesiredState, loaded: Collection[str]) -> AdapterChanges:
+    """The changes for a replica on which the adapters with the names ``loaded`` are loaded."""
+    return AdapterChanges(
+        loads=tuple(version for name, version in desired.current.items() if name not in loaded),
         unloads=tuple(
-            sorted(name for name in loaded if name.partition("@")[0] in wanted.models and name not in wanted.lately)
+            sorted(name for name in loaded if name.partition("@")[0] in desired.models and name not in desired.recent)
         ),
     )
 
 
-def read_wanted(lake: Lake, grace: timedelta = GRACE) -> Wanted:
-    """What the ledger wants served now, and what it wanted within the grace period."""
+def read_desired_state(lake: Lake, grace: timedelta = GRACE) -> DesiredState:
+    """Read from the ledger what is needed now and what was needed within the grace period."""
     since = lake.ledger.clock() - grace
     models = [name.removeprefix("models/") for name in lake.ledger.chains("models/")]
-    now: dict[str, ModelVersion] = {}
+    current: dict[str, ModelVersion] = {}
     answering: set[str] = set()
-    lately: set[str] = set()
+    recent: set[str] = set()
     for model in models:
         for state in _states_since(model, lake.ledger.entries(model_chain(model)), since):
-            lately.update(version.adapter_name for version in _wanted_by(state))
+            recent.update(version.adapter_name for version in _needed_by(state))
             last = state
-        now.update({version.adapter_name: version for version in _wanted_by(last)})
-        answers = (last.production, last.soak and last.soak.former)
-        answering.update(version.adapter_name for version in answers if version)
-    return Wanted(now=now, answering=frozenset(answering), lately=frozenset(lately), models=frozenset(models))
+        current.update({version.adapter_name: version for version in _needed_by(last)})
+        users = (last.production, last.soak and last.soak.former)
+        answering.update(version.adapter_name for version in users if version)
+    return DesiredState(
+        current=current, answering=frozenset(answering), recent=frozenset(recent), models=frozenset(models)
+    )
 
 
 def _states_since(model: str, entries: Sequence[Entry], since: datetime) -> Iterator[ModelState]:
-    """Each state from the one in force at ``since`` to the present one; one at least."""
+    """Each state from the one in force at ``since`` to the present one; at least one."""
     state = ModelState(model=model)
     for entry in entries:
         if entry.time > since:
@@ -79,12 +81,12 @@ def _states_since(model: str, entries: Sequence[Entry], since: datetime) -> Iter
     yield state
 
 
-def _wanted_by(state: ModelState) -> list[ModelVersion]:
-    """The versions that one state wants, each once."""
-    some = (
+def _needed_by(state: ModelState) -> list[ModelVersion]:
+    """The versions that one state needs, each once."""
+    needed = (
         state.production,
         state.rollout and state.version(state.rollout.version),
         state.soak and state.soak.former,
         state.rollback_target,
     )
-    return list({version.name: version for version in some if version}.values())
+    return list({version.name: version for version in needed if version}.values())

@@ -1,57 +1,57 @@
-"""A vLLM replica as its clients need it: which adapters it serves, load one, unload one, what it would say next.
+"""Client of one vLLM replica: which adapters it serves, load one, unload one, and its next-token log-probabilities.
 
-Adapters are named by the digest of their weights and never loaded twice under one name: vLLM's prefix cache tells
-adapters apart by name alone, so other weights under a known name would meet the blocks of the first. To load what is
-loaded and to unload what is not are therefore successes, and a name that stands for another folder is an error.
+Adapters are named by the digest of their weights and never loaded twice under one name: vLLM's prefix cache identifies
+adapters by name alone, so other weights under a known name would reuse cached blocks of the first. Therefore loading a
+loaded adapter and unloading a missing one succeed, and a name that stands for another folder is an error.
 
-The endpoints are unauthenticated and vLLM's own: keep the port to those who may change what is served. The standard
-library speaks to them, because a replica is a private address that no proxy of the environment should see.
+vLLM's endpoints are unauthenticated: give access to the port only to processes that may change what is served. Proxies
+of the environment are ignored, because a replica has a private address.
 """
 
-import http.client
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
 
 from errors import PeerError
 
-QUICK_S = 5.0
-"""Seconds that a question about state may take: vLLM answers it beside its engine."""
-WORK_S = 120.0
-"""Seconds that the engine may take over a load or a few hundred tokens, with other requests before it."""
-TOP = 20
-"""Next tokens asked for: what vLLM gives at most unless it is started otherwise (``--max-logprobs``)."""
-SAID = 300
-"""Characters kept of what a replica said."""
+STATE_TIMEOUT_S = 5.0
+"""For requests that vLLM answers without its engine."""
+ENGINE_TIMEOUT_S = 120.0
+"""For loading an adapter or generating a few hundred tokens, with other requests queued before."""
+TOP_TOKENS = 20
+"""Next tokens per prompt: vLLM's limit unless it is started with another (``--max-logprobs``)."""
+ERROR_CHARACTERS = 300
+"""Length to which a replica's error message is cut."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Served:
-    """One model that a replica answers for."""
+class ServedModel:
+    """One model that a replica serves."""
 
     name: str
     path: str
     """Folder of its weights, as the replica sees it."""
     parent: str = ""
-    """The base that an adapter stands on; empty: it is a base itself."""
+    """The base model of an adapter; empty for a base model."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextTokens:
-    """The likeliest next tokens at one place."""
+    """The most likely next tokens after one prompt."""
 
     likeliest: Mapping[int, float]
     """Log-probability in nats by token id."""
 
     @property
     def floor(self) -> float:
-        """No token that is not listed is likelier."""
+        """Upper bound of the log-probability of every token that is not listed."""
         return min(self.likeliest.values())
 
     def of(self, token: int) -> float:
-        """The token's log-probability; of one that is not listed, the floor."""
+        """The token's log-probability; the floor if it is not listed."""
         return self.likeliest.get(token, self.floor)
 
 
@@ -64,56 +64,56 @@ class Replica:
     def healthy(self) -> bool:
         """Whether it answers and its engine is alive."""
         try:
-            return self._ask("GET", "/health", timeout=QUICK_S).status == 200
+            return self._request("GET", "/health", timeout=STATE_TIMEOUT_S).status == 200
         except PeerError:
             return False
 
-    def models(self) -> dict[str, Served]:
+    def models(self) -> dict[str, ServedModel]:
         """What it serves, by name: the base and every loaded adapter.
 
         Raises:
             PeerError: it does not answer.
         """
-        answer = self._ask("GET", "/v1/models", timeout=QUICK_S)
-        cards = self._parsed(answer, "data")
+        cards = self._field(self._request("GET", "/v1/models", timeout=STATE_TIMEOUT_S), "data")
         return {
-            card["id"]: Served(name=card["id"], path=card["root"] or "", parent=card["parent"] or "") for card in cards
+            card["id"]: ServedModel(name=card["id"], path=card["root"] or "", parent=card["parent"] or "")
+            for card in cards
         }
 
-    def adapters(self) -> dict[str, Served]:
+    def adapters(self) -> dict[str, ServedModel]:
         """The loaded adapters by name. Raises ``PeerError``."""
-        return {name: served for name, served in self.models().items() if served.parent}
+        return {name: model for name, model in self.models().items() if model.parent}
 
     def load(self, name: str, path: str) -> None:
-        """Load the adapter in ``path`` under ``name``; a success if it is loaded from there already.
+        """Load the adapter in ``path`` under ``name``; succeeds if it is already loaded from there.
 
         Raises:
-            PeerError: the replica refuses it, or knows the name from another folder.
+            PeerError: the replica refuses it, or has the name loaded from another folder.
         """
-        answer = self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
-        if answer.status == 200:
+        response = self._request("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+        if response.status == 200:
             return
-        known = self.adapters().get(name)
-        if known is None:
-            raise self._refused(f"did not load {name}", answer)
-        if known.path != path:
+        loaded = self.adapters().get(name)
+        if loaded is None:
+            raise self._refused(f"did not load {name}", response)
+        if loaded.path != path:
             raise PeerError(
-                f"{self.address} serves {name} from {known.path}, not from {path}: restart it, because its prefix "
+                f"{self.address} serves {name} from {loaded.path}, not from {path}: restart it, because its prefix "
                 "cache would mix the two"
             )
 
     def unload(self, name: str) -> None:
-        """Forget the adapter; a success if it is not loaded. Requests under way end with it.
+        """Unload the adapter; succeeds if it is not loaded. Requests in progress with it end.
 
         Raises:
             PeerError: the replica refuses, and still serves it.
         """
-        answer = self._ask("POST", "/v1/unload_lora_adapter", {"lora_name": name})
-        if answer.status != 200 and name in self.adapters():
-            raise self._refused(f"did not unload {name}", answer)
+        response = self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        if response.status != 200 and name in self.adapters():
+            raise self._refused(f"did not unload {name}", response)
 
     def next_tokens(self, model: str, prompts: Sequence[str] | Sequence[list[int]]) -> list[NextTokens]:
-        """How likely the likeliest next tokens of each prompt are, by one generated token each.
+        """The most likely next tokens of each prompt, from generating one token each.
 
         Args:
             model: the base's or an adapter's name.
@@ -122,76 +122,53 @@ class Replica:
         Raises:
             PeerError: it does not serve the model, or another one answered.
         """
-        asked = {
+        body = {
             "model": model,
             "prompt": list(prompts),
             "max_tokens": 1,
             "temperature": 0,
-            "logprobs": TOP,
+            "logprobs": TOP_TOKENS,
             "return_tokens_as_token_ids": True,
         }
-        answer = self._ask("POST", "/v1/completions", asked)
-        if answer.status != 200:
-            raise self._refused(f"did not answer as {model}", answer)
-        self._check_who_answered(answer, model)
-        choices = sorted(self._parsed(answer, "choices"), key=lambda choice: int(choice["index"]))
+        response = self._request("POST", "/v1/completions", body)
+        if response.status != 200:
+            raise self._refused(f"did not answer as {model}", response)
+        answered = self._field(response, "model")
+        if answered != model:  # status 200 says only that some model answered
+            raise PeerError(f"{self.address} was asked for {model} and answered as {answered}")
+        choices = sorted(self._field(response, "choices"), key=lambda choice: int(choice["index"]))
         if len(choices) != len(prompts):
             raise PeerError(f"{self.address} gave {len(choices)} answers to {len(prompts)} prompts")
-        return [self._likeliest(choice) for choice in choices]
+        return [self._next_tokens(choice) for choice in choices]
 
-    def _check_who_answered(self, answer: "_Answer", model: str) -> None:
-        """The status says that something answered; only the name in the answer says what."""
-        answered = self._parsed(answer, "model")
-        if answered != model:
-            raise PeerError(f"{self.address} was asked for {model} and answered as {answered}")
-
-    def _likeliest(self, choice: Mapping[str, Any]) -> NextTokens:
+    def _next_tokens(self, choice: Mapping[str, Any]) -> NextTokens:
         try:
             (listed,) = choice["logprobs"]["top_logprobs"]
             return NextTokens({int(name.removeprefix("token_id:")): float(score) for name, score in listed.items()})
         except (KeyError, TypeError, ValueError) as error:
             raise PeerError(f"{self.address} gave no log-probabilities of a next token: {error!r}") from error
 
-    def _ask(
-        self, method: str, path: str, body: Mapping[str, object] | None = None, *, timeout: float = WORK_S
-    ) -> "_Answer":
-        """One request on a connection of its own. Raises ``PeerError`` where no answer comes."""
-        place = urlsplit(self.address)
-        kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-        connection = kind(place.netloc, timeout=timeout)
+    def _request(
+        self, method: str, path: str, body: Mapping[str, object] | None = None, *, timeout: float = ENGINE_TIMEOUT_S
+    ) -> urllib3.BaseHTTPResponse:
+        """Send one request on a connection of its own, once. Raises ``PeerError`` without an answer."""
         try:
-            payload = None if body is None else json.dumps(body)
-            connection.request(method, path, payload, {"Content-Type": "application/json"})
-            reply = connection.getresponse()
-            return _Answer(status=reply.status, body=reply.read())
-        except (OSError, http.client.HTTPException) as error:
-            raise PeerError(
-                f"vLLM at {self.address} does not answer {path}: {error or type(error).__name__}"
-            ) from error
-        finally:
-            connection.close()
+            with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
+                return pool.request(method, f"{self.address}{path}", json=body, redirect=False)
+        except HTTPError as error:
+            raise PeerError(f"vLLM at {self.address} does not answer {path}: {error}") from error
 
-    def _parsed(self, answer: "_Answer", name: str) -> Any:
-        """A field of the answer."""
+    def _field(self, response: urllib3.BaseHTTPResponse, name: str) -> Any:
+        """A field of the response's JSON."""
         try:
-            return json.loads(answer.body)[name]
+            return response.json()[name]
         except (ValueError, KeyError, TypeError) as error:
-            raise self._refused(f"sent no {name!r}", answer) from error
+            raise self._refused(f"sent no {name!r}", response) from error
 
-    def _refused(self, what: str, answer: "_Answer") -> PeerError:
-        """What went wrong, with vLLM's own words: they hold names and paths, never a prompt."""
-        return PeerError(f"vLLM at {self.address} {what} (HTTP {answer.status}): {answer.said}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Answer:
-    status: int
-    body: bytes
-
-    @property
-    def said(self) -> str:
-        """The message of an error, or the beginning of whatever came."""
+    def _refused(self, what: str, response: urllib3.BaseHTTPResponse) -> PeerError:
+        """The error with vLLM's own message, which holds names and paths, never a prompt."""
         try:
-            return str(json.loads(self.body)["error"]["message"])[:SAID]
+            message = str(response.json()["error"]["message"])[:ERROR_CHARACTERS]
         except (ValueError, KeyError, TypeError):
-            return self.body[:SAID].decode(errors="replace")
+            message = response.data[:ERROR_CHARACTERS].decode(errors="replace")
+        return PeerError(f"vLLM at {self.address} {what} (HTTP {response.status}): {message}")

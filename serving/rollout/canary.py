@@ -22,7 +22,7 @@ from models.registry.state import Rollout, Soak
 from models.serialize import to_plain
 from models.types import ModelVersion, Outcome, Verdict, baseline_name
 from serving.policy import CanaryRule
-from serving.replicas.load_gate import Proof, prove
+from serving.replicas.load_gate import GateResult, check_adapter
 from serving.replicas.reconcile import reconcile
 from serving.replicas.vllm import Replica
 from serving.rollout.forecast import forecast
@@ -193,7 +193,7 @@ def _end(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look: 
     return close(lake, version, rollout.key, rollout.baseline, ends[look.step.move], look.step.reason, shown)
 
 
-def prove_everywhere(lake: Lake, version: ModelVersion) -> list[Proof]:
+def prove_everywhere(lake: Lake, version: ModelVersion) -> list[GateResult]:
     """Bring an adapter to every replica, as far as this process may, and have each prove that it applies it.
 
     Raises:
@@ -209,10 +209,10 @@ def prove_everywhere(lake: Lake, version: ModelVersion) -> list[Proof]:
         )
     if lake.settings.adapters:
         report = reconcile(lake, replicas, Path(lake.settings.adapters))
-        mine = [proof for proof in report.proofs if proof.adapter == version.adapter_name]
+        mine = [proof for proof in report.gate_results if proof.adapter == version.adapter_name]
         if refused := [proof for proof in mine if not proof.passed]:
             return refused  # such an adapter is unloaded, so it cannot be asked again
-    return [prove(lake, replica, version) for replica in replicas]
+    return [check_adapter(lake, replica, version) for replica in replicas]
 
 
 def _forecast(lake: Lake, version: ModelVersion, plan: Plan) -> str:

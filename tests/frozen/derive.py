@@ -70,7 +70,7 @@ from models.types import (
 from reports.run_summary import RunSummary, Scores
 from serving.gateway.metrics import GatewayMetrics
 from serving.policy import CanaryRule, Metric
-from serving.replicas.load_gate import Proof
+from serving.replicas.load_gate import GateResult
 from serving.rollout.plan import Plan
 from serving.rollout.state_machine import Missed
 from serving.statistics.sequential_test import Analysis, ArmCounts, MetricAnalysis
@@ -106,7 +106,7 @@ STORED: dict[str, type] = {
     "RunScores": Scores,
     "RunSummary": RunSummary,
     "ScoreDifference": ScoreDifference,
-    "ServingProof": Proof,
+    "ServingProof": GateResult,
     "ShadowEvidence": ShadowEvidence,
     "ShadowPairedEvents": PairedEvents,
     "SilentSource": Heard,

@@ -9,8 +9,8 @@ from models.llm.lora import WEIGHTS
 from models.llm.probe import Probe
 from models.registry.registry import read_probe
 from models.types import ModelVersion
-from serving.replicas.adapter_files import place
-from serving.replicas.load_gate import differs, matches, prove
+from serving.replicas.adapter_files import ensure_adapter
+from serving.replicas.load_gate import check_adapter, compare_with_base, compare_with_probe
 from serving.replicas.vllm import Replica
 from tests.vllm.world import World
 
@@ -35,25 +35,25 @@ def without_effect(adapter: Path, target: Path) -> Path:
 @pytest.mark.parametrize("which", ["good", "noisy"])
 def test_a_trained_adapter_passes(world: World, replica: Replica, adapters: Path, which: str) -> None:
     version: ModelVersion = getattr(world, which)
-    replica.load(version.adapter_name, str(place(world.lake, version, adapters)))
-    proof = prove(world.lake, replica, version)
-    print(proof, f"base {proof.base_gap:.3f} from its record")
-    assert proof.passed, proof
-    assert differs(replica, version.adapter_name).passed
+    replica.load(version.adapter_name, str(ensure_adapter(world.lake, version, adapters)))
+    result = check_adapter(world.lake, replica, version)
+    print(result, f"base {result.base_gap:.3f} from its record")
+    assert result.passed, result
+    assert compare_with_base(replica, version.adapter_name).passed
 
 
 def test_an_adapter_that_does_nothing_fails(world: World, replica: Replica, adapters: Path, tmp_path: Path) -> None:
-    idle = without_effect(place(world.lake, world.good, adapters), tmp_path / "idle")
+    idle = without_effect(ensure_adapter(world.lake, world.good, adapters), tmp_path / "idle")
     replica.load("agents@00000000", str(idle))
-    proof = matches(probe_of(world, world.good), replica, "agents@00000000")
-    assert not proof.passed
-    assert "not applied" in proof.reason
-    assert not differs(replica, "agents@00000000").passed
+    result = compare_with_probe(probe_of(world, world.good), replica, "agents@00000000")
+    assert not result.passed
+    assert "not applied" in result.reason
+    assert not compare_with_base(replica, "agents@00000000").passed
 
 
 def test_another_adapter_under_its_name_fails(world: World, replica: Replica, adapters: Path) -> None:
-    replica.load("agents@11111111", str(place(world.lake, world.noisy, adapters)))
-    proof = matches(probe_of(world, world.good), replica, "agents@11111111")
-    print(proof)
-    assert not proof.passed
-    assert "other weights" in proof.reason
+    replica.load("agents@11111111", str(ensure_adapter(world.lake, world.noisy, adapters)))
+    result = compare_with_probe(probe_of(world, world.good), replica, "agents@11111111")
+    print(result)
+    assert not result.passed
+    assert "other weights" in result.reason

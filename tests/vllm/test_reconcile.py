@@ -70,14 +70,14 @@ def test_what_the_ledger_wants_is_loaded_and_proven_once(world: World, replica: 
     world.roll_out(world.noisy)
     planned = reconcile(world.lake, [replica], adapters, dry_run=True)
     assert replica.adapters() == {}
-    proven: set[tuple[str, str]] = set()
-    first = reconcile(world.lake, [replica], adapters, proven=proven)
+    verified: set[tuple[str, str]] = set()
+    first = reconcile(world.lake, [replica], adapters, verified=verified)
     assert sorted(first.loaded) == sorted(planned.loaded)
-    assert [proof.passed for proof in first.proofs] == [True, True]
+    assert [result.passed for result in first.gate_results] == [True, True]
     assert first.ready == {replica.address}
     assert set(replica.adapters()) == {world.good.adapter_name, world.noisy.adapter_name}
-    second = reconcile(world.lake, [replica], adapters, proven=proven)
-    assert (second.loaded, second.proofs, second.unloaded, second.faults) == ([], [], [], {})
+    second = reconcile(world.lake, [replica], adapters, verified=verified)
+    assert (second.loaded, second.gate_results, second.unloaded, second.faults) == ([], [], [], {})
 
 
 def test_what_is_not_wanted_any_more_is_unloaded_after_the_grace(

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from errors import PeerError
-from serving.replicas.adapter_files import place
+from serving.replicas.adapter_files import ensure_adapter
 from serving.replicas.vllm import Replica
 from tests.vllm.world import World
 
 
 def test_loading_and_unloading_twice_is_as_once(world: World, replica: Replica, adapters: Path) -> None:
-    name, path = world.good.adapter_name, str(place(world.lake, world.good, adapters))
+    name, path = world.good.adapter_name, str(ensure_adapter(world.lake, world.good, adapters))
     for _ in range(2):
         replica.load(name, path)
         assert {one.name: one.path for one in replica.adapters().values()} == {name: path}
@@ -26,9 +26,9 @@ def test_loading_and_unloading_twice_is_as_once(world: World, replica: Replica, 
 def test_a_name_is_not_loaded_from_a_second_folder(
     world: World, replica: Replica, adapters: Path, tmp_path: Path
 ) -> None:
-    replica.load(world.good.adapter_name, str(place(world.lake, world.good, adapters)))
+    replica.load(world.good.adapter_name, str(ensure_adapter(world.lake, world.good, adapters)))
     with pytest.raises(PeerError, match="restart it"):
-        replica.load(world.good.adapter_name, str(place(world.lake, world.good, tmp_path)))
+        replica.load(world.good.adapter_name, str(ensure_adapter(world.lake, world.good, tmp_path)))
 
 
 def test_what_cannot_be_loaded_is_an_error_with_the_words_of_vllm(replica: Replica, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What replicas shall serve, folded from the ledger: whoever may be asked for, and nobody a moment too early."""
+"""The desired state of replicas, folded from the ledger: every version that may get requests, and no other."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,33 +10,33 @@ from hypothesis import strategies as st
 from lake.lake import Lake, open_lake
 from models.registry.kinds import model_chain
 from models.types import ModelVersion
-from serving.replicas.desired import Plan, Wanted, plan, read_wanted
+from serving.replicas.desired import AdapterChanges, DesiredState, changes_for, read_desired_state
 from settings import read_settings
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 MODEL = "agents"
 
 
-class Story:
-    """A ledger that is written by hand, an hour an entry."""
+class History:
+    """A ledger written by hand, one entry per hour."""
 
     def __init__(self, folder: Path) -> None:
         self.now = START
         self.lake: Lake = open_lake(read_settings(home=folder, lake="test"), clock=lambda: self.now)
 
-    def tell(self, kind: str, **payload: object) -> None:
+    def append(self, kind: str, **payload: object) -> None:
         self.now += timedelta(hours=1)
         self.lake.ledger.append(model_chain(MODEL), kind, f"{kind}:{self.now}", payload)
 
     def register(self, *numbers: int) -> None:
         for number in numbers:
             digest = f"{number:08x}" * 8
-            self.tell("registered", version=number, digest=digest, path=f"ml/models/{MODEL}/v{number}")
+            self.append("registered", version=number, digest=digest, path=f"ml/models/{MODEL}/v{number}")
 
-    def wanted(self, grace_hours: float = 0.5) -> tuple[set[str], set[str]]:
-        """Names wanted now, and those wanted within the grace period."""
-        found = read_wanted(self.lake, timedelta(hours=grace_hours))
-        return set(found.now), set(found.lately)
+    def needed(self, grace_hours: float = 0.5) -> tuple[set[str], set[str]]:
+        """Names needed now, and those needed within the grace period."""
+        desired = read_desired_state(self.lake, timedelta(hours=grace_hours))
+        return set(desired.current), set(desired.recent)
 
 
 def names(*numbers: int) -> set[str]:
@@ -44,61 +44,66 @@ def names(*numbers: int) -> set[str]:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Story:
-    return Story(tmp_path)
+def history(tmp_path: Path) -> History:
+    return History(tmp_path)
 
 
-def test_the_candidate_of_an_open_rollout_is_wanted_before_its_first_user(story: Story) -> None:
-    story.register(1, 2)
-    assert story.wanted()[0] == set()
-    story.tell("rollout_opened", version=1, baseline="base")
-    assert story.wanted()[0] == names(1)
+def test_the_candidate_of_an_open_rollout_is_needed_before_its_first_user(history: History) -> None:
+    history.register(1, 2)
+    assert history.needed()[0] == set()
+    history.append("rollout_opened", version=1, baseline="base")
+    assert history.needed()[0] == names(1)
 
 
-def test_those_answer_users_who_are_in_production_or_held_back_with_it(story: Story) -> None:
-    story.register(1, 2)
-    story.tell("promoted", version=1, baseline="base")
-    story.tell("rollout_opened", version=2, baseline=f"{MODEL}@v1")
-    assert (set(read_wanted(story.lake).now), read_wanted(story.lake).answering) == (names(1, 2), names(1))
-    watch = {"rollout": "r", "share": 0.9, "hours": 24.0}
-    story.tell("promoted", version=2, baseline=f"{MODEL}@v1", soak=watch)
-    assert read_wanted(story.lake).answering == names(1, 2)
+def test_production_and_the_held_back_version_answer_users(history: History) -> None:
+    history.register(1, 2)
+    history.append("promoted", version=1, baseline="base")
+    history.append("rollout_opened", version=2, baseline=f"{MODEL}@v1")
+    assert (set(read_desired_state(history.lake).current), read_desired_state(history.lake).answering) == (
+        names(1, 2),
+        names(1),
+    )
+    soak = {"rollout": "r", "share": 0.9, "hours": 24.0}
+    history.append("promoted", version=2, baseline=f"{MODEL}@v1", soak=soak)
+    assert read_desired_state(history.lake).answering == names(1, 2)
 
 
-def test_what_a_roll_back_returns_to_stays_wanted(story: Story) -> None:
-    story.register(1, 2, 3)
-    story.tell("promoted", version=1, baseline="base")
-    story.tell("promoted", version=2, baseline="agents@v1")
-    assert story.wanted()[0] == names(1, 2)
-    story.tell("promoted", version=3, baseline="agents@v2")
-    assert story.wanted()[0] == names(2, 3)
+def test_the_version_that_a_roll_back_returns_to_stays_needed(history: History) -> None:
+    history.register(1, 2, 3)
+    history.append("promoted", version=1, baseline="base")
+    history.append("promoted", version=2, baseline="agents@v1")
+    assert history.needed()[0] == names(1, 2)
+    history.append("promoted", version=3, baseline="agents@v2")
+    assert history.needed()[0] == names(2, 3)
 
 
-def test_what_was_rolled_back_is_unwanted_at_once_and_kept_for_the_grace(story: Story) -> None:
-    story.register(1, 2)
-    story.tell("promoted", version=1, baseline="base")
-    story.tell("promoted", version=2, baseline="agents@v1")
-    story.tell("rolled_back", version=2, baseline="agents@v1")
-    assert story.wanted() == (names(1), names(1, 2))
-    story.now += timedelta(hours=1)
-    assert story.wanted() == (names(1), names(1))
+def test_a_rolled_back_version_is_kept_only_for_the_grace_period(history: History) -> None:
+    history.register(1, 2)
+    history.append("promoted", version=1, baseline="base")
+    history.append("promoted", version=2, baseline="agents@v1")
+    history.append("rolled_back", version=2, baseline="agents@v1")
+    assert history.needed() == (names(1), names(1, 2))
+    history.now += timedelta(hours=1)
+    assert history.needed() == (names(1), names(1))
 
 
-def test_a_rollout_that_opened_and_closed_within_the_grace_is_still_kept(story: Story) -> None:
-    story.register(1)
-    story.tell("rollout_opened", version=1, baseline="base")
-    story.tell("rejected", version=1, baseline="base")
-    assert story.wanted(grace_hours=0.5) == (set(), names(1))
-    story.now += timedelta(hours=2)
-    assert story.wanted(grace_hours=0.5) == (set(), set())
-    assert story.wanted(grace_hours=2.5) == (set(), names(1))
+def test_a_rollout_that_opened_and_closed_within_the_grace_period_is_still_kept(history: History) -> None:
+    history.register(1)
+    history.append("rollout_opened", version=1, baseline="base")
+    history.append("rejected", version=1, baseline="base")
+    assert history.needed(grace_hours=0.5) == (set(), names(1))
+    history.now += timedelta(hours=2)
+    assert history.needed(grace_hours=0.5) == (set(), set())
+    assert history.needed(grace_hours=2.5) == (set(), names(1))
 
 
-def test_an_empty_ledger_wants_nothing(story: Story) -> None:
-    assert read_wanted(story.lake) == Wanted(now={}, answering=frozenset(), lately=frozenset(), models=frozenset())
+def test_an_empty_ledger_needs_nothing(history: History) -> None:
+    assert read_desired_state(history.lake) == DesiredState(
+        current={}, answering=frozenset(), recent=frozenset(), models=frozenset()
+    )
 
 
-def some(name: str) -> ModelVersion:
+def version_of(name: str) -> ModelVersion:
     return ModelVersion(model=MODEL, version=1, path="p", digest=name.partition("@")[2] * 8)
 
 
@@ -106,17 +111,20 @@ NAMES = st.sets(st.sampled_from(sorted(names(*range(8)))))
 OTHERS = st.sets(st.sampled_from(["sql", "other@00000001"]))
 
 
-@given(now=NAMES, lately=NAMES, loaded=NAMES, others=OTHERS)
-def test_after_a_plan_all_that_is_wanted_is_loaded_and_what_is_not_ours_is_untouched(
-    now: set[str], lately: set[str], loaded: set[str], others: set[str]
+@given(current=NAMES, recent=NAMES, loaded=NAMES, others=OTHERS)
+def test_the_changes_load_all_that_is_needed_and_touch_no_adapter_of_others(
+    current: set[str], recent: set[str], loaded: set[str], others: set[str]
 ) -> None:
-    wanted = Wanted(now={name: some(name) for name in now}, lately=now | lately, models={MODEL})
-    made = plan(wanted, loaded | others)
-    after = (loaded | others | {version.adapter_name for version in made.loads}) - set(made.unloads)
-    assert after == now | (loaded & lately) | others
-    assert plan(wanted, after) == Plan()
+    desired = DesiredState(
+        current={name: version_of(name) for name in current}, recent=current | recent, models={MODEL}
+    )
+    changes = changes_for(desired, loaded | others)
+    after = (loaded | others | {version.adapter_name for version in changes.loads}) - set(changes.unloads)
+    assert after == current | (loaded & recent) | others
+    assert changes_for(desired, after) == AdapterChanges()
 
 
-def test_a_static_adapter_of_somebody_else_is_left_alone() -> None:
-    assert plan(Wanted(now={}, models={MODEL}), ["sql"]) == Plan()
-    assert plan(Wanted(now={}, models={MODEL}), ["agents@00000001"]) == Plan(unloads=("agents@00000001",))
+def test_an_adapter_of_another_model_is_left_alone() -> None:
+    desired = DesiredState(current={}, models={MODEL})
+    assert changes_for(desired, ["sql"]) == AdapterChanges()
+    assert changes_for(desired, ["agents@00000001"]) == AdapterChanges(unloads=("agents@00000001",))

@@ -1,4 +1,4 @@
-"""The client before servers that are not there or not vLLM; a real one is in ``tests/vllm/test_vllm.py``."""
+"""The client of vLLM with missing or wrong servers; ``tests/vllm/test_vllm.py`` has a real vLLM."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ Serve = Callable[[int, bytes], Replica]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Call it with what every request is to be answered."""
+    """Starts a server that answers every request with this status and body."""
     servers: list[HTTPServer] = []
 
     def start(status: int, body: bytes) -> Replica:
@@ -43,21 +43,21 @@ def serve() -> Iterator[Serve]:
         server.server_close()
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
+def test_the_error_of_a_missing_server_names_it() -> None:
     replica = Replica(f"http://127.0.0.1:{free_port()}")
     assert not replica.healthy()
     with pytest.raises(PeerError, match=f"vLLM at {replica.address} does not answer /v1/models"):
         replica.models()
 
 
-def test_what_answers_otherwise_than_vllm_is_quoted(serve: Serve) -> None:
+def test_an_answer_that_is_not_vllms_is_quoted(serve: Serve) -> None:
     replica = serve(502, b"<html>bad gateway</html>")
     assert not replica.healthy()
     with pytest.raises(PeerError, match=r"HTTP 502.*bad gateway"):
         replica.models()
 
 
-def test_a_success_that_another_model_answered_is_none(serve: Serve) -> None:
+def test_an_answer_of_another_model_is_an_error(serve: Serve) -> None:
     replica = serve(200, json.dumps({"model": "base", "choices": []}).encode())
     with pytest.raises(PeerError, match="was asked for agents@1 and answered as base"):
         replica.next_tokens("agents@1", [[1]])
