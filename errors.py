@@ -1,23 +1,23 @@
 """Every error Fuelline raises on purpose. A user error says what was wrong, with the value, and what to do.
 
 FuellineError
-├── UserError                 the caller can mend it
+├── UserError                 the caller can correct it
 │   ├── SettingsError         a FUELLINE_* setting is missing, malformed or points nowhere
 │   ├── SourceError           a source cannot be read at all (a bad row is data, not an error: it is quarantined)
 │   ├── ContractError         a data set and its contract disagree (a breaking change, an unknown column)
-│   ├── UnknownName           a model, version, agent or table that is not there; carries suggestions
+│   ├── UnknownName           a model, version, agent or table that does not exist; carries suggestions
 │   ├── BaseModelError        the base model cannot be found or is not a causal language model
 │   ├── DataError             too little or unusable data for what was asked
-│   └── QualityTooLow         the quality gate is closed
-├── PeerError                 a store, catalogue or server answered wrongly or not at all
+│   └── QualityTooLow         the data are too poor to train on
+├── PeerError                 a store, catalogue or server failed or did not answer
 │   ├── ObjectMissing, ObjectExists, ObjectChanged   the answers of a conditional object store
-│   └── CommitContended       a table commit lost its race too often
-├── IntegrityError            what is stored is not what was written
-│   ├── LedgerBroken          the hash chain does not hold
+│   └── CommitContended       a table commit failed too often because other writers were first
+├── IntegrityError            stored data differ from what was written
+│   ├── LedgerBroken          the hash chain of a ledger is broken
 │   └── TamperedArtifact      a file's digest differs from its manifest
-├── TrainingError             the loss left the real numbers, or a replay gave other bytes
-├── RolloutWentBack           users were taken back to the version before; said once, so that a person hears of it
-├── ChainMoved                what an entry was based on no longer holds; decide again
+├── TrainingError             the loss is not finite, or a replay gave other bytes
+├── RolloutWentBack           a rollout was rolled back; raised once, so that failure alerts report it
+├── ChainMoved                a ledger entry was based on a state that has changed; read it and decide again
 └── LeaseLost                 another holder has the lease now
 """
 
@@ -26,11 +26,11 @@ from collections.abc import Iterable
 
 
 class FuellineError(Exception):
-    """The root: catch this to catch everything Fuelline raises on purpose."""
+    """The base class: catch it to catch every error that Fuelline raises on purpose."""
 
 
 class UserError(FuellineError):
-    """Something the caller can mend; the message says how."""
+    """An error that the caller can correct; the message says how."""
 
 
 class SettingsError(UserError):
@@ -54,11 +54,11 @@ class DataError(UserError):
 
 
 class QualityTooLow(UserError):
-    """The quality gate is closed: the data are too poor to train on."""
+    """The data are too poor to train on."""
 
 
 class UnknownName(UserError):
-    """A model, version, agent or table that is not there."""
+    """A model, version, agent or table that does not exist."""
 
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         self.what, self.name, self.known = what, name, sorted(known)
@@ -79,23 +79,23 @@ class ObjectMissing(PeerError):
 
 
 class ObjectExists(PeerError):
-    """A create found the key taken."""
+    """A ``create`` found an object under the key."""
 
 
 class ObjectChanged(PeerError):
-    """A replace found another version than the one it was based on."""
+    """A ``replace`` found another version than the one it was based on."""
 
 
 class CommitContended(PeerError):
-    """A table commit lost its race too often."""
+    """A table commit failed too often because other writers were first."""
 
 
 class IntegrityError(FuellineError):
-    """What is stored is not what was written."""
+    """Stored data differ from what was written."""
 
 
 class LedgerBroken(IntegrityError):
-    """The hash chain of a ledger does not hold."""
+    """The hash chain of a ledger is broken."""
 
 
 class TamperedArtifact(IntegrityError):
@@ -103,11 +103,11 @@ class TamperedArtifact(IntegrityError):
 
 
 class TrainingError(FuellineError):
-    """The loss left the real numbers, or a replay gave other bytes."""
+    """The loss is not finite, or a replay gave other bytes."""
 
 
 class ChainMoved(FuellineError):
-    """What a ledger entry was based on no longer holds."""
+    """A ledger entry was based on a state of its chain that has changed."""
 
 
 class LeaseLost(FuellineError):
@@ -115,4 +115,4 @@ class LeaseLost(FuellineError):
 
 
 class RolloutWentBack(FuellineError):
-    """Users were taken back to the version before; said once, so that a person hears of it."""
+    """A rollout was rolled back to the previous version. Raised once, so that failure alerts report it."""

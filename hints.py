@@ -1,14 +1,14 @@
-"""Errors of a setting that is wrong, and of a service that does not answer: each gives an example of the setting."""
+"""The errors for an invalid setting and for a service that does not answer: each gives an example of the setting."""
 
 from errors import PeerError, SettingsError
-from settings import fault
+from settings import setting_message
 
 
-def wrong(name: str, reason: str) -> SettingsError:
-    """The error of a setting that only a person can mend."""
-    return SettingsError(fault(name, reason))
+def invalid_setting(name: str, reason: str) -> SettingsError:
+    """The error for a setting whose value has to be corrected."""
+    return SettingsError(setting_message(name, reason))
 
 
-def away(name: str, reason: str) -> PeerError:
-    """The error of a service that a setting names and that does not answer: it may be back, so a task tries again."""
-    return PeerError(fault(name, reason))
+def unavailable(name: str, reason: str) -> PeerError:
+    """The error for a service that a setting names and that does not answer. It may be back soon: a task retries."""
+    return PeerError(setting_message(name, reason))

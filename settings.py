@@ -309,16 +309,16 @@ def example(name: str) -> str:
     return f"FUELLINE_{name.upper()}={examples[0]}"
 
 
-def fault(name: str, reason: str) -> str:
-    """What is said of a setting that is wrong: its name, the reason, and an example of it."""
+def setting_message(name: str, reason: str) -> str:
+    """The message for an invalid setting: its name, the reason, and an example."""
     return f"FUELLINE_{name.upper()}: {reason.rstrip('.')}. Example: {example(name)}"
 
 
 def refuse_unknown(variables: Iterable[str]) -> None:
-    """See that every ``FUELLINE_`` variable is a setting: a mistyped one would leave a default in force, unseen.
+    """Require every ``FUELLINE_`` variable to be a setting: a mistyped name would silently leave the default in force.
 
     Raises:
-        SettingsError: one is none; the message names the setting that is probably meant.
+        SettingsError: a variable is not a setting; the message names the setting that is probably meant.
     """
     known = Settings.model_fields
     for variable in sorted(variables):
@@ -331,7 +331,7 @@ def refuse_unknown(variables: Iterable[str]) -> None:
             if close
             else "settings.py lists all"
         )
-        raise SettingsError(f"{variable} is no setting; {hint}")
+        raise SettingsError(f"{variable} is not a setting; {hint}")
 
 
 def read_settings(**overrides: object) -> Settings:
@@ -351,9 +351,9 @@ def read_settings(**overrides: object) -> Settings:
 
 
 def _malformed(*names: str, message: str) -> str:
-    """What is said of a setting whose value does not do; without a name, of several that do not go together."""
+    """The message for a setting that failed validation; without a name, for settings that contradict each other."""
     reason = message.removeprefix("Value error, ")
-    return fault(names[0], reason) if names else reason
+    return setting_message(names[0], reason) if names else reason
 
 
 @lru_cache(maxsize=1)

@@ -88,11 +88,11 @@ def ours(log: str, sample: str, scratch: str) -> Figures:
 
 def _ingest(log: Path, home: Path) -> "Ingested":
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-    from lake.ingest.pipeline import ingest_file
+    from lake.ingest.pipeline import Ingester
     from lake.lake import open_lake
     from settings import read_settings
 
-    return ingest_file(open_lake(read_settings(home=home), clock=_landing), AGENT_INTERACTIONS, "agents", log)
+    return Ingester(open_lake(read_settings(home=home), clock=_landing), AGENT_INTERACTIONS, "agents").ingest_file(log)
 
 
 def _landing() -> datetime:

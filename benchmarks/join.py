@@ -112,12 +112,11 @@ def bare(entities: str, features: str, scratch: str) -> Figures:
 
 
 def _bare(entities: "pa.Table", rows: "pa.Table") -> "pa.Table":
-    import duckdb
 
     from features.definitions.views import USER_FEATURES
+    from lake.tables.engine import connect
 
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = connect()
     connection.register("entities", entities)
     connection.register("features", rows)
     columns = ", ".join(f"f.{stored} AS {joined}" for stored, joined in USER_FEATURES.joined.items())

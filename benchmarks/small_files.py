@@ -120,7 +120,7 @@ def _bring(lake: "Lake", hours: list[datetime]) -> None:
     from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-    from lake.tables.tables import KEY
+    from lake.tables.properties import KEY
 
     table = lake.tables.load(AGENT_INTERACTIONS.table)
     with table.transaction() as transaction:

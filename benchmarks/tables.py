@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.tables.schema import iceberg_schema, partition_spec
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -17,6 +18,6 @@ def fresh_table(folder: Path) -> "Table":
     catalog.create_namespace("processed")
     return catalog.create_table(
         AGENT_INTERACTIONS.name,
-        schema=AGENT_INTERACTIONS.iceberg_schema(),
-        partition_spec=AGENT_INTERACTIONS.partition_spec(),
+        schema=iceberg_schema(AGENT_INTERACTIONS),
+        partition_spec=partition_spec(AGENT_INTERACTIONS),
     )

@@ -89,7 +89,7 @@ def ours(rows: str, threads: int, scratch: str) -> Figures:
     import pyarrow as pa
 
     from benchmarks.examples import read
-    from lake.store.objects import FolderStore
+    from lake.store.folder import FolderStore
     from models.llm.base_model import BaseModel
     from models.llm.distributed import ProcessGroup, repeatable
     from models.training.checkpoints import Checkpoints

@@ -81,7 +81,7 @@ def _grown(folder: Path, snapshots: int) -> tuple[Any, int]:
     """A lake whose interactions have so many snapshots, and the one that a model was trained on, half way."""
     from benchmarks.interactions import LANDED, write
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-    from lake.ingest.pipeline import ingest_folder
+    from lake.ingest.pipeline import Ingester
     from lake.lake import open_lake
     from settings import read_settings
 
@@ -90,7 +90,7 @@ def _grown(folder: Path, snapshots: int) -> tuple[Any, int]:
     for rows in (1_000, 1_001, 1_002):
         write(str(logs / f"{rows}.jsonl"), rows, "")
     lake = open_lake(read_settings(home=folder / "home", lake="bench", cache=folder / "cache"), clock=lambda: LANDED)
-    ingest_folder(lake, AGENT_INTERACTIONS, "agents", logs)
+    Ingester(lake, AGENT_INTERACTIONS, "agents").ingest_folder(logs)
     tables = lake.tables
     table = tables.load(AGENT_INTERACTIONS.table)
     path = Path(table.metadata_location.removeprefix("file://"))

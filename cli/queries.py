@@ -54,10 +54,10 @@ def status(lake_name: str | None, until: datetime | None, as_json: bool) -> None
       fuelline status
       fuelline status --at 2026-11-03   what was in production on 3 November
     """
-    from lake.lake import open_every
+    from lake.lake import open_lakes
     from reports.status import overview
 
-    statuses = [overview(lake, until) for lake in open_every(lake_name)]
+    statuses = [overview(lake, until) for lake in open_lakes(lake_name)]
     if as_json:
         print_json(statuses)
         return

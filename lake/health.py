@@ -1,7 +1,8 @@
-"""Is every service there that a setting names, and does it take us? Asked at start, so that nothing fails halfway.
+"""Check that the services which the settings name answer and accept us.
 
-A task asks of what it uses (``ready``), a person of everything (``fuelline check``). What is not set is embedded and
-needs no asking. Each answer names the setting, the reason and an example, and never a password.
+A task checks those that it uses when it starts (``require_ready``), so that it does not fail halfway; ``fuelline
+check`` checks all. A setting that is empty means an embedded part, which needs no check. Every error names the
+setting, the reason and an example, and never a password.
 """
 
 import functools
@@ -15,80 +16,81 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from errors import FuellineError, ObjectExists, PeerError
-from hints import away, wrong
-from lake.store.database import knock
-from lake.store.objects import ObjectStore, open_store
+from hints import invalid_setting, unavailable
+from lake.store.database import ping
+from lake.store.objects import ObjectStore
+from lake.store.open import open_store
 from settings import Settings
 
 log = logging.getLogger("fuelline.services")
 
-ANSWER_S = 5.0
+TIMEOUT_S = 5.0
 PROBE = "checks/conditional-put"
-"""One small object a lake, put once: whoever finds it knows that it cannot be put twice."""
+"""A small object in each lake that is put twice: the second put must fail."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Checked:
-    """What came of asking one service."""
+class ServiceCheck:
+    """The result of checking one service. ``fuelline check --json`` prints it."""
 
     setting: str
     """``FUELLINE_STORE``, for example."""
     place: str
-    """Where it is, without user and password; empty where the embedded part stands in."""
+    """The address without user and password; empty for the embedded part."""
     fault: str = ""
-    """Empty: it is there and takes us."""
+    """Why it cannot be used; empty where it can."""
 
 
-def check(settings: Settings) -> list[Checked]:
-    """Ask every service once, without patience."""
+def check(settings: Settings) -> list[ServiceCheck]:
+    """Check every service once, without retries."""
     return [_checked(settings, name) for name in CHECKS]
 
 
-def ready(settings: Settings, *names: str) -> None:
-    """See that the services of these settings are there, once a process; costs a round trip each.
+def require_ready(settings: Settings, *names: str) -> None:
+    """Require the services of these settings to answer. Each is checked once per process, with one round trip.
 
     Raises:
-        SettingsError: a setting is wrong.
+        SettingsError: a setting is invalid.
         PeerError: a service does not answer.
     """
     for name in names:
-        if _stated(settings, name):
-            _ready(settings, name)
+        if _value(settings, name):
+            _check_once(settings, name)
 
 
-def refuse_wrong(settings: Settings, *names: str) -> None:
-    """For what is to start although a service is away: that costs a warning.
+def require_valid(settings: Settings, *names: str) -> None:
+    """Require valid settings, for a process that starts even if a service does not answer: that is only logged.
 
     Raises:
-        SettingsError: a setting is wrong.
+        SettingsError: a setting is invalid.
     """
     for name in names:
         try:
-            ready(settings, name)
+            require_ready(settings, name)
         except PeerError as error:
             log.warning("%s", error)
 
 
 @functools.lru_cache(maxsize=64)
-def _ready(settings: Settings, name: str) -> None:
+def _check_once(settings: Settings, name: str) -> None:
     CHECKS[name](settings)
 
 
-def _checked(settings: Settings, name: str) -> Checked:
+def _checked(settings: Settings, name: str) -> ServiceCheck:
     variable = f"FUELLINE_{name.upper()}"
-    if not (stated := _stated(settings, name)):
-        return Checked(setting=variable, place="")
-    place = ", ".join(map(_place, settings.vllm_replicas if name == "vllm" else [stated]))
+    if not (value := _value(settings, name)):
+        return ServiceCheck(setting=variable, place="")
+    place = ", ".join(map(_place, settings.vllm_replicas if name == "vllm" else [value]))
     try:
         CHECKS[name](settings)
-        if name == "store" and stated.startswith("s3://"):
-            _refuses_a_second_put(open_store(settings))
+        if name == "store" and value.startswith("s3://"):
+            _require_conditional_put(open_store(settings))
     except FuellineError as error:
-        return Checked(setting=variable, place=place, fault=str(error))
-    return Checked(setting=variable, place=place)
+        return ServiceCheck(setting=variable, place=place, fault=str(error))
+    return ServiceCheck(setting=variable, place=place)
 
 
-def _stated(settings: Settings, name: str) -> str:
+def _value(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
@@ -103,8 +105,8 @@ def _store(settings: Settings) -> None:
     open_store(settings)
 
 
-def _refuses_a_second_put(store: ObjectStore) -> None:
-    """The ledger stands on conditional puts; where they are ignored, one writer would erase what another wrote."""
+def _require_conditional_put(store: ObjectStore) -> None:
+    """The ledger relies on conditional puts: if the store ignored them, one writer would overwrite another's entry."""
     try:
         for _ in range(2):
             store.create(PROBE, b"put once")
@@ -114,13 +116,13 @@ def _refuses_a_second_put(store: ObjectStore) -> None:
         if "AccessDenied" not in str(error):
             raise
         return  # an account that may not write there has no entry to lose
-    raise wrong(
-        "store", f"{store.address} takes a second put under a condition that forbids it: the ledger is not safe"
+    raise invalid_setting(
+        "store", f"{store.address} ignores the condition of a conditional put, so the ledger is not safe"
     )
 
 
 def _catalog(settings: Settings) -> None:
-    knock("catalog", settings.catalog)
+    ping("catalog", settings.catalog)
 
 
 def _online(settings: Settings) -> None:
@@ -128,23 +130,23 @@ def _online(settings: Settings) -> None:
     from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
     try:
-        with Redis.from_url(settings.online, socket_connect_timeout=ANSWER_S, socket_timeout=ANSWER_S) as client:
+        with Redis.from_url(settings.online, socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S) as client:
             client.ping()
     except (AuthenticationError, NoPermissionError) as error:
-        raise wrong("online", "Redis refuses this user or password") from error
+        raise invalid_setting("online", "Redis refuses this user or password") from error
     except (ResponseError, ValueError) as error:
-        raise wrong("online", f"Redis does not take this address ({type(error).__name__})") from error
+        raise invalid_setting("online", f"Redis does not accept this address ({type(error).__name__})") from error
     except (RedisError, OSError) as error:
         if "CERTIFICATE" in str(error).upper():
-            raise wrong("online", "the certificate of Redis is not trusted here (?ssl_ca_certs=)") from error
-        raise away("online", f"Redis does not answer ({type(error).__name__})") from error
+            raise invalid_setting("online", "the certificate of Redis is not trusted (?ssl_ca_certs=)") from error
+        raise unavailable("online", f"Redis does not answer ({type(error).__name__})") from error
 
 
 def _tracking(settings: Settings) -> None:
     if settings.tracking.startswith("http"):
         _get("tracking", f"{settings.tracking.rstrip('/')}/health")
     else:
-        knock("tracking", settings.tracking)
+        ping("tracking", settings.tracking)
 
 
 def _rabbitmq(settings: Settings) -> None:
@@ -156,7 +158,7 @@ def _rabbitmq(settings: Settings) -> None:
         with connected(settings):
             return
     except (pika.exceptions.AMQPError, OSError) as error:
-        raise away("rabbitmq", f"the broker does not answer ({type(error).__name__})") from error
+        raise unavailable("rabbitmq", f"the broker does not answer ({type(error).__name__})") from error
 
 
 def _vllm(settings: Settings) -> None:
@@ -165,16 +167,16 @@ def _vllm(settings: Settings) -> None:
 
 
 def _get(setting: str, url: str) -> None:
-    """A replica or a server is a private address, which no proxy of the environment should see."""
+    """Request the URL without a proxy of the environment: replicas and servers have private addresses."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        opener.open(url, timeout=ANSWER_S).close()
+        opener.open(url, timeout=TIMEOUT_S).close()
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            raise wrong(setting, f"{_place(url)} refuses this user ({error.code})") from error
-        raise away(setting, f"{_place(url)} answers {error.code}") from error
+            raise invalid_setting(setting, f"{_place(url)} refuses this user ({error.code})") from error
+        raise unavailable(setting, f"{_place(url)} answers {error.code}") from error
     except OSError as error:
-        raise away(setting, f"{_place(url)} does not answer ({type(error).__name__})") from error
+        raise unavailable(setting, f"{_place(url)} does not answer ({type(error).__name__})") from error
 
 
 CHECKS: dict[str, Callable[[Settings], None]] = {
@@ -185,4 +187,4 @@ CHECKS: dict[str, Callable[[Settings], None]] = {
     "rabbitmq": _rabbitmq,
     "vllm": _vllm,
 }
-"""By setting. Peers that data are pulled from are asked when they are."""
+"""The check for each setting. Servers that data are pulled from are not checked before."""

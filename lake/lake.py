@@ -1,4 +1,4 @@
-"""One lake: its store, ledger, leases and tables, opened from the settings or by its name."""
+"""A lake: its object store, ledger, leases and tables, opened from the settings or by name."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from datetime import datetime
 from errors import UnknownName, UserError
 from lake.store.leases import Leases
 from lake.store.ledger import Ledger, utc_now
-from lake.store.objects import ObjectStore, open_store
+from lake.store.objects import ObjectStore
+from lake.store.open import open_store
 from lake.tables.tables import Tables
 from settings import Settings, read_settings
 from settings import settings as process_settings
@@ -16,7 +17,7 @@ from settings import settings as process_settings
 
 @dataclass(frozen=True)
 class Lake:
-    """Everything that knows where data stand. Cheap to open; open one a thread."""
+    """Access to all of a lake's data. Cheap to open; not to be shared between threads."""
 
     settings: Settings
     store: ObjectStore
@@ -25,22 +26,25 @@ class Lake:
     tables: Tables
 
     def under(self, chain: str, fence: int) -> "Lake":
-        """The same lake for the holder of a chain's lease: what it writes there carries the lease's number."""
+        """The same lake for the holder of a chain's lease: entries that it writes there carry the fencing number."""
         return replace(self, ledger=Ledger(self.store, self.ledger.clock, {**self.ledger.fences, chain: fence}))
 
 
 def open_lake(
-    settings: Settings | None = None, *, clock: Callable[[], datetime] = utc_now, answer_s: float | None = None
+    settings: Settings | None = None, *, clock: Callable[[], datetime] = utc_now, timeout_s: float | None = None
 ) -> Lake:
-    """Open the lake that the settings name; what is missing of its embedded parts is made.
+    """Open the lake that the settings name; missing embedded parts are created.
 
-    Where ``answer_s`` is given, the object store has that many seconds to answer, and is not asked twice.
+    Args:
+        settings: those of this process by default.
+        clock: of the ledger and the leases.
+        timeout_s: seconds that S3 has to connect and to answer, without a second try; None for the usual limits.
 
     Raises:
-        SettingsError: a setting points nowhere.
+        SettingsError: a setting names a place that does not exist.
     """
     chosen = settings or process_settings()
-    store = open_store(chosen, answer_s)
+    store = open_store(chosen, timeout_s)
     return Lake(
         settings=chosen,
         store=store,
@@ -51,13 +55,18 @@ def open_lake(
 
 
 def open_named(name: str | None) -> Lake:
-    """The lake of this name, or the one that is meant where none is named. Nothing is made."""
+    """The lake with this name; without a name, that of ``FUELLINE_LAKE`` or the only one there is. Creates nothing.
+
+    Raises:
+        UnknownName: there is no lake with this name.
+        UserError: there is no lake, or there are several and none is named.
+    """
     settings = read_settings(**({"lake": name} if name else {}))
     known = lake_names()
     if settings.store:
         return open_lake(settings)
     if not known:
-        raise UserError(f"there is no lake in {settings.home} yet; `make run` makes one")
+        raise UserError(f"there is no lake in {settings.home} yet; `make run` creates one")
     if name or os.environ.get("FUELLINE_LAKE"):
         if settings.lake not in known:
             raise UnknownName("lake", settings.lake, known)
@@ -67,15 +76,15 @@ def open_named(name: str | None) -> Lake:
     return open_lake(read_settings(lake=known[0]))
 
 
-def open_every(name: str | None) -> list[Lake]:
-    """The lake that is named, or every one."""
+def open_lakes(name: str | None) -> list[Lake]:
+    """The lake that is named, by ``name`` or by the environment; else all."""
     if name or os.environ.get("FUELLINE_LAKE") or os.environ.get("FUELLINE_STORE"):
         return [open_named(name)]
-    return [open_named(one) for one in lake_names()] or [open_named(None)]
+    return [open_named(lake) for lake in lake_names()] or [open_named(None)]
 
 
 def lake_names() -> list[str]:
-    """Names of the embedded lakes; a folder with a catalogue or a ledger is one."""
+    """Names of the embedded lakes: the folders that hold a catalogue or an object store."""
     home = read_settings().home
     folders = sorted(home.iterdir()) if home.is_dir() else []
     return [folder.name for folder in folders if (folder / "catalog.db").exists() or (folder / "objects").is_dir()]

@@ -80,18 +80,18 @@ def _ingest(here: Lake, folder: Path | None, source: str, data_set: str) -> Inge
     from collections import Counter
 
     from lake.contracts import contract
-    from lake.ingest.pipeline import ingest_folder
-    from lake.quality.monitor import newest
-    from lake.sources.inbox import collect_all
+    from lake.ingest.pipeline import Ingester
+    from lake.sources.inbox import merged_files
 
     form = contract(data_set)
-    served = collect_all(here, form, source)
-    logged = ingest_folder(here, form, source, folder) if folder else []
+    ingester = Ingester(here, form, source)
+    served = ingester.ingest_files(merged_files(here, source))
+    logged = ingester.ingest_folder(folder) if folder else []
     done = [one for one in [*served, *logged] if one.new]
     table = here.tables.current(form)
     ingested = here.ledger.entries(f"sources/{source}", kind="ingested")
     # A source that brought nothing but known rows has no watermark, and the rows are there all the same.
-    last = here.tables.watermark(form, source) or newest(here, form)
+    last = here.tables.watermark(form, source) or here.tables.newest_time(form)
     if table is None or last is None:
         rejected = sum(entry.payload["quarantined"] for entry in ingested)
         raise DataError(f"{folder or source}: {_why_empty(data_set, rejected)}")

@@ -14,7 +14,7 @@ from typing import TypeVar
 from flytekit import Deck, current_context
 
 from errors import SettingsError
-from lake.health import ready
+from lake.health import require_ready
 from lake.lake import Lake, open_lake
 from lake.windows import Window, catch_up
 from models.registry.training_lease import LEASE_S
@@ -42,7 +42,7 @@ def lake(*uses: str) -> Lake:
     if on_cluster():
         _require_shared_places()
     opened = open_lake()  # which asks the store
-    ready(opened.settings, "catalog", *uses)
+    require_ready(opened.settings, "catalog", *uses)
     return opened
 
 

@@ -23,7 +23,7 @@ from features.streaming.consumer import feast_push
 from features.streaming.windows import count, forget, open_stream, read_streaming
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.health import check, ready
+from lake.health import check, require_ready
 from lake.lake import open_lake
 from lake.sources.broker import EXCHANGE, Batching, Until, connected, consume
 from lake.sources.cloudevents import Message
@@ -125,7 +125,7 @@ def guarded(need_binary: Callable[[str, str], str], tmp_path: Path) -> Iterator[
 
 def test_the_tasks_put_features_online_and_the_gateway_only_reads_them(guarded: Callable[[str], Settings]) -> None:
     lake = open_lake(guarded("fuelline"))
-    ready(lake.settings, "online")
+    require_ready(lake.settings, "online")
     rows = make_interactions(200, days=3)
     users, agents = compute_features(lake, lake.tables.append(AGENT_INTERACTIONS, rows, key="a"), AFTER)
     as_of = FIRST_DAY + timedelta(hours=74)
@@ -135,7 +135,7 @@ def test_the_tasks_put_features_online_and_the_gateway_only_reads_them(guarded: 
     user, agent = rows["user_id"][0].as_py(), rows["agent_name"][0].as_py()
 
     reader = guarded("fuelline-gateway")
-    ready(reader, "online")
+    require_ready(reader, "online")
     known = {f"user-{number}" for number in range(6)}
     online = OnlineReader(open_feature_store(reader))
     assert any(online.read(one, agent, as_of).total_queries for one in known)
@@ -206,7 +206,7 @@ def test_agents_only_publish_and_each_consumer_makes_and_reads_its_own_queue(
     def counted(handled: Sequence[Message]) -> None: ...
 
     lake, streaming, agents = open_lake(as_user("fuelline-lake")), as_user("fuelline-streaming"), as_user("agents")
-    ready(lake.settings, "rabbitmq")
+    require_ready(lake.settings, "rabbitmq")
     small, until_empty = Batching(messages=10, seconds=0.1), Until(seconds=60, empty=True)
     assert drain(lake, until_empty) == 0  # makes exchange and queues
     assert consume(streaming, consumer.QUEUE, counted, small, until_empty) == 0

@@ -160,7 +160,7 @@ def test_half_a_pair_of_keys_is_refused_without_telling_it() -> None:
 
 def test_a_mistyped_variable_is_an_error_that_names_the_one_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUELLINE_STOER", "s3://bucket")
-    with pytest.raises(SettingsError, match=r"^FUELLINE_STOER is no setting; did you mean FUELLINE_STORE\? Example: "):
+    with pytest.raises(SettingsError, match=r"^FUELLINE_STOER is not a setting; did you mean FUELLINE_STORE\?"):
         read_settings()
 
 
@@ -169,5 +169,5 @@ def test_what_kubernetes_and_the_house_set_themselves_is_no_mistake() -> None:
     refuse_unknown(
         [*own, "FUELLINE_GATEWAY_SERVICE_PORT", "FUELLINE_GATEWAY_PORT_8080_TCP_ADDR", "FUEL", "fuelline_lake"]
     )
-    with pytest.raises(SettingsError, match=r"FUELLINE_SOMETHING_ELSE_AGAIN is no setting; settings\.py lists all"):
+    with pytest.raises(SettingsError, match=r"FUELLINE_SOMETHING_ELSE_AGAIN is not a setting; settings\.py lists all"):
         refuse_unknown(["FUELLINE_SOMETHING_ELSE_AGAIN"])

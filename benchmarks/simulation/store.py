@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from errors import ObjectChanged, ObjectExists, ObjectMissing
-from lake.store.objects import Stored
+from lake.store.objects import ObjectInfo
 
 
 class MemoryStore:
@@ -59,10 +59,10 @@ class MemoryStore:
                 return
             yield key
 
-    def stored(self, prefix: str) -> Iterator[Stored]:
+    def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
         """See ``ObjectStore``. Memory keeps no times: everything is as old as can be."""
         for key in self.list(prefix):
-            yield Stored(key=key, modified=datetime.min.replace(tzinfo=UTC), size=len(self._objects[key]))
+            yield ObjectInfo(key=key, modified=datetime.min.replace(tzinfo=UTC), size=len(self._objects[key]))
 
     def delete(self, key: str) -> None:
         """See ``ObjectStore``."""

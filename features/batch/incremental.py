@@ -16,7 +16,7 @@ from features.definitions.views import View
 from lake.contracts.base import Contract
 from lake.lake import Lake
 from lake.tables.partitions import Partition, files_by_partition
-from lake.tables.tables import INPUTS
+from lake.tables.properties import INPUTS
 from lake.tables.versions import TableVersion
 
 UPTO = "fuelline.upto"

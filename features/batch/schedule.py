@@ -16,9 +16,7 @@ CHAIN = "sources/features"
 
 def newest(lake: Lake, interactions: TableVersion) -> datetime:
     """Just after the newest interaction of a version (UTC). Raises ``DataError`` where it holds none."""
-    import pyarrow.compute as pc
-
-    at: datetime | None = pc.max(lake.tables.read(interactions, columns=["timestamp"])["timestamp"]).as_py()
+    at = lake.tables.newest_time(AGENT_INTERACTIONS, interactions)
     if at is None:
         raise DataError(f"{interactions} holds no interaction; ingest some first")
     return at + timedelta(microseconds=1)

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from errors import UnknownName
 from features.definitions.views import CREATED_TIMESTAMP, EVENT_TIMESTAMP, SERVICES, VIEWS, View
-from hints import wrong
-from lake.store.database import ENGINE, opened, sql_address
+from hints import invalid_setting
+from lake.store.database import ENGINE_OPTIONS, initialize_database, sql_address
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def open_feature_store(settings: Settings, answer_s: float | None = None) -> "Fe
         SettingsError: the registry's database, ``FUELLINE_CATALOG``, is not there or not for this user.
         PeerError: it does not answer.
     """
-    return opened("catalog", settings.catalog, lambda: _registered(repo_config(settings, answer_s)))
+    return initialize_database("catalog", settings.catalog, lambda: _registered(repo_config(settings, answer_s)))
 
 
 def _registered(config: "RepoConfig") -> "FeatureStore":
@@ -100,7 +100,7 @@ def repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConfi
         registry={
             "registry_type": "sql",
             "path": sql_address(settings.catalog or f"sqlite:///{settings.folder / 'feast.db'}?timeout=60"),
-            "sqlalchemy_config_kwargs": ENGINE,
+            "sqlalchemy_config_kwargs": ENGINE_OPTIONS,
             "cache_ttl_seconds": 0,  # for ever: definitions change with a release, not under a running gateway
         },
         offline_store={"type": "duckdb"},
@@ -114,7 +114,7 @@ def _online_store(settings: Settings, answer_s: float | None) -> dict[str, objec
         return {"type": "sqlite", "path": str(settings.folder / "online.db")}
     place = urlsplit(settings.online)
     if "," in unquote(place.password or ""):
-        raise wrong("online", "Feast takes no password with a comma in it")
+        raise invalid_setting("online", "Feast takes no password with a comma in it")
     parts = [f"{place.hostname}:{place.port or 6379}"]
     parts += [f"username={unquote(place.username)}"] if place.username else []
     parts += [f"password={unquote(place.password)}"] if place.password else []

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from features.streaming.windows import Stream, count, open_stream
-from lake.health import refuse_wrong
+from lake.health import require_valid
 from lake.lake import open_lake
 from lake.sources.broker import Batching, Until, consume
 from lake.sources.cloudevents import Message
-from lake.store.database import opened
+from lake.store.database import initialize_database
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def feast_push(settings: Settings, stream: Stream) -> Push:
     from features.streaming.push_sources import push_snapshots, register_streaming
 
     store = open_feature_store(settings)
-    opened("catalog", settings.catalog, lambda: register_streaming(store))
+    initialize_database("catalog", settings.catalog, lambda: register_streaming(store))
     return lambda users, agents, as_of: push_snapshots(store, stream, users, agents, as_of)
 
 
@@ -100,6 +100,6 @@ def count_events(settings: Settings, until: Until, *, push: bool) -> int:
         SettingsError: a setting is wrong.
     """
     lake = open_lake(settings)
-    refuse_wrong(settings, "online", "rabbitmq")
+    require_valid(settings, "online", "rabbitmq")
     stream = open_stream(lake)
     return follow(settings, stream, until, push=feast_push(settings, stream) if push else None)

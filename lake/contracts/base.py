@@ -9,15 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import pandas as pd
 import pandera.pandas as pandera
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    from pyiceberg.partitioning import PartitionSpec
-    from pyiceberg.schema import Schema
 
 Timestamp = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
 """An instant, UTC, to the microsecond."""
@@ -180,51 +176,6 @@ class Contract:
     def arrow_schema(self) -> pa.Schema:
         """The columns as Arrow fields."""
         return pa.schema([pa.field(c.name, c.type, nullable=not c.required) for c in self.columns])
-
-    def iceberg_schema(self) -> "Schema":
-        """The columns as an Iceberg schema, field ids in order of declaration."""
-        from pyiceberg.schema import Schema
-        from pyiceberg.types import (
-            BooleanType,
-            DoubleType,
-            IcebergType,
-            LongType,
-            NestedField,
-            StringType,
-            TimestamptzType,
-        )
-
-        types: dict[pa.DataType, IcebergType] = {
-            pa.string(): StringType(),
-            pa.int64(): LongType(),
-            pa.float64(): DoubleType(),
-            pa.bool_(): BooleanType(),
-            pa.timestamp("us", tz="UTC"): TimestamptzType(),
-        }
-        return Schema(
-            *(
-                NestedField(number, column.name, types[column.type], required=column.required, doc=column.doc)
-                for number, column in enumerate(self.columns, start=1)
-            )
-        )
-
-    def partition_spec(self) -> "PartitionSpec":
-        """The partitions over ``iceberg_schema``."""
-        from pyiceberg.partitioning import PartitionField, PartitionSpec
-        from pyiceberg.transforms import parse_transform
-
-        schema = self.iceberg_schema()
-        return PartitionSpec(
-            *(
-                PartitionField(
-                    source_id=schema.find_field(column).field_id,
-                    field_id=1000 + number,
-                    transform=parse_transform(transform),
-                    name=column if transform == "identity" else f"{column}_{transform}",
-                )
-                for number, (transform, column) in enumerate(self.partitions)
-            )
-        )
 
     @property
     def day_column(self) -> str:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +18,7 @@ import pyarrow.json
 from lake.contracts.base import Column, Contract
 from lake.contracts.registries import REGISTRIES
 from lake.ingest.blocks import Block
+from lake.tables.engine import connect
 
 PARSER_VERSION = 2
 """Part of every ingestion key. A golden test forces it to move when the results of parsing or checking move."""
@@ -151,8 +151,7 @@ def _parse_lines(contract: Contract, blocks: Sequence[Block]) -> Parsed:
             "text": pa.array(map(_decoded, texts.values()), pa.string()),
         }
     )
-    with duckdb.connect() as db:
-        db.execute("SET TimeZone = 'UTC'")
+    with connect() as db:
         db.register("lines", lines)
         db.execute(f"CREATE TABLE judged AS {_judgement(contract)}")
         rows = db.sql(

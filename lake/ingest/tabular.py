@@ -9,13 +9,13 @@ import csv
 import io
 from collections.abc import Iterator
 
-import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
 from lake.contracts.base import Column, Contract
 from lake.ingest.blocks import Block, Fault
+from lake.tables.engine import connect
 
 CSV_BLOCK_BYTES = 16 << 20
 """A longer row ends the reading of its file."""
@@ -79,8 +79,7 @@ def _json_lines(table: pa.Table, contract: Contract) -> list[bytes]:
     table, broken = _utf8(table)
     declared = {column.name: column for column in contract.columns}
     fields = ", ".join(f"{_literal(f.name)}: {_value(f, declared.get(f.name))}" for f in table.schema)
-    with duckdb.connect() as db:
-        db.execute("SET TimeZone = 'UTC'")
+    with connect() as db:
         db.register("rows", table)
         lines = db.sql(f"SELECT to_json({{{fields}}})::VARCHAR FROM rows").to_arrow_table().column(0)
     return [broken.get(row) or line.encode() for row, line in enumerate(lines.to_pylist())]

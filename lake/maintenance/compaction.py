@@ -16,16 +16,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 
-from errors import CommitContended, IntegrityError, PeerError
+from errors import IntegrityError, PeerError
 from lake.contracts.base import Contract
-from lake.tables.tables import MAINTENANCE, TRIES, Tables
+from lake.tables.commit import CommitOutcome, commit_once, retry_commit
+from lake.tables.engine import connect
+from lake.tables.properties import MAINTENANCE
+from lake.tables.tables import Tables
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
-    from pyiceberg.table import FileScanTask, Table
+    from pyiceberg.table import FileScanTask, Table, Transaction
 
 COMPACTION, MERGED = "compaction", "manifests"
 """What ``MAINTENANCE`` says in the summary of such a commit."""
@@ -187,8 +189,7 @@ def _require_same(contract: Contract, table: "Table", old: "list[FileScanTask]",
 def _checksum(rows: pa.Table) -> tuple[int, int]:
     """Rows, and the sum of their hashes: equal for equal multisets, whatever the order."""
     columns = ", ".join(f'"{name}"' for name in rows.schema.names)
-    with duckdb.connect(config={"threads": 1}) as db:
-        db.execute("SET TimeZone = 'UTC'")
+    with connect(threads=1) as db:
         db.register("rows", rows)
         told = db.execute(f"SELECT count(*), coalesce(sum(hash({columns})::HUGEINT), 0) FROM rows").fetchall()[0]
     return int(told[0]), int(told[1])
@@ -205,10 +206,9 @@ def _read(table: "Table", tasks: "Iterable[FileScanTask]") -> pa.Table:
 
 
 def _swap(tables: Tables, contract: Contract, swaps: "list[_Swap]") -> "list[_Swap]":
-    """Commit the swaps whose old files are all there still; returns those."""
-    from pyiceberg.exceptions import CommitFailedException
+    """Commit the swaps whose old files are all still in the table; returns those."""
 
-    for _ in range(TRIES):
+    def attempt() -> list[_Swap] | None:
         table = tables.load(contract.table)
         live = {task.file for task in table.scan().plan_files()}
         possible = [swap for swap in swaps if live.issuperset(swap.old)]
@@ -221,19 +221,21 @@ def _swap(tables: Tables, contract: Contract, swaps: "list[_Swap]") -> "list[_Sw
                     producer.delete_data_file(file)
                 for file in swap.new:
                     producer.append_data_file(file)
-        try:
-            transaction.commit_transaction()
-        except CommitFailedException:
-            continue
-        except Exception as error:  # the reply may be lost and the commit in effect
-            _require_committed(tables, contract, producer.snapshot_id, error)
-        return possible
-    raise CommitContended(f"{contract.table}: {TRIES} swaps of compacted files lost their race")
+        return possible if _commit(tables, contract, transaction, producer.snapshot_id) else None
+
+    return retry_commit(attempt, contract.table, "a compaction")
 
 
-def _require_committed(tables: Tables, contract: Contract, snapshot: int, error: Exception) -> None:
-    if tables.load(contract.table).snapshot_by_id(snapshot) is None:
-        raise PeerError(f"{contract.table}: a maintenance commit failed with {type(error).__name__}") from error
+def _commit(tables: Tables, contract: Contract, transaction: "Transaction", snapshot_id: int) -> bool:
+    """Commit; False if another writer was first. An unknown outcome is an error, because a second attempt would take
+    the first one's own files for another writer's.
+    """
+    outcome = commit_once(
+        transaction, contract.table, lambda: tables.load(contract.table).snapshot_by_id(snapshot_id) is not None
+    )
+    if outcome is CommitOutcome.UNKNOWN:
+        raise PeerError(f"{contract.table}: it is unknown whether a maintenance commit took effect")
+    return outcome is CommitOutcome.DONE
 
 
 def _remove(table: "Table", files: "Iterable[DataFile]") -> None:
@@ -251,20 +253,14 @@ def _surplus(table: "Table", rule: CompactionRule) -> int:
 
 def _merge_manifests(tables: Tables, contract: Contract, rule: CompactionRule) -> int:
     """Make the newest snapshot's lists of files one, by a commit that brings nothing; how many there were."""
-    from pyiceberg.exceptions import CommitFailedException
 
-    for _ in range(TRIES):
+    def attempt() -> int | None:
         table = tables.load(contract.table)
         if not (surplus := _surplus(table, rule)):
             return 0
         transaction = table.transaction()
         with transaction.update_snapshot(snapshot_properties={MAINTENANCE: MERGED}).merge_append() as producer:
             producer._merge_enabled, producer._min_count_to_merge = True, 2  # type: ignore[attr-defined]
-        try:
-            transaction.commit_transaction()
-        except CommitFailedException:
-            continue
-        except Exception as error:
-            _require_committed(tables, contract, producer.snapshot_id, error)
-        return surplus
-    raise CommitContended(f"{contract.table}: {TRIES} merges of the lists of files lost their race")
+        return surplus if _commit(tables, contract, transaction, producer.snapshot_id) else None
+
+    return retry_commit(attempt, contract.table, "merging the manifests")

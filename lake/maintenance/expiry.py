@@ -9,9 +9,12 @@ bookmark: a table property that names a later snapshot and what came in between.
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from errors import CommitContended, UnknownName
+from errors import UnknownName
 from lake.contracts.base import Contract
-from lake.tables.tables import KEY, MAINTENANCE, TRIES, Tables, version_of
+from lake.tables.commit import retry_commit
+from lake.tables.commit_keys import KeyedCommit, keep_marker
+from lake.tables.properties import MAINTENANCE
+from lake.tables.tables import Tables
 from lake.tables.versions import TableVersion
 
 if TYPE_CHECKING:
@@ -71,20 +74,18 @@ def expire(tables: Tables, contract: Contract, older_than: datetime, *, dry_run:
         UnknownName: there is no such table.
         CommitContended: writers won every race.
     """
-    from pyiceberg.exceptions import CommitFailedException
 
-    for _ in range(TRIES):
+    def attempt() -> list[int]:
         table = tables.load(contract.table)
         old = _expired(table, older_than)
-        if not old or dry_run:
-            return [snapshot.snapshot_id for snapshot in old]
-        _keep_marks(tables, contract, old)
-        try:
-            table.maintenance.expire_snapshots().by_ids([snapshot.snapshot_id for snapshot in old]).commit()
-        except CommitFailedException:
-            continue
-        return [snapshot.snapshot_id for snapshot in old]
-    raise CommitContended(f"{contract.table}: {TRIES} tries to expire snapshots lost their race")
+        ids = [snapshot.snapshot_id for snapshot in old]
+        if ids and not dry_run:
+            for snapshot in old:  # a writer that was killed after its commit has left no marker for a late retry
+                keep_marker(tables.store, KeyedCommit.of(contract.table, snapshot))
+            table.maintenance.expire_snapshots().by_ids(ids).commit()
+        return ids
+
+    return retry_commit(attempt, contract.table, "the expiry of snapshots")
 
 
 def _expired(table: "Table", older_than: datetime) -> "list[Snapshot]":
@@ -100,14 +101,6 @@ def _expired(table: "Table", older_than: datetime) -> "list[Snapshot]":
         and snapshot.snapshot_id not in protected
         and (limit is None or (snapshot.sequence_number or 0) < limit)
     ]
-
-
-def _keep_marks(tables: Tables, contract: Contract, snapshots: "list[Snapshot]") -> None:
-    """A writer that was killed after its commit has not left its key yet where a late retry will look."""
-    for snapshot in snapshots:
-        told = dict(snapshot.summary.additional_properties) if snapshot.summary else {}
-        if key := told.get(KEY):
-            tables._keep_mark(contract, key, version_of(contract.table, snapshot), told)
 
 
 def _added(snapshot: "Snapshot") -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from errors import IntegrityError
 from lake.contracts.base import Contract
 from lake.lake import Lake
-from lake.store.objects import Stored
+from lake.store.objects import ObjectInfo
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -43,7 +43,7 @@ def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta = GRACE, 
         IntegrityError: the table's own metadata are not where it says, so that nothing can be told from a listing.
     """
     place = _key(lake, lake.tables.load(contract.table).location())
-    listed = list(lake.store.stored(f"{place}/"))
+    listed = list(lake.store.list_objects(f"{place}/"))
     known = referenced(lake, lake.tables.load(contract.table))
     limit = lake.ledger.clock() - grace
     orphans = [one for one in listed if one.key not in known and one.modified < limit]
@@ -81,7 +81,7 @@ def _paths(table: "Table") -> Iterator[str]:
                 yield entry.data_file.file_path
 
 
-def _require_plausible(lake: Lake, contract: Contract, listed: list[Stored]) -> None:
+def _require_plausible(lake: Lake, contract: Contract, listed: list[ObjectInfo]) -> None:
     """The newest metadata must be there under the very name that a listing gives it, or names are not comparable."""
     newest = _key(lake, lake.tables.load(contract.table).metadata_location)
     if listed and not lake.store.exists(newest):

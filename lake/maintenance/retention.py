@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from errors import CommitContended
 from lake.contracts.base import Contract
 from lake.lake import Lake
 from lake.maintenance.expiry import BOOKMARK, COUNTED_FROM, added_since
 from lake.maintenance.run import RETENTION
 from lake.store.ledger import Entry
-from lake.tables.tables import MAINTENANCE, TRIES
+from lake.tables.commit import retry_commit
+from lake.tables.properties import MAINTENANCE
 
 if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
@@ -104,37 +104,27 @@ def remove(lake: Lake, contract: Contract, due: Due) -> Entry:
 
 
 def _delete_current(lake: Lake, contract: Contract, cut: date) -> None:
-    from pyiceberg.exceptions import CommitFailedException
-
-    for _ in range(TRIES):
+    def attempt() -> bool:
         table = lake.tables.load(contract.table)
-        if not _count(table, contract, cut):
-            return
-        try:
+        if _count(table, contract, cut):
             table.delete(_before(contract, cut), snapshot_properties={MAINTENANCE: RETENTION})
-        except CommitFailedException:
-            continue
-        return
-    raise CommitContended(f"{contract.table}: {TRIES} deletions of rows before {cut} lost their race")
+        return True
+
+    retry_commit(attempt, contract.table, f"the deletion of rows before {cut}")
 
 
 def _move(lake: Lake, contract: Contract, cut: date, tag: str) -> list[int]:
     """Move a tag to a snapshot without the rows; the ids of both, or nothing where it has none of them."""
-    from pyiceberg.exceptions import CommitFailedException
 
-    for _ in range(TRIES):
+    def attempt() -> list[int]:
         table = lake.tables.load(contract.table)
         if not _count(table, contract, cut, tag):
             return []
         old = table.refs()[tag].snapshot_id
-        try:
-            new = (
-                _bookmark(table, contract, tag) if tag.startswith(COUNTED_FROM) else _branch(table, contract, cut, tag)
-            )
-        except CommitFailedException:
-            continue
-        return [old, new]
-    raise CommitContended(f"{contract.table}: {TRIES} tries to move tag {tag} lost their race")
+        counted = tag.startswith(COUNTED_FROM)
+        return [old, _bookmark(table, contract, tag) if counted else _branch(table, contract, cut, tag)]
+
+    return retry_commit(attempt, contract.table, f"moving the tag {tag}")
 
 
 def _branch(table: "Table", contract: Contract, cut: date, tag: str) -> int:

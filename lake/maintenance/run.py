@@ -12,7 +12,7 @@ from lake.lake import Lake
 from lake.maintenance.compaction import Compacted, CompactionRule, compact
 from lake.maintenance.expiry import expire
 from lake.maintenance.orphans import Orphans, remove_orphans
-from lake.tables.tables import MAINTENANCE
+from lake.tables.properties import MAINTENANCE
 from lake.tables.versions import TableVersion
 
 RETENTION = "retention"

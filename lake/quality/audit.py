@@ -5,14 +5,16 @@ One pass of DuckDB over the key columns of a version, streamed, so that memory h
 
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from lake.contracts.base import Contract
+from lake.tables.engine import connect
 from lake.tables.tables import Tables
 from lake.tables.uniqueness import MEMORY_LIMIT, conflict_reason
 from lake.tables.versions import TableVersion
+
+if TYPE_CHECKING:
+    import duckdb
 
 SAMPLE = 20
 """Keys that a finding names."""
@@ -41,20 +43,15 @@ def audit(tables: Tables, contract: Contract, version: TableVersion) -> list[Rep
     """
     rules = (contract.key, *contract.unique)
     columns = sorted({column for rule in rules for column in rule})
-    with tempfile.TemporaryDirectory(prefix="fuelline-") as scratch, _database(Path(scratch)) as db:
+    spill = tempfile.TemporaryDirectory(prefix="fuelline-")
+    with spill as folder, connect(memory_limit=MEMORY_LIMIT, temp_directory=folder) as db:
         db.register("rows", tables.batches(version, columns=columns))
         db.execute("CREATE TABLE keys AS FROM rows")
         findings = [_repeats(db, rule) for rule in rules]
     return [finding for finding in findings if finding.keys]
 
 
-def _database(scratch: Path) -> duckdb.DuckDBPyConnection:
-    db = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch / "spill")})
-    db.execute("SET TimeZone = 'UTC'")
-    return db
-
-
-def _repeats(db: duckdb.DuckDBPyConnection, rule: tuple[str, ...]) -> Repeats:
+def _repeats(db: "duckdb.DuckDBPyConnection", rule: tuple[str, ...]) -> Repeats:
     columns = ", ".join(f'"{column}"' for column in rule)
     text = " || ', ' || ".join(f'"{column}"::VARCHAR' for column in rule)
     db.execute(

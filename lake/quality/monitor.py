@@ -85,7 +85,7 @@ def check(
     """
     form = contract(data_set)
     report = quality_report(lake, form, source, since=due.start, until=due.end, gate=gate)
-    names = [*rule.data_sets, *(name for name in rule.where_there if newest(lake, contract(name)))]
+    names = [*rule.data_sets, *(name for name in rule.where_there if lake.tables.newest_time(contract(name)))]
     fresh = [freshness(lake, contract(name), due.end, period) for name in names]
     silent = [one.data_set for one in fresh if one.data_set == form.name and _silent(one, rule)]
     complaints = [*_silence(fresh, silent), *_poor(report, gate), *_broken(report), *_late(fresh, silent)]
@@ -112,21 +112,11 @@ def require_sound(found: Finding) -> None:
 def freshness(lake: Lake, form: Contract, at: datetime, period: timedelta) -> Freshness:
     """How old a data set's newest row is ``at`` an instant, from the table's metadata alone."""
     limit = form.freshness_s + (period.total_seconds() if form.name.startswith(LANDING) else 0)
-    last = newest(lake, form)
+    last = lake.tables.newest_time(form)
     if last is None:
         return Freshness(data_set=form.name, newest="", age_s=0.0, limit_s=limit, kept=False)
     age = max(0.0, (at - last).total_seconds())
     return Freshness(data_set=form.name, newest=last.isoformat(), age_s=age, limit_s=limit, kept=age <= limit)
-
-
-def newest(lake: Lake, form: Contract) -> datetime | None:
-    """The newest time in the data set's day column, from the bounds that Iceberg keeps a file; None without rows."""
-    version = lake.tables.current(form)
-    if version is None or not version.rows:
-        return None
-    files = lake.tables.load(form.table).inspect.files(version.snapshot_id)
-    bounds = [row[form.day_column]["upper_bound"] for row in files["readable_metrics"].to_pylist()]
-    return max((bound for bound in bounds if bound is not None), default=None)
 
 
 def _silent(one: Freshness, rule: WatchRule) -> bool:

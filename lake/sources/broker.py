@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from errors import PeerError, SettingsError
-from hints import wrong
+from hints import invalid_setting
 from lake.sources.cloudevents import Message
 from settings import Settings, example
 
@@ -120,7 +120,7 @@ def connected(settings: Settings) -> "Iterator[BlockingConnection]":
     try:
         connection = pika.BlockingConnection(pika.URLParameters(address))
     except (pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError) as error:
-        raise wrong("rabbitmq", f"the broker at {where} refuses this user or virtual host") from error
+        raise invalid_setting("rabbitmq", f"the broker at {where} refuses this user or virtual host") from error
     with contextlib.closing(_Quietly(connection)):
         yield connection
 

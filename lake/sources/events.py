@@ -18,7 +18,7 @@ from pathlib import Path
 from errors import ObjectMissing
 from lake.contracts import contract
 from lake.contracts.cloud_events import CLOUD_EVENTS
-from lake.ingest.pipeline import Ingested, finishing_landed, ingest_file
+from lake.ingest.pipeline import Ingested, Ingester
 from lake.lake import Lake
 from lake.sources.broker import COMMITS, Batching, Until, consume
 from lake.sources.cloudevents import Message, read_event
@@ -66,7 +66,7 @@ def _unknown(lake: Lake, data_set: str, lines: list[bytes]) -> list[bytes]:
     """The lines that stand in no object that landed before, each of which is in by then, whatever became of whoever
     landed it.
     """
-    with finishing_landed(lake, contract(data_set), source_of(data_set)):
+    with Ingester(lake, contract(data_set), source_of(data_set)).finishing_landed():
         known = {line for landed in _landed(lake, data_set) for line in landed.splitlines(keepends=True)}
     return [line for line in lines if line not in known]
 
@@ -82,7 +82,7 @@ def _ingest(lake: Lake, data_set: str, data: bytes) -> Ingested:
     with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
         path = Path(folder, "events.jsonl")
         path.write_bytes(data)
-        return ingest_file(lake, contract(data_set), source_of(data_set), path)
+        return Ingester(lake, contract(data_set), source_of(data_set)).ingest_file(path)
 
 
 def _told(results: Iterable[Ingested]) -> None:

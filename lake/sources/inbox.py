@@ -8,12 +8,14 @@ crash between the commit and the clearing up, or two collectors at once, cost wo
 import contextlib
 import hashlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from errors import ObjectExists, ObjectMissing
 from lake.contracts.base import Contract
-from lake.ingest.pipeline import Ingested, finishing_landed, ingest_file
+from lake.ingest.pipeline import Ingested, Ingester
+from lake.ingest.raw_zone import sha256_of
 from lake.lake import Lake
 from lake.store.objects import ObjectStore
 
@@ -48,43 +50,34 @@ def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, da
 
 
 def collect_all(lake: Lake, contract: Contract, source: str) -> list[Ingested]:
-    """Collect what waits now; what comes meanwhile is for the next time, so that this ends under any traffic."""
-    # Since a crash more may wait, so the merge would be another file than the one that landed.
-    with finishing_landed(lake, contract, source) as results:
-        waiting = _waiting(lake.store, source)
-        while waiting:
-            done, waiting = _collect(lake, contract, source, waiting)
-            results += [done] if done else []
-    return results
-
-
-def collect(lake: Lake, contract: Contract, source: str) -> Ingested | None:
-    """Merge objects that wait, as many as one merge takes, ingest them as one file, and delete them.
-
-    Returns:
-        What became of them; None where nothing waits, or another collector was faster.
+    """Ingest what waits now; what comes meanwhile is for the next time, so that this ends under any traffic.
 
     Raises:
         PeerError: the store cannot be reached.
-        CommitContended: other writers won every race.
+        CommitContended: other writers were first 40 times.
     """
-    done, _ = _collect(lake, contract, source, _waiting(lake.store, source))
-    return done
+    return Ingester(lake, contract, source).ingest_files(merged_files(lake, source))
 
 
-def _collect(lake: Lake, contract: Contract, source: str, waiting: list[str]) -> tuple[Ingested | None, list[str]]:
-    """One merge from the beginning of these keys; what became of it, and the keys that are left."""
-    with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
-        path = Path(folder, "merged.jsonl")
-        with path.open("wb") as file:
-            taken, merged = _merge(lake.store, waiting, file)
-        if not merged:
-            return None, waiting[taken:]
-        done = ingest_file(lake, contract, source, path)
-    lake.ledger.append(f"sources/{source}", COLLECTED, f"collected:{done.sha256}", {"objects": len(merged)})
-    for key in merged:
-        lake.store.delete(key)
-    return done, waiting[taken:]
+def merged_files(lake: Lake, source: str) -> Iterator[Path]:
+    """Merge the objects that wait now into files, one at a time, each as large as one merge may be.
+
+    Asking for the next file says that the last one is ingested: its objects are then deleted.
+    """
+    waiting = list(lake.store.list(_folder(source)))
+    while waiting:
+        with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
+            path = Path(folder, "merged.jsonl")
+            with path.open("wb") as file:
+                taken, merged = _merge(lake.store, waiting, file)
+            waiting = waiting[taken:]
+            if not merged:
+                continue
+            digest = sha256_of(path)
+            yield path
+        lake.ledger.append(f"sources/{source}", COLLECTED, f"collected:{digest}", {"objects": len(merged)})
+        for key in merged:
+            lake.store.delete(key)
 
 
 def is_fed(lake: Lake, source: str) -> bool:
@@ -103,10 +96,6 @@ def _merge(store: ObjectStore, waiting: list[str], file: BinaryIO) -> tuple[int,
             file.write(store.read(key))
             merged.append(key)
     return len(waiting), merged
-
-
-def _waiting(store: ObjectStore, source: str) -> list[str]:
-    return list(store.list(_folder(source)))
 
 
 def _folder(source: str) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 
 from errors import PeerError, UnknownName
 from lake.contracts import contract
-from lake.ingest.pipeline import Ingested, finishing_landed, ingest_file, is_in, keep_beside
+from lake.ingest.pipeline import Ingested, Ingester
 from lake.lake import Lake
 from lake.sources.http_client import Limits, Remote
 from lake.sources.query import Fetching, Query, Row
@@ -103,7 +103,7 @@ def _all(lake: Lake, selection: Selection, pieces: Iterable[tuple[Window, dateti
     for endpoint in _endpoints(lake, selection):
         remote = connect(endpoint)
         try:
-            with finishing_landed(lake, contract(selection.data_set), source_name(endpoint)):
+            with Ingester(lake, contract(selection.data_set), source_name(endpoint)).finishing_landed():
                 for piece, as_of in todo:
                     done.append(_once(lake, selection, remote, piece, as_of))
         except PeerError as error:
@@ -207,8 +207,9 @@ def _ingest(
             answers.close()
         if not written:
             return None, ""
-        key = "" if is_in(lake, form, source, path) else keep_beside(lake, form, source, answers.path, SUFFIX)
-        return ingest_file(lake, form, source, path), key
+        ingester = Ingester(lake, form, source)
+        key = "" if ingester.is_ingested(path) else ingester.raw_zone.keep_beside(answers.path, SUFFIX)
+        return ingester.ingest_file(path), key
 
 
 def _write(path: Path, rows: Iterator[Row | bytes]) -> int:

@@ -1,7 +1,8 @@
-"""Leases: one object each, renewed by compare-and-swap, with a fencing number that grows each time it is taken.
+"""Leases: one object each, renewed by compare-and-swap, with a fencing number that grows with each new holder.
 
-A lease is not a ledger entry, because it is renewed every few seconds; every entry written under one carries its
-number. A dead holder's lease passes on when it expires. Clocks may differ: choose a time to live well above their skew.
+A lease is not a ledger entry, because it is renewed every few seconds; every entry written under a lease carries its
+number. The lease of a dead holder is free when it expires. Clocks may differ: choose a time to live well above their
+skew.
 """
 
 import json
@@ -16,7 +17,7 @@ from lake.store.objects import ObjectStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """Somebody's right to a name until ``expires``."""
+    """A holder's exclusive right to a name until ``expires``."""
 
     name: str
     holder: str
@@ -39,7 +40,7 @@ class Leases:
         return found if found and found.expires > self.clock() else None
 
     def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
-        """Take the lease if it is free, expired or already this holder's; None while another holds it."""
+        """Take the lease if it is free, expired or already this holder's; None while another one has it."""
         now, held = self.clock(), self._read(name)
         if held is None:
             return self._put(Lease(name=name, holder=holder, fence=1, ttl_s=ttl_s, expires=now, etag=""))
@@ -50,11 +51,11 @@ class Leases:
         return self._put(replace(held, holder=holder, fence=fence, ttl_s=ttl_s))
 
     def resume(self, name: str, holder: str, fence: int, ttl_s: float) -> Lease:
-        """The lease that another process of the same holder took under this number, renewed; expired but not taken
-        since, it is still the holder's.
+        """Renew the lease that another process of the same holder took under this number. If it expired and was not
+        taken since, it is still the holder's.
 
         Raises:
-            LeaseLost: another holder has it now, or it was given back.
+            LeaseLost: another holder has it now, or it was released.
         """
         held = self._read(name)
         if held is None or (held.holder, held.fence) != (holder, fence):
@@ -62,7 +63,7 @@ class Leases:
         return self.renew(replace(held, ttl_s=ttl_s))
 
     def renew(self, lease: Lease) -> Lease:
-        """Push the expiry out by the lease's time to live.
+        """Extend the lease by its time to live.
 
         Raises:
             LeaseLost: it expired and another holder has it now.
@@ -73,7 +74,7 @@ class Leases:
         return renewed
 
     def release(self, lease: Lease) -> None:
-        """Give the lease back, so that the next holder need not wait; no error if it is lost already."""
+        """Free the lease, so that the next holder need not wait; no error if it is lost already."""
         self._put(replace(lease, holder="", ttl_s=0.0))
 
     def _read(self, name: str) -> Lease | None:
@@ -94,11 +95,11 @@ class Leases:
             else:
                 etag = self.store.create(_key(lease.name), data)
         except (ObjectChanged, ObjectExists):
-            return self._mine_after_lost_reply(lease, data)
+            return self._own_after_lost_reply(lease, data)
         return replace(lease, expires=expires, etag=etag)
 
-    def _mine_after_lost_reply(self, lease: Lease, data: bytes) -> Lease | None:
-        """The put may have taken effect although the store refused its repetition: then the bytes are ours."""
+    def _own_after_lost_reply(self, lease: Lease, data: bytes) -> Lease | None:
+        """The lease if the put took effect although the store refused its repetition: its bytes are ours then."""
         try:
             found, etag = self.store.read_versioned(_key(lease.name))
         except ObjectMissing:

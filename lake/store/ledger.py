@@ -1,12 +1,12 @@
-"""The ledger: one append-only, hash-chained log for each model and source, one object an entry.
+"""The ledger: one append-only, hash-chained log for each model and each source, one object per entry.
 
-State is a fold over it, so "what was in production on 3 November, and why?" has one exact answer. An entry is created
-with a conditional put, so of two writers one wins the sequence number and the other begins again. A reply of the store
-can be lost after the put took effect: the retry is then refused, and the writer knows its own entry by the nonce in it.
-Times never go back within a chain, whatever the writers' clocks say, so that "as of" is a cut through it.
+State is computed from its entries, so a question about any past time has one exact answer. An entry is created with a
+conditional put: of two writers one gets the sequence number, and the other tries the next. When the reply to a put is
+lost, its repetition is refused, and the writer recognises its own entry by the nonce in it. Times never go back within
+a chain, whatever the writers' clocks say, so the state "as of" a time is that of the entries up to it.
 
-Checkpoints hold all entries up to a number in one object, so that reading a year of hourly entries takes one read and
-a few more. They are a cache: ``verify`` walks the entries themselves.
+Checkpoints hold all entries up to a number in one object, so that a year of hourly entries takes a few reads. They are
+a cache: ``verify`` reads the entries themselves.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ CHECKPOINT_EVERY = 64
 
 
 def utc_now() -> datetime:
-    """The clock of everything that is not given another."""
+    """The default clock."""
     return datetime.now(UTC)
 
 
@@ -41,10 +41,10 @@ class Entry:
     time: datetime
     kind: str
     key: str
-    """What it was made from; a chain holds one entry a key."""
+    """Identifies what the entry was made from; a chain holds one entry per key."""
     payload: dict[str, Any]
     fence: int | None = None
-    """Fencing number of the lease it was written under."""
+    """Fencing number of the lease that it was written under."""
 
     @property
     def digest(self) -> str:
@@ -58,7 +58,7 @@ class Entry:
 
     @classmethod
     def decode(cls, data: bytes | str) -> "Entry":
-        """Read the canonical form. Raises ``ValueError`` or ``TypeError`` on anything else."""
+        """Read the canonical form. Raises ``ValueError`` or ``TypeError`` for anything else."""
         fields = json.loads(data)
         return cls(**fields | {"time": datetime.fromisoformat(fields["time"])})
 
@@ -69,7 +69,7 @@ Condition = Callable[[Sequence[Entry]], bool]
 
 @dataclass
 class _Chain:
-    """The entries of a chain in order, and by what they are looked up: a long chain costs no more than a short one."""
+    """The entries of a chain in order, indexed by key and kind: a long chain costs no more than a short one."""
 
     name: str
     entries: list[Entry] = field(default_factory=list)
@@ -87,10 +87,10 @@ class _Chain:
         """Digest of the last entry."""
         return hashlib.sha256(self.lines[-1]).hexdigest() if self.lines else GENESIS
 
-    def follow(self, entry: Entry) -> None:
-        """Put an entry at the end. Raises ``LedgerBroken`` if it does not belong there."""
+    def add(self, entry: Entry) -> None:
+        """Add the next entry. Raises ``LedgerBroken`` if it does not follow the last one."""
         if entry.seq != len(self) or entry.previous != self.head:
-            raise LedgerBroken(f"{entry.chain}: entry {entry.seq} does not follow entry {len(self) - 1} as it stands")
+            raise LedgerBroken(f"{entry.chain}: entry {entry.seq} does not follow the stored entry {len(self) - 1}")
         self.entries.append(entry)
         self.by_key.setdefault(entry.key, entry)
         self.by_kind.setdefault(entry.kind, []).append(entry)
@@ -100,12 +100,12 @@ class _Chain:
 
 @dataclass
 class Ledger:
-    """All chains of one store. Not to be shared between threads; cheap to make."""
+    """All chains of one store. Cheap to make; not to be shared between threads."""
 
     store: ObjectStore
     clock: Callable[[], datetime] = utc_now
     fences: Mapping[str, int] = field(default_factory=dict)
-    """Numbers of the leases that the writer holds, by chain."""
+    """Fencing numbers of the leases that the writer holds, by chain."""
     _read: dict[str, _Chain] = field(default_factory=dict)
 
     def append(
@@ -116,17 +116,21 @@ class Ledger:
         payload: Mapping[str, Any],
         only_if: Condition | None = None,
     ) -> Entry:
-        """Append an entry, or return the one that carries this key already (and write nothing).
+        """Append an entry, or return the one that has this key already and write nothing.
 
-        Where the entry rests on what the chain says, ``only_if`` looks at the entries that it would follow: the
-        conditional put makes the look and the append one.
+        If the writer holds the chain's lease, the entry carries the lease's number. Once the chain holds an entry
+        under a later lease, an earlier holder cannot write any more, however long it was suspended.
 
-        Where the writer holds the chain's lease, the entry carries the lease's number. Once one under a later lease
-        stands in the chain, an earlier holder writes nothing more, however late it wakes up: the conditional put
-        decides both.
+        Args:
+            chain: the log to append to.
+            kind: the entry's kind.
+            key: identifies what the entry was made from.
+            payload: plain JSON; no personal data and no free text of a user.
+            only_if: a condition on the entries that this one would follow. The conditional put makes the check and
+                the append one atomic step.
 
         Raises:
-            ChainMoved: ``only_if`` says no.
+            ChainMoved: ``only_if`` is false.
             LeaseLost: a later holder of the lease has written to the chain.
             ValueError, TypeError: the payload is not plain JSON.
         """
@@ -136,10 +140,12 @@ class Ledger:
             if found := known.by_key.get(key):
                 return found
             if only_if and not only_if(tuple(known.entries)):
-                raise ChainMoved(f"{chain}: others have written since, and {kind} ({key}) would not be true any more")
+                raise ChainMoved(
+                    f"{chain}: the chain has new entries, and {kind} ({key}) no longer holds; read it again"
+                )
             if fence is not None and known.latest_fence > fence:
                 raise LeaseLost(
-                    f"{chain}: {kind} was to be written under lease {fence}, but {known.latest_fence} has written since"
+                    f"{chain}: {kind} refused under lease {fence}, because lease {known.latest_fence} has written since"
                 )
             entry = _plain(
                 Entry(
@@ -155,16 +161,16 @@ class Ledger:
                 )
             )
             if self._put(entry):
-                known.follow(entry)
+                known.add(entry)
                 self._checkpoint(known)
                 return entry
 
     def find(self, chain: str, key: str) -> Entry | None:
-        """The entry with this key, if there is one."""
+        """The entry with this key; None if there is none."""
         return self._catch_up(chain).by_key.get(key)
 
     def entries(self, chain: str, *, until: datetime | None = None, kind: str | None = None) -> list[Entry]:
-        """Entries in order: those at or before ``until``, of one ``kind`` if given."""
+        """Entries in order: all, or those at or before ``until``, or those of one ``kind``."""
         known = self._catch_up(chain)
         found = known.entries if kind is None else known.by_kind.get(kind, [])
         return [entry for entry in found if until is None or entry.time <= until]
@@ -175,28 +181,28 @@ class Ledger:
         return sorted({key.removeprefix("ledger/").rsplit("/", 1)[0] for key in keys if "/checkpoints/" not in key})
 
     def verify(self, chain: str) -> int:
-        """Walk the entries themselves, checkpoints too; return how many there are.
+        """Check the hash chain over all entries and compare it with the checkpoints; return the number of entries.
 
-        What the last entry says is held by nothing but a later checkpoint: give its digest to somebody else to notice
-        that the end was cut off or rewritten.
+        Only a later checkpoint protects the last entry: keep its digest elsewhere to detect that the end was cut off
+        or rewritten.
 
         Raises:
-            LedgerBroken: an entry is missing, altered or out of order, or a checkpoint says otherwise.
+            LedgerBroken: an entry is missing, altered or out of order, or a checkpoint differs from the entries.
         """
         checkpoints = {key: kept for key in self._checkpoints(chain) if (kept := self._from_checkpoint(chain, key))}
         walked = _Chain(chain)
         names = [key for key in self.store.list(f"ledger/{chain}/e") if key.rpartition("/")[0] == f"ledger/{chain}"]
         for key in names:
             if key != _key(chain, len(walked)):
-                raise LedgerBroken(f"{chain}: entry {len(walked)} is missing, the next one there is {key}")
-            walked.follow(self._entry(key))
+                raise LedgerBroken(f"{chain}: entry {len(walked)} is missing; the next one found is {key}")
+            walked.add(self._entry(key))
         for key, kept in checkpoints.items():
             if kept.entries != walked.entries[: len(kept)]:
-                raise LedgerBroken(f"{chain}: {key} differs from the entries it stands for")
+                raise LedgerBroken(f"{chain}: {key} differs from the entries that it holds")
         return len(walked)
 
     def _catch_up(self, chain: str) -> _Chain:
-        """All entries known so far, after reading those that were appended since the last look."""
+        """The entries read so far, after reading those that were appended since."""
         known = self._read.setdefault(chain, _Chain(chain))
         if not known:
             for key in self._checkpoints(chain)[::-1]:
@@ -208,7 +214,7 @@ class Ledger:
                 entry = self._entry(_key(chain, len(known)))
             except ObjectMissing:
                 return known
-            known.follow(entry)
+            known.add(entry)
 
     def _put(self, entry: Entry) -> bool:
         """Create the entry's object; False if another writer has its number."""
@@ -226,7 +232,7 @@ class Ledger:
         return entry
 
     def _checkpoint(self, known: _Chain) -> None:
-        """Keep all entries up to here in one object. Two writers of one number write the same bytes."""
+        """Write all entries into one object, every 64 entries. Two writers of one number write the same bytes."""
         if len(known) % CHECKPOINT_EVERY == 0:
             self.store.write(f"ledger/{known.name}/checkpoints/{len(known):012d}.jsonl", b"\n".join(known.lines))
             for key in self._checkpoints(known.name)[:-2]:
@@ -236,14 +242,14 @@ class Ledger:
         return list(self.store.list(f"ledger/{chain}/checkpoints/"))
 
     def _from_checkpoint(self, chain: str, key: str) -> _Chain:
-        """The entries it holds, in their order; none if a newer one has replaced it since it was listed."""
+        """The entries of a checkpoint; none if it was deleted since it was listed, because a newer one replaced it."""
         kept = _Chain(chain)
         try:
             lines = self.store.read(key).split(b"\n")
         except ObjectMissing:
             return kept
         for line in lines:
-            kept.follow(_decode(key, line))
+            kept.add(_decode(key, line))
         return kept
 
 
@@ -252,7 +258,7 @@ def _key(chain: str, seq: int) -> str:
 
 
 def _plain(entry: Entry) -> Entry:
-    """As it will be read back: lists for tuples, strings for keys."""
+    """The entry as it will be read back: lists for tuples, strings for keys."""
     return Entry.decode(entry.encode())
 
 

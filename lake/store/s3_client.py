@@ -1,9 +1,9 @@
-"""How S3 is reached, said once for every client of it: endpoint, addressing, certificates, and whose credentials.
+"""How every client reaches S3: endpoint, addressing, certificates and credentials, in one place.
 
-Where ``FUELLINE_S3_ACCESS_KEY`` is empty, credentials come by the chain of AWS' own tools: ``AWS_*`` variables, the
-shared files, a web identity (IRSA, MinIO's STS), the node. One chain, boto3's, feeds Arrow's client too: Arrow's own
-would ask other endpoints for a web identity and trust other certificates. DuckDB has no client of S3 here: it reads
-what Arrow hands it.
+Where ``FUELLINE_S3_ACCESS_KEY`` is empty, credentials come from the default chain of the AWS tools: ``AWS_*``
+variables, the shared files, a web identity (IRSA, MinIO's STS), the node. boto3's chain feeds Arrow's client too,
+because Arrow's own would use other endpoints for a web identity and trust other certificates. DuckDB has no S3 client
+here: it reads what Arrow passes to it.
 """
 
 import functools
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hints import wrong
+from hints import invalid_setting
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 CONNECT_S, READ_S = 5, 60
 TRIES = 5
 NO_CREDENTIALS = (
-    "it is not set, and the usual chain (AWS_* variables, ~/.aws, a web identity, the node) has none either"
+    "it is not set, and the default chain (AWS_* variables, ~/.aws, a web identity, the node) has none either"
 )
 
 
 class Credentials(NamedTuple):
-    """What a request is signed with."""
+    """What signs a request."""
 
     key: str
     secret: str
     token: str | None
-    """Of credentials that expire."""
+    """Session token of credentials that expire."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class S3Access:
-    """One S3 service as the settings name it; nothing but strings, so that it can travel as properties."""
+    """One S3 service as the settings name it; strings only, because pyiceberg passes it on as properties."""
 
     endpoint: str
     region: str
@@ -47,11 +47,11 @@ class S3Access:
 
     def __post_init__(self) -> None:
         if self.ca and not Path(self.ca).is_file():
-            raise wrong("s3_ca", f"there is no file {self.ca}")
+            raise invalid_setting("s3_ca", f"there is no file {self.ca}")
 
     @classmethod
     def of(cls, settings: Settings) -> "S3Access":
-        """The one of these settings.
+        """Read it from the settings.
 
         Raises:
             SettingsError: ``FUELLINE_S3_CA`` names no file.
@@ -65,13 +65,15 @@ class S3Access:
         )
 
 
-def s3_client(access: S3Access, answer_s: float | None = None) -> "S3Client":
-    """boto3's client. An endpoint of one's own is addressed by path: its name has no bucket before it.
+def s3_client(access: S3Access, timeout_s: float | None = None) -> "S3Client":
+    """boto3's client. A service other than AWS is addressed by path: its host name has no bucket before it.
 
-    Where ``answer_s`` is given, it has that many seconds to connect and to answer, and is not asked twice.
+    Args:
+        access: the service.
+        timeout_s: seconds to connect and to answer, without a second try; None for the usual limits.
 
     Raises:
-        SettingsError: the chain asks for a profile that is not there.
+        SettingsError: the credential chain names a profile that does not exist.
     """
     from botocore.config import Config
 
@@ -83,16 +85,16 @@ def s3_client(access: S3Access, answer_s: float | None = None) -> "S3Client":
         aws_secret_access_key=access.secret_key or None,
         verify=access.ca or None,
         config=Config(
-            retries={"mode": "standard", "total_max_attempts": 1 if answer_s else TRIES},
-            connect_timeout=answer_s or CONNECT_S,
-            read_timeout=answer_s or READ_S,
+            retries={"mode": "standard", "total_max_attempts": 1 if timeout_s else TRIES},
+            connect_timeout=timeout_s or CONNECT_S,
+            read_timeout=timeout_s or READ_S,
             s3={"addressing_style": "path"} if access.endpoint else None,
         ),
     )
 
 
 def arrow_client(access: S3Access) -> "S3FileSystem":
-    """Arrow's client, by which pyiceberg reads and writes tables. Ask for it before each use: credentials are renewed.
+    """Arrow's client, which pyiceberg reads and writes tables with. Get it before each use: credentials are renewed.
 
     Raises:
         SettingsError: there are no credentials.
@@ -101,7 +103,7 @@ def arrow_client(access: S3Access) -> "S3FileSystem":
 
 
 def credentials(access: S3Access) -> Credentials:
-    """The credentials as they are now.
+    """The credentials that are valid now.
 
     Raises:
         SettingsError: none are set, and the chain has none either.
@@ -114,18 +116,18 @@ def credentials(access: S3Access) -> Credentials:
         found = session().get_credentials()
         now = found and found.get_frozen_credentials()
     except (BotoCoreError, ClientError) as error:
-        raise wrong("s3_access_key", f"it is not set, and the usual chain fails ({error})") from error
+        raise invalid_setting("s3_access_key", f"it is not set, and the default chain fails ({error})") from error
     if now is None:
-        raise wrong("s3_access_key", NO_CREDENTIALS)
+        raise invalid_setting("s3_access_key", NO_CREDENTIALS)
     return Credentials(str(now.access_key), str(now.secret_key), now.token)
 
 
 @functools.lru_cache(maxsize=1)
 def session() -> "Session":
-    """One a process: it keeps the credentials that the chain has found, and renews them in good time.
+    """boto3's session, one per process: it caches the credentials of the chain and renews them before they expire.
 
     Raises:
-        SettingsError: the chain asks for a profile that is not there.
+        SettingsError: the credential chain names a profile that does not exist.
     """
     from boto3 import Session
     from botocore.exceptions import BotoCoreError
@@ -133,18 +135,18 @@ def session() -> "Session":
     try:
         return Session()
     except BotoCoreError as error:
-        raise wrong("s3_access_key", f"it is not set, and the usual chain fails ({error})") from error
+        raise invalid_setting("s3_access_key", f"it is not set, and the default chain fails ({error})") from error
 
 
 @functools.lru_cache(maxsize=4)
-def _arrow_client(access: S3Access, now: Credentials) -> "S3FileSystem":
-    """It addresses by path unless it is told not to."""
+def _arrow_client(access: S3Access, signed_by: Credentials) -> "S3FileSystem":
+    """One client per set of credentials. It addresses by path, its default."""
     from pyarrow.fs import S3FileSystem
 
     return S3FileSystem(
-        access_key=now.key,
-        secret_key=now.secret,
-        session_token=now.token,
+        access_key=signed_by.key,
+        secret_key=signed_by.secret,
+        session_token=signed_by.token,
         region=access.region,
         endpoint_override=access.endpoint or None,
         connect_timeout=CONNECT_S,

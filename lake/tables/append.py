@@ -1,4 +1,4 @@
-"""One try of one keyed append: classify rows, write data files, and make them visible in a single commit."""
+"""One attempt at a keyed append: write data files as rows come, and make them visible in a single commit."""
 
 import functools
 import logging
@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from errors import PeerError
 from lake.contracts.base import Contract
-from lake.tables.tables import KEY, WATERMARK, Tables, narrow
+from lake.store.objects import ObjectStore
+from lake.tables.commit import CommitOutcome, commit_once
+from lake.tables.commit_keys import KeyedCommit, find_commit, keep_marker
+from lake.tables.properties import KEY, WATERMARK
+from lake.tables.schema import ensure_table, narrow_strings
 from lake.tables.uniqueness import DUPLICATE, Uniqueness
-from lake.tables.versions import TableVersion
 
 if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Transaction
@@ -26,24 +29,27 @@ log = logging.getLogger("fuelline.tables")
 
 
 class Writer:
-    """One try of one keyed append: data files are written as rows come, and one commit makes them visible.
+    """One attempt at a keyed append to a contract's table, which is created or evolved to fit.
 
-    Use as a context: a try that does not commit removes the files it wrote. Only when nobody can tell whether it did
-    commit do they stay, because the table may refer to them.
+    Use it as a context: an attempt that does not commit removes the files that it wrote. They stay only when it is
+    unknown whether the commit took effect, because the table may refer to them.
+
+    Attributes:
+        found: the commit under the key, this attempt's or an earlier one's; None while there is none.
+        rows: number of rows added.
     """
 
-    def __init__(self, tables: Tables, contract: Contract, key: str) -> None:
-        self.tables, self.contract, self.key = tables, contract, key
-        self.table = tables._ensure(contract)
-        recorded = tables._recorded(contract, self.table, key)
-        self.found = recorded and recorded[0]
-        if recorded:
-            tables._keep_mark(contract, key, *recorded)
+    def __init__(self, catalog: "Catalog", store: ObjectStore, contract: Contract, key: str) -> None:
+        self.contract, self.key = contract, key
         self.rows = 0
+        self._catalog, self._store = catalog, store
+        self.table = ensure_table(catalog, contract)
+        self.found: KeyedCommit | None = None
+        self._find()
         self._files: list[DataFile] = []
         self._disposable = True
         self._scratch = tempfile.TemporaryDirectory(prefix="fuelline-")
-        self._uniqueness = Uniqueness(contract, self._existing, Path(self._scratch.name))
+        self._uniqueness = Uniqueness(contract, self._stored_rows, Path(self._scratch.name))
 
     def __enter__(self) -> "Writer":
         return self
@@ -56,7 +62,7 @@ class Writer:
         self._scratch.cleanup()
 
     def classify(self, rows: pa.Table) -> pa.Array:
-        """Null for each new row, else why it is not one; see ``Uniqueness``."""
+        """Null for each new row, else why it is not new; see ``Uniqueness``."""
         return self._uniqueness.classify(rows)
 
     def add(self, rows: pa.Table, *, drop_known: bool = False) -> None:
@@ -65,45 +71,50 @@ class Writer:
 
         rows = rows.select(self.contract.arrow_schema.names).cast(self.contract.arrow_schema)
         if drop_known:
-            verdicts = self.classify(rows)
-            if conflicts := len(verdicts) - verdicts.null_count - (pc.sum(pc.equal(verdicts, DUPLICATE)).as_py() or 0):
-                log.warning("%s: left out %d rows whose keys stand with other values", self.contract.table, conflicts)
-            rows = rows.filter(verdicts.is_null())
+            rows = self._drop_known(rows)
         if rows.num_rows:
             self.rows += rows.num_rows
             self._files.extend(_dataframe_to_data_files(self.table.metadata, rows, self.table.io))
 
     def commit(
         self, summary: Mapping[str, str], *, watermark: tuple[str, datetime] | None = None
-    ) -> TableVersion | None:
-        """Commit what was added, with ``summary`` and watermark, on exactly the snapshot that was compared.
+    ) -> KeyedCommit | None:
+        """Commit the added rows on exactly the snapshot that they were compared with.
+
+        Args:
+            summary: entries for the snapshot's summary.
+            watermark: a source and the time of its newest row (UTC); it only moves forward.
 
         Returns:
-            The version under the key, ours or another writer's; None if the race was lost: begin again.
+            The commit under the key, this or another writer's; None if another writer was first: begin again.
 
         Raises:
-            PeerError: the catalogue failed, and the commit did not take effect.
+            PeerError: the catalogue failed, and the commit is not in effect so far.
         """
-        from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
-
         transaction = self._staged(summary, watermark)
         self._disposable = False
-        failure: Exception | None = None
-        try:
-            transaction.commit_transaction()
-        except Exception as error:  # whatever it was: the reply may be lost and the commit in effect
-            failure = error
-        self.table = self.tables.load(self.contract.table)
-        recorded = self.tables._recorded(self.contract, self.table, self.key)
-        # After any other failure the database may still be at it, and refer to the files in a moment.
-        lost = failure is None or isinstance(failure, CommitFailedException)
-        self._disposable = lost and not self._is_ours()
-        if recorded:
-            self.tables._keep_mark(self.contract, self.key, *recorded)
-            return recorded[0]
-        if failure is None or isinstance(failure, CommitFailedException | CommitStateUnknownException):
-            return None
-        raise PeerError(f"{self.contract.table}: the commit failed with {type(failure).__name__}") from failure
+        outcome = commit_once(transaction, self.contract.table, self._reload)
+        committed = outcome is CommitOutcome.DONE and (self.found or self._reload())
+        self._disposable = outcome is CommitOutcome.CONFLICT or bool(committed and not self._is_own_commit())
+        return self.found
+
+    def _drop_known(self, rows: pa.Table) -> pa.Table:
+        verdicts = self.classify(rows)
+        conflicts = len(verdicts) - verdicts.null_count - (pc.sum(pc.equal(verdicts, DUPLICATE)).as_py() or 0)
+        if conflicts:
+            log.warning("%s: left out %d rows whose key has other values", self.contract.table, conflicts)
+        return rows.filter(verdicts.is_null())
+
+    def _reload(self) -> bool:
+        """Load the table again; whether a commit under the key is in it."""
+        self.table = self._catalog.load_table(self.contract.table)
+        return self._find()
+
+    def _find(self) -> bool:
+        self.found = find_commit(self._store, self.table, self.key)
+        if self.found:
+            keep_marker(self._store, self.found)
+        return self.found is not None
 
     def _staged(self, summary: Mapping[str, str], watermark: tuple[str, datetime] | None) -> "Transaction":
         transaction = self.table.transaction()
@@ -114,8 +125,8 @@ class Writer:
                 append.append_data_file(file)
         return transaction
 
-    def _is_ours(self) -> bool:
-        """Whether our files are in the table: also true when only the reply of the commit was lost."""
+    def _is_own_commit(self) -> bool:
+        """Whether the snapshot under the key holds the files of this attempt."""
         if not self._files:
             return True
         snapshots = [s for s in self.table.snapshots() if s.summary and s.summary.get(KEY) == self.key]
@@ -127,20 +138,21 @@ class Writer:
         return False
 
     def _watermark(self, source: str) -> datetime | None:
-        stated = self.table.properties.get(WATERMARK + source)
-        return datetime.fromisoformat(stated) if stated else None
+        value = self.table.properties.get(WATERMARK + source)
+        return datetime.fromisoformat(value) if value else None
 
-    def _existing(self, partitions: Sequence[date | str]) -> Iterator[pa.RecordBatch]:
+    def _stored_rows(self, partitions: Sequence[date | str]) -> Iterator[pa.RecordBatch]:
         if self.table.current_snapshot() is None:
             return
         # Without a snapshot id the scan has the table's columns, not those that the snapshot had.
         scan = self.table.scan(row_filter=_in_partitions(self.contract, partitions))
         for batch in scan.to_arrow_batch_reader():
-            yield narrow(pa.Table.from_batches([batch])).combine_chunks().to_batches()[0] if batch.num_rows else batch
+            rows = narrow_strings(pa.Table.from_batches([batch])).combine_chunks()
+            yield rows.to_batches()[0] if batch.num_rows else batch
 
 
 def _in_partitions(contract: Contract, partitions: Sequence[date | str]) -> "BooleanExpression":
-    """Rows of these partitions, as ranges and equalities (other predicates delete and scan less surely)."""
+    """A filter for the rows of these partitions: ranges and equalities, which pyiceberg handles most reliably."""
     from pyiceberg.expressions import And, GreaterThanOrEqual, In, LessThan, Or
 
     if not (column := contract.day_column):

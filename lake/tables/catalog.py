@@ -1,9 +1,9 @@
-"""The Iceberg catalogue: pyiceberg's own over SQL, made to outlive a restart of Postgres and to say what is wrong."""
+"""The Iceberg catalogue: pyiceberg's own over SQL, with retries of the connection and errors that name the setting."""
 
 import functools
 from typing import TYPE_CHECKING
 
-from lake.store.database import make_patient, opened, sql_address
+from lake.store.database import initialize_database, retry_connect, sql_address
 from lake.store.s3_client import S3Access
 from settings import Settings
 
@@ -15,29 +15,29 @@ SETTING = "catalog"
 
 @functools.lru_cache(maxsize=8)
 def open_catalog(settings: Settings) -> "SqlCatalog":
-    """The catalogue of the settings' lake, one a process; its tables are made where there are none.
+    """The catalogue of the settings' lake, one per process; its own tables are created where they are missing.
 
     Raises:
-        SettingsError: ``FUELLINE_CATALOG`` names no database, or one that is not for this user.
+        SettingsError: ``FUELLINE_CATALOG`` names no database, or one that refuses this user.
         PeerError: the database does not answer.
     """
     address = settings.store_address
-    places = {"warehouse": f"file://{address}/warehouse"}
+    properties = {"warehouse": f"file://{address}/warehouse"}
     if address.startswith("s3://"):
-        from lake.tables.file_io import properties_of
+        from lake.tables.file_io import file_io_properties
 
-        places = {"warehouse": f"{address}/warehouse", **properties_of(S3Access.of(settings))}
+        properties = {"warehouse": f"{address}/warehouse", **file_io_properties(S3Access.of(settings))}
     settings.folder.mkdir(parents=True, exist_ok=True)
-    places |= {"uri": sql_address(settings.catalog_address), "pool_pre_ping": "true"}
-    return opened(SETTING, places["uri"], lambda: _patient(settings.lake, places))
+    properties |= {"uri": sql_address(settings.catalog_address), "pool_pre_ping": "true"}
+    return initialize_database(SETTING, properties["uri"], lambda: _retrying_catalog(settings.lake, properties))
 
 
-def _patient(name: str, places: dict[str, str]) -> "SqlCatalog":
+def _retrying_catalog(name: str, properties: dict[str, str]) -> "SqlCatalog":
     from pyiceberg.catalog.sql import SqlCatalog
 
-    class Patient(SqlCatalog):
+    class RetryingCatalog(SqlCatalog):
         def _init_catalog(self) -> None:
-            make_patient(self.engine, SETTING)
+            retry_connect(self.engine, SETTING)
             super()._init_catalog()
 
-    return Patient(name, **places)
+    return RetryingCatalog(name, **properties)

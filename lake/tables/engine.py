@@ -1,4 +1,4 @@
-"""DuckDB as this package uses it: in process, in memory, its session in UTC, Arrow in and Arrow out."""
+"""DuckDB as this project uses it: in process, in memory, with its session in UTC; it reads and returns Arrow."""
 
 from typing import TYPE_CHECKING
 
@@ -10,26 +10,30 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 
-def connect() -> "duckdb.DuckDBPyConnection":
-    """A fresh in-memory DuckDB whose days and casts are in UTC, whatever the machine's zone."""
+def connect(**config: str | bool | int | float | list[str]) -> "duckdb.DuckDBPyConnection":
+    """A new in-memory DuckDB whose days and casts are in UTC, whatever the machine's zone.
+
+    Args:
+        config: DuckDB's settings, such as ``memory_limit="768MB"``.
+    """
     import duckdb
 
-    connection = duckdb.connect()
+    connection = duckdb.connect(config=config)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 
 
 def ibis_engine() -> "Backend":
-    """The same, as an Ibis backend."""
+    """A new in-memory DuckDB in UTC as an Ibis backend."""
     import ibis
 
     return ibis.duckdb.from_connection(connect())
 
 
 def definition_of(expression: "ibis.Table") -> str:
-    """An expression as SQL of DuckDB: the same text in every process.
+    """An expression as DuckDB's SQL, the same text in every process.
 
-    Ibis keeps the columns that are dropped in a set, and so writes them in an order that the hash seed decides.
+    Ibis keeps dropped columns in a set and so writes them in an order that depends on the hash seed.
     """
     import ibis
     import sqlglot

@@ -1,7 +1,7 @@
-"""Partitions that are rebuilt as a whole: which files they hold, and what their rows say they were made from.
+"""Partitions that are rebuilt as a whole: which files they hold, and what their rows were built from.
 
-Every row of such a partition carries ``built_from``, the digest of what it was made from: the state stands in the rows
-and changes in the commit that changes them. ``lake.tables.replace`` writes them.
+Every row of such a partition has the column ``built_from``, the digest of what it was made from: so this state changes
+in the same commit as the rows. ``lake.tables.replace`` writes such partitions.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Partition: TypeAlias = date | str
 """A day, or a value of the identity column that a table is partitioned by."""
 BUILT_FROM = "built_from"
-"""The column that says what a row's partition was made from."""
+"""The column that holds the digest of what a row's partition was built from."""
 EPOCH = date(1970, 1, 1)
 
 
@@ -34,29 +34,29 @@ def files_by_partition(tables: Tables, contract: Contract, version: TableVersion
     """
     found: dict[Partition, set[str]] = defaultdict(set)
     for task in tables.scan(version).plan_files():
-        paths = {one.file_path for one in (task.file, *task.delete_files)}
+        paths = {file.file_path for file in (task.file, *task.delete_files)}
         found[partition_of(contract, task.file)].update(paths)
     return {partition: tuple(sorted(paths)) for partition, paths in found.items()}
 
 
 def built_from(tables: Tables, contract: Contract) -> dict[Partition, set[str]]:
-    """What the rows of each partition that stands in the table say they were made from."""
+    """What the rows of each partition in the table were built from."""
     current = tables.current(contract)
     return origins(contract, tables.load(contract.table)) if current else {}
 
 
 def origins(contract: Contract, table: "Table", within: Sequence[Partition] = ()) -> dict[Partition, set[str]]:
-    """The same of a loaded table, of the partitions in ``within`` at least; of all where it is empty."""
+    """The same for a loaded table, at least for the partitions in ``within``; for all where it is empty."""
     if table.current_snapshot() is None:
         return {}
     scan = table.scan(
-        row_filter=_span(contract, within) if within else "True", selected_fields=(_column(contract), BUILT_FROM)
+        row_filter=_filter(contract, within) if within else "True", selected_fields=(_column(contract), BUILT_FROM)
     )
     return origins_by_partition(contract, scan.to_arrow())
 
 
 def origins_by_partition(contract: Contract, rows: pa.Table) -> dict[Partition, set[str]]:
-    """The same of rows in memory."""
+    """The same for rows in memory."""
     pairs = pa.table({"partition": partition_values(contract, rows), "origin": rows[BUILT_FROM]})
     found: dict[Partition, set[str]] = defaultdict(set)
     for pair in pairs.group_by(["partition", "origin"]).aggregate([]).to_pylist():
@@ -64,11 +64,11 @@ def origins_by_partition(contract: Contract, rows: pa.Table) -> dict[Partition, 
     return dict(found)
 
 
-def files(contract: Contract, table: "Table", partitions: Sequence[Partition]) -> list["DataFile"]:
+def data_files(contract: Contract, table: "Table", partitions: Sequence[Partition]) -> list["DataFile"]:
     """The data files of these partitions."""
     if table.current_snapshot() is None:
         return []
-    planned = table.scan(row_filter=_span(contract, partitions)).plan_files()
+    planned = table.scan(row_filter=_filter(contract, partitions)).plan_files()
     return [task.file for task in planned if partition_of(contract, task.file) in partitions]
 
 
@@ -84,14 +84,14 @@ def partition_values(contract: Contract, rows: pa.Table) -> pa.ChunkedArray:
     return column.cast(pa.date32() if contract.day_column else pa.string())
 
 
-def _span(contract: Contract, partitions: Sequence[Partition]) -> "BooleanExpression":
-    """A filter that lets at least these partitions through."""
+def _filter(contract: Contract, partitions: Sequence[Partition]) -> "BooleanExpression":
+    """A filter that selects at least these partitions."""
     from pyiceberg.expressions import And, GreaterThanOrEqual, In, LessThan
 
-    days = [one for one in partitions if isinstance(one, date)]
+    days = [partition for partition in partitions if isinstance(partition, date)]
     if not days:
         return In(_column(contract), set(partitions))
-    first, last = (datetime(one.year, one.month, one.day, tzinfo=UTC) for one in (min(days), max(days)))
+    first, last = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (min(days), max(days)))
     after = last + timedelta(days=1)
     return And(GreaterThanOrEqual(_column(contract), first.isoformat()), LessThan(_column(contract), after.isoformat()))
 

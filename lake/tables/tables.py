@@ -1,12 +1,5 @@
-"""Iceberg tables, through pyiceberg: every append carries the key of what it was made from and happens once.
+"""The Iceberg tables of a lake. Every append carries a key that says what its rows were made from, and happens once."""
 
-The library's own commit retry is off, because it would re-apply an append on top of the winner without looking for
-the key again. Each try here loads the table, looks for the key, removes rows that are there already, and commits on
-exactly that snapshot; on conflict it begins again. A marker per key outlives the snapshot that carries it.
-"""
-
-import contextlib
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +8,16 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from errors import CommitContended, ObjectMissing, UnknownName
+from errors import UnknownName
 from lake.contracts.base import Contract
 from lake.store.objects import ObjectStore
+from lake.tables.append import Writer
 from lake.tables.catalog import open_catalog
-from lake.tables.schema import CONTRACT, evolve
-from lake.tables.versions import TableVersion
+from lake.tables.commit import retry_commit
+from lake.tables.commit_keys import find_commit
+from lake.tables.properties import INPUTS, WATERMARK
+from lake.tables.schema import ensure_table, narrow_strings
+from lake.tables.versions import TableVersion, version_of
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -28,21 +25,6 @@ if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.table import DataScan, Table
     from pyiceberg.table.snapshots import Snapshot
-
-    from lake.tables.append import Writer
-
-KEY = "fuelline.key"
-MAINTENANCE = "fuelline.maintenance"
-"""In the summary of every snapshot that rewrites what was there: it brings nothing new."""
-INPUTS = "fuelline.inputs"
-WATERMARK = "fuelline.watermark."
-TRIES = 40
-TABLE_PROPERTIES = {
-    "commit.retry.num-retries": "0",
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "50",
-    "write.parquet.compression-codec": "zstd",
-}
 
 
 @dataclass(frozen=True)
@@ -61,60 +43,76 @@ class Tables:
         inputs: Sequence[TableVersion] = (),
         properties: Mapping[str, str] = {},
     ) -> TableVersion:
-        """Append the rows that are not there yet, once a key; return the version that holds them.
+        """Append the rows that are not in the table yet, once per key; return the version that holds them.
 
         Args:
-            contract: says the table and its form; the table is made or evolved to fit.
-            rows: the contract's columns; rows whose ``contract.key`` is taken are left out.
-            key: what the rows were made from. A key that is there already returns its version and writes nothing.
+            contract: names the table and its columns; the table is created or evolved to fit.
+            rows: the contract's columns; rows whose ``contract.key`` is in the table are left out.
+            key: what the rows were made from. If it was committed before, its version is returned and nothing written.
             inputs: the versions that the rows were computed from, for lineage.
             properties: further entries for the snapshot's summary.
 
         Raises:
             ContractError: the contract breaks with the table.
-            CommitContended: the commit lost its race 40 times.
+            CommitContended: other writers were first 40 times.
         """
         data = rows if isinstance(rows, pa.Table) else rows.read_all()
         summary = {**properties, INPUTS: json.dumps([str(version) for version in inputs])}
-        for _ in range(TRIES):
+
+        def attempt() -> TableVersion | None:
             with self.writer(contract, key) as writer:
-                if writer.found:
-                    return writer.found
-                writer.add(data, drop_known=True)
-                if version := writer.commit(summary):
-                    return version
-        raise CommitContended(f"{contract.table}: {TRIES} commits of {key!r} lost their race")
+                if not writer.found:
+                    writer.add(data, drop_known=True)
+                    writer.commit(summary)
+                return writer.found.version if writer.found else None
 
-    def writer(self, contract: Contract, key: str) -> "Writer":
-        """One try of a keyed append, for callers that stream and classify rows themselves."""
-        from lake.tables.append import Writer
+        return retry_commit(attempt, contract.table, f"an append of {key!r}")
 
-        return Writer(self, contract, key)
+    def writer(self, contract: Contract, key: str) -> Writer:
+        """One attempt at a keyed append, for callers that stream and classify rows themselves."""
+        return Writer(self.catalog, self.store, contract, key)
+
+    def ensure(self, contract: Contract) -> "Table":
+        """The contract's table, created or evolved to fit. Raises ``ContractError``."""
+        return ensure_table(self.catalog, contract)
 
     def summary(self, contract: Contract, key: str) -> dict[str, str]:
-        """What the commit under this key said of itself; empty if there is none."""
-        table = self._load(contract)
-        found = table and self._recorded(contract, table, key)
-        return found[1] if found else {}
+        """The summary of the commit under this key; empty if there is none."""
+        table = self._find(contract)
+        commit = table and find_commit(self.store, table, key)
+        return commit.summary if commit else {}
 
     def find(self, contract: Contract, key: str) -> TableVersion | None:
         """The version that was committed under this key, if it was."""
-        table = self._load(contract)
-        return self._found(contract, table, key) if table else None
+        table = self._find(contract)
+        commit = table and find_commit(self.store, table, key)
+        return commit.version if commit else None
 
     def current(self, contract: Contract) -> TableVersion | None:
         """The newest version; None where the table has no rows yet."""
-        table = self._load(contract)
+        table = self._find(contract)
         snapshot = table and table.current_snapshot()
         return version_of(contract.table, snapshot) if snapshot else None
+
+    def newest_time(self, contract: Contract, version: TableVersion | None = None) -> datetime | None:
+        """The newest time in the day column of a version, by default the current one; None without rows.
+
+        It comes from the bounds that Iceberg keeps for each data file: no data are read.
+        """
+        version = version or self.current(contract)
+        if version is None or not version.rows:
+            return None
+        files = self.load(contract.table).inspect.files(version.snapshot_id)
+        bounds = [row[contract.day_column]["upper_bound"] for row in files["readable_metrics"].to_pylist()]
+        return max((bound for bound in bounds if bound is not None), default=None)
 
     def read(self, version: TableVersion, *, columns: Sequence[str] | None = None, where: str = "") -> pa.Table:
         """Rows of a version; ``where`` is an Iceberg filter such as ``agent_name == 'bruno'``.
 
         Raises:
-            UnknownName: the table or the snapshot is not there (any more).
+            UnknownName: the table or the snapshot does not exist, or no longer.
         """
-        return narrow(self.scan(version, columns=columns, where=where).to_arrow())
+        return narrow_strings(self.scan(version, columns=columns, where=where).to_arrow())
 
     def batches(
         self, version: TableVersion, *, columns: Sequence[str] | None = None, where: str = ""
@@ -133,37 +131,35 @@ class Tables:
         return table.scan(row_filter=where or "True", selected_fields=chosen, snapshot_id=version.snapshot_id)
 
     def snapshots(self, contract: Contract) -> "list[Snapshot]":
-        """Snapshots in order of commit; their summaries hold the key and the inputs."""
-        table = self._load(contract)
+        """Snapshots in order of commit; their summaries hold key and inputs."""
+        table = self._find(contract)
         return list(table.snapshots()) if table else []
 
     def tag(self, version: TableVersion, name: str, *, move: bool = False) -> None:
         """Protect a snapshot from expiry under a name; no change if it has that name already.
 
         Raises:
-            ValueError: another snapshot has the name, and it is not to ``move``.
+            ValueError: another snapshot has the name, and ``move`` is false.
+            CommitContended: other writers were first 40 times.
         """
-        from pyiceberg.exceptions import CommitFailedException
 
-        for _ in range(TRIES):
+        def attempt() -> bool:
             table = self.load(version.table)
             if known := table.refs().get(name):
                 if known.snapshot_id == version.snapshot_id:
-                    return
+                    return True
                 if not move:
-                    raise ValueError(f"{version.table}: tag {name!r} stands on snapshot {known.snapshot_id}")
-            try:
-                table.manage_snapshots().create_tag(version.snapshot_id, name).commit()
-                return
-            except CommitFailedException:
-                continue
-        raise CommitContended(f"{version.table}: {TRIES} tries to tag {version.snapshot_id} lost their race")
+                    raise ValueError(f"{version.table}: tag {name!r} names snapshot {known.snapshot_id}")
+            table.manage_snapshots().create_tag(version.snapshot_id, name).commit()
+            return True
+
+        retry_commit(attempt, version.table, f"tagging snapshot {version.snapshot_id}")
 
     def watermark(self, contract: Contract, source: str) -> datetime | None:
-        """How far a source has been read into the table: it moves in the commit that brings the rows."""
-        table = self._load(contract)
-        stated = table and table.properties.get(WATERMARK + source)
-        return datetime.fromisoformat(stated) if stated else None
+        """The time of the newest row of a source (UTC). It moves in the commit that adds the row."""
+        table = self._find(contract)
+        value = table and table.properties.get(WATERMARK + source)
+        return datetime.fromisoformat(value) if value else None
 
     def load(self, name: str) -> "Table":
         """The Iceberg table itself. Raises ``UnknownName``."""
@@ -180,70 +176,10 @@ class Tables:
         """The Iceberg catalogue of this lake."""
         return open_catalog(self.settings)
 
-    def _load(self, contract: Contract) -> "Table | None":
+    def _find(self, contract: Contract) -> "Table | None":
+        from pyiceberg.exceptions import NoSuchTableError
+
         try:
-            return self.load(contract.table)
-        except UnknownName:
+            return self.catalog.load_table(contract.table)
+        except NoSuchTableError:
             return None
-
-    def _ensure(self, contract: Contract) -> "Table":
-        from pyiceberg.exceptions import TableAlreadyExistsError
-        from sqlalchemy.exc import IntegrityError
-
-        if table := self._load(contract):
-            return evolve(contract, table)
-        with contextlib.suppress(IntegrityError):  # another process makes the same namespace at the same moment
-            self.catalog.create_namespace_if_not_exists(contract.table.split(".")[0])
-        try:
-            return self.catalog.create_table(
-                contract.table,
-                schema=contract.iceberg_schema(),
-                partition_spec=contract.partition_spec(),
-                properties={**TABLE_PROPERTIES, CONTRACT: contract.version},
-            )
-        except TableAlreadyExistsError:
-            return self.load(contract.table)
-
-    def _found(self, contract: Contract, table: "Table", key: str) -> TableVersion | None:
-        found = self._recorded(contract, table, key)
-        return found[0] if found else None
-
-    def _recorded(self, contract: Contract, table: "Table", key: str) -> tuple[TableVersion, dict[str, str]] | None:
-        """The commit under a key and its summary, from the table's snapshots or, when they have expired, the marker."""
-        for snapshot in table.snapshots():
-            if snapshot.summary and snapshot.summary.additional_properties.get(KEY) == key:
-                return version_of(contract.table, snapshot), dict(snapshot.summary.additional_properties)
-        try:
-            kept = json.loads(self.store.read(_marker(contract, key)))
-        except ObjectMissing:
-            return None
-        return TableVersion(table=contract.table, snapshot_id=kept["snapshot_id"], rows=kept["rows"]), kept["summary"]
-
-    def _keep_mark(self, contract: Contract, key: str, version: TableVersion, summary: Mapping[str, str]) -> None:
-        """Leave the key where a late retry still finds it when its snapshot has expired."""
-        if self.store.exists(_marker(contract, key)):
-            return
-        kept = {"snapshot_id": version.snapshot_id, "rows": version.rows, "summary": dict(summary)}
-        self.store.write(_marker(contract, key), json.dumps(kept).encode())
-
-
-def _marker(contract: Contract, key: str) -> str:
-    return f"markers/{contract.table}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-
-
-def version_of(table: str, snapshot: "Snapshot") -> TableVersion:
-    """The name of a snapshot that was read off a table."""
-    total = snapshot.summary["total-records"] if snapshot.summary else None
-    return TableVersion(table=table, snapshot_id=snapshot.snapshot_id, rows=int(total or 0))
-
-
-def narrow(table: pa.Table) -> pa.Table:
-    """Iceberg reads strings as large strings; contracts speak of plain ones."""
-    return table.cast(
-        pa.schema(
-            [
-                pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type, f.nullable)
-                for f in table.schema
-            ]
-        )
-    )

@@ -1,38 +1,38 @@
-"""Which rows of a batch are new: compared with the batch itself and with the partitions that it touches and their
-neighbours.
+"""Which rows of a batch are new, compared with the batch itself and with the partitions that it touches and the days
+beside them.
 
-A commit therefore never scans a table. What lies further apart (one id on two distant days) is found by the daily
-audit. The first of two rows wins, and rows that are in the table come before rows of a batch.
+A commit therefore never scans the whole table. Repetitions that lie further apart (one id on two distant days) are
+found by the daily audit. The first of two rows wins, and rows in the table come before rows of a batch.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.contracts.base import Contract
+from lake.tables.engine import connect
 
 DUPLICATE = "duplicate"
 MEMORY_LIMIT = "768MB"
-"""Of the keys seen in one batch; beyond it they spill to disk."""
+"""Of the keys of one batch; more of them spill to disk."""
 
 _VERDICTS = pa.schema([("_n", pa.int64()), ("reason", pa.string())])
 
 Existing = Callable[[list[date | str]], Iterator[pa.RecordBatch]]
-"""Rows of the table that stand in these partitions (days, or values of the identity column)."""
+"""Reads the table's rows in these partitions (days, or values of the identity column)."""
 
 
 def conflict_reason(columns: tuple[str, ...]) -> str:
-    """The reason's name for two different rows that agree on these columns: ``timestamp_agent_conflict``."""
+    """The reason given to a row that differs from another with the same columns: ``timestamp_agent_conflict``."""
     return "_".join(column.removesuffix("_name") for column in columns) + "_conflict"
 
 
 class Uniqueness:
-    """Remembers the keys of one batch, slab by slab.
+    """The keys of one batch, which is classified slab by slab.
 
     ``existing`` reads the table's rows of whole partitions; each partition is read once.
     """
@@ -42,9 +42,8 @@ class Uniqueness:
         self._existing = existing
         self._loaded: set[date | str] = set()
         self._rules = (contract.key, *contract.unique)
-        self._db = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch / "spill")})
-        self._db.execute("SET threads = 1")  # the other cores parse what comes next
-        self._db.execute("SET TimeZone = 'UTC'")
+        self._db = connect(memory_limit=MEMORY_LIMIT, temp_directory=str(scratch / "spill"))
+        self._db.execute("SET threads = 1")  # the other cores parse the next blocks
         self._keys = _quoted(dict.fromkeys(column for rule in self._rules for column in rule))
         hashes = ", ".join(f"hash({_quoted(rule)}) AS h{n}" for n, rule in enumerate(self._rules))
         self._columns = f"{self._keys}, hash({_quoted(contract.arrow_schema.names)}) AS h, {hashes}"
@@ -54,29 +53,29 @@ class Uniqueness:
     def classify(self, rows: pa.Table) -> pa.Array:
         """For each row: null where it is new, ``duplicate`` for an identical row, or the name of the conflict.
 
-        A row is compared with the new rows before it and with no others, so it does not matter where a slab ends.
-        ``rows`` has the contract's columns. New rows are remembered for the next slab.
+        A row is compared with the new rows before it and with no others, so the result does not depend on where a slab
+        ends. ``rows`` has the contract's columns. New rows are kept for the comparison with the next slab.
         """
         self._load_neighbours(rows)
         self._db.register("slab", rows.append_column("_n", pa.array(np.arange(rows.num_rows))))
         self._db.execute(f"CREATE OR REPLACE TEMP TABLE arrived AS SELECT _n, {self._columns} FROM slab")
         self._db.execute("CREATE OR REPLACE TEMP TABLE refused (_n BIGINT, reason VARCHAR)")
-        self._suspect()
-        self._refuse(f"SELECT * FROM ({self._standing(self._rules[0])})")
-        tangled = self._untangle()
+        self._select_candidates()
+        self._refuse(f"SELECT * FROM ({self._repeats_of_seen(self._rules[0])})")
+        shared_rows = self._classify_shared()
         for rule in self._rules[1:]:
-            self._refuse(f"SELECT * FROM ({self._standing(rule)}) WHERE _n NOT IN (SELECT _n FROM tangled)")
-        self._refuse("SELECT _n, reason FROM verdicts WHERE reason IS NOT NULL", verdicts=tangled)
+            self._refuse(f"SELECT * FROM ({self._repeats_of_seen(rule)}) WHERE _n NOT IN (SELECT _n FROM shared_rows)")
+        self._refuse("SELECT _n, reason FROM verdicts WHERE reason IS NOT NULL", verdicts=shared_rows)
         self._db.execute("INSERT INTO seen SELECT * EXCLUDE (_n) FROM arrived ANTI JOIN refused USING (_n)")
         return self._verdicts(rows.num_rows)
 
     def close(self) -> None:
-        """Let go of memory and spill."""
+        """Free memory and spill files."""
         self._db.close()
 
-    def _suspect(self) -> None:
-        """Set apart what needs a comparison: as ``fresh`` the rows whose hash for a rule stands elsewhere, and as
-        ``near`` the rows seen that share one. All other rows are new, and these tables nearly empty.
+    def _select_candidates(self) -> None:
+        """Select what needs a comparison: into ``fresh`` the rows whose hash for a rule occurs elsewhere, and into
+        ``near`` the seen rows that share one. All other rows are new, and these two tables nearly empty.
         """
         hashes = [f"h{n}" for n, _ in enumerate(self._rules)]
         near = " OR ".join(f"{h} IN (SELECT {h} FROM arrived)" for h in hashes)
@@ -87,8 +86,8 @@ class Uniqueness:
         )
         self._db.execute(f"CREATE OR REPLACE TEMP TABLE fresh AS FROM arrived WHERE {shared}")
 
-    def _standing(self, rule: tuple[str, ...], among: str = "fresh") -> str:
-        """SQL: rows of ``fresh`` whose rule columns stand in ``near``, and the reason that gives."""
+    def _repeats_of_seen(self, rule: tuple[str, ...], among: str = "fresh") -> str:
+        """SQL: rows of ``fresh`` whose rule columns occur in ``near``, and the reason for each."""
         same = " AND ".join(f's."{column}" = f."{column}"' for column in rule)
         reason = f"IF(bool_or(s.h = f.h), '{DUPLICATE}', '{conflict_reason(rule)}')"
         rows = f"(FROM fresh SEMI JOIN {among} USING (_n)) f" if among != "fresh" else "fresh f"
@@ -102,25 +101,23 @@ class Uniqueness:
         self._db.execute("INSERT INTO refused FROM found")
         self._db.execute("DELETE FROM fresh WHERE _n IN (SELECT _n FROM found)")
 
-    def _untangle(self) -> pa.Table:
-        """Verdicts on the few rows that share a rule's columns with another row of the slab, told one after the
-        other.
-        """
+    def _classify_shared(self) -> pa.Table:
+        """Verdicts on the few rows that share a rule's columns with another row of the slab, one row at a time."""
         shared = " UNION ".join(
             f"SELECT _n FROM fresh WHERE ({c}) IN (SELECT ({c}) FROM fresh GROUP BY {c} HAVING count(*) > 1)"
             for c in map(_quoted, self._rules)
         )
-        self._db.execute(f"CREATE OR REPLACE TEMP TABLE tangled AS {shared}")
-        standing = [dict(self._db.sql(self._standing(rule, "tangled")).fetchall()) for rule in self._rules]
+        self._db.execute(f"CREATE OR REPLACE TEMP TABLE shared_rows AS {shared}")
+        repeats = [dict(self._db.sql(self._repeats_of_seen(rule, "shared_rows")).fetchall()) for rule in self._rules]
         ids = ", ".join(f"dense_rank() OVER (ORDER BY {_quoted(rule)})" for rule in self._rules)
-        rows = self._db.sql(f"SELECT _n, h, {ids} FROM fresh WHERE _n IN (FROM tangled) ORDER BY _n").fetchall()
-        return pa.Table.from_pylist(list(_one_by_one(self._rules, rows, standing)), _VERDICTS)
+        rows = self._db.sql(f"SELECT _n, h, {ids} FROM fresh WHERE _n IN (FROM shared_rows) ORDER BY _n").fetchall()
+        return pa.Table.from_pylist(list(_one_by_one(self._rules, rows, repeats)), _VERDICTS)
 
     def _verdicts(self, rows: int) -> pa.Array:
         if not self._db.execute("SELECT count(*) FROM refused").fetchall()[0][0]:
             return pa.nulls(rows, pa.string())
-        told = "SELECT refused.reason FROM slab LEFT JOIN refused USING (_n) ORDER BY _n"
-        return self._db.sql(told).to_arrow_table()["reason"].combine_chunks()
+        ordered = "SELECT refused.reason FROM slab LEFT JOIN refused USING (_n) ORDER BY _n"
+        return self._db.sql(ordered).to_arrow_table()["reason"].combine_chunks()
 
     def _load_neighbours(self, rows: pa.Table) -> None:
         wanted = sorted(touched_partitions(self.contract, rows) - self._loaded, key=str)
@@ -133,23 +130,23 @@ class Uniqueness:
 
 
 def _one_by_one(
-    rules: tuple[tuple[str, ...], ...], rows: list[tuple[int, ...]], standing: list[dict[int, str]]
+    rules: tuple[tuple[str, ...], ...], rows: list[tuple[int, ...]], repeats: list[dict[int, str]]
 ) -> Iterator[dict[str, int | str | None]]:
-    """Walk rows in order; each is held against the rows accepted before it and against what stands in the table.
+    """Classify rows in order, each against the rows accepted before it and against the rows in the table.
 
     Args:
         rules: columns that no two rows share, the identity first.
         rows: number, digest, and for each rule an id of the row's values in its columns.
-        standing: for each rule the rows that repeat one in the table, and the reason that gives.
+        repeats: for each rule the rows that repeat one in the table, and the reason for each.
     """
     accepted: list[dict[int, int]] = [{} for _ in rules]
     for number, digest, *ids in rows:
         verdict = None
-        for rule, known, there, value in zip(rules, accepted, standing, ids, strict=True):
+        for rule, known, repeated, value in zip(rules, accepted, repeats, ids, strict=True):
             if value in known:
                 verdict = DUPLICATE if known[value] == digest else conflict_reason(rule)
             else:
-                verdict = there.get(number)
+                verdict = repeated.get(number)
             if verdict:
                 break
         if verdict is None:
@@ -163,7 +160,7 @@ def _quoted(columns: Iterable[str]) -> str:
 
 
 def touched_partitions(contract: Contract, rows: pa.Table) -> set[date | str]:
-    """Days of the rows and the days beside them; for a table without days the values of its identity column."""
+    """The days of the rows and the days beside them; for a table without days the values of its identity column."""
     if column := contract.day_column:
         days = pc.unique(rows[column].cast(pa.date32())).to_pylist()
         return {day + timedelta(days=offset) for day in days for offset in (-1, 0, 1)}

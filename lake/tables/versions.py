@@ -1,6 +1,10 @@
-"""What flows along the edges of a workflow: small frozen names of something immutable, never the data itself."""
+"""Versions of tables: what tasks pass to each other instead of data."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyiceberg.table.snapshots import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,3 +23,9 @@ class TableVersion:
 
     def __str__(self) -> str:
         return f"{self.table}@{self.snapshot_id}"
+
+
+def version_of(table: str, snapshot: "Snapshot") -> TableVersion:
+    """The version of a table that a snapshot is."""
+    total = snapshot.summary["total-records"] if snapshot.summary else None
+    return TableVersion(table=table, snapshot_id=snapshot.snapshot_id, rows=int(total or 0))

@@ -23,7 +23,7 @@ RECORDED = {
         "b6dcfcfe4fc9bcc66b8a6fc2fa2650e351777e7d396caba4faa7737124e8f920",
     ),
     "selecting": (
-        "8c89eae4cf9ec2523545c9a7c51a52586631db4a941ab1496ebfacbe224af0ba",
+        "c0162696d304d46016724a4fa37956f93021eb70f90de2f1fafeef55b3334293",
         "e03c9a3d4e9a2ef1eef2ab0b926934e28fc93d346e378229082a463d166912a2",
     ),
 }

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lake.store.database import ENGINE, sql_address
+from lake.store.database import ENGINE_OPTIONS, sql_address
 from models.spec import ModelSpec, TrainingProfile
 from models.tuning.plan import Study, Trial, TrialState, Tuned
 from models.types import Evaluation, ModelVersion, ScoreDifference
@@ -110,7 +110,7 @@ def _client(settings: Settings) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", str(ENGINE["pool_size"]))
+    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", str(ENGINE_OPTIONS["pool_size"]))
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from errors import UnknownName
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from lake.tables.tables import INPUTS
+from lake.tables.properties import INPUTS
 from models.registry.kinds import CLOSING, version_name
 from reports.common.ledger_text import SHORT, difference, evidence, judgement
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.lake import Lake
+from lake.tables.engine import connect
 from lake.tables.uniqueness import MEMORY_LIMIT
 from lake.tables.versions import TableVersion
 from lake.windows import BEGINNING, Window
@@ -104,11 +105,8 @@ def weeks_of(due: Window) -> list[Week]:
 
 def activities(lake: Lake, version: TableVersion, week: Week) -> Activities:
     """The activity in a week, with the feedback that came with the rows or separately before the week's end."""
-    import duckdb
-
     where = f"timestamp >= '{week.start.isoformat()}' and timestamp < '{week.end.isoformat()}'"
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as db:
-        db.execute("SET TimeZone = 'UTC'")
+    with connect(memory_limit=MEMORY_LIMIT) as db:
         db.register("interactions", lake.tables.read(version, columns=COLUMNS, where=where))
         db.register("feedback", _feedback(lake, week))
         db.execute(_RATED)

@@ -24,7 +24,7 @@ from starlette.routing import Route as PathRoute
 from starlette.types import Receive, Scope, Send
 
 from errors import SettingsError
-from lake.health import refuse_wrong
+from lake.health import require_valid
 from serving.gateway.concurrency import ConcurrencyLimiter
 from serving.gateway.endpoints import ChatCompletions, Endpoints
 from serving.gateway.features import OnlineFeatureClient
@@ -156,7 +156,7 @@ def serve(settings: Settings, *, host: str, port: int, spool: Path | None, concu
     from serving.gateway.header_limit import HeaderLimitProtocol
 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    refuse_wrong(settings, "store", "catalog", "online")
+    require_valid(settings, "store", "catalog", "online")
     uvicorn.run(
         build(settings, spool, concurrency),
         host=host,

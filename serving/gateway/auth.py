@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from errors import UnknownName
-from hints import wrong
+from hints import invalid_setting
 from lake.contracts.registries import AGENTS
 
 PREFIX = "fl-"
@@ -57,11 +57,11 @@ def read_keys(path: Path) -> ApiKeys:
     try:
         stored = json.loads(path.read_bytes())
     except OSError as error:
-        raise wrong("keys", f"cannot read {str(path)!r}: {error.strerror}") from error
+        raise invalid_setting("keys", f"cannot read {str(path)!r}: {error.strerror}") from error
     except ValueError:
-        raise wrong("keys", f"{str(path)!r} is not JSON") from None
+        raise invalid_setting("keys", f"{str(path)!r} is not JSON") from None
     if not isinstance(stored, dict) or not all(re.fullmatch("[0-9a-f]{64}", key) for key in stored):
-        raise wrong("keys", f'{str(path)!r} must hold {{"<sha256 of a key>": "<agent>", ...}}')
+        raise invalid_setting("keys", f'{str(path)!r} must hold {{"<sha256 of a key>": "<agent>", ...}}')
     if unknown := {str(agent) for agent in stored.values()} - AGENTS.keys():
-        raise wrong("keys", f"{str(path)!r}: {UnknownName('agent', sorted(unknown)[0], AGENTS)}")
+        raise invalid_setting("keys", f"{str(path)!r}: {UnknownName('agent', sorted(unknown)[0], AGENTS)}")
     return ApiKeys(agents=stored)

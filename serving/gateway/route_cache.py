@@ -84,7 +84,7 @@ class RouteCache:
 
     def _read_routes(self) -> None:
         """Read each model's route independently; one that cannot be read stays. Raises the last error at the end."""
-        lake = self._lake = self._lake or open_lake(self._settings, answer_s=STORE_TIMEOUT_S)
+        lake = self._lake = self._lake or open_lake(self._settings, timeout_s=STORE_TIMEOUT_S)
         routes, failure = dict(self.routes), self._list_models(lake)
         for name in self._models:
             try:

@@ -4,7 +4,8 @@ import logging
 import threading
 
 from lake.sources import inbox
-from lake.store.objects import ObjectStore, open_store
+from lake.store.objects import ObjectStore
+from lake.store.open import open_store
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.spool import Spool
 from settings import Settings

@@ -5,13 +5,13 @@ temporary folder beside it, synced and renamed, so that neither vLLM nor a secon
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from errors import TamperedArtifact
 from lake.lake import Lake
+from lake.store.folder import sync_to_disk
 from models.llm.lora import CONFIG, WEIGHTS
 from models.registry.registry import fetch_adapter, load_manifest
 from models.types import ModelVersion
@@ -39,7 +39,7 @@ def _fetch(lake: Lake, version: ModelVersion, target: Path) -> None:
     try:
         fetch_adapter(lake, version, temporary)
         for path in (*temporary.iterdir(), temporary):
-            _sync(path)
+            sync_to_disk(path)
         temporary.chmod(0o755)  # created for its owner only, but vLLM may run as another user
         temporary.rename(target)
     except OSError:
@@ -47,15 +47,6 @@ def _fetch(lake: Lake, version: ModelVersion, target: Path) -> None:
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Onto the disk: after a power cut a file must not be there by name only."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _verify(lake: Lake, version: ModelVersion, target: Path) -> None:

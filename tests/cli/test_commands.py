@@ -195,7 +195,7 @@ def test_one_lake_is_meant_and_of_several_one_has_to_be_chosen(
 def test_asking_makes_nothing(ask: Ask, tmp_path: Path) -> None:
     ask.home = tmp_path / "nowhere"
     refused = ask("status")
-    assert (refused.exit_code, "`make run` makes one" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "`make run` creates one" in refused.stderr) == (1, True)
     assert not ask.home.exists()
 
 

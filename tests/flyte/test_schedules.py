@@ -221,7 +221,7 @@ def test_a_check_that_finds_a_silent_source_fails_its_run_once_and_keeps_its_fin
 def test_a_server_that_fell_silent_fails_the_check_of_sources_once(
     here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from lake.ingest.pipeline import ingest_file
+    from lake.ingest.pipeline import Ingester
     from workflows.quality import source_check
 
     assert source_check(kickoff=NOW.replace(minute=0)) == []
@@ -229,7 +229,7 @@ def test_a_server_that_fell_silent_fails_the_check_of_sources_once(
     settings.cache_clear()
     row = {"series": "s", "timestamp": "2026-10-05T00:00:00Z", "cluster": "studio", "metric": "up", "labels": "{}"}
     (tmp_path / "rows.jsonl").write_bytes(lines([row | {"value": 1.0}]))
-    ingest_file(here, METRICS, "prometheus-studio", tmp_path / "rows.jsonl")
+    Ingester(here, METRICS, "prometheus-studio").ingest_file(tmp_path / "rows.jsonl")
     with pytest.raises(Exception, match="prometheus-studio tells nothing"):
         source_check(kickoff=NOW.replace(minute=30))
     assert source_check(kickoff=NOW.replace(minute=30)) == []

@@ -12,6 +12,7 @@ from lake.contracts import contract, contracts
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.contracts.base import Classification, Contract
 from lake.ingest.bounds import out_of_bounds
+from lake.tables.schema import iceberg_schema, partition_spec
 from reports.contracts_page import REASONS, page
 from tests.lake.rows import interaction, table
 
@@ -41,8 +42,8 @@ def test_every_contract_is_declared_soundly(declared: Contract) -> None:
         assert declared.classification in (Classification.CONFIDENTIAL, Classification.RESTRICTED)
     for column in (declared.column(name) for rule in (declared.key, *declared.unique) for name in rule):
         assert column.required, "a key with nulls identifies nothing"
-    assert declared.iceberg_schema().column_names == declared.arrow_schema.names
-    assert declared.partition_spec().fields
+    assert iceberg_schema(declared).column_names == declared.arrow_schema.names
+    assert partition_spec(declared).fields
 
 
 def test_the_data_sets_are_all_there() -> None:

@@ -8,21 +8,21 @@ from click.testing import CliRunner
 
 from cli.main import main
 from errors import PeerError, SettingsError
-from lake.health import CHECKS, PROBE, Checked, check, ready, refuse_wrong
-from lake.store.objects import open_store
+from lake.health import CHECKS, PROBE, ServiceCheck, check, require_ready, require_valid
+from lake.store.open import open_store
 from settings import Settings, read_settings
 from stack.postgres import Postgres
 from tests.conftest import free_port
 from tests.lake.sources.peer import Reply, serving
 
 
-def asked(settings: Settings, setting: str) -> Checked:
+def asked(settings: Settings, setting: str) -> ServiceCheck:
     return next(one for one in check(settings) if one.setting == f"FUELLINE_{setting.upper()}")
 
 
 def test_an_embedded_lake_needs_no_service(settings: Settings) -> None:
     assert [(one.place, one.fault) for one in check(settings)] == [("", "")] * len(CHECKS)
-    ready(settings, *CHECKS)
+    require_ready(settings, *CHECKS)
 
 
 def test_every_service_that_is_there_is_told_with_its_place_and_without_its_password(
@@ -34,7 +34,7 @@ def test_every_service_that_is_there_is_told_with_its_place_and_without_its_pass
     assert [one.fault for one in told] == [""] * len(CHECKS)
     assert asked(chosen, "catalog").place == database.replace("fuelline:fuelline@", "")
     assert "guest" not in str(told)
-    ready(chosen, "store", *there)
+    require_ready(chosen, "store", *there)
     assert open_store(chosen).exists(PROBE)
 
 
@@ -78,8 +78,8 @@ def test_a_service_that_is_away_is_named_by_its_setting_with_an_example(
     assert f"Example: FUELLINE_{setting.upper()}=" in fault
     assert "hunter2" not in fault
     with pytest.raises(PeerError, match=f"FUELLINE_{setting.upper()}"):
-        ready(chosen, setting)
-    refuse_wrong(chosen, setting)
+        require_ready(chosen, setting)
+    require_valid(chosen, setting)
     assert fault in caplog.text
 
 
@@ -103,7 +103,7 @@ def test_wrong_credentials_and_names_are_a_fault_of_the_setting_that_no_task_tri
         setting
     ]
     chosen = read_settings(**settings.model_dump() | {setting: request.getfixturevalue(fixture).replace(*change)})
-    for look in (ready, refuse_wrong):
+    for look in (require_ready, require_valid):
         with pytest.raises(SettingsError, match=rf"^FUELLINE_{setting.upper()}: .*{reason}.*Example: ") as refused:
             look(chosen, setting)
         assert "hunter2" not in str(refused.value)
@@ -116,10 +116,10 @@ def test_a_bucket_that_is_not_there_and_a_key_that_is_wrong_are_told_apart(s3_se
 
 def test_a_service_is_asked_once_a_process(settings: Settings, postgres: Postgres, database: str) -> None:
     chosen = settings.model_copy(update={"catalog": database})
-    ready(chosen, "catalog")
+    require_ready(chosen, "catalog")
     postgres.stop()
     try:
-        ready(chosen, "catalog")
+        require_ready(chosen, "catalog")
         assert asked(chosen, "catalog").fault.startswith("FUELLINE_CATALOG: nothing listens there")
     finally:
         postgres.start()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from features.batch.compute import compute_features
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.ingest.pipeline import ingest_folder
+from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
 from lake.tables.versions import TableVersion
 from models.data.training_set import build_training_set
@@ -66,7 +66,7 @@ def empty_lake(settings: Settings, start: datetime = START + timedelta(days=20))
 
 
 def ingest(lake: Lake, folder: Path) -> TableVersion:
-    ingest_folder(lake, AGENT_INTERACTIONS, "agents", folder)
+    Ingester(lake, AGENT_INTERACTIONS, "agents").ingest_folder(folder)
     version = lake.tables.current(AGENT_INTERACTIONS)
     assert version is not None
     return version

@@ -15,7 +15,7 @@ from features.curated.run import build_named
 from features.curated.tables import AGENT_PERFORMANCE, CLUSTER_HEALTH, TABLES, USER_SUMMARY, Curated
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.ingest.pipeline import ingest_file
+from lake.ingest.pipeline import Ingester
 from lake.lake import Lake
 from tests.features.conftest import FIRST_DAY, make_interactions
 from tests.features.curated.by_hand import agent_days, cluster_hours, user_days
@@ -71,7 +71,7 @@ def test_two_real_weeks_from_the_log_to_the_tables_agree_with_plain_pandas(
     lake: Lake, real_frame: pd.DataFrame
 ) -> None:
     for path in real_logs():
-        ingest_file(lake, AGENT_INTERACTIONS, "agents", path)
+        Ingester(lake, AGENT_INTERACTIONS, "agents").ingest_file(path)
     rated = real_frame.sample(400, random_state=3).to_dict("records")
     given = [
         (row["interaction_id"], number % 2, row["timestamp"].to_pydatetime() + timedelta(hours=(number * 7) % 400 - 20))

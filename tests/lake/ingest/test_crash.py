@@ -17,9 +17,9 @@ import pytest
 
 from lake.contracts import contract
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
-from lake.ingest.pipeline import ingest_folder
+from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
-from lake.store.objects import FolderStore
+from lake.store.folder import FolderStore
 from settings import Settings, read_settings
 from tests.lake.processes import PROCESSES, at_once
 from tests.lake.rows import interaction, lines
@@ -71,7 +71,7 @@ def run_until(fatal: int, settings: Settings, folder: Path, report: Any) -> None
     SqlCatalog.create_table = points.around(SqlCatalog.create_table)  # type: ignore[method-assign]
     sys.addaudithook(points.watch)
     try:
-        ingest_folder(open_lake(settings), CONTRACT, "agents", folder)
+        Ingester(open_lake(settings), CONTRACT, "agents").ingest_folder(folder)
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -107,7 +107,7 @@ def final_state(lake: Lake) -> Any:
 
 def ingest(settings: Settings, folder: Path) -> None:
     """For another process."""
-    ingest_folder(open_lake(settings), CONTRACT, "agents", folder)
+    Ingester(open_lake(settings), CONTRACT, "agents").ingest_folder(folder)
 
 
 def landed_only(settings: Settings, folder: Path, step: str) -> Lake:
@@ -117,9 +117,9 @@ def landed_only(settings: Settings, folder: Path, step: str) -> Lake:
         raise RuntimeError("power cut")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"lake.ingest.pipeline.{step}", dies)
+        patch.setattr(f"lake.ingest.pipeline.Ingester.{step}", dies)
         with pytest.raises(RuntimeError, match="power cut"):
-            ingest_folder(open_lake(settings), CONTRACT, "agents", folder)
+            Ingester(open_lake(settings), CONTRACT, "agents").ingest_folder(folder)
     return open_lake(settings)
 
 
@@ -131,11 +131,11 @@ def test_what_landed_before_a_crash_is_ingested_even_if_its_file_has_been_rotate
     log.write_bytes(lines([interaction(0), interaction(1), interaction(2, latency_ms=5)]))
     lake = landed_only(settings, log, step)
     log.write_bytes(lines([interaction(3)]))
-    finished, fresh = ingest_folder(lake, CONTRACT, "agents", log)
+    finished, fresh = Ingester(lake, CONTRACT, "agents").ingest_folder(log)
     assert (finished.committed, finished.quarantined, fresh.committed) == (2, 1, 1)
     assert [lake.tables.current(one).rows for one in (CONTRACT, QUARANTINE)] == [3, 1]  # type: ignore[union-attr]
     assert list(lake.store.list("staged/")) == []
-    assert len(ingest_folder(lake, CONTRACT, "agents", log)) == 1
+    assert len(Ingester(lake, CONTRACT, "agents").ingest_folder(log)) == 1
 
 
 def test_a_log_that_grew_after_a_crash_brings_each_row_once(settings: Settings, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_log_that_grew_after_a_crash_brings_each_row_once(settings: Settings, 
     log.write_bytes(lines([interaction(0), interaction(1)]))
     lake = landed_only(settings, log, "_commit")
     log.write_bytes(lines(interaction(n) for n in range(3)))
-    finished, grown = ingest_folder(lake, CONTRACT, "agents", log)
+    finished, grown = Ingester(lake, CONTRACT, "agents").ingest_folder(log)
     assert (finished.committed, grown.committed, grown.duplicates) == (2, 1, 2)
 
 
@@ -157,16 +157,16 @@ def test_a_landed_object_that_retention_has_deleted_holds_nothing_up_and_is_told
     lake.store.delete(name)
     log.write_bytes(lines([interaction(1)]))
     with caplog.at_level(logging.INFO, "fuelline.ingest"):
-        [done] = ingest_folder(lake, CONTRACT, "agents", log)
+        [done] = Ingester(lake, CONTRACT, "agents").ingest_folder(log)
     assert done.committed == 1
-    assert f"{name} is passed over" in caplog.text
+    assert f"{name} is skipped" in caplog.text
 
 
 def test_a_file_that_two_sources_bring_is_done_for_both(lake: Lake, tmp_path: Path) -> None:
     log = tmp_path / "agent.log"
     log.write_bytes(lines([interaction(0)]))
     for source in ("agents", "again", "agents", "again"):
-        results = ingest_folder(lake, CONTRACT, source, log)
+        results = Ingester(lake, CONTRACT, source).ingest_folder(log)
     assert [one.new for one in results] == [False]
 
 
@@ -206,5 +206,5 @@ def test_killed_anywhere_and_run_again_gives_the_same_state(tmp_path: Path, logs
     for fatal in range(1, points + 1, stride):
         assert crash(fatal, settings(f"{fatal}"), logs) is None
         lake = open_lake(settings(f"{fatal}"))
-        ingest_folder(lake, CONTRACT, "agents", logs)
+        Ingester(lake, CONTRACT, "agents").ingest_folder(logs)
         assert final_state(lake) == expected, f"killed at point {fatal} of {points}"

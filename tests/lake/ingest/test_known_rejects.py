@@ -10,7 +10,7 @@ import pytest
 from lake.contracts import contract
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.ingest.known_rejects import DAYS_APART
-from lake.ingest.pipeline import Ingested, ingest_file
+from lake.ingest.pipeline import Ingested, Ingester
 from lake.lake import Lake, open_lake
 from lake.quality.score import quality_report
 from settings import Settings
@@ -24,7 +24,7 @@ def read(lake: Lake, folder: Path, data: bytes, source: str = "agents", name: st
     """Rows committed, quarantined and known of a log that holds this now."""
     path = folder / name
     path.write_bytes(data)
-    done: Ingested = ingest_file(lake, CONTRACT, source, path)
+    done: Ingested = Ingester(lake, CONTRACT, source).ingest_file(path)
     assert done.new
     return done.committed, done.quarantined, done.duplicates
 

@@ -10,7 +10,7 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake
 from lake.maintenance import expiry
 from lake.maintenance.expiry import COUNTED_FROM, added_rows, expire
-from lake.tables.tables import MAINTENANCE
+from lake.tables.properties import MAINTENANCE
 from lake.tables.versions import TableVersion
 from tests.lake.rows import interaction, table
 
@@ -77,14 +77,14 @@ def test_the_key_of_an_expired_commit_is_found_though_its_writer_died_before_it_
 
 def test_expiry_begins_again_where_a_writer_was_quicker(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     start_of(lake)
-    kept = expiry._keep_marks
+    from lake.tables.commit_keys import keep_marker as keep
 
     def overtaken(*arguments: Any) -> None:
-        monkeypatch.setattr(expiry, "_keep_marks", kept)
+        monkeypatch.setattr(expiry, "keep_marker", keep)
         lake.tables.append(CONTRACT, table([interaction(50)]), key="quicker")
-        kept(*arguments)
+        keep(*arguments)
 
-    monkeypatch.setattr(expiry, "_keep_marks", overtaken)
+    monkeypatch.setattr(expiry, "keep_marker", overtaken)
     expire(lake.tables, CONTRACT, datetime.now(UTC) + timedelta(days=1))
     current = lake.tables.current(CONTRACT)
     assert current

@@ -92,7 +92,7 @@ def test_other_tables_and_other_objects_are_out_of_reach(lake: Lake) -> None:
 def test_a_store_that_is_not_the_tables_own_is_refused(lake: Lake, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from lake.store.objects import FolderStore
+    from lake.store.folder import FolderStore
 
     filled(lake)
     elsewhere = FolderStore(tmp_path / "elsewhere")

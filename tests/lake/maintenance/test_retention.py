@@ -14,7 +14,7 @@ from lake.maintenance.expiry import COUNTED_FROM, added_rows, expire
 from lake.maintenance.orphans import remove_orphans
 from lake.maintenance.retention import Due, cut_of, find_due, remove
 from lake.maintenance.run import CareRule, look_after
-from lake.tables.tables import MAINTENANCE
+from lake.tables.properties import MAINTENANCE
 from lake.tables.versions import TableVersion
 from tests.lake.rows import START, interaction, table
 from tests.world.world import training_set

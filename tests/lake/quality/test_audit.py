@@ -32,8 +32,8 @@ def test_two_rows_at_one_moment_of_an_agent_are_found(lake: Lake) -> None:
     rows = table([interaction(0), interaction(1, timestamp=interaction(0)["timestamp"], agent_name="bruno")])
     with lake.tables.writer(CONTRACT, "unchecked") as writer:
         writer.add(rows)
-        version = writer.commit({})
-    assert version
-    [finding] = audit(lake.tables, CONTRACT, version)
+        commit = writer.commit({})
+    assert commit
+    [finding] = audit(lake.tables, CONTRACT, commit.version)
     assert (finding.reason, finding.keys, finding.rows) == ("timestamp_agent_conflict", 1, 2)
     assert finding.sample == ("2026-10-01 00:00:00+00, bruno",)

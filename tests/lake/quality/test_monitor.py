@@ -11,9 +11,9 @@ import pytest
 from errors import QualityTooLow
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.infrastructure_features import INFRASTRUCTURE_FEATURES
-from lake.ingest.pipeline import ingest_file
+from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
-from lake.quality.monitor import Finding, WatchRule, check, freshness, newest, require_sound
+from lake.quality.monitor import Finding, WatchRule, check, freshness, require_sound
 from lake.quality.score import QualityGate, QualityLevel
 from lake.windows import BEGINNING, Window
 from settings import Settings
@@ -32,7 +32,7 @@ def land(settings: Settings, tmp_path: Path) -> Land:
         lake = open_lake(settings, clock=lambda: instant)
         path = tmp_path / f"{instant:%H%M%S}.jsonl"
         path.write_bytes(lines(rows))
-        ingest_file(lake, AGENT_INTERACTIONS, "agents", path)
+        Ingester(lake, AGENT_INTERACTIONS, "agents").ingest_file(path)
         return lake
 
     return at
@@ -58,7 +58,7 @@ def test_good_fresh_rows_give_no_complaint_and_no_entry(land: Land) -> None:
 
 def test_a_lake_whose_every_line_was_rejected_has_no_newest_row(land: Land) -> None:
     lake = land([bad(0)], START + HOUR)
-    assert newest(lake, AGENT_INTERACTIONS) is None
+    assert lake.tables.newest_time(AGENT_INTERACTIONS) is None
     assert not look(lake, START + HOUR).freshness[0].kept
 
 
@@ -135,7 +135,7 @@ def test_features_of_clusters_are_looked_at_once_there_are_any(land: Land) -> No
 def test_the_newest_row_is_read_from_metadata_and_is_the_newest(land: Land) -> None:
     land([interaction(number) for number in range(50)], START + HOUR)
     lake = land([interaction(number) for number in (99, 70)], START + 2 * HOUR)
-    assert newest(lake, AGENT_INTERACTIONS) == START + timedelta(minutes=99)
+    assert lake.tables.newest_time(AGENT_INTERACTIONS) == START + timedelta(minutes=99)
 
 
 def test_a_rule_that_makes_no_sense_is_refused() -> None:

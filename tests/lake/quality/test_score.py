@@ -6,7 +6,7 @@ import pytest
 
 from errors import QualityTooLow
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.ingest.pipeline import ingest_folder
+from lake.ingest.pipeline import Ingester
 from lake.lake import Lake
 from lake.quality.score import QualityLevel, account, quality_report, require_quality
 
@@ -22,7 +22,7 @@ def _land(lake: Lake, folder: Path, good: int, bad: int, doubled: int = 0, offse
     lines += [GOOD.format(id=f"b{n}", second=n, agent="nobody") for n in range(bad)]
     folder.mkdir()
     (folder / "log.jsonl").write_text("\n".join(lines + lines[:doubled]))
-    ingest_folder(lake, AGENT_INTERACTIONS, "agents", folder)
+    Ingester(lake, AGENT_INTERACTIONS, "agents").ingest_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_rows_that_a_newer_parser_finds_committed_before_count_as_committed(
     before = quality_report(lake, AGENT_INTERACTIONS, "agents")
     [first] = lake.ledger.entries("sources/agents", kind="ingested")
     monkeypatch.setattr("lake.ingest.pipeline.PARSER_VERSION", 1_000)
-    ingest_folder(lake, AGENT_INTERACTIONS, "agents", tmp_path / "logs")
+    Ingester(lake, AGENT_INTERACTIONS, "agents").ingest_folder(tmp_path / "logs")
     assert quality_report(lake, AGENT_INTERACTIONS, "agents") == before
     assert quality_report(lake, AGENT_INTERACTIONS, "agents", since=first.time) == before
     twice = lake.ledger.entries("sources/agents", kind="ingested")

@@ -7,7 +7,7 @@ import pytest
 
 from errors import SourceError, UnknownName
 from lake.contracts.metrics import METRICS
-from lake.ingest.pipeline import ingest_file
+from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
 from lake.quality.staleness import SilenceRule, listen, require_heard
 from settings import read_settings
@@ -29,7 +29,7 @@ def measured(tmp_path: Path) -> Lake:
         f'{{"series":"s","timestamp":"{FIRST_DAY:%Y-%m-%dT%H:%M:%SZ}","cluster":"studio","metric":"up","labels":"{{}}",'
         '"value":1.0}\n'
     )
-    assert ingest_file(lake, METRICS, "prometheus-studio", path).committed == 1
+    assert Ingester(lake, METRICS, "prometheus-studio").ingest_file(path).committed == 1
     return lake
 
 

@@ -115,7 +115,9 @@ def test_a_batch_that_landed_and_was_not_committed_is_finished_when_its_messages
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lake.ingest.pipeline._commit", dies)  # a crash after the landing, whose raw object stays
+        patch.setattr(
+            "lake.ingest.pipeline.Ingester._commit", dies
+        )  # a crash after the landing, whose raw object stays
         with pytest.raises(RuntimeError):
             drain(lake, Until(empty=True), EMPTY)
     assert ids(lake) == []

@@ -12,7 +12,7 @@ import lake.sources.inbox as inbox
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lake import Lake, open_lake
-from lake.sources.inbox import collect, collect_all, is_fed, put
+from lake.sources.inbox import collect_all, is_fed, put
 from tests.lake.rows import interaction
 
 START = datetime(2026, 11, 9, 12, tzinfo=UTC)
@@ -46,11 +46,10 @@ def waiting(lake: Lake) -> list[str]:
 
 def test_what_waits_becomes_one_commit_and_is_gone_from_the_inbox(lake: Lake) -> None:
     fill(lake, 5)
-    done = collect(lake, AGENT_FEEDBACK, "feedback")
-    assert done
+    [done] = collect_all(lake, AGENT_FEEDBACK, "feedback")
     assert (done.landed, done.committed) == (10, 10)
     assert waiting(lake) == []
-    assert collect(lake, AGENT_FEEDBACK, "feedback") is None
+    assert collect_all(lake, AGENT_FEEDBACK, "feedback") == []
     assert len(lake.ledger.entries("sources/feedback", kind="ingested")) == 1
     assert lake.ledger.entries("sources/feedback", kind="collected")[0].payload == {"objects": 5}
 
@@ -94,10 +93,9 @@ def test_a_crash_before_the_inbox_is_cleared_costs_no_row_and_doubles_none(
     with monkeypatch.context() as patch:
         patch.setattr(type(lake.store), "delete", lambda *_: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
-            collect(lake, AGENT_FEEDBACK, "feedback")
+            collect_all(lake, AGENT_FEEDBACK, "feedback")
     put(lake.store, "feedback", "g2", 7, 8, thumbs(7, 8))
-    done = collect(lake, AGENT_FEEDBACK, "feedback")
-    assert done
+    [done] = collect_all(lake, AGENT_FEEDBACK, "feedback")
     assert (done.committed, done.duplicates) == (2, 6)
     assert times_kept(lake) == {f"i{n}": 1 for n in range(1, 9)}
 
@@ -138,7 +136,7 @@ def test_a_merge_that_landed_and_was_not_committed_is_finished_though_more_waits
 
     fill(lake, 2)
     with monkeypatch.context() as patch:
-        patch.setattr("lake.ingest.pipeline._commit", dies)
+        patch.setattr("lake.ingest.pipeline.Ingester._commit", dies)
         with pytest.raises(RuntimeError, match="power cut"):
             collect_all(lake, AGENT_FEEDBACK, "feedback")
     fill(lake, 3)
@@ -150,8 +148,7 @@ def test_a_merge_that_landed_and_was_not_committed_is_finished_though_more_waits
 def test_a_bad_row_goes_to_quarantine_and_holds_nothing_up(lake: Lake) -> None:
     good = json.dumps(interaction(1)).encode() + b"\n"
     put(lake.store, "agents", "g1", 1, 2, good + b'{"interaction_id": "half')
-    done = collect(lake, AGENT_INTERACTIONS, "agents")
-    assert done
+    [done] = collect_all(lake, AGENT_INTERACTIONS, "agents")
     assert (done.committed, done.quarantined) == (1, 1)
     assert waiting(lake) == []
 

@@ -16,7 +16,7 @@ import pytest
 from errors import PeerError, SettingsError, SourceError, UnknownName
 from lake.contracts import contract
 from lake.contracts.metrics import METRICS
-from lake.ingest.pipeline import ingest_file
+from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
 from lake.sources.pull import pull_chunk, pull_window
 from lake.sources.selection import Pulled, Selection
@@ -340,7 +340,7 @@ def test_a_pull_that_was_killed_after_its_rows_were_in_brings_them_once(
     raw = next(name for name in lake.store.list("raw/metrics/prometheus-studio/") if name.endswith(".jsonl"))
     other = open_lake(read_settings(home=tmp_path / "other", lake="killed", prometheus=f"studio={peer.url}"))
     (tmp_path / "rows.jsonl").write_bytes(lake.store.read(raw))
-    ingest_file(other, METRICS, "prometheus-studio", tmp_path / "rows.jsonl")
+    Ingester(other, METRICS, "prometheus-studio").ingest_file(tmp_path / "rows.jsonl")
     [again] = pull_chunk(other, selection(), window, connect=reader)
     assert (again.new, again.committed) == (True, done.committed)
     assert table(other).num_rows == table(lake).num_rows == 60
@@ -355,7 +355,7 @@ def test_a_pull_that_was_killed_after_it_landed_is_finished_though_the_server_an
     peer.answer = ramp
     lake, window = pointed(prometheus=f"studio={peer.url}"), Window(start=START, end=START + HOUR)
     with monkeypatch.context() as patch:
-        patch.setattr("lake.ingest.pipeline._commit", dies)
+        patch.setattr("lake.ingest.pipeline.Ingester._commit", dies)
         with pytest.raises(RuntimeError, match="power cut"):
             pull_chunk(lake, selection(), window, connect=reader)
     peer.answer = lambda _: matrix()

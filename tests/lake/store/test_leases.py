@@ -7,7 +7,7 @@ import pytest
 from errors import LeaseLost
 from lake.lake import Lake
 from lake.store.leases import Leases
-from lake.store.objects import open_store
+from lake.store.open import open_store
 from settings import Settings
 from tests.lake.processes import LostReply, at_once
 

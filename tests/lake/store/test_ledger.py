@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from errors import ChainMoved, LedgerBroken
 from lake.lake import Lake
+from lake.store.folder import FolderStore
 from lake.store.ledger import CHECKPOINT_EVERY, Entry, Ledger
-from lake.store.objects import FolderStore, open_store
+from lake.store.open import open_store
 from settings import Settings
 from tests.lake.processes import Counted, LostReply, at_once
 

@@ -11,7 +11,9 @@ from subprocess import run
 import pytest
 
 from errors import ObjectChanged, ObjectExists, ObjectMissing, SettingsError
-from lake.store.objects import SCRATCH, FolderStore, ObjectStore, open_store
+from lake.store.folder import FolderStore
+from lake.store.objects import SCRATCH, ObjectStore
+from lake.store.open import open_store
 from lake.store.s3 import S3Store
 from settings import Settings, read_settings
 from tests.lake.processes import at_once
@@ -153,7 +155,7 @@ def test_no_replacement_is_lost(places: Settings) -> None:
 KILLED_IN_CREATE = """
 import os, signal, sys
 from pathlib import Path
-from lake.store.objects import FolderStore
+from lake.store.folder import FolderStore
 store, point = FolderStore(Path(sys.argv[1])), int(sys.argv[2])
 count = 0
 def watch(event, arguments):

@@ -215,7 +215,7 @@ def test_of_several_writers_on_a_real_server_none_writes_over_another(
 
 
 def test_an_account_that_is_none_is_told_by_the_settings_name(endpoint: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: S3 does not let it into the bucket 'fuelline'"):
+    with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: S3 denies access to the bucket 'fuelline'"):
         open_lake(places(endpoint, tmp_path, "nobody"))
 
 

@@ -14,7 +14,7 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake, open_lake
 from lake.store import database
 from lake.tables.catalog import open_catalog
-from lake.tables.tables import KEY
+from lake.tables.properties import KEY
 from settings import Settings, read_settings
 from stack.postgres import Postgres
 from tests.lake.processes import at_once
@@ -91,8 +91,9 @@ def test_a_commit_whose_answer_is_lost_is_known_by_its_key(shared: Settings, pos
     with lake.tables.writer(CONTRACT, KEYS[1]) as writer:
         writer.add(rows(KEYS[1]), drop_known=True)
         writer.table.catalog.commit_table = losing_the_answer(writer.table.catalog.commit_table, postgres)  # type: ignore[method-assign]
-        version = writer.commit({})
-    assert version
+        commit = writer.commit({})
+    assert commit
+    version = commit.version
     assert version.rows == first.rows + 5
     assert lake.tables.read(version).num_rows == version.rows
 

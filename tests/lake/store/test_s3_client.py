@@ -148,12 +148,12 @@ def test_renewed_keys_are_used_from_then_on(private: Settings, bare: pytest.Monk
 
 def test_a_profile_that_is_not_there_is_said_by_the_settings_name(private: Settings, bare: pytest.MonkeyPatch) -> None:
     bare.setenv("AWS_PROFILE", "mistyped")
-    with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: .*the usual chain fails .*mistyped"):
+    with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: .*the default chain fails .*mistyped"):
         open_lake(without_keys(private))
 
 
 def test_no_credentials_anywhere_is_said_by_the_settings_name(private: Settings, bare: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: it is not set, and the usual chain"):
+    with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: it is not set, and the default chain"):
         open_lake(without_keys(private))
 
 
@@ -171,7 +171,7 @@ def test_whoever_cannot_wait_asks_a_store_that_hangs_once() -> None:
             s3_secret_key="test-secret",
         )
         with pytest.raises(PeerError):
-            open_lake(chosen, answer_s=0.2)
+            open_lake(chosen, timeout_s=0.2)
         hanging.settimeout(1)
         hanging.accept()[0].close()
         with pytest.raises(TimeoutError):

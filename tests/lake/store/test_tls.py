@@ -11,7 +11,7 @@ import trustme
 
 from errors import SettingsError
 from features.online.feast_repo import open_feature_store
-from lake.health import ready
+from lake.health import require_ready
 from lake.tables.catalog import open_catalog
 from settings import Settings, read_settings
 from stack.daemon import Daemon
@@ -63,10 +63,10 @@ def test_postgres_is_held_to_its_certificate(guarded_postgres: Postgres, ca: Pat
         )
 
     trusted = settings(f"sslmode=verify-full&sslrootcert={ca}")
-    ready(trusted, "catalog")
+    require_ready(trusted, "catalog")
     assert open_catalog(trusted).list_namespaces() == []
     with pytest.raises(SettingsError, match=r"^FUELLINE_CATALOG: the certificate of the database is not trusted"):
-        ready(settings("sslmode=verify-full&sslrootcert=system"), "catalog")
+        require_ready(settings("sslmode=verify-full&sslrootcert=system"), "catalog")
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ def test_redis_is_held_to_its_certificate_by_the_check_and_by_feast(
     guarded_redis: str, ca: Path, tmp_path: Path
 ) -> None:
     trusted = read_settings(home=tmp_path, online=f"{guarded_redis}?ssl_ca_certs={ca}")
-    ready(trusted, "online")
+    require_ready(trusted, "online")
     store = open_feature_store(trusted)
     asked = store.get_online_features(["user_features:total_queries"], [{"user_id": "nobody"}]).to_dict()
     assert asked["total_queries"] == [None]
-    with pytest.raises(SettingsError, match=r"^FUELLINE_ONLINE: the certificate of Redis is not trusted here"):
-        ready(read_settings(home=tmp_path, online=guarded_redis), "online")
+    with pytest.raises(SettingsError, match=r"^FUELLINE_ONLINE: the certificate of Redis is not trusted"):
+        require_ready(read_settings(home=tmp_path, online=guarded_redis), "online")

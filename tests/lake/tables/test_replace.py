@@ -120,7 +120,7 @@ def test_a_commit_that_loses_its_race_begins_again_on_the_winners_snapshot(
     lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_partitions(lake.tables, CONTRACT, DAYS, rows(*(health(day, "a") for day in DAYS)), inputs=())
-    rival, ensure = open_lake(settings), Tables._ensure
+    rival, ensure = open_lake(settings), Tables.ensure
     raced: list[bool] = []
 
     def ensure_and_be_overtaken(self: Tables, contract: Any) -> Any:
@@ -130,7 +130,7 @@ def test_a_commit_that_loses_its_race_begins_again_on_the_winners_snapshot(
             replace_partitions(rival.tables, CONTRACT, DAYS[:1], rows(health(DAYS[0], "rival", requests=9)), inputs=())
         return found
 
-    monkeypatch.setattr(Tables, "_ensure", ensure_and_be_overtaken)
+    monkeypatch.setattr(Tables, "ensure", ensure_and_be_overtaken)
     done = replace_partitions(lake.tables, CONTRACT, DAYS[1:2], rows(health(DAYS[1], "mine", requests=5)), inputs=())
     assert raced
     assert done.replaced == (DAYS[1],)

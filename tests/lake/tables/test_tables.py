@@ -125,8 +125,8 @@ def test_a_commit_that_lost_leaves_no_files_and_one_in_doubt_leaves_them_to_the_
     in_doubt = files(lake)
     assert in_doubt  # the database may still be at it: a file that is removed now could be referred to in a moment
     failing(monkeypatch, [(False, CommitFailedException("lost"))] * 100)
-    monkeypatch.setattr("lake.tables.tables.TRIES", 3)
-    with pytest.raises(CommitContended, match="3 commits of 'a' lost"):
+    monkeypatch.setattr("lake.tables.commit.TRIES", 3)
+    with pytest.raises(CommitContended, match="an append of 'a' failed 3 times"):
         lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
     assert files(lake) == in_doubt
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from errors import BaseModelError, TamperedArtifact
-from lake.store.objects import FolderStore
+from lake.store.folder import FolderStore
 from models.llm.base_model import BaseModel, load, resolve
 from models.llm.likelihood import generate, response_nll
 from models.llm.lora import WEIGHTS, adapter_files, add_adapter, attach, using

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake.store.folder import FolderStore
 from lake.store.ledger import Ledger
-from lake.store.objects import FolderStore
 from models.registry.fold import fold, read_state
 from models.registry.kinds import model_chain
 

@@ -58,7 +58,7 @@ def test_a_run_that_came_too_late_loses_the_lease_and_cannot_write_any_more(lake
     assert theirs.fence == 2
     fenced(lake, mine).ledger.append(model_chain("agents"), "trained_late", "b", {})  # nobody has written under 2 yet
     fenced(lake, theirs).ledger.append(model_chain("agents"), "retraining_opened", "c", {"retraining": "c"})
-    with pytest.raises(LeaseLost, match="under lease 1, but 2 has written since"):
+    with pytest.raises(LeaseLost, match="under lease 1, because lease 2 has written since"):
         fenced(lake, mine).ledger.append(model_chain("agents"), "promoted", "d", {})
     with pytest.raises(LeaseLost), holding_lease(lake, mine):
         pytest.fail("the work must not begin")

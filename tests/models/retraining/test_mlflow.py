@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lake.store.folder import FolderStore
 from lake.store.ledger import Ledger
-from lake.store.objects import FolderStore
 from lake.tables.versions import TableVersion
 from models.retraining.mlflow import mirror_evaluation, mirror_production, mirror_version
 from models.types import Evaluation, ModelVersion, TrainedAdapter, TrainingSet

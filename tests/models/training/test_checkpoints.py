@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from errors import TamperedArtifact
-from lake.store.objects import FolderStore
+from lake.store.folder import FolderStore
 from models.training.checkpoints import Checkpoints, Progress
 
 FOLDER = "ml/checkpoints/k"

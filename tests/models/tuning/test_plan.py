@@ -14,8 +14,8 @@ import pytest
 from errors import DataError, TrainingError, UserError
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake, open_lake
+from lake.store.folder import FolderStore
 from lake.store.ledger import Ledger
-from lake.store.objects import FolderStore
 from models.training.loop import StepMetrics
 from models.tuning.plan import Parameters, SearchSpace, Study, Trial, TrialState, Tuned, TuningPlan
 from models.tuning.propose import propose

@@ -9,7 +9,7 @@ import pytest
 from errors import UnknownName
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.metrics import METRICS
-from lake.ingest.pipeline import ingest_file
+from lake.ingest.pipeline import Ingester
 from lake.lake import Lake
 from reports.lineage.graph import Graph, Node, folded, lineage
 from reports.lineage.render import as_svg, as_text
@@ -62,7 +62,7 @@ def test_what_the_clusters_told_is_among_what_a_version_was_made_of(tmp_path: Pa
     told = clusters.series("kube_pod_container_status_restarts_total", operated.START, [0.0] * 60, namespace="agents")
     rows = [{**row, "timestamp": row["timestamp"].isoformat()} for row in told]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    ingest_file(lake, METRICS, "prometheus-studio", tmp_path / "rows.jsonl")
+    Ingester(lake, METRICS, "prometheus-studio").ingest_file(tmp_path / "rows.jsonl")
     operated.train_and_judge(lake, operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 8)), 1)
     operated.roll_out(lake, 1)
     graph = lineage(lake, "agents@v1")

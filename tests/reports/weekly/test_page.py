@@ -10,7 +10,7 @@ import pytest
 
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.ingest.pipeline import ingest_file
+from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
 from lake.windows import BEGINNING, Window
 from reports.weekly.activity import ALL, Activity, Week, activities, monday, weeks_of
@@ -99,7 +99,7 @@ def test_the_page_loads_nothing_and_holds_no_user_data(settings: Settings, tmp_p
     lake = open_lake(settings, clock=lambda: at)
     path = tmp_path / "log.jsonl"
     path.write_bytes(lines([*rows(), row(40, at, latency_ms=-1), row(41, at, agent_name="<b>nobody</b>")]))
-    ingest_file(lake, AGENT_INTERACTIONS, "agents", path)
+    Ingester(lake, AGENT_INTERACTIONS, "agents").ingest_file(path)
     page = lake.store.read(write_week(lake, WEEK, base).object).decode()
     assert "latency_out_of_range" in page
     for private in ("user-", "question", "answer &quot;", "<b>nobody"):

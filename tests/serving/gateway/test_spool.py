@@ -18,7 +18,7 @@ import pytest
 import serving.gateway.spool
 from errors import PeerError, SettingsError
 from lake.lake import Lake
-from lake.store.objects import FolderStore
+from lake.store.folder import FolderStore
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.spool import Spool, SpoolRow
 from serving.gateway.uploader import SpoolUploader
