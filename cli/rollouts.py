@@ -28,19 +28,26 @@ def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: b
       fuelline rollback agents --dry-run --reason "tone" --by ana
       fuelline rollback agents --reason "answers in the wrong language" --by ana
     """
-    from dataclasses import asdict
-
-    from serving.rollout.manual import plan_take_back, take_back
+    from serving.rollout.manual import plan_rollback, roll_back
 
     lake = open_lake(lake_name)
     check_model(lake, model)
-    planned = plan_take_back(lake, model)
+    planned = plan_rollback(lake, model)
     if not dry_run:
-        take_back(lake, planned, reason=reason, by=by)
+        roll_back(lake, planned, reason=reason, by=by)
     if as_json:
-        print_json(asdict(planned) | {"done": not dry_run})
+        print_json(
+            {
+                "model": planned.model,
+                "left": planned.from_version,
+                "back_to": planned.to_version,
+                "key": planned.key,
+                "rollout": planned.rollout,
+                "done": not dry_run,
+            }
+        )
     else:
-        click.echo(f"{planned.left} {'would be' if dry_run else 'is'} taken back: {planned.told}")
+        click.echo(f"{planned.from_version} {'would be' if dry_run else 'is'} taken back: {planned.effect}")
 
 
 @click.command(cls=Command)

@@ -90,15 +90,15 @@ def controller(lake: str | None, every: float, once: bool) -> None:
       fuelline rollout controller --once   one step of each
     """
     from lake.lake import open_lake
-    from serving.rollout.controller import attempt_all, in_words, watch
+    from serving.rollout.controller import advance_all, describe, run
 
     log_progress()
     opened = open_lake(settings_of(lake))
     if not once:
-        watch(opened, every, stop_event())
+        run(opened, every, stop_event())
         return
-    outcomes = attempt_all(opened)
+    outcomes = advance_all(opened)
     for name, outcome in outcomes.items():
-        click.echo(f"{name}: {in_words(outcome)}")
+        click.echo(f"{name}: {describe(outcome)}")
     if any(isinstance(outcome, Exception) for outcome in outcomes.values()):
         sys.exit(UNMET)

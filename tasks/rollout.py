@@ -94,14 +94,14 @@ def tell_people(shadows: list[Verdict], canaries: list[Verdict]) -> list[Verdict
     """
     from models.registry.registry import production
     from models.retraining.mlflow import mirror_production
-    from serving.rollout.alerts import untold
+    from serving.rollout.alerts import pending_alerts
     from tasks.runtime import execution
 
     here = lake()
     models = {name.removeprefix("models/") for name in here.ledger.chains("models/")}
     for model in models:
         mirror_production(here.settings, model, production(here.ledger, model))
-    if news := untold(here, models, execution()):
+    if news := pending_alerts(here, models, execution()):
         raise RolloutWentBack(" ".join(news))
     return [*shadows, *canaries]
 
@@ -116,7 +116,7 @@ def last_word(verdict: Verdict, stepped: list[Verdict]) -> Verdict:
 def _show_canary(version: str) -> None:
     """Nothing before the first user."""
     from reports.decks.rollout import canary_deck
-    from serving.rollout.timeline import story_of
+    from serving.rollout.timeline import timeline_of
 
-    if story := story_of(lake(), version):
-        publish(85, "Canary", *canary_deck(version, story))
+    if timeline := timeline_of(lake(), version):
+        publish(85, "Canary", *canary_deck(version, timeline))

@@ -40,7 +40,7 @@ def _shows(scenario: Scenario, power: float, requests: float, widened: float) ->
     rates = world.rate, world.rate + world.excess
     pooled = world.rate + share * world.excess
     # Users who ask an exponential amount: the squares of their parts of the requests add up to 2/users.
-    together = 2 * world.alike / world.users
+    together = 2 * world.intraclass_correlation / world.users
     equal = math.sqrt(_variance(rows, rule.steps, pooled, pooled, together))
     worse = math.sqrt(_variance(rows, rule.steps, *rates, together))
     level = rule.rollback_error / len(Metric)

@@ -6,7 +6,7 @@ What a stretch of time has contributed stays once it is over; only the last one 
 
 import numpy as np
 
-from serving.statistics.strata import Evidence, Floats, Ints, Totals, stretches
+from serving.statistics.strata import Evidence, Floats, Ints, Totals, strata
 
 
 class Running:
@@ -22,7 +22,7 @@ class Running:
         candidate, bad = evidence.candidate, evidence.bad
         widened = np.asarray(evidence.widened, np.int64)
         self._rows = np.array([candidate, bad], np.float64)
-        self._starts = stretches(evidence.time, evidence.widened)
+        self._starts = strata(evidence.time, evidence.widened)
         ends = np.append(self._starts[1:], len(evidence))
         self._stretch = np.repeat(np.arange(len(self._starts)), ends - self._starts)
         self._step = np.searchsorted(widened, evidence.time[self._starts], side="right")

@@ -24,7 +24,7 @@ class Scenario:
 
 
 LIKE = World(rate=0.05)
-HEAVY = World(rate=0.05, tail=1.2, alike=0.1)
+HEAVY = World(rate=0.05, tail=1.2, intraclass_correlation=0.1)
 FEW = World(rate=0.05, users=100, tail=1.2, requests=6_000)
 RESTLESS = World(rate=0.05, effect="added", daily=True, outage=True, trend=2.0)
 
@@ -48,7 +48,7 @@ KINDS = [
     Kind(name="2% bad", world=replace(LIKE, rate=0.02), margin=0.02),
     Kind(name="5% bad", world=LIKE, margin=0.03),
     Kind(name="10% bad", world=replace(LIKE, rate=0.10), margin=0.05),
-    Kind(name="5% bad, users of one rate", world=replace(LIKE, users=800, alike=0.0), margin=0.03),
+    Kind(name="5% bad, users of one rate", world=replace(LIKE, users=800, intraclass_correlation=0.0), margin=0.03),
     Kind(name="daily cycle, outage, rising trend", world=RESTLESS, margin=0.03),
     Kind(name="a few ask most, very unlike", world=HEAVY, margin=0.05),
     Kind(name="the same, who fail more", world=replace(HEAVY, heavy_fail_more=True), margin=0.05),
@@ -107,7 +107,7 @@ def _harm() -> list[Scenario]:
         Scenario(
             name=f"{rate:.0%} bad {what}, {like}",
             truth="worse",
-            world=World(rate=rate, excess=rate * (times - 1), users=users, alike=alike),
+            world=World(rate=rate, excess=rate * (times - 1), users=users, intraclass_correlation=alike),
         )
         for like, users, alike in worlds
         for what, times in (("doubled", 2), ("tripled", 3))
@@ -124,7 +124,7 @@ def _harm() -> list[Scenario]:
 
 def _other() -> list[Scenario]:
     rule = CanaryRule(error_margin=0.03)
-    every_request = World(rate=0.10, users=100, alike=0.05, requests=2_000)
+    every_request = World(rate=0.10, users=100, intraclass_correlation=0.05, requests=2_000)
     own = CanaryRule(error_margin=0.10, min_users=5)
     return [
         Scenario(name="looked at after every request", truth="equal", world=every_request, rule=own, every=1),

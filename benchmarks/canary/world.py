@@ -38,7 +38,7 @@ class World:
     users: int = 300
     tail: float = 0.0
     """Pareto exponent of the users' requests (1.2: a few ask most); 0: exponentially distributed."""
-    alike: float = 0.02
+    intraclass_correlation: float = 0.02
     """Correlation of two requests of one user (beta-distributed rates); 0: all users have one rate."""
     heavy_fail_more: bool = False
     """Whether the users who ask most are those with the highest rates."""
@@ -102,9 +102,9 @@ def _weights(world: World, generator: np.random.Generator) -> Floats:
 
 def _rates(world: World, mean: float, weight: Floats, generator: np.random.Generator) -> Floats:
     """Each user's bad rate."""
-    if not world.alike:
+    if not world.intraclass_correlation:
         return np.full(world.users, mean)
-    strength = 1 / world.alike - 1
+    strength = 1 / world.intraclass_correlation - 1
     rate = generator.beta(mean * strength, (1 - mean) * strength, world.users)
     if world.heavy_fail_more:
         rate = np.sort(rate)[np.argsort(np.argsort(weight))]

@@ -50,7 +50,7 @@ def _step(state: ModelState, entry: Entry) -> ModelState:
             return replace(state, versions=(*state.versions, version), waiting=(*state.waiting, version))
         case kinds.ROLLOUT_OPENED:
             return _opened(state, entry)
-        case kinds.CANARY_WIDENED | kinds.PROMOTION_APPROVED:
+        case kinds.SHADOW_PASSED | kinds.CANARY_WIDENED | kinds.PROMOTION_APPROVED:
             return _advanced(state, entry)
         case kinds.SOAK_ENDED:
             return _soak_ended(state, entry)
@@ -161,6 +161,8 @@ def _advanced(state: ModelState, entry: Entry) -> ModelState:
     rollout = state.rollout
     if rollout is None or entry.payload["rollout"] != rollout.key:
         return state
+    if entry.kind == kinds.SHADOW_PASSED:
+        return replace(state, rollout=replace(rollout, shadow_passed=rollout.shadow_passed or entry.time))
     if entry.kind == kinds.PROMOTION_APPROVED:
         return replace(state, rollout=replace(rollout, approved=True))
     share = max(rollout.share, entry.payload["share"])

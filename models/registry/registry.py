@@ -152,7 +152,8 @@ def read_probe(lake: Lake, version: ModelVersion) -> Probe | None:
     manifest = load_manifest(lake, version.name)
     if PROBE not in manifest.files:
         return None
-    return Probe.decode(_verified(lake.store, version.path, PROBE, manifest.files[PROBE]))
+    data = _verified(lake.store, version.path, PROBE, manifest.files[PROBE])
+    return Probe.decode(data)
 
 
 def _claim(store: ObjectStore, model: str, training_key: str) -> int:

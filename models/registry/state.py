@@ -19,6 +19,8 @@ class Rollout:
     opened: datetime
     key: str
     """Key of the entry that opened it."""
+    shadow_passed: datetime | None = None
+    """When its shadow let the candidate go on to the users; None before."""
     share: float = 0.0
     """Share of the users whose requests the candidate answers (0..1); 0 during the shadow test."""
     began: datetime | None = None

@@ -8,7 +8,7 @@ from reports.common.html import facts, note, table
 if TYPE_CHECKING:
     from lake.store.ledger import Ledger
     from models.types import Verdict
-    from serving.rollout.timeline import Story
+    from serving.rollout.timeline import Timeline
 
 LINES = ("hours", "candidate", "stable", "harm", "safety")
 
@@ -28,14 +28,14 @@ def verdict_deck(ledger: "Ledger", verdict: "Verdict") -> list[str]:
     return [*parts, table(counts)] if counts else parts
 
 
-def canary_deck(version: str, story: "Story") -> list[str]:
+def canary_deck(version: str, timeline: "Timeline") -> list[str]:
     """Both arms over time, the evidence, and what was decided on it."""
     lines = [
         ArmLines(
             title=metric.value.replace("_", " "),
             **{name: [getattr(point, name) for point in points] for name in LINES},
         )
-        for metric, points in story.metrics.items()
+        for metric, points in timeline.metrics.items()
     ]
     figures = [
         {
@@ -48,11 +48,11 @@ def canary_deck(version: str, story: "Story") -> list[str]:
             "worse": tested.shown_worse,
             "not worse": tested.shown_not_worse,
         }
-        for tested in story.analysis.metrics
+        for tested in timeline.analysis.metrics
     ]
     return [
-        facts({"candidate": version, "stable": story.baseline, "share now": f"{story.share:.0%}"}),
-        *([note(story.forecast)] if story.forecast else []),
-        arms(lines, story.steps, f"{version} and {story.baseline} among their users"),
+        facts({"candidate": version, "stable": timeline.baseline, "share now": f"{timeline.share:.0%}"}),
+        *([note(timeline.forecast)] if timeline.forecast else []),
+        arms(lines, timeline.steps, f"{version} and {timeline.baseline} among their users"),
         table(figures),
     ]

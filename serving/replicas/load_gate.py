@@ -102,7 +102,8 @@ def compare_with_probe(
 def compare_with_base(replica: Replica, name: str, base: str = BASE) -> GateResult:
     """Check that the adapter changes the base's answers: all that is possible without a probe. Raises ``PeerError``."""
     prompts = [question for question, _ in SENTENCES]
-    distance = _between(replica.next_tokens(name, prompts), replica.next_tokens(base, prompts))
+    answers, base_answers = replica.next_tokens(name, prompts), replica.next_tokens(base, prompts)
+    distance = _between(answers, base_answers)
     applied = distance > MIN_DIFFERENCE
     reason = (
         f"it was registered without a probe, so only this is shown: it is {distance:.3f} nats per token from the base"

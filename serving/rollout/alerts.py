@@ -1,31 +1,36 @@
-"""What a person has to hear, once: that users were taken back, or that nothing was shown by the deadline."""
+"""Alerts about a canary, each sent once: users were taken back, or nothing was shown by the deadline."""
 
 from collections.abc import Collection
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
+from models.registry import kinds
 from models.registry.kinds import model_chain, version_name
 
-KINDS = ("inconclusive", "rolled_back", "rejected")
+ALERTING = (kinds.INCONCLUSIVE, kinds.ROLLED_BACK, kinds.REJECTED)
+"""Kinds of closing entries that alert a person, where the candidate had passed its shadow."""
 
 
-def untold(lake: Lake, models: Collection[str], run: str) -> list[str]:
-    """What has happened to these models' canaries and no other run has told; from now on it counts as told by this one.
+def pending_alerts(lake: Lake, models: Collection[str], run: str) -> list[str]:
+    """The alerts about these models' canaries that no other run has sent, a line each; they are recorded as sent.
 
-    A run that is tried again tells the same again: its first try may have died before anybody heard.
+    A run that is tried again gets the same alerts again: its first try may have died before a person was notified.
     """
-    return [_tell(lake, entry, run) for model in sorted(models) for entry in _unheard(lake, model, run)]
+    return [_record(lake, entry, run) for model in sorted(models) for entry in _pending(lake, model, run)]
 
 
-def _unheard(lake: Lake, model: str, run: str) -> list[Entry]:
+def _pending(lake: Lake, model: str, run: str) -> list[Entry]:
     entries = lake.ledger.entries(model_chain(model))
-    heard = {one.payload["entry"] for one in entries if one.kind == "told" and one.payload["run"] != run}
+    sent = {
+        entry.payload["entry"] for entry in entries if entry.kind == kinds.ALERT_SENT and entry.payload["run"] != run
+    }
     return [
-        entry for entry in entries if entry.kind in KINDS and entry.payload.get("live") and entry.digest not in heard
+        entry for entry in entries if entry.kind in ALERTING and entry.payload.get("live") and entry.digest not in sent
     ]
 
 
-def _tell(lake: Lake, entry: Entry, run: str) -> str:
-    """The news in a line; first it is written down that it is told."""
-    lake.ledger.append(entry.chain, "told", f"told:{entry.digest}", {"entry": entry.digest, "run": run})
+def _record(lake: Lake, entry: Entry, run: str) -> str:
+    """Record the alert as sent by this run, then return its line."""
+    payload = {"entry": entry.digest, "run": run}
+    lake.ledger.append(entry.chain, kinds.ALERT_SENT, kinds.alert_key(entry), payload)
     return f"{version_name(entry)} {entry.kind.replace('_', ' ')}: {entry.payload['reason']}"

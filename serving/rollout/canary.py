@@ -1,247 +1,207 @@
 """A candidate among its users: one step of the canary, and of the watch after the promotion.
 
-A look gathers the evidence, weighs it, asks the state machine, and writes what it says as one ledger entry with that
-evidence. Before anybody meets the candidate, every replica has to prove that it really applies it. Routing changes
-first: the entry is the decision, the gateways follow it, and unloading comes long after.
+A step makes an interim analysis of the evidence, the state machine decides, and one ledger entry stores the decision
+with that evidence. Before its first users, and before more of them, the candidate must be admitted
+(``serving.rollout.admission``). Routing changes first: the entry is the decision, the gateways follow it, and
+adapters are unloaded long after.
 """
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Any
 
-from errors import PeerError, SettingsError
 from lake.lake import Lake
-from lake.store.ledger import Entry
-from models.prompt import PROMPT_VERSION
-from models.registry.fold import read_state
-from models.registry.kinds import model_chain
-from models.registry.registry import load_manifest
+from models.registry import kinds
 from models.registry.state import Rollout, Soak
 from models.serialize import to_plain
-from models.types import ModelVersion, Outcome, Verdict, baseline_name
+from models.types import ModelVersion, Outcome, Verdict
 from serving.policy import CanaryRule
-from serving.replicas.load_gate import GateResult, check_adapter
-from serving.replicas.reconcile import reconcile
-from serving.replicas.vllm import Replica
-from serving.rollout.forecast import forecast
-from serving.rollout.observations import Served, gather, shadow_of
-from serving.rollout.outcome import close, overtaken, rolling_out
-from serving.rollout.plan import Plan, passing, plan_of
-from serving.rollout.state_machine import Exposure, Missed, Move, Shown, Step, next_step, next_watch
-from serving.statistics.sequential_test import Analysis, MetricAnalysis, analyse
+from serving.rollout.admission import admit
+from serving.rollout.forecast import forecast_text
+from serving.rollout.observations import Observations
+from serving.rollout.outcome import close, in_progress, verdict
+from serving.rollout.plan import RolloutId, RolloutPlan, plan_of
+from serving.rollout.state_machine import Action, Exposure, Findings, MissedCalls, Step, next_step, next_watch
+from serving.statistics.sequential_test import Analysis, MetricAnalysis
 
 log = logging.getLogger("fuelline.canary")
 
-NOBODY = Exposure(requests=0, users=0)
-NEVER = Missed(calls=0, of=0, minutes=0.0)
-NOTHING = Shown(worse="", not_worse=False, missing="no request yet")
+NO_EXPOSURE = Exposure(requests=0, users=0)
+NONE_MISSED = MissedCalls(calls=0, of=0, minutes=0.0)
+NO_FINDINGS = Findings(worse="", not_worse=False, missing="no request yet")
+ENDS = {
+    Action.PROMOTE: Outcome.PROMOTED,
+    Action.ROLL_BACK: Outcome.ROLLED_BACK,
+    Action.GIVE_UP: Outcome.INCONCLUSIVE,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """What one look saw, and the step that follows from it."""
+class InterimAnalysis:
+    """The evidence at one step, and the step that follows from it."""
 
     step: Step
-    served: Served | None = None
+    observations: Observations | None = None
     """None before the first user."""
     analysis: Analysis | None = None
 
     def plain(self, rule: CanaryRule) -> dict[str, Any]:
-        """The evidence as a ledger entry keeps it."""
-        if self.served is None or self.analysis is None:
+        """The evidence as a ledger entry stores it."""
+        if self.observations is None or self.analysis is None:
             return {"rule": to_plain(rule)}
-        missed = to_plain(self.served.missed(rule))
-        read = list(self.served.read)
-        return {"evidence": to_plain(self.analysis), "missed": missed, "read": read, "rule": to_plain(rule)}
+        return {
+            "evidence": to_plain(self.analysis),
+            "missed": to_plain(self.observations.missed_calls(rule)),
+            "read": list(self.observations.table_versions),
+            "rule": to_plain(rule),
+        }
 
 
-def canary_step(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> Verdict:
-    """One step of an open rollout whose shadow has passed.
+def canary_step(
+    lake: Lake,
+    version: ModelVersion,
+    rollout: Rollout,
+    plan: RolloutPlan,
+    observations: Observations | None,
+    void: str = "",
+) -> Verdict:
+    """One step of an open rollout that has passed its shadow.
 
     Args:
-        lake: where everything is.
+        lake: where the ledger is, and the addresses of the replicas.
         version: the candidate.
-        rollout: where it stands.
+        rollout: its state in the ledger.
         plan: what decides beside the evidence.
+        observations: of both arms; None before the first user.
+        void: why a promotion would be void; empty while the judged baseline is in production.
 
     Raises:
         PeerError: a replica does not answer.
         TamperedArtifact: a file of the adapter is not what was registered.
     """
-    look = look_at(lake, version, rollout, plan)
-    if look.step.move is Move.WAIT:
-        log.info("%s: %s", version.name, look.step.reason)
-        return rolling_out(version, look.step.reason, lake.ledger.entries(model_chain(version.model))[-1])
-    if look.step.move is Move.WIDEN:
-        return _widen(lake, version, rollout, plan, look)
-    return _end(lake, version, rollout, plan, look)
+    now, rule = lake.ledger.clock(), plan.canary
+    identity = RolloutId(version=version, baseline=rollout.baseline, key=rollout.key)
+    interim = interim_analysis(rollout, rule, observations, now, void)
+    step, evidence = interim.step, interim.plain(rule)
+    if step.action is Action.WAIT:
+        log.info("%s: %s", version.name, step.reason)
+        return in_progress(identity, step.reason, lake.ledger.entries(identity.chain)[-1])
+    if step.action is not Action.WIDEN:
+        soak = _soak(rollout, rule, step)
+        return close(lake, identity, ENDS[step.action], step.reason, evidence | soak, live=True)
+    admission = admit(lake, version, rule, overdue=_is_overdue(rollout, rule, now))
+    evidence |= admission.evidence
+    if admission.refused:
+        return close(lake, identity, admission.refused, admission.reason, evidence, live=True)
+    if rollout.began is None:
+        evidence["forecast"] = _forecast(lake, version, rule)
+    return _widen(lake, identity, step, evidence)
 
 
-def look_at(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> Look:
-    """What the evidence says now, and what it asks for. Reads, and writes nothing but what the gateways drained."""
-    served, analysis, exposure, missed, shown = None, None, NOBODY, NEVER, NOTHING
-    if rollout.began and rollout.widened:
-        served = gather(lake, version, rollout.key)
-        rows = served.counted(plan.canary)
-        analysis = analyse(rows, plan.canary, shadow_of(lake, version.model, rollout.key))
-        exposure, missed, shown = served.exposure(rollout.widened), served.missed(plan.canary), _shown(analysis)
+def interim_analysis(
+    rollout: Rollout, rule: CanaryRule, observations: Observations | None, now: datetime, void: str
+) -> InterimAnalysis:
+    """Analyse what was observed, and decide the next step of a canary."""
+    analysis, exposure, missed, findings = None, NO_EXPOSURE, NONE_MISSED, NO_FINDINGS
+    if observations and rollout.widened:
+        analysis = observations.analyse(rule)
+        exposure, missed = observations.exposure(rollout.widened), observations.missed_calls(rule)
+        findings = _findings(analysis)
     step = next_step(
-        plan.canary,
+        rule,
         share=rollout.share,
         began=rollout.began,
-        now=lake.ledger.clock(),
+        now=now,
         exposure=exposure,
         missed=missed,
-        shown=shown,
+        findings=findings,
         approved=rollout.approved,
-        overtaken=overtaken(lake, version.model, version.name, rollout.baseline),
+        void=void,
     )
-    return Look(step=step, served=served, analysis=analysis)
+    return InterimAnalysis(step=step, observations=observations, analysis=analysis)
 
 
-def watch_step(lake: Lake, version: ModelVersion, soak: Soak) -> Verdict:
-    """One step of the watch over a promoted version: back where it is shown worse after all, over at the end."""
-    plan = plan_of(lake, version.model, soak.key)
-    look = watch_look(lake, version, soak, plan)
-    where, state = model_chain(version.model), read_state(lake.ledger, version.model)
-    payload = {
-        "version": version.version,
-        "baseline": baseline_name(state.rollback_target),
-        "rollout": soak.key,
-        "reason": look.step.reason,
-    }
-    payload |= look.plain(plan.canary)
-    if look.step.move is Move.ROLL_BACK:
-        entry = lake.ledger.append(where, "rolled_back", f"{soak.key}:rolled_back", {**payload, "live": True})
-        log.warning("%s: rolled back. %s", version.name, look.step.reason)
-        return _ended(version, Outcome.ROLLED_BACK, look.step.reason, entry)
-    if look.step.move is Move.END_WATCH:
-        entry = lake.ledger.append(where, "soak_ended", f"{soak.key}:soaked", payload)
-        log.info("%s: %s", version.name, look.step.reason)
-        return _ended(version, Outcome.PROMOTED, look.step.reason, entry)
-    return _ended(version, Outcome.PROMOTED, f"Promoted, {look.step.reason}.", lake.ledger.entries(where)[-1])
+def watch_step(
+    lake: Lake, version: ModelVersion, soak: Soak, rollback_target: str, observations: Observations
+) -> Verdict:
+    """One step of the watch over a promoted version: a rollback where it is shown worse after all, else its end.
 
-
-def watch_look(lake: Lake, version: ModelVersion, soak: Soak, plan: Plan) -> Look:
-    """What the evidence says of a promoted version: the process that began with its first user goes on."""
-    served = gather(lake, version, soak.key)
-    rows = served.counted(plan.canary)
-    analysis = analyse(rows, plan.canary, shadow_of(lake, version.model, soak.key))
-    now, shown = lake.ledger.clock(), _shown(analysis)
-    step = next_watch(plan.canary, until=soak.until, now=now, missed=served.missed(plan.canary), shown=shown)
-    return Look(step=step, served=served, analysis=analysis)
-
-
-def _widen(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look: Look) -> Verdict:
-    """Show more users the candidate, once every replica has proved that it applies it."""
-    if unlike := _unlike(lake, version):
-        shown = look.plain(plan.canary)
-        return close(lake, version, rollout.key, rollout.baseline, Outcome.REJECTED, unlike, shown)
-    try:
-        proofs = prove_everywhere(lake, version)
-    except PeerError as error:
-        if not _is_overdue(lake, version, rollout, plan):
-            raise
-        reason = f"Not proven on every replica within {plan.canary.proof_hours:g} hours of its shadow: {error}"
-        shown = look.plain(plan.canary)
-        return close(lake, version, rollout.key, rollout.baseline, Outcome.INCONCLUSIVE, reason, shown)
-    failed = [proof for proof in proofs if not proof.passed]
-    shown = look.plain(plan.canary) | {"proofs": [to_plain(proof) for proof in proofs]}
-    if failed:
-        reason = f"Not applied by {len(failed)} of {len(proofs)} replicas: {failed[0].reason}"
-        return close(lake, version, rollout.key, rollout.baseline, Outcome.REJECTED, reason, shown)
-    expected = {} if rollout.began else {"forecast": _forecast(lake, version, plan)}
-    payload = {
-        "version": version.version,
-        "baseline": rollout.baseline,
-        "rollout": rollout.key,
-        "share": look.step.share,
-        "reason": look.step.reason,
-    }
-    key = f"{rollout.key}:share:{look.step.share:g}"
-    entry = lake.ledger.append(model_chain(version.model), "canary_widened", key, payload | shown | expected)
-    log.info("%s: now at %.0f%%. %s", version.name, 100 * look.step.share, look.step.reason)
-    return rolling_out(version, look.step.reason, entry)
-
-
-def _unlike(lake: Lake, version: ModelVersion) -> str:
-    """Why this release would not ask it as it was trained; empty where it would."""
-    trained = load_manifest(lake, version.name).spec.prompt_version
-    if trained == PROMPT_VERSION:
-        return ""
-    return f"Trained on prompt {trained}, and this release renders prompt {PROMPT_VERSION}: train it anew."
-
-
-def _is_overdue(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan) -> bool:
-    """Whether a candidate has waited too long for its first user: one that a replica's own gate unloads gets none."""
-    passed = lake.ledger.find(model_chain(version.model), passing(rollout.key))
-    waited = lake.ledger.clock() - (passed.time if passed else rollout.opened)
-    return rollout.began is None and waited > timedelta(hours=plan.canary.proof_hours)
-
-
-def _end(lake: Lake, version: ModelVersion, rollout: Rollout, plan: Plan, look: Look) -> Verdict:
-    ends = {
-        Move.PROMOTE: Outcome.PROMOTED,
-        Move.ROLL_BACK: Outcome.ROLLED_BACK,
-        Move.GIVE_UP: Outcome.INCONCLUSIVE,
-    }
-    shown = look.plain(plan.canary)
-    if look.step.move is Move.PROMOTE and plan.canary.soak_hours > 0:
-        shown["soak"] = {"rollout": rollout.key, "share": look.step.share, "hours": plan.canary.soak_hours}
-    return close(lake, version, rollout.key, rollout.baseline, ends[look.step.move], look.step.reason, shown)
-
-
-def prove_everywhere(lake: Lake, version: ModelVersion) -> list[GateResult]:
-    """Bring an adapter to every replica, as far as this process may, and have each prove that it applies it.
-
-    Raises:
-        SettingsError: no replica is named.
-        PeerError: a replica does not answer.
-        TamperedArtifact: a file of the adapter is not what was registered.
+    Args:
+        lake: where the ledger is.
+        version: the promoted version.
+        soak: the watch's state in the ledger.
+        rollback_target: what answers after a rollback: ``agents@v3`` or ``base``.
+        observations: of both arms; the process that began with the first user goes on.
     """
-    replicas = [Replica(address) for address in lake.settings.vllm_replicas]
-    if not replicas:
-        raise SettingsError(
-            "FUELLINE_VLLM is not set here, so no replica can prove that it applies the candidate; this rollout was "
-            "opened where it is. Example: FUELLINE_VLLM=http://vllm-0.vllm:8001"
-        )
-    if lake.settings.adapters:
-        report = reconcile(lake, replicas, Path(lake.settings.adapters))
-        mine = [proof for proof in report.gate_results if proof.adapter == version.adapter_name]
-        if refused := [proof for proof in mine if not proof.passed]:
-            return refused  # such an adapter is unloaded, so it cannot be asked again
-    return [check_adapter(lake, replica, version) for replica in replicas]
+    rule = plan_of(lake, version.model, soak.key).canary
+    interim = watch_analysis(soak, rule, observations, lake.ledger.clock())
+    step, watched = interim.step, RolloutId(version=version, baseline=rollback_target, key=soak.key)
+    payload = watched.payload(step.reason, **interim.plain(rule))
+    if step.action is Action.ROLL_BACK:
+        key = f"{soak.key}:rolled_back"
+        entry = lake.ledger.append(watched.chain, kinds.ROLLED_BACK, key, payload | {"live": True})
+        log.warning("%s: rolled back. %s", version.name, step.reason)
+        return verdict(version, Outcome.ROLLED_BACK, step.reason, entry)
+    if step.action is Action.END_WATCH:
+        entry = lake.ledger.append(watched.chain, kinds.SOAK_ENDED, f"{soak.key}:soaked", payload)
+        log.info("%s: %s", version.name, step.reason)
+        return verdict(version, Outcome.PROMOTED, step.reason, entry)
+    newest = lake.ledger.entries(watched.chain)[-1]
+    return verdict(version, Outcome.PROMOTED, f"Promoted, {step.reason}.", newest)
 
 
-def _forecast(lake: Lake, version: ModelVersion, plan: Plan) -> str:
-    """How long a decision should take at the present traffic, in a sentence; also on the log, before anybody is met."""
-    expected = forecast(lake, version.model, plan.canary)
-    told = (
-        expected.text
-        if expected
-        else "How long a decision takes is not known: its agents have no interaction in the lake's last week."
-    )
-    for line in told.splitlines():
+def watch_analysis(soak: Soak, rule: CanaryRule, observations: Observations, now: datetime) -> InterimAnalysis:
+    """Analyse what was observed, and decide the next step of a watch."""
+    analysis, missed = observations.analyse(rule), observations.missed_calls(rule)
+    step = next_watch(rule, until=soak.until, now=now, missed=missed, findings=_findings(analysis))
+    return InterimAnalysis(step=step, observations=observations, analysis=analysis)
+
+
+def _widen(lake: Lake, rollout: RolloutId, step: Step, evidence: dict[str, Any]) -> Verdict:
+    """Give the candidate a larger share of the users."""
+    payload = rollout.payload(step.reason, share=step.share, **evidence)
+    entry = lake.ledger.append(rollout.chain, kinds.CANARY_WIDENED, f"{rollout.key}:share:{step.share:g}", payload)
+    log.info("%s: now at %.0f%%. %s", rollout.version.name, 100 * step.share, step.reason)
+    return in_progress(rollout, step.reason, entry)
+
+
+def _soak(rollout: Rollout, rule: CanaryRule, step: Step) -> dict[str, Any]:
+    """What a promotion's entry says about the watch after it."""
+    if step.action is not Action.PROMOTE or not rule.soak_hours:
+        return {}
+    return {"soak": {"rollout": rollout.key, "share": step.share, "hours": rule.soak_hours}}
+
+
+def _is_overdue(rollout: Rollout, rule: CanaryRule, now: datetime) -> bool:
+    """Whether a candidate has waited too long for its first user.
+
+    A candidate that a replica's own load gate unloads is never proven there.
+    """
+    waited = now - (rollout.shadow_passed or rollout.opened)
+    return rollout.began is None and waited > timedelta(hours=rule.proof_hours)
+
+
+def _forecast(lake: Lake, version: ModelVersion, rule: CanaryRule) -> str:
+    """How long a decision should take, for the ledger and the log, before the first user meets the candidate."""
+    text = forecast_text(lake, version.model, rule)
+    for line in text.splitlines():
         log.info("%s: %s", version.name, line)
-    return told
+    return text
 
 
-def _shown(analysis: Analysis) -> Shown:
-    worse = [_rates(one) for one in analysis.metrics if one.shown_worse]
-    open_yet = [
-        f"{_rates(one)} is not shown within {one.margin:.1%}" for one in analysis.metrics if not one.shown_not_worse
+def _findings(analysis: Analysis) -> Findings:
+    worse = [_rates(metric) for metric in analysis.metrics if metric.shown_worse]
+    pending = [
+        f"{_rates(metric)} is not shown within {metric.margin:.1%}"
+        for metric in analysis.metrics
+        if not metric.shown_not_worse
     ]
-    return Shown(worse=", ".join(worse), not_worse=analysis.not_worse, missing=", ".join(open_yet))
+    return Findings(worse=", ".join(worse), not_worse=analysis.not_worse, missing=", ".join(pending))
 
 
-def _rates(one: MetricAnalysis) -> str:
+def _rates(metric: MetricAnalysis) -> str:
     """``error 9.8% (of 510) against 2.1% (of 4,402)``."""
-    sides = (one.candidate, one.stable)
-    arms = (f"{arm.rate:.1%} (of {arm.requests:,})" if arm.requests else "none yet" for arm in sides)
-    return f"{one.metric.value.replace('_', ' ')} {' against '.join(arms)}"
-
-
-def _ended(version: ModelVersion, outcome: Outcome, reason: str, entry: Entry) -> Verdict:
-    return Verdict(model=version.model, outcome=outcome, version=version.version, reason=reason, entry=entry.digest)
+    arms = (metric.candidate, metric.stable)
+    rates = (f"{arm.rate:.1%} (of {arm.requests:,})" if arm.requests else "none yet" for arm in arms)
+    return f"{metric.metric.value.replace('_', ' ')} {' against '.join(rates)}"

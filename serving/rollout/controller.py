@@ -1,8 +1,8 @@
-"""The steward: steps every open rollout again and again, so that harm is answered within a minute and not at the next
-scheduled step. A look is a commit of what the gateways have left, so it is not taken more often than that.
+"""The rollout controller: steps every open rollout again and again, so that harm is answered within a minute and not at
+the next scheduled step. Each step commits what the gateways have left, so it is not taken more often than that.
 
-It runs what the scheduled ``rollout_step`` runs, keeps nothing, and may be started twice or not at all: the ledger
-hears one. What fails is said once and tried again.
+It runs what the scheduled ``rollout_step`` runs, keeps no state, and may run twice or not at all: the ledger keeps one
+entry for each step. An error is logged once and the step is tried again.
 """
 
 import logging
@@ -12,42 +12,42 @@ from lake.lake import Lake
 from models.types import Verdict
 from serving.rollout.rollout import advance, open_rollouts
 
-log = logging.getLogger("fuelline.steward")
+log = logging.getLogger("fuelline.rollout_controller")
 
 
-def attempt_all(lake: Lake) -> dict[str, Verdict | Exception]:
-    """Step every open rollout once; what each came to, or the error that kept it, by version."""
-    found: dict[str, Verdict | Exception] = {}
+def advance_all(lake: Lake) -> dict[str, Verdict | Exception]:
+    """Step every open rollout once; the verdict, or the error of the step, by version."""
+    results: dict[str, Verdict | Exception] = {}
     for name in open_rollouts(lake):
         try:
-            found[name] = advance(lake, name)
-        except Exception as error:  # one model's trouble is not to leave the others alone
-            found[name] = error
-    return found
+            results[name] = advance(lake, name)
+        except Exception as error:  # an error of one model does not stop the others
+            results[name] = error
+    return results
 
 
-def step_all(lake: Lake) -> dict[str, str]:
-    """As ``attempt_all``, in words."""
-    return {name: in_words(one) for name, one in attempt_all(lake).items()}
+def advance_and_describe(lake: Lake) -> dict[str, str]:
+    """Step every open rollout once; the result of each in a line."""
+    return {name: describe(result) for name, result in advance_all(lake).items()}
 
 
-def watch(lake: Lake, every_s: float, stop: threading.Event) -> None:
-    """Step until told to stop; say what changed."""
+def run(lake: Lake, every_s: float, stop: threading.Event) -> None:
+    """Step until stopped; log what has changed since the round before."""
     before: dict[str, str] = {}
     while not stop.is_set():
         try:
-            told = step_all(lake)
+            lines = advance_and_describe(lake)
         except Exception as error:
-            told = {"": in_words(error)}
-        for name, line in told.items():
+            lines = {"": describe(error)}
+        for name, line in lines.items():
             if before.get(name) != line:
                 log.info("%s: %s", name or "lake", line)
-        before = told
+        before = lines
         stop.wait(every_s)
 
 
-def in_words(found: Verdict | Exception) -> str:
-    """What a step came to."""
-    if isinstance(found, Exception):
-        return f"{type(found).__name__}: {found}"
-    return f"{found.outcome.value}. {found.reason}"
+def describe(result: Verdict | Exception) -> str:
+    """The result of one step in a line."""
+    if isinstance(result, Exception):
+        return f"{type(result).__name__}: {result}"
+    return f"{result.outcome.value}. {result.reason}"

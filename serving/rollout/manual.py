@@ -1,4 +1,4 @@
-"""What a person decides about a rollout: taking a version back at once, and agreeing to a promotion.
+"""What a person decides about a rollout: an immediate rollback, and the approval of a promotion.
 
 Each is one ledger entry, which the gateways follow within seconds; no server has to be reached. What two people plan at
 the same time is done once.
@@ -8,72 +8,84 @@ from dataclasses import dataclass
 
 from errors import DataError
 from lake.lake import Lake
+from models.registry import kinds
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.registry import find_version
 from models.registry.state import ModelState
-from models.types import BASE, Outcome, baseline_name
-from serving.rollout.plan import closing
+from models.types import BASE, baseline_name
+from serving.rollout.plan import closing_key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TakeBack:
-    """A roll-back: what is left, what answers instead, and under which key the ledger has it."""
+class Rollback:
+    """A planned rollback."""
 
     model: str
-    left: str
-    back_to: str
+    from_version: str
+    """The version that is taken back: ``agents@v3``."""
+    to_version: str
+    """What answers after it: ``agents@v2`` or ``base``."""
     key: str
+    """Of its ledger entry."""
     rollout: str
     """Key of the rollout that it ends; empty where the version was in production."""
 
     @property
-    def told(self) -> str:
-        """Who answers after it, and how to take that back as well: a roll-back goes one step."""
-        if self.back_to == BASE:
+    def effect(self) -> str:
+        """What answers after it, and how to roll that back as well: a rollback goes one step."""
+        if self.to_version == BASE:
             return f"{BASE} answers."
-        return f"{self.back_to} answers, in production; a second `fuelline rollback {self.model}` takes that back too."
+        return (
+            f"{self.to_version} answers, in production; a second `fuelline rollback {self.model}` takes that back too."
+        )
 
 
-def plan_take_back(lake: Lake, model: str) -> TakeBack:
-    """What a roll-back would do now: take back an open canary's candidate, or what is in production.
+def plan_rollback(lake: Lake, model: str) -> Rollback:
+    """What a rollback would do now: end an open canary, or take back the version in production.
 
-    A rollout in its shadow has no user. It ends only where nothing is in production; elsewhere a production that is
-    taken back voids it, since it was judged against that.
+    A rollout in its shadow has no user. It is ended only where nothing is in production; otherwise the production is
+    taken back, which voids the rollout, since its candidate was evaluated against that version.
 
     Raises:
-        DataError: there is nothing to go back to.
+        DataError: there is nothing to roll back.
     """
     state = read_state(lake.ledger, model)
     if state.rollout and (state.rollout.share > 0 or state.production is None):
-        left = f"{model}@v{state.rollout.version}"
-        return TakeBack(
+        return Rollback(
             model=model,
-            left=left,
-            back_to=baseline_name(state.production),
-            key=closing(state.rollout.key),
+            from_version=f"{model}@v{state.rollout.version}",
+            to_version=baseline_name(state.production),
+            key=closing_key(state.rollout.key),
             rollout=state.rollout.key,
         )
     return _out_of_production(state)
 
 
-def take_back(lake: Lake, planned: TakeBack, *, reason: str, by: str) -> None:
-    """Do it.
+def roll_back(lake: Lake, planned: Rollback, *, reason: str, by: str) -> None:
+    """Append the rollback.
 
     Raises:
-        DataError: the rollout was closed otherwise in the meantime; look again.
+        DataError: the rollout has ended in another way since the rollback was planned.
     """
-    number = int(planned.left.rpartition("@v")[2])
-    payload = {"version": number, "baseline": planned.back_to, "rollout": planned.rollout, "reason": reason, "by": by}
-    entry = lake.ledger.append(model_chain(planned.model), Outcome.ROLLED_BACK.value, planned.key, payload)
-    if entry.kind != Outcome.ROLLED_BACK.value:
+    number = int(planned.from_version.rpartition("@v")[2])
+    payload = {
+        "version": number,
+        "baseline": planned.to_version,
+        "rollout": planned.rollout,
+        "reason": reason,
+        "by": by,
+    }
+    entry = lake.ledger.append(model_chain(planned.model), kinds.ROLLED_BACK, planned.key, payload)
+    if entry.kind != kinds.ROLLED_BACK:
         raise DataError(
-            f"{planned.left}: its rollout has just ended as {entry.kind}; look at `fuelline status` and ask again"
+            f"{planned.from_version}: its rollout has just ended as {entry.kind}; see `fuelline status`, then run the "
+            "command again if it is still needed"
         )
 
 
 def approve(lake: Lake, name: str, *, reason: str, by: str) -> None:
-    """Agree to the promotion of this version (``agents@v3``): the one whose answers the person has seen, and no other.
+    """Approve the promotion of this version (``agents@v3``), and of no other.
 
     Raises:
         UnknownName: it is not registered.
@@ -85,18 +97,19 @@ def approve(lake: Lake, name: str, *, reason: str, by: str) -> None:
         now = f"that of {version.model}@v{rollout.version} is" if rollout else "none is"
         raise DataError(f"no rollout of {name} is open ({now}), so there is nothing to approve")
     if rollout.share == 0:
-        raise DataError(f"{name} has met no user yet, so nobody can know its answers; approve it later")
+        raise DataError(f"{name} has met no user yet, so nobody has seen its answers; approve it later")
     payload = {"version": rollout.version, "rollout": rollout.key, "reason": reason, "by": by}
-    lake.ledger.append(model_chain(version.model), "promotion_approved", f"{rollout.key}:approved", payload)
+    key = f"{rollout.key}:approved"
+    lake.ledger.append(model_chain(version.model), kinds.PROMOTION_APPROVED, key, payload)
 
 
-def _out_of_production(state: ModelState) -> TakeBack:
+def _out_of_production(state: ModelState) -> Rollback:
     if state.production is None or state.since is None:
         raise DataError(f"nothing to roll back: no rollout of {state.model} is open and {state.baseline} answers")
-    return TakeBack(
+    return Rollback(
         model=state.model,
-        left=state.production.name,
-        back_to=baseline_name(state.rollback_target),
+        from_version=state.production.name,
+        to_version=baseline_name(state.rollback_target),
         key=f"rolled_back:{state.production.name}:{state.since.isoformat()}",
         rollout=state.soak.key if state.soak else "",
     )

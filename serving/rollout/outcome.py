@@ -1,88 +1,84 @@
-"""How a rollout ends: the one closing entry, the verdict it amounts to, and what makes a promotion void."""
+"""How a rollout ends: its one closing entry, the verdict on it, and what makes a promotion void."""
 
 import logging
 from typing import Any
 
 from lake.lake import Lake
-from lake.store.ledger import Condition, Entry
-from models.registry.fold import fold, read_state
-from models.registry.kinds import model_chain
+from lake.store.ledger import Condition, Entry, Ledger
+from models.registry.fold import fold
+from models.registry.kinds import model_chain, model_of
+from models.registry.state import ModelState
 from models.types import ModelVersion, Outcome, Verdict
-from serving.rollout.plan import closing, passing
+from serving.rollout.plan import RolloutId, closing_key
 
 log = logging.getLogger("fuelline.rollout")
 
 
-def overtaken(lake: Lake, model: str, name: str, baseline: str) -> str:
-    """Why a promotion would be void; empty while the judged baseline is still in production."""
-    now = read_state(lake.ledger, model).baseline
-    if now == baseline:
+def void_reason(state: ModelState, rollout: RolloutId) -> str:
+    """Why a promotion would be void; empty while the baseline of the rollout is still in production."""
+    if state.baseline == rollout.baseline:
         return ""
-    return f"Void: {name} was judged against {baseline}, but {now} is in production now."
+    name, now = rollout.version.name, state.baseline
+    return f"Void: {name} was judged against {rollout.baseline}, but {now} is in production now."
 
 
 def close(
     lake: Lake,
-    version: ModelVersion,
-    key: str,
-    baseline: str,
+    rollout: RolloutId,
     outcome: Outcome,
     reason: str,
-    shown: dict[str, Any],
+    evidence: dict[str, Any],
+    *,
+    live: bool,
     only_if: Condition | None = None,
 ) -> Verdict:
-    """End a rollout, or hear how it has ended.
+    """End a rollout, or return the verdict with which it has ended already.
 
     Args:
         lake: where the ledger is.
-        version: the candidate.
-        key: the rollout's.
-        baseline: what the candidate was judged against.
+        rollout: what ends.
         outcome: how it ends.
         reason: why, in a sentence.
-        shown: the evidence, as plain JSON. Whether it had gone beyond its shadow is added: then a person is told.
+        evidence: as plain JSON.
+        live: whether the candidate has passed its shadow: then an end without a promotion alerts a person.
         only_if: see ``Ledger.append``.
 
     Raises:
-        ChainMoved: ``only_if`` says no.
+        ChainMoved: ``only_if`` refuses.
     """
-    state = read_state(lake.ledger, version.model)
-    live = bool(
-        state.rollout and state.rollout.key == key and lake.ledger.find(model_chain(version.model), passing(key))
-    )
-    payload = {"version": version.version, "baseline": baseline, "rollout": key, "reason": reason, **shown}
-    payload |= {"live": live}
-    entry = lake.ledger.append(model_chain(version.model), outcome.value, closing(key), payload, only_if)
-    verdict = verdict_of(lake, version, entry)
-    log.info("%s: %s. %s", version.name, verdict.outcome.value, verdict.reason)
+    payload = rollout.payload(reason, **evidence, live=live)
+    entry = lake.ledger.append(rollout.chain, outcome.value, closing_key(rollout.key), payload, only_if)
+    verdict = verdict_of(lake.ledger, entry)
+    log.info("%s: %s. %s", rollout.version.name, verdict.outcome.value, verdict.reason)
     return verdict
 
 
-def verdict_of(lake: Lake, version: ModelVersion, entry: Entry) -> Verdict:
-    """What a closing entry amounts to: a promotion that another one overtook is void, whoever wrote it."""
+def verdict_of(ledger: Ledger, entry: Entry) -> Verdict:
+    """The verdict of a closing entry. A promotion that another one preceded is void, whoever wrote it."""
+    model, number = model_of(entry), int(entry.payload["version"])
     outcome, reason = Outcome(entry.kind), str(entry.payload["reason"])
-    history = [one for one in lake.ledger.entries(entry.chain) if one.seq <= entry.seq]
-    if outcome is Outcome.PROMOTED and fold(version.model, history).production != version:
-        outcome, reason = Outcome.INCONCLUSIVE, f"Void: {entry.payload['baseline']} was replaced in the meantime."
+    if outcome is Outcome.PROMOTED:
+        production = fold(model, (past for past in ledger.entries(entry.chain) if past.seq <= entry.seq)).production
+        if production is None or production.version != number:
+            outcome, reason = Outcome.INCONCLUSIVE, f"Void: {entry.payload['baseline']} was replaced in the meantime."
+    return Verdict(model=model, outcome=outcome, version=number, reason=reason, entry=entry.digest)
+
+
+def in_progress(rollout: RolloutId, reason: str, entry: Entry) -> Verdict:
+    """The verdict of a rollout that is open; ``entry`` is the newest in its chain."""
+    return verdict(rollout.version, Outcome.ROLLING_OUT, reason, entry)
+
+
+def verdict(version: ModelVersion, outcome: Outcome, reason: str, entry: Entry) -> Verdict:
+    """A verdict on this version that rests on this entry."""
     return Verdict(model=version.model, outcome=outcome, version=version.version, reason=reason, entry=entry.digest)
 
 
-def last_closed(lake: Lake, version: ModelVersion) -> Entry | None:
-    """How the newest rollout of a version ended; a roll-back after the promotion is its end."""
+def last_closed(ledger: Ledger, version: ModelVersion) -> Entry | None:
+    """The entry that ended the newest rollout of a version; a rollback after its promotion is such an entry too."""
     ends = [
         entry
-        for entry in lake.ledger.entries(model_chain(version.model))
+        for entry in ledger.entries(model_chain(version.model))
         if entry.key.startswith(f"rollout:{version.name}:") and entry.key.endswith((":closed", ":rolled_back"))
     ]
     return ends[-1] if ends else None
-
-
-def rolling_out(version: ModelVersion, reason: str, entry: Entry) -> Verdict:
-    """The rollout is under way; ``entry`` is its newest."""
-    return Verdict(
-        model=version.model,
-        outcome=Outcome.ROLLING_OUT,
-        version=version.version,
-        reason=reason,
-        entry=entry.digest,
-    )

@@ -1,11 +1,12 @@
 """Shadow: recent real requests answered by candidate and baseline in process, before any user meets the candidate.
 
-The evaluation has shown the candidate better on average; the shadow asks whether it breaks anything. Its requests are
-the newest held-out ones, outside the evaluation's sample as far as there are any. What counts as harm, and how sure one
-has to be, stands in ``serving.statistics.shadow_test``; what follows from it, in ``serving.rollout.rollout``.
+The evaluation has shown the candidate better on average; the shadow tests whether it does harm. Its requests are the
+newest held-out ones, outside the evaluation's sample as far as there are any. ``serving.statistics.shadow_test``
+defines harm and how certain a verdict has to be.
 """
 
 import logging
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,12 +15,40 @@ from models.data.held_out import held_out_rows, held_out_sample
 from models.evaluation.evaluate import paired_scores
 from models.evaluation.pair import ModelPair, open_model_pair, prompts_and_answers
 from models.llm.likelihood import Generated, generate
-from models.registry.registry import load_version
+from models.registry.fold import read_state
+from models.registry.kinds import SHADOW_PASSED
+from models.registry.registry import find_version, load_version
+from models.serialize import to_plain
 from models.spec import ModelSpec, TrainingProfile
-from models.types import ModelVersion, TrainingSet
-from serving.statistics.shadow_test import ShadowEvidence, ShadowRule, weigh
+from models.types import BASE, ModelVersion, Outcome, TrainingSet, Verdict
+from serving.rollout.outcome import close, void_reason
+from serving.rollout.plan import RolloutId, RolloutPlan, shadow_key
+from serving.statistics.shadow_test import ShadowEvidence, ShadowRule, decide, weigh
 
 log = logging.getLogger("fuelline.shadow")
+
+ENDS_HERE = "With no live serving configured the rollout ends here."
+
+
+def shadow_step(lake: Lake, rollout: RolloutId, plan: RolloutPlan) -> Verdict | None:
+    """Compare the two versions and decide; None where the candidate goes on to its users.
+
+    Raises:
+        TamperedArtifact: a file of the version is not what was registered.
+    """
+    baseline = None if rollout.baseline == BASE else find_version(lake.ledger, rollout.baseline)
+    spec = load_version(lake, rollout.version.name).spec
+    result = compare(lake, rollout.version, spec, plan.profile, baseline, plan.rule)
+    outcome, reason = decide(result, plan.rule)
+    evidence: dict[str, Any] = {"evidence": to_plain(result), "rule": to_plain(plan.rule)}
+    live = plan.live or bool(lake.settings.vllm_replicas)
+    if live and outcome is Outcome.PROMOTED:
+        lake.ledger.append(rollout.chain, SHADOW_PASSED, shadow_key(rollout.key), rollout.payload(reason, **evidence))
+        return None
+    state = read_state(lake.ledger, rollout.version.model)
+    if outcome is Outcome.PROMOTED and (void := void_reason(state, rollout)):
+        outcome, reason = Outcome.INCONCLUSIVE, void
+    return close(lake, rollout, outcome, reason if live else f"{reason} {ENDS_HERE}", evidence, live=False)
 
 
 def compare(
@@ -30,7 +59,7 @@ def compare(
     baseline: ModelVersion | None,
     rule: ShadowRule,
 ) -> ShadowEvidence:
-    """Answer the recent requests with both versions and count.
+    """Answer the recent requests with both versions and count what went wrong.
 
     Raises:
         UnknownName: the version is not registered.
@@ -38,26 +67,26 @@ def compare(
     """
     training_set = load_version(lake, version.name).evaluation.adapter.training_set
     rows, fresh = recent_requests(lake, training_set, profile)
-    answered = (
-        rows.slice(max(0, rows.num_rows - profile.shadow_generations)) if profile.shadow_generations else rows[:0]
-    )
+    count = profile.shadow_generations
+    answered = rows.slice(max(0, rows.num_rows - count)) if count else rows[:0]
     log.info("shadow: %d recent requests by likelihood, %d by generation", rows.num_rows, answered.num_rows)
     with open_model_pair(lake, version, baseline, spec, profile) as pair:
         scores = paired_scores(pair, rows, profile.max_tokens)
-        candidate, held = _answers(pair, answered, profile)
-    return weigh(scores, candidate, held, fresh, rule)
+        by_candidate, by_baseline = _answers(pair, answered, profile)
+    return weigh(scores, by_candidate, by_baseline, fresh, rule)
 
 
 def recent_requests(lake: Lake, training_set: TrainingSet, profile: TrainingProfile) -> tuple[pa.Table, int]:
     """The newest held-out rows in order of time, and how many of them the evaluation did not score.
 
-    Rows outside the evaluation's sample go first; those inside fill up what is missing. Neither trained the candidate.
+    Rows outside the evaluation's sample come first; rows inside it fill up to the number of the profile. The candidate
+    was trained on neither.
     """
     rows = held_out_rows(lake, training_set)
     scored = set(held_out_sample(lake, training_set, profile.eval_rows)["interaction_id"].to_pylist())
     ids = rows["interaction_id"].to_pylist()
-    fresh = [index for index, name in enumerate(ids) if name not in scored]
-    seen = [index for index, name in enumerate(ids) if name in scored]
+    fresh = [index for index, interaction_id in enumerate(ids) if interaction_id not in scored]
+    seen = [index for index, interaction_id in enumerate(ids) if interaction_id in scored]
     count = profile.shadow_requests or len(ids)
     fresh = fresh[max(0, len(fresh) - count) :]
     filled = seen[max(0, len(seen) - (count - len(fresh))) :]
@@ -65,6 +94,7 @@ def recent_requests(lake: Lake, training_set: TrainingSet, profile: TrainingProf
 
 
 def _answers(pair: ModelPair, rows: pa.Table, profile: TrainingProfile) -> tuple[list[Generated], list[Generated]]:
+    """Generated answers of the candidate and of the baseline, a row each."""
     if not rows.num_rows:
         return [], []
     messages, _ = prompts_and_answers(rows)

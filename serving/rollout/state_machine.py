@@ -1,8 +1,9 @@
-"""The canary as a pure state machine: what is known about a live rollout goes in, the one next step comes out.
+"""The canary as a pure state machine: the facts about a live rollout go in, the one next step comes out.
 
-Harm goes first and needs no patience; a share only grows; the promotion needs every metric shown not worse, at the
-last step, with the baseline still in production. What is not shown by the deadline is inconclusive, and goes back.
-Nothing here reads a clock, a store or a server, so every decision can be made again from what the ledger kept.
+Harm is acted on first and without delay; a share only grows; the promotion needs every metric shown not worse, at the
+last step, with the baseline still in production. A candidate of which this is not shown by the deadline is
+inconclusive, and its users go back to the stable version. Nothing here reads a clock, a store or a server, so every
+decision can be made again from what the ledger holds.
 """
 
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from enum import Enum
 
 from serving.policy import CanaryRule
 
-MISSED_LEAST = 5
-"""Calls that have not reached a candidate before it counts as gone: one or two are a replica that was restarted."""
+MIN_MISSED_CALLS = 5
+"""Calls that have not reached a candidate before it counts as unreachable: one or two are a replica's restart."""
 
 
-class Move(Enum):
+class Action(Enum):
     """What a step does."""
 
     WAIT = "wait"
@@ -23,37 +24,40 @@ class Move(Enum):
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
     GIVE_UP = "give_up"
-    """Inconclusive: back to stable, and a person is told."""
+    """Inconclusive: back to the stable version, and a person is alerted."""
     END_WATCH = "end_watch"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exposure:
-    """How much of the candidate was seen since its share was last widened."""
+    """What the candidate has answered since its share was last widened."""
 
     requests: int
     users: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Missed:
-    """The candidate's last calls, and how many of them did not reach it while the stable version answered."""
+class MissedCalls:
+    """The candidate's last calls, and how many of them did not reach it while the stable version answered.
+
+    The ledger stores these field names.
+    """
 
     calls: int
-    """Those that did not."""
+    """Those that did not reach it."""
     of: int
     minutes: float
-    """From the first that did not to the last."""
+    """From the first missed call to the last."""
 
-    def is_gone(self, rule: CanaryRule) -> bool:
-        """Whether it is not there for most of its users, and for longer than ``rule`` bears with."""
-        many = self.calls >= MISSED_LEAST and 2 * self.calls >= self.of
+    def is_unreachable(self, rule: CanaryRule) -> bool:
+        """Whether most calls do not reach the candidate, for ``missing_minutes`` of the rule or longer."""
+        many = self.calls >= MIN_MISSED_CALLS and 2 * self.calls >= self.of
         return many and self.minutes >= rule.missing_minutes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
-    """What the evidence shows, in words where it shows something."""
+class Findings:
+    """What the evidence shows, described where it shows something."""
 
     worse: str
     """The harm; empty where none is shown."""
@@ -65,12 +69,12 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """The next step and why, in a sentence."""
+    """The next step and its reason, in a sentence."""
 
-    move: Move
+    action: Action
     reason: str
     share: float = 0.0
-    """Of the users whom the candidate answers after it (0..1)."""
+    """Share of the users whom the candidate answers after it (0..1)."""
 
 
 def next_step(
@@ -80,73 +84,80 @@ def next_step(
     began: datetime | None,
     now: datetime,
     exposure: Exposure,
-    missed: Missed,
-    shown: Shown,
+    missed: MissedCalls,
+    findings: Findings,
     approved: bool,
-    overtaken: str,
+    void: str,
 ) -> Step:
-    """The next step of an open rollout that its shadow has let through.
+    """The next step of an open rollout that has passed its shadow.
 
     Args:
         rule: steps, exposure, deadline, approval.
         share: the candidate's share now; 0 before its first user.
         began: when it met its first user; None before.
-        now: the time of the look.
+        now: the time of the interim analysis.
         exposure: since the share was last widened.
-        missed: how many of its calls have not reached it lately.
-        shown: what the evidence shows.
-        approved: whether a person has agreed to the promotion.
-        overtaken: why a promotion would be void; empty while the judged baseline is in production.
+        missed: how many of its last calls have not reached it.
+        findings: what the evidence shows.
+        approved: whether a person has approved the promotion.
+        void: why a promotion would be void; empty while the judged baseline is in production.
     """
-    if overtaken:
-        return Step(move=Move.GIVE_UP, reason=overtaken)
+    if void:
+        return Step(action=Action.GIVE_UP, reason=void)
     if began is None:
-        return Step(
-            move=Move.WIDEN, reason=f"The shadow has passed: {rule.steps[0]:.0%} of the users.", share=rule.steps[0]
-        )
-    if missed.is_gone(rule):
-        return Step(move=Move.ROLL_BACK, reason=_absent(missed))
-    if shown.worse:
-        return Step(move=Move.ROLL_BACK, reason=f"Shown worse: {shown.worse}.")
+        first = rule.steps[0]
+        return Step(action=Action.WIDEN, reason=f"The shadow has passed: {first:.0%} of the users.", share=first)
+    if harm := _harm_step(rule, missed, findings, after=""):
+        return harm
     if now - began > timedelta(hours=rule.deadline_hours):
-        return Step(move=Move.GIVE_UP, reason=_too_late(rule, shown, approved))
+        return Step(action=Action.GIVE_UP, reason=_deadline_reason(rule, findings, approved))
     seen = f"{exposure.requests:,} requests of {exposure.users:,} users at {share:.0%}"
     if exposure.requests < rule.min_requests or exposure.users < rule.min_users:
         return _wait(share, f"{seen}, of {rule.min_requests:,} and {rule.min_users:,} that a step needs")
     wider = next((step for step in rule.steps if step > share), None)
     if wider:
-        return Step(move=Move.WIDEN, reason=f"No harm shown on {seen}.", share=wider)
-    if not shown.not_worse:
-        return _wait(share, f"{seen}; {shown.missing}")
+        return Step(action=Action.WIDEN, reason=f"No harm shown on {seen}.", share=wider)
+    if not findings.not_worse:
+        return _wait(share, f"{seen}; {findings.missing}")
     if rule.approval and not approved:
         return _wait(share, "shown not worse; a person has to approve (fuelline approve MODEL@VERSION)")
-    return Step(move=Move.PROMOTE, reason=f"Shown not worse than the margins, on {seen}.", share=1 - rule.soak_holdback)
+    return Step(
+        action=Action.PROMOTE, reason=f"Shown not worse than the margins, on {seen}.", share=1 - rule.soak_holdback
+    )
 
 
-def next_watch(rule: CanaryRule, *, until: datetime, now: datetime, missed: Missed, shown: Shown) -> Step:
+def next_watch(rule: CanaryRule, *, until: datetime, now: datetime, missed: MissedCalls, findings: Findings) -> Step:
     """The next step of the watch over a promoted version."""
-    if missed.is_gone(rule):
-        return Step(move=Move.ROLL_BACK, reason=_absent(missed))
-    if shown.worse:
-        return Step(move=Move.ROLL_BACK, reason=f"Shown worse after its promotion: {shown.worse}.")
+    if harm := _harm_step(rule, missed, findings, after=" after its promotion"):
+        return harm
     if now >= until:
-        return Step(move=Move.END_WATCH, reason=f"Watched for {rule.soak_hours:g} hours, no harm shown.", share=1.0)
+        reason = f"Watched for {rule.soak_hours:g} hours, no harm shown."
+        return Step(action=Action.END_WATCH, reason=reason, share=1.0)
     return _wait(1 - rule.soak_holdback, f"watched until {until:%Y-%m-%d %H:%M} UTC; no harm shown")
 
 
-def _absent(missed: Missed) -> str:
+def _harm_step(rule: CanaryRule, missed: MissedCalls, findings: Findings, after: str) -> Step | None:
+    """The rollback of a version that is unreachable or shown worse; None of any other."""
+    if missed.is_unreachable(rule):
+        return Step(action=Action.ROLL_BACK, reason=_unreachable_reason(missed))
+    if findings.worse:
+        return Step(action=Action.ROLL_BACK, reason=f"Shown worse{after}: {findings.worse}.")
+    return None
+
+
+def _unreachable_reason(missed: MissedCalls) -> str:
     return (
-        f"Not there: {missed.calls:,} of its last {missed.of:,} calls, over {missed.minutes:,.0f} minutes, found it "
-        "loaded nowhere or were answered by another version."
+        f"Unreachable: {missed.calls:,} of its last {missed.of:,} calls, over {missed.minutes:,.0f} minutes, found it "
+        "loaded on no replica or were answered by another version."
     )
 
 
 def _wait(share: float, reason: str) -> Step:
-    return Step(move=Move.WAIT, reason=reason, share=share)
+    return Step(action=Action.WAIT, reason=reason, share=share)
 
 
-def _too_late(rule: CanaryRule, shown: Shown, approved: bool) -> str:
+def _deadline_reason(rule: CanaryRule, findings: Findings, approved: bool) -> str:
     limit = f"within {rule.deadline_hours:g} hours"
-    if shown.not_worse and rule.approval and not approved:
+    if findings.not_worse and rule.approval and not approved:
         return f"Shown not worse, but nobody approved it {limit}."
-    return f"Shown neither worse nor not worse {limit}: {shown.missing or 'too few requests'}."
+    return f"Shown neither worse nor not worse {limit}: {findings.missing or 'too few requests'}."

@@ -1,6 +1,6 @@
-"""A canary told over time: its steps, both arms' rates and the growing evidence, for the deck and for who watches.
+"""A canary over time: its steps, both arms' rates and the growing evidence, for the deck and the demonstration.
 
-It is the same analysis of the same rows, made again as of moments in between: what a look would have said then.
+It is the same analysis of the same rows, repeated as of earlier moments: what an interim analysis would have found.
 """
 
 import math
@@ -11,27 +11,28 @@ import numpy as np
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from models.registry.kinds import CLOSING, model_chain
+from models.registry import kinds
+from models.registry.kinds import model_chain
 from models.registry.registry import find_version
 from serving.policy import CanaryRule, Metric
-from serving.rollout.observations import gather, shadow_of
+from serving.rollout.observations import observe
 from serving.rollout.plan import plan_of
-from serving.statistics.sequential_test import Analysis, ShadowCounts, analyse
+from serving.statistics.sequential_test import Analysis, MetricAnalysis, ShadowCounts, analyse
 from serving.statistics.strata import Evidence
 
 POINTS = 40
 HOUR_S, HOUR_US = 3600, 3_600_000_000
-STEPS = ("canary_widened", "promotion_approved", *CLOSING, "soak_ended")
+STEPS = (kinds.CANARY_WIDENED, kinds.PROMOTION_APPROVED, *kinds.CLOSING, kinds.SOAK_ENDED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
+class MetricPoint:
     """One metric as of one moment."""
 
     hours: float
     """Since the candidate met its first user."""
     candidate: float
-    """Bad rate; NaN before the first request."""
+    """Bad rate (0..1); NaN before the first request."""
     stable: float
     harm: float
     """Evidence of harm as a share of what shows it: 1 rolls back."""
@@ -40,83 +41,81 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Story:
+class Timeline:
     """A rollout since its first user."""
 
-    version: str
     baseline: str
     share: float
-    """Of the users whom the candidate answers now, 0 where it was taken back."""
+    """Share of the users whom the candidate answers now; 0 where it was taken back."""
     steps: list[tuple[float, str]]
     """Hours since the first user, and what happened then."""
-    metrics: dict[Metric, list[Told]]
+    metrics: dict[Metric, list[MetricPoint]]
     analysis: Analysis
     forecast: str
 
 
-def story_of(lake: Lake, name: str, points: int = POINTS) -> Story | None:
-    """The newest rollout of this version, told from its ledger entries and its rows; None before its first user.
+def timeline_of(lake: Lake, name: str, points: int = POINTS) -> Timeline | None:
+    """The newest rollout of this version, from its ledger entries and its rows; None before its first user.
 
     Raises:
         UnknownName: the version is not registered.
     """
     version = find_version(lake.ledger, name)
     entries = lake.ledger.entries(model_chain(version.model))
-    widened = [one for one in entries if one.kind == "canary_widened" and one.payload["version"] == version.version]
+    widened = [
+        entry for entry in entries if entry.kind == kinds.CANARY_WIDENED and entry.payload["version"] == version.version
+    ]
     if not widened:
         return None
     key = widened[-1].payload["rollout"]
-    own = [one for one in entries if one.payload.get("rollout") == key and one.kind in STEPS]
-    own = own[next(place for place, one in enumerate(own) if one.kind == "canary_widened") :]
+    own = [entry for entry in entries if entry.payload.get("rollout") == key and entry.kind in STEPS]
+    own = own[next(index for index, entry in enumerate(own) if entry.kind == kinds.CANARY_WIDENED) :]
     began = own[0].time
-    rule = plan_of(lake, version.model, key).canary
-    rows = gather(lake, version, key).counted(rule)
-    paired = shadow_of(lake, version.model, key)
-    return Story(
-        version=name,
+    rule, observations = plan_of(lake, version.model, key).canary, observe(lake, version, key)
+    return Timeline(
         baseline=str(own[0].payload["baseline"]),
         share=_share_now(own),
-        steps=[((one.time - began).total_seconds() / HOUR_S, _named(one)) for one in own],
-        metrics=tell(rows, rule, paired, points),
-        analysis=analyse(rows, rule, paired),
+        steps=[((entry.time - began).total_seconds() / HOUR_S, _label(entry)) for entry in own],
+        metrics=metric_points(observations.evidence(rule), rule, observations.shadow, points),
+        analysis=observations.analyse(rule),
         forecast=str(own[0].payload.get("forecast", "")),
     )
 
 
 def _share_now(entries: Sequence[Entry]) -> float:
-    """Of the users, after all that has happened."""
-    last = [one for one in entries if one.kind != "promotion_approved"][-1]
+    """Share of the users whom the candidate answers after these entries."""
+    last = [entry for entry in entries if entry.kind != kinds.PROMOTION_APPROVED][-1]
     match last.kind:
-        case "canary_widened":
+        case kinds.CANARY_WIDENED:
             return float(last.payload["share"])
-        case "promoted":
+        case kinds.PROMOTED:
             return float(last.payload["soak"]["share"]) if last.payload.get("soak") else 1.0
-        case "soak_ended":
+        case kinds.SOAK_ENDED:
             return 1.0
     return 0.0
 
 
-def _named(entry: Entry) -> str:
-    return f"{entry.payload['share']:.0%}" if entry.kind == "canary_widened" else entry.kind.replace("_", " ")
+def _label(entry: Entry) -> str:
+    return f"{entry.payload['share']:.0%}" if entry.kind == kinds.CANARY_WIDENED else entry.kind.replace("_", " ")
 
 
-def tell(
+def metric_points(
     rows: Mapping[Metric, Evidence], rule: CanaryRule, shadow: ShadowCounts | None, points: int = POINTS
-) -> dict[Metric, list[Told]]:
+) -> dict[Metric, list[MetricPoint]]:
     """Each metric as of ``points`` moments between the first request and the last."""
     times = rows[Metric.ERROR].time
     if not len(times):
         return {metric: [] for metric in Metric}
-    moments = np.unique(np.linspace(times.min(), times.max(), points).astype(np.int64))
-    looks = [(moment, analyse(_until(rows, moment), rule, shadow)) for moment in moments]
-    return {metric: _series(metric, looks, int(times.min())) for metric in Metric}
+    first = int(times.min())
+    series: dict[Metric, list[MetricPoint]] = {metric: [] for metric in Metric}
+    for moment in np.unique(np.linspace(first, times.max(), points).astype(np.int64)):
+        past = {metric: _until(evidence, moment) for metric, evidence in rows.items()}
+        for analysis in analyse(past, rule, shadow).metrics:
+            series[analysis.metric].append(_point(analysis, (moment - first) / HOUR_US))
+    return series
 
 
-def _until(rows: Mapping[Metric, Evidence], moment: int) -> dict[Metric, Evidence]:
-    return {metric: _cut(one, moment) for metric, one in rows.items()}
-
-
-def _cut(rows: Evidence, moment: int) -> Evidence:
+def _until(rows: Evidence, moment: int) -> Evidence:
     kept = rows.time <= moment
     return replace(
         rows,
@@ -128,20 +127,17 @@ def _cut(rows: Evidence, moment: int) -> Evidence:
     )
 
 
-def _series(metric: Metric, looks: Sequence[tuple[int, Analysis]], start: int) -> list[Told]:
-    found = [(moment, next(one for one in look.metrics if one.metric is metric)) for moment, look in looks]
-    return [
-        Told(
-            hours=(moment - start) / HOUR_US,
-            candidate=one.candidate.rate,
-            stable=one.stable.rate,
-            harm=_share(one.log_e_worse, one.log_worse_at),
-            safety=_share(one.log_e_not_worse, one.log_not_worse_at) if one.judged_for_promotion else math.nan,
-        )
-        for moment, one in found
-    ]
+def _point(analysis: MetricAnalysis, hours: float) -> MetricPoint:
+    safety = _part(analysis.log_e_not_worse, analysis.log_not_worse_at) if analysis.judged_for_promotion else math.nan
+    return MetricPoint(
+        hours=hours,
+        candidate=analysis.candidate.rate,
+        stable=analysis.stable.rate,
+        harm=_part(analysis.log_e_worse, analysis.log_worse_at),
+        safety=safety,
+    )
 
 
-def _share(log_e: float, needed: float) -> float:
-    """Of the needed evidence, 0 to 1; evidence for the contrary is none."""
+def _part(log_e: float, needed: float) -> float:
+    """Share of the needed evidence that is there (0..1); evidence against it counts as none."""
     return min(1.0, max(0.0, log_e / needed))

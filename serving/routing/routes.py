@@ -3,13 +3,11 @@
 A gateway reads them about once a second and keeps the last ones; no server has to be notified of a roll-back.
 """
 
-import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from errors import FuellineError, UnknownName
-from lake.contracts.registries import AGENTS
 from lake.lake import Lake
 from models.registry.fold import read_state
 from models.registry.state import ModelState
@@ -125,16 +123,6 @@ def route_for_agent(routes: Mapping[str, Route], agent: str) -> Route:
     if found is None:
         raise UnknownName("agent with a model", agent, {name for route in routes.values() for name in route.agents})
     return found
-
-
-def agents_of(lake: Lake, model: str) -> list[str]:
-    """The agents whose requests this model answers."""
-    routes = read_routes(lake)
-    models = {}
-    for agent in AGENTS:
-        with contextlib.suppress(UnknownName):
-            models[agent] = route_for_agent(routes, agent).model
-    return [agent for agent, answering in models.items() if answering == model]
 
 
 _SPECS: dict[tuple[str, str], ModelSpec] = {}

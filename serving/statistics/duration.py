@@ -31,16 +31,19 @@ class MetricTraffic:
     per_hour: float
     """Requests that have an outcome in this metric: for thumbs down, ratings."""
     bad_rate: float
-    alike: float = 0.01
+    intraclass_correlation: float = 0.01
     """Correlation of two outcomes of one user in this metric; 0 if users do not differ."""
 
     def __post_init__(self) -> None:
-        if self.per_hour < 0 or not 0 <= self.bad_rate <= 1 or not 0 <= self.alike < 1:
-            raise ValueError(f"no such traffic: {self.per_hour} an hour, bad rate {self.bad_rate}, alike {self.alike}")
+        if self.per_hour < 0 or not 0 <= self.bad_rate <= 1 or not 0 <= self.intraclass_correlation < 1:
+            raise ValueError(
+                f"impossible traffic: {self.per_hour} an hour (at least 0), bad rate {self.bad_rate} (0 to 1), "
+                f"intraclass correlation {self.intraclass_correlation} (0 to below 1)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Expected:
+class MetricForecast:
     """What one metric should take."""
 
     metric: Metric
@@ -54,10 +57,10 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RolloutPlan:
+class DurationForecast:
     """What to expect of a rollout that has not started."""
 
-    metrics: list[Expected]
+    metrics: list[MetricForecast]
     exposure_hours: float
     """Until every step has its least exposure."""
     deadline_hours: float
@@ -91,7 +94,7 @@ class RolloutPlan:
         return "\n".join(lines)
 
 
-def expected_duration(rule: CanaryRule, traffic: Sequence[MetricTraffic], users: int) -> RolloutPlan:
+def expected_duration(rule: CanaryRule, traffic: Sequence[MetricTraffic], users: int) -> DurationForecast:
     """Say what a rollout should take.
 
     Args:
@@ -102,7 +105,7 @@ def expected_duration(rule: CanaryRule, traffic: Sequence[MetricTraffic], users:
     known = {one.metric: one for one in traffic}
     every = [known.get(metric, MetricTraffic(metric=metric, per_hour=0, bad_rate=0)) for metric in Metric]
     hours = _step_hours(rule, known[Metric.ERROR].per_hour if Metric.ERROR in known else 0.0, users)
-    return RolloutPlan(
+    return DurationForecast(
         metrics=[_expected(rule, one, hours, users) for one in every],
         exposure_hours=sum(hours),
         deadline_hours=rule.deadline_hours,
@@ -118,13 +121,13 @@ def _step_hours(rule: CanaryRule, per_hour: float, users: int) -> list[float]:
     ]
 
 
-def _expected(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], users: int) -> Expected:
+def _expected(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], users: int) -> MetricForecast:
     margin = rule.margin(traffic.metric)
     promote = _first(partial(_promoted, rule, traffic, step_hours, users, margin))
     rollback = _first(partial(_rolled_back, rule, traffic, step_hours, users))
     if not rule.judged_for_promotion(traffic.metric):
         promote = 0.0
-    return Expected(
+    return MetricForecast(
         metric=traffic.metric,
         promote_requests=_requests(promote, traffic),
         promote_hours=promote,
@@ -169,9 +172,9 @@ def _weights(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], 
 
 
 def _design_effect(traffic: MetricTraffic, users: int, hours: float) -> float:
-    """1 + alike·(requests a user - 1), doubled as if the requests of users varied like an exponential distribution."""
-    each = hours * traffic.per_hour / max(users, 1)
-    return 1 + traffic.alike * 2 * each
+    """1 + correlation·(requests per user - 1), doubled as for exponentially distributed requests per user."""
+    requests_per_user = hours * traffic.per_hour / max(users, 1)
+    return 1 + traffic.intraclass_correlation * 2 * requests_per_user
 
 
 def _first(decided: Callable[[float], bool]) -> float:
@@ -195,7 +198,7 @@ def _requests(hours: float, traffic: MetricTraffic) -> float:
     return hours * traffic.per_hour if math.isfinite(hours) else math.inf
 
 
-def _line(one: Expected, deadline_hours: float) -> str:
+def _line(one: MetricForecast, deadline_hours: float) -> str:
     name = one.metric.value.replace("_", " ")
     if one.promote_hours == 0:
         promote = "judged for harm alone"

@@ -71,7 +71,7 @@ def totals_of(evidence: Evidence) -> Totals:
     order = np.argsort(evidence.time, kind="stable")
     time, candidate, bad = evidence.time[order], evidence.candidate[order], evidence.bad[order]
     users, user = np.unique(evidence.unit[order], return_inverse=True)
-    starts = stretches(time, evidence.widened)
+    starts = strata(time, evidence.widened)
     stretch = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(time))))
     n, n1, bads, bads1 = (
         _sums(stretch, values, len(starts)) for values in (np.ones(len(time)), candidate, bad, bad & candidate)
@@ -103,7 +103,7 @@ def numbered(evidence: Evidence) -> Evidence:
     return replace(evidence, unit=np.array(codes, np.int64))
 
 
-def stretches(time: Ints, widened: Sequence[int] = ()) -> Ints:
+def strata(time: Ints, widened: Sequence[int] = ()) -> Ints:
     """Where each stretch of time begins; rows of one instant are never parted.
 
     Args:

@@ -71,8 +71,8 @@ from reports.run_summary import RunSummary, Scores
 from serving.gateway.metrics import GatewayMetrics
 from serving.policy import CanaryRule, Metric
 from serving.replicas.load_gate import GateResult
-from serving.rollout.plan import Plan
-from serving.rollout.state_machine import Missed
+from serving.rollout.plan import RolloutPlan
+from serving.rollout.state_machine import MissedCalls
 from serving.statistics.sequential_test import Analysis, ArmCounts, MetricAnalysis
 from serving.statistics.shadow_test import PairedEvents, ShadowEvidence, ShadowRule
 from settings import Settings
@@ -102,7 +102,7 @@ STORED: dict[str, type] = {
     "PulledWindow": Pulled,
     "RetentionDue": Due,
     "RetrainingInputs": RetrainingInputs,
-    "RolloutPlan": Plan,
+    "RolloutPlan": RolloutPlan,
     "RunScores": Scores,
     "RunSummary": RunSummary,
     "ScoreDifference": ScoreDifference,
@@ -121,7 +121,7 @@ STORED: dict[str, type] = {
     "CanaryAnalysis": Analysis,
     "CanaryArmCounts": ArmCounts,
     "CanaryMetricAnalysis": MetricAnalysis,
-    "CanaryMissed": Missed,
+    "CanaryMissed": MissedCalls,
 }
 """Dataclasses that are stored, by a label that stays where the class is renamed."""
 INPUTS: dict[str, type] = {

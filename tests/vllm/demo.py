@@ -22,8 +22,8 @@ from lake.lake import Lake
 from models.llm.base_model import resolve
 from models.registry.fold import read_state
 from models.types import ModelVersion
-from serving.rollout.controller import step_all
-from serving.rollout.timeline import Story, Told, story_of
+from serving.rollout.controller import advance_and_describe
+from serving.rollout.timeline import MetricPoint, Timeline, timeline_of
 from serving.routing.routes import adapter_name_of, read_routes
 from tests.vllm.conftest import VllmServer
 from tests.vllm.people import People
@@ -71,7 +71,7 @@ def _watch(console: Console, rig: Rig, world: World, version: ModelVersion) -> N
     with People(gateways=rig.addresses) as people, Live(begins, console=console, refresh_per_second=4) as live:
         said: dict[str, str] = {}
         while _open(rig.lake, version):
-            said = step_all(rig.lake) or said
+            said = advance_and_describe(rig.lake) or said
             live.update(_picture(rig.lake, version, people, said.get(version.name, "")))
             time.sleep(EVERY_S)
         live.update(_picture(rig.lake, version, people, said.get(version.name, "")))
@@ -92,16 +92,18 @@ def _picture(lake: Lake, version: ModelVersion, people: People, said: str) -> Re
         (f"{route.share if route.rollout else 0:.0%} of the users", "bold"),
         f"; {len(people.got):,} answers, {people.failed:,} failed",
     )
-    story = story_of(lake, version.name, points=2)
-    return Group(head, _rates(story) if story else Text("no user has met it yet"), Text(said, style="italic"), Text(""))
+    timeline = timeline_of(lake, version.name, points=2)
+    return Group(
+        head, _rates(timeline) if timeline else Text("no user has met it yet"), Text(said, style="italic"), Text("")
+    )
 
 
-def _rates(story: Story) -> Table:
+def _rates(timeline: Timeline) -> Table:
     """A line a metric: both arms' bad rates, and how far the evidence has come to either decision."""
     table = Table(box=None, pad_edge=False)
     for name in ("bad answers", "candidate", "stable", "worse: evidence", "not worse: evidence"):
         table.add_column(name, justify="right" if name in ("candidate", "stable") else "left")
-    for metric, told in story.metrics.items():
+    for metric, told in timeline.metrics.items():
         if told:
             last = told[-1]
             table.add_row(
@@ -110,7 +112,7 @@ def _rates(story: Story) -> Table:
     return table
 
 
-def _shares(told: Told) -> tuple[str, str]:
+def _shares(told: MetricPoint) -> tuple[str, str]:
     return tuple("no answer yet" if rate != rate else f"{rate:.1%}" for rate in (told.candidate, told.stable))  # type: ignore[return-value]
 
 

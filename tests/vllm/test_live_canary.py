@@ -17,8 +17,8 @@ from lake.sources.inbox import collect_all
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.registry import production
-from serving.rollout.controller import step_all
-from serving.rollout.manual import plan_take_back, take_back
+from serving.rollout.controller import advance_and_describe
+from serving.rollout.manual import plan_rollback, roll_back
 from tests.vllm.conftest import VllmServer
 from tests.vllm.people import Got, People
 from tests.vllm.rig import Rig, serving
@@ -45,7 +45,7 @@ def step_until(lake: Lake, reached: Callable[[], bool], people: People) -> None:
 
     def look() -> bool:
         nonlocal said
-        said = step_all(lake) or said
+        said = advance_and_describe(lake) or said
         return reached()
 
     wait_until(look, people, lambda: str(said), EVERY_S)
@@ -157,7 +157,7 @@ def test_a_roll_back_by_hand_reaches_every_gateway_while_vllm_is_down(
         wait_until(lambda: len(people.got) >= 5, people)
         vllm_server.kill()
         before = [gateway.route_changes() for gateway in rig.gateways]
-        take_back(lake, plan_take_back(lake, SPEC.name), reason="tone", by="ana")
+        roll_back(lake, plan_rollback(lake, SPEC.name), reason="tone", by="ana")
         watched = list(zip(rig.gateways, before, strict=True))
         wait_until(lambda: all(gateway.route_changes() > seen for gateway, seen in watched), people)
         vllm_server.start()

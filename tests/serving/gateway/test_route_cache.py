@@ -12,7 +12,7 @@ from models.registry.fold import read_state
 from serving.gateway.auth import key_digest, make_key
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.route_cache import RouteCache
-from serving.rollout.manual import plan_take_back, take_back
+from serving.rollout.manual import plan_rollback, roll_back
 from serving.routing import routes
 from tests.serving.ledgers import begin, promote, versions
 from tests.world.world import SPEC, lake_with_tiny
@@ -35,7 +35,7 @@ def unreadable_model(lake: Lake) -> None:
 
 
 def take_back_by_hand(lake: Lake) -> None:
-    take_back(lake, plan_take_back(lake, SPEC.name), reason="x", by="ana")
+    roll_back(lake, plan_rollback(lake, SPEC.name), reason="x", by="ana")
 
 
 def test_a_missing_manifest_of_one_model_does_not_block_the_roll_back_of_another(

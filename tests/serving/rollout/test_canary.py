@@ -24,12 +24,12 @@ from models.registry.registry import production, register
 from models.types import ModelVersion, Outcome
 from serving.gateway.records import LATENCY_MS
 from serving.policy import CanaryRule
-from serving.rollout import canary
-from serving.rollout.alerts import untold
-from serving.rollout.manual import approve, plan_take_back, take_back
-from serving.rollout.observations import gather
-from serving.rollout.rollout import advance, open_rollout, open_rollouts
-from serving.rollout.timeline import story_of
+from serving.rollout import admission
+from serving.rollout.alerts import pending_alerts
+from serving.rollout.manual import approve, plan_rollback, roll_back
+from serving.rollout.observations import observe
+from serving.rollout.rollout import advance, collect_inbox, open_rollout, open_rollouts
+from serving.rollout.timeline import timeline_of
 from serving.routing.routes import Choice, Route, read_routes
 from serving.routing.split import arm_of
 from serving.statistics.shadow_test import ShadowRule
@@ -107,7 +107,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def lake(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    monkeypatch.setattr(canary, "prove_everywhere", lambda lake, version: [])
+    monkeypatch.setattr(admission, "prove_everywhere", lambda lake, version: [])
     settings = settings_with_tiny(tmp_path)
     return open_lake(settings.model_copy(update={"vllm": "http://127.0.0.1:9"}), clock=clock)
 
@@ -157,7 +157,7 @@ def test_an_equal_candidate_is_widened_promoted_watched_and_left_in_production(
     people.hours(2)
     assert advance(lake, good.name).reason == "Watched for 10 hours, no harm shown."
     assert (open_rollouts(lake), read_routes(lake)[SPEC.name].rollout) == ([], "")
-    assert untold(lake, [SPEC.name], "one") == []
+    assert pending_alerts(lake, [SPEC.name], "one") == []
 
 
 def test_a_harmful_candidate_is_taken_back_and_a_person_hears_of_it_once(
@@ -171,11 +171,11 @@ def test_a_harmful_candidate_is_taken_back_and_a_person_hears_of_it_once(
     assert verdict.reason.startswith("Shown worse: error ")
     assert production(lake.ledger, SPEC.name) is None
     assert {read_routes(lake)[SPEC.name].choose(f"user:{i}").adapter for i in range(50)} == {"base"}
-    assert [news.startswith("agents@v1 rolled back: Shown worse") for news in untold(lake, [SPEC.name], "one")] == [
-        True
-    ]
-    assert len(untold(lake, [SPEC.name], "one")) == 1  # the same run, tried again
-    assert untold(lake, [SPEC.name], "another") == []
+    assert [
+        news.startswith("agents@v1 rolled back: Shown worse") for news in pending_alerts(lake, [SPEC.name], "one")
+    ] == [True]
+    assert len(pending_alerts(lake, [SPEC.name], "one")) == 1  # the same run, tried again
+    assert pending_alerts(lake, [SPEC.name], "another") == []
 
 
 def test_what_turns_bad_after_its_promotion_is_taken_back_within_the_watch(
@@ -213,7 +213,7 @@ def test_what_no_replica_proves_is_given_up_in_time_and_met_no_user(
     def unloaded(*_: object) -> None:
         raise PeerError("vLLM at http://vllm-0:8001 does not serve agents@0")
 
-    monkeypatch.setattr(canary, "prove_everywhere", unloaded)
+    monkeypatch.setattr(admission, "prove_everywhere", unloaded)
     open_rollout(lake, good, None, PROFILE, SHADOW, CANARY)
     with pytest.raises(PeerError, match="does not serve"):
         advance(lake, good.name)
@@ -222,7 +222,7 @@ def test_what_no_replica_proves_is_given_up_in_time_and_met_no_user(
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "Not proven on every replica within 1 hours of its shadow: vLLM at http://vllm-0:8001" in verdict.reason
     assert "canary_widened" not in kinds(lake)
-    assert (open_rollouts(lake), len(untold(lake, [SPEC.name], "one"))) == ([], 1)
+    assert (open_rollouts(lake), len(pending_alerts(lake, [SPEC.name], "one"))) == ([], 1)
 
 
 def test_where_a_person_has_to_agree_nothing_is_promoted_before_that(
@@ -250,7 +250,7 @@ def test_a_newcomer_waits_for_the_canary_and_is_opened_when_it_has_ended(
     verdict = open_rollout(lake, other, None, PROFILE, SHADOW, CANARY)
     assert (verdict.outcome, "waits for the canary of agents@v1" in verdict.reason) == (Outcome.ROLLING_OUT, True)
     assert open_rollouts(lake) == [good.name]
-    take_back(lake, plan_take_back(lake, SPEC.name), reason="tone", by="ana")
+    roll_back(lake, plan_rollback(lake, SPEC.name), reason="tone", by="ana")
     assert open_rollouts(lake) == [other.name]
     assert advance(lake, other.name).outcome is Outcome.ROLLING_OUT
     rollout = read_state(lake.ledger, SPEC.name).rollout
@@ -278,7 +278,8 @@ def test_what_a_gateway_routes_by_an_older_share_is_no_evidence(lake: Lake, cloc
     late = street(lake, clock, candidate=0.05)
     late.asked, late.route, since = 100_000, first, clock.now
     late.hours(1)
-    rows = gather(lake, good, first.rollout).rows.to_pylist()
+    collect_inbox(lake)
+    rows = observe(lake, good, first.rollout).rows.to_pylist()
     kept = [row["unit"] for row in rows if row["time"] >= since]
     assert all(arm_of(unit, 0.2) == arm_of(unit, 0.5) for unit in kept)
     assert 150 < len(kept) < 270  # three tenths of the users have changed sides
@@ -305,7 +306,7 @@ def test_a_candidate_that_none_of_its_calls_reaches_is_rolled_back(
     people.hours(1)
     verdict = advance(lake, good.name)
     assert verdict.outcome is Outcome.ROLLED_BACK
-    assert re.search(r"(\d+) of its last \1 calls, over 20 minutes, found it loaded nowhere", verdict.reason)
+    assert re.search(r"(\d+) of its last \1 calls, over 20 minutes, found it loaded on no replica", verdict.reason)
     assert [e.payload["live"] for e in lake.ledger.entries(model_chain(SPEC.name), kind="rolled_back")] == [True]
 
 
@@ -349,11 +350,12 @@ def test_what_another_version_answered_is_no_evidence_of_the_candidate(
     number = itertools.count()
     people.tell = lambda row: by_the_base(row) | {"failed": True} if next(number) % 5 == 0 else row
     people.hours(2)
-    served = gather(lake, good, read_routes(lake)[SPEC.name].rollout)
+    collect_inbox(lake)
+    served = observe(lake, good, read_routes(lake)[SPEC.name].rollout)
     theirs = [row for row in served.rows.to_pylist() if row["candidate"]]
     assert {row["model_version"] for row in theirs} == {good.adapter_name}
     assert not any(row["failed"] for row in theirs)
-    assert 0 < 2 * served.missed(CANARY).calls < served.missed(CANARY).of
+    assert 0 < 2 * served.missed_calls(CANARY).calls < served.missed_calls(CANARY).of
     assert advance(lake, good.name).outcome is Outcome.ROLLING_OUT
 
 
@@ -393,7 +395,7 @@ def test_a_rollout_that_is_opened_while_another_scheduler_opens_one_waits_for_it
     second, third = (register(lake, shown_better(trained(lake), key=key), SPEC, PROFILE) for key in ("two", "three"))
     begin(lake, good)
     assert "waits for" in open_rollout(lake, second, None, PROFILE, SHADOW, CANARY).reason
-    take_back(lake, plan_take_back(lake, SPEC.name), reason="x", by="y")
+    roll_back(lake, plan_rollback(lake, SPEC.name), reason="x", by="y")
     append = lake.ledger.append
 
     def late(*arguments: Any) -> Any:
@@ -403,19 +405,19 @@ def test_a_rollout_that_is_opened_while_another_scheduler_opens_one_waits_for_it
 
     monkeypatch.setattr(lake.ledger, "append", late)
     assert "waits for the canary of agents@v2" in open_rollout(lake, third, None, PROFILE, SHADOW, CANARY).reason
-    take_back(lake, plan_take_back(lake, SPEC.name), reason="x", by="y")
+    roll_back(lake, plan_rollback(lake, SPEC.name), reason="x", by="y")
     assert open_rollouts(lake) == [third.name]
     assert advance(lake, third.name).outcome is Outcome.ROLLING_OUT
 
 
 def test_the_story_tells_both_arms_over_time(lake: Lake, clock: Clock, good: ModelVersion) -> None:
-    assert story_of(lake, good.name) is None
+    assert timeline_of(lake, good.name) is None
     begin(lake, good)
     street(lake, clock, candidate=0.5).hours(1)
     advance(lake, good.name)
-    story = story_of(lake, good.name, points=10)
-    assert story is not None
-    assert (story.share, [name for _, name in story.steps]) == (0.0, ["20%", "rolled back"])
-    errors = next(told for metric, told in story.metrics.items() if metric.value == "error")
+    timeline = timeline_of(lake, good.name, points=10)
+    assert timeline is not None
+    assert (timeline.share, [name for _, name in timeline.steps]) == (0.0, ["20%", "rolled back"])
+    errors = next(told for metric, told in timeline.metrics.items() if metric.value == "error")
     assert errors[-1].harm == 1.0
     assert errors[-1].candidate > 5 * errors[-1].stable

@@ -13,7 +13,7 @@ from models.registry.fold import read_state
 from models.types import Outcome
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.route_cache import RouteCache
-from serving.rollout.manual import plan_take_back, take_back
+from serving.rollout.manual import plan_rollback, roll_back
 from serving.rollout.rollout import advance, open_rollouts
 from tests.serving.ledgers import begin, promote, versions
 from tests.world.world import SPEC, lake_with_tiny
@@ -29,10 +29,10 @@ def lake(tmp_path: Path) -> Lake:
     return lake
 
 
-def roll_back(lake: Lake) -> tuple[str, str]:
-    planned = plan_take_back(lake, SPEC.name)
-    take_back(lake, planned, reason="tone", by="ana")
-    return planned.left, planned.back_to
+def roll_back_now(lake: Lake) -> tuple[str, str]:
+    planned = plan_rollback(lake, SPEC.name)
+    roll_back(lake, planned, reason="tone", by="ana")
+    return planned.from_version, planned.to_version
 
 
 def test_a_shadow_that_nobody_has_met_does_not_stand_before_production(lake: Lake) -> None:
@@ -40,14 +40,14 @@ def test_a_shadow_that_nobody_has_met_does_not_stand_before_production(lake: Lak
     gateway = RouteCache(lake.settings, GatewayMetrics())
     gateway.refresh()
     assert gateway.routes[SPEC.name].choose("user:ana").adapter != "base"
-    assert roll_back(lake) == ("agents@v1", "base")
+    assert roll_back_now(lake) == ("agents@v1", "base")
     gateway.refresh()
     assert gateway.routes[SPEC.name].choose("user:ana").adapter == "base"
 
 
 def test_a_production_that_is_taken_back_voids_the_rollout_that_was_judged_against_it(lake: Lake) -> None:
     begin(lake, 2, "agents@v1")
-    roll_back(lake)
+    roll_back_now(lake)
     state = read_state(lake.ledger, SPEC.name)
     assert (state.production, state.rollout and state.rollout.version) == (None, 2)
     promote(lake, 2, "agents@v1")
@@ -56,7 +56,7 @@ def test_a_production_that_is_taken_back_voids_the_rollout_that_was_judged_again
 
 def test_the_next_step_closes_a_shadow_whose_baseline_was_taken_back(lake: Lake) -> None:
     begin(lake, 2, "agents@v1")
-    roll_back(lake)
+    roll_back_now(lake)
     verdict = advance(lake, "agents@v2")
     told = "Void: agents@v2 was judged against agents@v1, but base is in production now."
     assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, told)
@@ -65,11 +65,11 @@ def test_the_next_step_closes_a_shadow_whose_baseline_was_taken_back(lake: Lake)
 
 def test_with_nothing_in_production_the_shadow_is_what_ends(lake: Lake) -> None:
     begin(lake, 2, "agents@v1")
-    roll_back(lake)
-    assert roll_back(lake) == ("agents@v2", "base")
+    roll_back_now(lake)
+    assert roll_back_now(lake) == ("agents@v2", "base")
     assert open_rollouts(lake) == []
     with pytest.raises(DataError, match="nothing to roll back"):
-        roll_back(lake)
+        roll_back_now(lake)
 
 
 def test_after_a_canary_production_goes_on_and_the_command_says_how_to_take_it_back_too(

@@ -80,9 +80,9 @@ def test_a_candidate_worse_by_the_margin_is_so_in_every_rollout_however_unlike_t
     assert excess.min() > 0.03
 
 
-@pytest.mark.parametrize("alike", [0.0, 0.02])
-def test_a_test_of_a_fixed_size_has_the_power_it_was_sized_for(alike: float) -> None:
-    world = World(rate=0.1, excess=0.1, users=800, alike=alike)
+@pytest.mark.parametrize("correlation", [0.0, 0.02])
+def test_a_test_of_a_fixed_size_has_the_power_it_was_sized_for(correlation: float) -> None:
+    world = World(rate=0.1, excess=0.1, users=800, intraclass_correlation=correlation)
     scenario = Scenario(name="", truth="worse", world=world)
     size = round(requests_needed(scenario, power=0.9, widened=500))
     shown = [_z(replace(world, requests=size), scenario.rule, seed) > 2.71 for seed in range(150)]
@@ -102,7 +102,7 @@ def _z(world: World, rule: CanaryRule, seed: int) -> float:
 @pytest.mark.parametrize("unlike", [0.02, 0.2])
 def test_hardly_any_equal_candidate_is_rolled_back_however_users_differ(unlike: float) -> None:
     # Taken for independent, requests as alike as 0.2 roll back 21 of these 120; at 1%, 5 or more come once in 140.
-    world = World(rate=0.1, users=100, alike=unlike, tail=1.5, requests=2_000)
+    world = World(rate=0.1, users=100, intraclass_correlation=unlike, tail=1.5, requests=2_000)
     rule = CanaryRule(error_margin=0.1, min_users=5)
     ends = [play(traffic(world, np.random.default_rng((11, seed))), rule).end for seed in range(120)]
 
@@ -110,7 +110,7 @@ def test_hardly_any_equal_candidate_is_rolled_back_however_users_differ(unlike: 
 
 
 def test_hardly_any_candidate_at_the_margin_is_promoted() -> None:
-    world = World(rate=0.05, excess=0.05, users=300, alike=0.05, requests=3_000)
+    world = World(rate=0.05, excess=0.05, users=300, intraclass_correlation=0.05, requests=3_000)
     rule = CanaryRule(error_margin=0.05)
     ends = [play(traffic(world, np.random.default_rng((12, seed))), rule).end for seed in range(120)]
 

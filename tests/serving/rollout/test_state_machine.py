@@ -1,4 +1,4 @@
-"""The canary's state machine: every move has one reason, harm goes first, and time never turns into a promotion."""
+"""The canary's state machine: every action has one reason, harm goes first, and time never turns into a promotion."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,14 +9,18 @@ import hypothesis.strategies as st
 import pytest
 
 from serving.policy import CanaryRule
-from serving.rollout.state_machine import Exposure, Missed, Move, Shown, next_step, next_watch
+from serving.rollout.state_machine import Action, Exposure, Findings, MissedCalls, next_step, next_watch
 
 RULE = CanaryRule(steps=[0.1, 0.5], min_requests=100, min_users=10, deadline_hours=48.0)
 BEGAN = datetime(2026, 11, 24, tzinfo=UTC)
 ENOUGH = Exposure(requests=500, users=40)
-UNDECIDED = Shown(worse="", not_worse=False, missing="errors may be up by 4.0%")
-FINE = Shown(worse="", not_worse=True, missing="")
-HARM = Shown(worse="errors up by 12.0%", not_worse=False, missing="")
+UNDECIDED = Findings(worse="", not_worse=False, missing="errors may be up by 4.0%")
+FINE = Findings(worse="", not_worse=True, missing="")
+HARM = Findings(worse="errors up by 12.0%", not_worse=False, missing="")
+
+
+def missed(calls: int, of: int, minutes: float) -> MissedCalls:
+    return MissedCalls(calls=calls, of=of, minutes=minutes)
 
 
 def situation(**changes: Any) -> dict[str, Any]:
@@ -25,66 +29,81 @@ def situation(**changes: Any) -> dict[str, Any]:
         "began": BEGAN,
         "now": BEGAN + timedelta(hours=5),
         "exposure": ENOUGH,
-        "missed": Missed(calls=0, of=0, minutes=0.0),
-        "shown": FINE,
+        "missed": MissedCalls(calls=0, of=0, minutes=0.0),
+        "findings": FINE,
         "approved": False,
-        "overtaken": "",
+        "void": "",
     }
     return usual | changes
 
 
 @pytest.mark.parametrize(
-    ("changes", "move", "share", "why"),
+    ("changes", "action", "share", "why"),
     [
-        ({"began": None, "share": 0.0}, Move.WIDEN, 0.1, "The shadow has passed"),
-        ({"share": 0.1, "shown": UNDECIDED}, Move.WIDEN, 0.5, "No harm shown on 500 requests of 40 users at 10%"),
-        ({"share": 0.1, "exposure": Exposure(requests=99, users=40)}, Move.WAIT, 0.1, "99 requests of 40 users"),
-        ({"share": 0.1, "exposure": Exposure(requests=500, users=9)}, Move.WAIT, 0.1, "9 users"),
-        ({}, Move.PROMOTE, 0.9, "Shown not worse than the margins"),
-        ({"shown": UNDECIDED}, Move.WAIT, 0.5, "errors may be up by 4.0%"),
-        ({"exposure": Exposure(requests=1, users=1)}, Move.WAIT, 0.5, "1 requests of 1 users"),
-        ({"shown": HARM}, Move.ROLL_BACK, 0.0, "Shown worse: errors up by 12.0%"),
-        ({"shown": HARM, "exposure": Exposure(requests=30, users=3)}, Move.ROLL_BACK, 0.0, "Shown worse"),
-        ({"shown": HARM, "now": BEGAN + timedelta(days=9)}, Move.ROLL_BACK, 0.0, "Shown worse"),
-        ({"now": BEGAN + timedelta(hours=49), "shown": UNDECIDED}, Move.GIVE_UP, 0.0, "within 48 hours: errors may"),
-        ({"missed": Missed(calls=9, of=9, minutes=9.9)}, Move.PROMOTE, 0.9, "Shown not worse than the margins"),
-        ({"missed": Missed(calls=4, of=4, minutes=60.0)}, Move.PROMOTE, 0.9, "Shown not worse than the margins"),
-        ({"missed": Missed(calls=9, of=19, minutes=60.0)}, Move.PROMOTE, 0.9, "Shown not worse than the margins"),
-        ({"missed": Missed(calls=9, of=18, minutes=10.0)}, Move.ROLL_BACK, 0.0, "9 of its last 18 calls, over 10 min"),
-        ({"overtaken": "Void: replaced."}, Move.GIVE_UP, 0.0, "Void: replaced."),
+        ({"began": None, "share": 0.0}, Action.WIDEN, 0.1, "The shadow has passed"),
+        ({"share": 0.1, "findings": UNDECIDED}, Action.WIDEN, 0.5, "No harm shown on 500 requests of 40 users at 10%"),
+        ({"share": 0.1, "exposure": Exposure(requests=99, users=40)}, Action.WAIT, 0.1, "99 requests of 40 users"),
+        ({"share": 0.1, "exposure": Exposure(requests=500, users=9)}, Action.WAIT, 0.1, "9 users"),
+        ({}, Action.PROMOTE, 0.9, "Shown not worse than the margins"),
+        ({"findings": UNDECIDED}, Action.WAIT, 0.5, "errors may be up by 4.0%"),
+        ({"exposure": Exposure(requests=1, users=1)}, Action.WAIT, 0.5, "1 requests of 1 users"),
+        ({"findings": HARM}, Action.ROLL_BACK, 0.0, "Shown worse: errors up by 12.0%"),
+        ({"findings": HARM, "exposure": Exposure(requests=30, users=3)}, Action.ROLL_BACK, 0.0, "Shown worse"),
+        ({"findings": HARM, "now": BEGAN + timedelta(days=9)}, Action.ROLL_BACK, 0.0, "Shown worse"),
+        (
+            {"now": BEGAN + timedelta(hours=49), "findings": UNDECIDED},
+            Action.GIVE_UP,
+            0.0,
+            "within 48 hours: err",
+        ),
+        ({"missed": missed(9, 9, 9.9)}, Action.PROMOTE, 0.9, "Shown not worse than the margins"),
+        ({"missed": missed(4, 4, 60.0)}, Action.PROMOTE, 0.9, "Shown not worse than the margins"),
+        (
+            {"missed": MissedCalls(calls=9, of=19, minutes=60.0)},
+            Action.PROMOTE,
+            0.9,
+            "Shown not worse than the margins",
+        ),
+        (
+            {"missed": MissedCalls(calls=9, of=18, minutes=10.0)},
+            Action.ROLL_BACK,
+            0.0,
+            "9 of its last 18 calls, over 10",
+        ),
+        ({"void": "Void: replaced."}, Action.GIVE_UP, 0.0, "Void: replaced."),
     ],
 )
-def test_a_situation_asks_for_one_step(changes: dict[str, Any], move: Move, share: float, why: str) -> None:
+def test_a_situation_asks_for_one_step(changes: dict[str, Any], action: Action, share: float, why: str) -> None:
     step = next_step(RULE, **situation(**changes))
-    assert step.move is move
+    assert step.action is action
     assert step.share == pytest.approx(share)
     assert why in step.reason
 
 
 def test_where_a_person_has_to_approve_the_promotion_waits_for_the_word() -> None:
     rule = replace(RULE, approval=True)
-    assert next_step(rule, **situation()).move is Move.WAIT
+    assert next_step(rule, **situation()).action is Action.WAIT
     assert "fuelline approve" in next_step(rule, **situation()).reason
-    assert next_step(rule, **situation(approved=True)).move is Move.PROMOTE
+    assert next_step(rule, **situation(approved=True)).action is Action.PROMOTE
     late = next_step(rule, **situation(now=BEGAN + timedelta(hours=49)))
-    assert (late.move, "nobody approved it" in late.reason) == (Move.GIVE_UP, True)
+    assert (late.action, "nobody approved it" in late.reason) == (Action.GIVE_UP, True)
 
 
 def test_approval_alone_promotes_nothing() -> None:
-    assert next_step(replace(RULE, approval=True), **situation(approved=True, shown=UNDECIDED)).move is Move.WAIT
+    assert next_step(replace(RULE, approval=True), **situation(approved=True, findings=UNDECIDED)).action is Action.WAIT
 
 
 @hypothesis.given(
     share=st.sampled_from([0.0, 0.1, 0.5]),
     hours=st.floats(0, 100),
     exposure=st.builds(Exposure, requests=st.integers(0, 1000), users=st.integers(0, 100)),
-    missed=st.builds(Missed, calls=st.integers(0, 9), of=st.just(12), minutes=st.sampled_from([0.0, 5.0, 15.0])),
-    shown=st.sampled_from([UNDECIDED, FINE, HARM]),
+    missed=st.builds(MissedCalls, calls=st.integers(0, 9), of=st.just(12), minutes=st.sampled_from([0.0, 5.0, 15.0])),
+    findings=st.sampled_from([UNDECIDED, FINE, HARM]),
     approved=st.booleans(),
-    overtaken=st.sampled_from(["", "Void."]),
+    void=st.sampled_from(["", "Void."]),
 )
 def test_nothing_is_promoted_unless_everything_is_shown(
-    share: float, hours: float, exposure: Exposure, missed: Missed, shown: Shown, approved: bool, overtaken: str
+    share: float, hours: float, exposure: Exposure, missed: MissedCalls, findings: Findings, approved: bool, void: str
 ) -> None:
     began = BEGAN if share else None
     now = BEGAN + timedelta(hours=hours)
@@ -95,29 +114,29 @@ def test_nothing_is_promoted_unless_everything_is_shown(
         now=now,
         exposure=exposure,
         missed=missed,
-        shown=shown,
+        findings=findings,
         approved=approved,
-        overtaken=overtaken,
+        void=void,
     )
-    if step.move is Move.PROMOTE:
-        assert shown.not_worse
-        assert not shown.worse
-        assert not overtaken
+    if step.action is Action.PROMOTE:
+        assert findings.not_worse
+        assert not findings.worse
+        assert not void
         assert share == RULE.steps[-1]
         assert exposure.requests >= RULE.min_requests
         assert hours <= RULE.deadline_hours
         assert missed.calls < 6 or missed.minutes < RULE.missing_minutes
-    if step.move is Move.WIDEN:
+    if step.action is Action.WIDEN:
         assert step.share > share
-        assert not shown.worse or began is None
-    if shown.worse and began and not overtaken:
-        assert step.move is Move.ROLL_BACK
+        assert not findings.worse or began is None
+    if findings.worse and began and not void:
+        assert step.action is Action.ROLL_BACK
 
 
 def test_the_watch_ends_with_its_time_and_takes_back_what_is_shown_worse_after_all() -> None:
     until = BEGAN + timedelta(hours=24)
-    there, gone = Missed(calls=0, of=0, minutes=0.0), Missed(calls=40, of=41, minutes=30.0)
-    assert next_watch(RULE, until=until, now=BEGAN, missed=there, shown=FINE).move is Move.WAIT
-    assert next_watch(RULE, until=until, now=until, missed=there, shown=UNDECIDED).move is Move.END_WATCH
-    assert next_watch(RULE, until=until, now=until, missed=there, shown=HARM).move is Move.ROLL_BACK
-    assert next_watch(RULE, until=until, now=BEGAN, missed=gone, shown=FINE).move is Move.ROLL_BACK
+    there, gone = MissedCalls(calls=0, of=0, minutes=0.0), MissedCalls(calls=40, of=41, minutes=30.0)
+    assert next_watch(RULE, until=until, now=BEGAN, missed=there, findings=FINE).action is Action.WAIT
+    assert next_watch(RULE, until=until, now=until, missed=there, findings=UNDECIDED).action is Action.END_WATCH
+    assert next_watch(RULE, until=until, now=until, missed=there, findings=HARM).action is Action.ROLL_BACK
+    assert next_watch(RULE, until=until, now=BEGAN, missed=gone, findings=FINE).action is Action.ROLL_BACK

@@ -7,7 +7,7 @@ import pytest
 
 from errors import UnknownName
 from lake.lake import Lake
-from serving.rollout.manual import plan_take_back, take_back
+from serving.rollout.manual import plan_rollback, roll_back
 from serving.routing.routes import Route, read_routes, route_for_agent
 from tests.serving.ledgers import begin, promote, versions, write
 from tests.world.world import SPEC, lake_with_tiny
@@ -58,11 +58,11 @@ def test_a_manual_roll_back_moves_all_users_with_one_entry(lake: Lake) -> None:
     begin(lake, 1, share=0.5)
     promote(lake, 1, "base")
     begin(lake, 2, "agents@v1", share=0.5)
-    planned = plan_take_back(lake, SPEC.name)
-    assert (planned.left, planned.back_to) == ("agents@v2", "agents@v1")
+    planned = plan_rollback(lake, SPEC.name)
+    assert (planned.from_version, planned.to_version) == ("agents@v2", "agents@v1")
     before = len(lake.ledger.entries("models/agents"))
     for _ in range(2):
-        take_back(lake, planned, reason="tone", by="ana")
+        roll_back(lake, planned, reason="tone", by="ana")
     assert len(lake.ledger.entries("models/agents")) == before + 1
     assert (route(lake).rollout, route(lake).share) == ("", 0.0)
     assert route(lake).stable is not None
@@ -74,11 +74,11 @@ def test_two_simultaneous_roll_backs_go_back_one_version(lake: Lake) -> None:
     for number, baseline in ((1, "base"), (2, "agents@v1")):
         begin(lake, number, baseline, share=0.5)
         promote(lake, number, baseline)
-    both = [plan_take_back(lake, SPEC.name) for _ in range(2)]
+    both = [plan_rollback(lake, SPEC.name) for _ in range(2)]
     for planned in both:
-        take_back(lake, planned, reason="wrong language", by="ana")
+        roll_back(lake, planned, reason="wrong language", by="ana")
     assert route(lake).stable.name == "agents@v1"  # type: ignore[union-attr]
-    take_back(lake, plan_take_back(lake, SPEC.name), reason="further", by="ana")
+    roll_back(lake, plan_rollback(lake, SPEC.name), reason="further", by="ana")
     assert route(lake).stable is None
 
 

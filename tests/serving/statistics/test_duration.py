@@ -12,12 +12,12 @@ from serving.policy import CanaryRule, Metric
 from serving.statistics.duration import MetricTraffic, expected_duration
 
 RULE = CanaryRule(error_margin=0.05, slow_margin=1.0, thumbs_down_margin=1.0)
-ERRORS = MetricTraffic(metric=Metric.ERROR, per_hour=60, bad_rate=0.05, alike=0.0)
+ERRORS = MetricTraffic(metric=Metric.ERROR, per_hour=60, bad_rate=0.05, intraclass_correlation=0.0)
 
 
 def test_a_rollout_takes_about_as_long_as_its_plan_said() -> None:
     plan = expected_duration(RULE, [ERRORS], users=800)
-    world = World(rate=0.05, users=800, alike=0.0)
+    world = World(rate=0.05, users=800, intraclass_correlation=0.0)
     equal = [play(traffic(world, np.random.default_rng((1, seed))), RULE) for seed in range(30)]
     doubled = [play(traffic(replace(world, excess=0.05), np.random.default_rng((2, seed))), RULE) for seed in range(30)]
     errors = plan.metrics[0]
@@ -53,7 +53,7 @@ def test_no_traffic_and_too_few_users_are_never_decided() -> None:
 
 
 def test_users_who_are_alike_take_longer() -> None:
-    alike = expected_duration(RULE, [replace(ERRORS, alike=0.02)], users=300).metrics[0]
+    alike = expected_duration(RULE, [replace(ERRORS, intraclass_correlation=0.02)], users=300).metrics[0]
     unlike = expected_duration(RULE, [ERRORS], users=300).metrics[0]
 
     assert alike.promote_requests > 1.1 * unlike.promote_requests
@@ -62,7 +62,10 @@ def test_users_who_are_alike_take_longer() -> None:
 
 def test_more_traffic_never_makes_a_decision_take_more_hours() -> None:
     rates = [10.0**power for power in range(2, 10)]
-    plans = [expected_duration(RULE, [replace(ERRORS, per_hour=rate, alike=0.02)], users=300) for rate in rates]
+    plans = [
+        expected_duration(RULE, [replace(ERRORS, per_hour=rate, intraclass_correlation=0.02)], users=300)
+        for rate in rates
+    ]
     hours = np.array([[plan.metrics[0].promote_hours, plan.metrics[0].rollback_hours] for plan in plans])
 
     assert np.isfinite(hours).all()
@@ -70,5 +73,5 @@ def test_more_traffic_never_makes_a_decision_take_more_hours() -> None:
 
 
 def test_impossible_traffic_is_refused() -> None:
-    with pytest.raises(ValueError, match="no such traffic"):
+    with pytest.raises(ValueError, match="impossible traffic"):
         MetricTraffic(metric=Metric.ERROR, per_hour=10, bad_rate=1.5)

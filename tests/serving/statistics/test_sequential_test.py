@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.canary.world import Traffic, World, traffic
 from serving.policy import CanaryRule, Metric
 from serving.statistics.sequential_test import Analysis, ShadowCounts, analyse
-from serving.statistics.strata import Evidence, numbered, stretches, totals_of
+from serving.statistics.strata import Evidence, numbered, strata, totals_of
 
 RULE = CanaryRule(error_margin=0.05, slow_margin=1.0, thumbs_down_margin=1.0)
 SECOND = 1_000_000
@@ -40,7 +40,7 @@ def looped(evidence: Evidence) -> Iterator[tuple[float, float]]:
     """Weight and weighted difference of each stretch, row by row (Mantel and Haenszel 1959)."""
     rows = sorted(zip(evidence.time, evidence.candidate, evidence.bad, strict=True), key=lambda row: row[0])
     time = np.array([row[0] for row in rows])
-    starts = [*stretches(time, evidence.widened), len(rows)]
+    starts = [*strata(time, evidence.widened), len(rows)]
     for begin, end in pairwise(starts):
         one = [row[2] for row in rows[begin:end] if row[1]]
         other = [row[2] for row in rows[begin:end] if not row[1]]
@@ -61,7 +61,7 @@ def test_the_difference_is_that_of_mantel_and_haenszel() -> None:
 
 def test_the_variance_is_that_of_other_assignments_of_the_same_users() -> None:
     generator = np.random.default_rng(5)
-    base = traffic(World(rate=0.1, users=60, tail=1.5, alike=0.2, requests=1_500), generator)
+    base = traffic(World(rate=0.1, users=60, tail=1.5, intraclass_correlation=0.2, requests=1_500), generator)
     same = replace(base, bad=np.repeat(base.bad[:, :, :1], 2, axis=2))  # equal for everybody
     rule = CanaryRule(steps=[0.3, 0.6], min_users=5)
     cuts = (500,)
@@ -81,7 +81,7 @@ def test_the_variance_is_that_of_other_assignments_of_the_same_users() -> None:
 
 def test_the_evidence_of_harm_is_one_on_average_over_other_assignments_of_the_same_users() -> None:
     generator = np.random.default_rng(6)
-    base = traffic(World(rate=0.1, users=40, tail=1.5, alike=0.2, requests=600), generator)
+    base = traffic(World(rate=0.1, users=40, tail=1.5, intraclass_correlation=0.2, requests=600), generator)
     rule = CanaryRule(steps=[0.3, 0.6], min_users=5)
     values = [
         math.exp(look(_assigned(base, generator.random(40), rule, (200,)), rule).metrics[0].log_e_worse)
@@ -225,7 +225,7 @@ def test_pseudonyms_and_numbers_are_the_same_users() -> None:
 
 def test_a_stretch_never_parts_an_instant_and_never_spans_two_steps() -> None:
     time = np.repeat(np.arange(40), 9) * SECOND
-    starts = stretches(time, (int(time[200]),))
+    starts = strata(time, (int(time[200]),))
 
     assert all(begin == 0 or time[begin] != time[begin - 1] for begin in starts)
     assert np.searchsorted(time, time[200], side="left") in starts
