@@ -1,4 +1,4 @@
-"""What stands in ``deploy/``, as Kubernetes would see it, and who may speak to whom under its network policies."""
+"""The manifests of ``deploy/`` as Kubernetes reads them, and an evaluator of their network policies."""
 
 import functools
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ import yaml
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 NAMESPACE, COPYING = "fuelline", "studio"
-"""Where what serves lives, and where the nightly copy does."""
+"""Namespaces of the serving parts and of the nightly copy."""
 FOLDERS = (DEPLOY, DEPLOY / "copy")
-"""Each is applied by itself."""
+"""Each is applied separately."""
 Manifest = dict[str, Any]
 
 
@@ -22,9 +22,9 @@ def kustomization(folder: Path = DEPLOY) -> Manifest:
 
 
 def generated(folder: Path = DEPLOY) -> dict[str, list[str]]:
-    """Of each config map that is made at applying: the files it is made of."""
-    made = kustomization(folder)["configMapGenerator"]
-    return {one["name"]: [*one.get("envs", []), *one.get("files", [])] for one in made}
+    """The files of each generated config map, by its name."""
+    generators = kustomization(folder)["configMapGenerator"]
+    return {item["name"]: [*item.get("envs", []), *item.get("files", [])] for item in generators}
 
 
 def files(*folders: Path) -> list[Path]:
@@ -53,9 +53,9 @@ def title(manifest: Manifest) -> str:
 
 def templates() -> dict[str, Manifest]:
     """The pod template of every workload, by the workload's title."""
-    found = {title(one): one["spec"]["template"] for kind in ("StatefulSet", "Deployment") for one in of(kind)}
-    jobs = {title(one): one["spec"]["jobTemplate"]["spec"]["template"] for one in of("CronJob")}
-    return found | jobs
+    workloads = [workload for kind in ("StatefulSet", "Deployment") for workload in of(kind)]
+    services = {title(workload): workload["spec"]["template"] for workload in workloads}
+    return services | {title(job): job["spec"]["jobTemplate"]["spec"]["template"] for job in of("CronJob")}
 
 
 def containers(template: Manifest) -> list[Manifest]:
@@ -77,14 +77,14 @@ def settings_env() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """A pod as network policies see one; a namespace carries its own name as a label."""
+    """A pod as network policies see it; a namespace has its own name as a label."""
 
     namespace: str = NAMESPACE
     labels: dict[str, str] = field(default_factory=dict)
     namespace_labels: dict[str, str] = field(default_factory=dict)
 
     @property
-    def home(self) -> dict[str, str]:
+    def all_namespace_labels(self) -> dict[str, str]:
         return {"kubernetes.io/metadata.name": self.namespace, **self.namespace_labels}
 
 
@@ -93,10 +93,10 @@ def pod_of(workload: str, namespace: str = NAMESPACE) -> Pod:
 
 
 def reaches(source: Pod, target: Pod, port: int, protocol: str = "TCP") -> bool:
-    """Whether a connection is let out by the policies of its source's namespace and in by those of its target's.
+    """Whether the policies of the source's namespace allow a connection out, and those of the target's allow it in.
 
-    As the API has it: a pod that no policy of a direction selects is open; of several that do, one that allows is
-    enough.
+    By the rules of the API: a pod that no policy of a direction selects is open; if several select it, one that allows
+    the connection is enough.
     """
     out = _allowed(source, target, "Egress", port, protocol)
     return out and _allowed(target, source, "Ingress", port, protocol)
@@ -116,19 +116,19 @@ def _allowed(pod: Pod, peer: Pod, direction: str, port: int, protocol: str) -> b
 
 def _rule(rule: Manifest, pod: Pod, peer: Pod, direction: str, port: int, protocol: str) -> bool:
     peers, ports = rule.get("from" if direction == "Ingress" else "to"), rule.get("ports")
-    right_port = ports is None or any(one["port"] == port and one["protocol"] == protocol for one in ports)
-    return right_port and (peers is None or any(_peer(one, pod, peer) for one in peers))
+    right_port = ports is None or any(entry["port"] == port and entry["protocol"] == protocol for entry in ports)
+    return right_port and (peers is None or any(_peer(selector, pod, peer) for selector in peers))
 
 
-def _peer(said: Manifest, pod: Pod, peer: Pod) -> bool:
-    if "ipBlock" in said:
-        return False  # a place outside the cluster
-    assert said.keys() <= {"podSelector", "namespaceSelector"}, f"the evaluator does not know {said}"
-    if "namespaceSelector" in said:
-        here = selects(said["namespaceSelector"], peer.home)
+def _peer(selector: Manifest, pod: Pod, peer: Pod) -> bool:
+    if "ipBlock" in selector:
+        return False  # outside the cluster
+    assert selector.keys() <= {"podSelector", "namespaceSelector"}, f"the evaluator does not know {selector}"
+    if "namespaceSelector" in selector:
+        in_namespace = selects(selector["namespaceSelector"], peer.all_namespace_labels)
     else:
-        here = peer.namespace == pod.namespace
-    return here and selects(said.get("podSelector", {}), peer.labels)
+        in_namespace = peer.namespace == pod.namespace
+    return in_namespace and selects(selector.get("podSelector", {}), peer.labels)
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""The manifests: valid for stated versions of Kubernetes, whole, locked down, and closed to whom they should be."""
+"""The manifests: valid for the supported versions of Kubernetes, complete, locked down, and with closed networks."""
 
 import json
 import re
@@ -34,7 +34,7 @@ from tests.deployed import (
 )
 
 VERSIONS = ("1.34", "1.37")
-"""Oldest and newest version of Kubernetes that the manifests are held to; docs/serving-on-kubernetes.md names them."""
+"""Oldest and newest supported version of Kubernetes; docs/serving-on-kubernetes.md names them."""
 GUIDE, SERVICES = ((DEPLOY.parent / "docs" / name).read_text() for name in ("serving-on-kubernetes.md", "services.md"))
 ACCOUNT = "fuelline.internal/account"
 SECRET = "KEY|CATALOG|ONLINE|TRACKING|RABBITMQ"
@@ -53,10 +53,10 @@ COPY = pod_of("CronJob/nightly-copy", COPYING)
 ROLLOUT_STEP = Pod(namespace="agents-production", labels={ACCOUNT: "rollout"})
 OTHER_TASK = Pod(namespace="agents-production")
 AGENT = Pod(namespace="homelab", namespace_labels={"fuelline.internal/agents": "true"})
-STRANGER = Pod(namespace="homelab", labels=GATEWAY.labels)
+UNTRUSTED = Pod(namespace="homelab", labels=GATEWAY.labels)
 UNNAMED = Pod(labels={"app": "debug"})
 PROMETHEUS = Pod(namespace="monitoring")
-EVERYBODY = {
+PODS = {
     "gateway": GATEWAY,
     "vllm": VLLM,
     "steward": STEWARD,
@@ -66,18 +66,18 @@ EVERYBODY = {
     "rollout step": ROLLOUT_STEP,
     "other task": OTHER_TASK,
     "agent": AGENT,
-    "stranger with the gateway's labels": STRANGER,
+    "untrusted pod with the gateway's labels": UNTRUSTED,
     "pod of the namespace": UNNAMED,
     "prometheus": PROMETHEUS,
 }
 
 
-def who_reaches(target: Pod, port: int) -> set[str]:
-    return {name for name, pod in EVERYBODY.items() if reaches(pod, target, port)}
+def clients_of(target: Pod, port: int) -> set[str]:
+    return {name for name, pod in PODS.items() if reaches(pod, target, port)}
 
 
 def references(node: Any, *names: str) -> Iterator[tuple[str, str]]:
-    """Every pair of a name in ``names`` and what stands under it, anywhere in a manifest."""
+    """Every key in ``names`` with the name under it, anywhere in a manifest."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key in names:
@@ -100,7 +100,7 @@ def test_the_strict_schema_refuses_a_field_that_does_not_exist() -> None:
         kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
 
 
-def test_the_guide_names_the_versions() -> None:
+def test_the_guide_names_the_supported_versions() -> None:
     assert all(version in GUIDE for version in VERSIONS)
 
 
@@ -110,28 +110,28 @@ def test_every_file_is_applied() -> None:
         assert all((folder / name).is_file() for names in generated(folder).values() for name in names)
 
 
-def test_everything_that_can_stand_in_a_namespace_names_it() -> None:
+def test_every_namespaced_object_names_its_namespace() -> None:
     clusterwide = {"Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
-    assert {one["kind"] for one in manifests() if "namespace" not in one["metadata"]} == clusterwide
+    assert {manifest["kind"] for manifest in manifests() if "namespace" not in manifest["metadata"]} == clusterwide
     for folder, namespace in zip(FOLDERS, (NAMESPACE, COPYING), strict=True):
-        documents = [one for path in files(folder) for one in yaml.safe_load_all(path.read_text())]
-        assert {one["metadata"].get("namespace", namespace) for one in documents} == {namespace}
+        documents = [document for path in files(folder) for document in yaml.safe_load_all(path.read_text())]
+        assert {document["metadata"].get("namespace", namespace) for document in documents} == {namespace}
 
 
 def test_no_two_manifests_have_one_name() -> None:
-    assert len({title(one) for one in manifests()}) == len(manifests())
+    assert len({title(manifest) for manifest in manifests()}) == len(manifests())
 
 
-def test_every_selector_matches_the_pods_it_is_for() -> None:
+def test_every_selector_matches_its_pods() -> None:
     for workload in (*of("StatefulSet"), *of("Deployment")):
         assert selects(workload["spec"]["selector"], workload["spec"]["template"]["metadata"]["labels"]), title(
             workload
         )
     labels = [template["metadata"]["labels"] for template in templates().values()]
     for budget in of("PodDisruptionBudget"):
-        assert sum(selects(budget["spec"]["selector"], one) for one in labels) == 1, title(budget)
+        assert sum(selects(budget["spec"]["selector"], pod_labels) for pod_labels in labels) == 1, title(budget)
     for policy in of("NetworkPolicy"):
-        assert any(selects(policy["spec"]["podSelector"], one) for one in labels), title(policy)
+        assert any(selects(policy["spec"]["podSelector"], pod_labels) for pod_labels in labels), title(policy)
     for template in templates().values():
         for spread in template["spec"].get("topologySpreadConstraints", []):
             assert selects(spread["labelSelector"], template["metadata"]["labels"])
@@ -140,15 +140,15 @@ def test_every_selector_matches_the_pods_it_is_for() -> None:
 def test_every_service_leads_to_a_port_of_one_workload() -> None:
     for service in of("Service"):
         chosen = [
-            one
-            for one in templates().values()
-            if service["spec"]["selector"].items() <= one["metadata"]["labels"].items()
+            template
+            for template in templates().values()
+            if service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
         ]
         assert len(chosen) == 1, title(service)
         ports = {
             port["name"]: port["containerPort"]
-            for one in chosen[0]["spec"]["containers"]
-            for port in one.get("ports", [])
+            for container in chosen[0]["spec"]["containers"]
+            for port in container.get("ports", [])
         }
         for port in service["spec"]["ports"]:
             assert ports[port["targetPort"]] == port["port"], title(service)
@@ -159,7 +159,7 @@ def test_every_stateful_set_has_its_headless_service() -> None:
         assert the("Service", workload["spec"]["serviceName"])["spec"]["clusterIP"] == "None"
 
 
-def test_every_container_that_stays_is_probed_or_says_why_not() -> None:
+def test_every_long_running_container_is_probed_or_says_why_not() -> None:
     for name, template, container in all_containers():
         if container in template["spec"]["containers"] and not {"livenessProbe", "readinessProbe"} <= container.keys():
             reason = (
@@ -168,12 +168,12 @@ def test_every_container_that_stays_is_probed_or_says_why_not() -> None:
             assert len(reason.split()) > 5, name
 
 
-def test_no_probe_over_http_asks_where_only_loopback_listens() -> None:
+def test_no_network_probe_uses_a_port_that_only_loopback_serves() -> None:
     for name, template, container in all_containers():
         ports = {
             value
-            for one in template["spec"]["containers"]
-            for port in one.get("ports", [])
+            for container in template["spec"]["containers"]
+            for port in container.get("ports", [])
             for value in (port["name"], port["containerPort"])
         }
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -192,7 +192,7 @@ def test_every_pod_is_locked_down() -> None:
         assert not any("hostPath" in volume for volume in spec["volumes"]), name
 
 
-def test_every_container_is_locked_down_and_says_what_it_needs() -> None:
+def test_every_container_is_locked_down_and_requests_its_resources() -> None:
     for name, _, container in all_containers():
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -204,27 +204,27 @@ def test_every_container_is_locked_down_and_says_what_it_needs() -> None:
 
 
 def test_every_image_is_pinned() -> None:
-    ours = {one["name"] for folder in FOLDERS for one in kustomization(folder)["images"]}
+    ours = {image["name"] for folder in FOLDERS for image in kustomization(folder)["images"]}
     for name, _, container in all_containers():
         image = container["image"]
         assert image in ours or re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", image), name
 
 
-def test_every_folder_that_is_written_to_is_a_volume() -> None:
-    """The root file system is read-only, so what FUELLINE_HOME and FUELLINE_CACHE name has to be mounted."""
+def test_every_writable_folder_is_a_volume() -> None:
+    """The root file system is read-only, so the folders of FUELLINE_HOME and FUELLINE_CACHE must be mounted."""
     for name, template, container in all_containers():
-        volumes = {one["name"] for one in template["spec"]["volumes"]} | {"spool"}
-        mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
-        assert {one["name"] for one in mounts.values()} <= volumes, name
+        volumes = {volume["name"] for volume in template["spec"]["volumes"]} | {"spool"}
+        mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+        assert {mount["name"] for mount in mounts.values()} <= volumes, name
         if container["image"] in ("fuelline-cpu", "fuelline-copy"):
             assert "/tmp" in mounts, name
         if any(f"{package}." in str(container.get("command")) for package in ("serving", "lake", "features")):
             assert settings_env()["FUELLINE_HOME"] in mounts, name
 
 
-def test_every_reference_is_there_or_in_the_guide() -> None:
+def test_every_reference_exists_or_is_in_the_guide() -> None:
     maps = {name for folder in FOLDERS for name in generated(folder)} | {"kube-root-ca.crt"}
-    accounts = {one["metadata"]["name"] for one in of("ServiceAccount")}
+    accounts = {account["metadata"]["name"] for account in of("ServiceAccount")}
     for template in templates().values():
         for kind, name in references(template, "configMapRef", "configMap", "configMapKeyRef"):
             assert name in maps, (kind, name)
@@ -237,8 +237,8 @@ def test_every_reference_is_there_or_in_the_guide() -> None:
 def test_no_secret_is_in_the_repository() -> None:
     assert of("Secret") == []
     for name, _, container in all_containers():
-        secret = {one["name"] for one in container.get("env", []) if re.search(SECRET, one["name"])}
-        plain = {one["name"] for one in container.get("env", []) if "value" in one}
+        secret = {variable["name"] for variable in container.get("env", []) if re.search(SECRET, variable["name"])}
+        plain = {variable["name"] for variable in container.get("env", []) if "value" in variable}
         assert secret & plain <= {"FUELLINE_KEYS"}, (
             f"{name}: FUELLINE_KEYS is the path of a file, the others are secrets"
         )
@@ -247,32 +247,37 @@ def test_no_secret_is_in_the_repository() -> None:
             assert not re.search(rf"(?m)^\w*({SECRET})\w*=", (folder / name).read_text()), name
 
 
-def test_every_setting_is_one_that_fuelline_reads() -> None:
+def test_every_setting_is_a_setting_of_fuelline() -> None:
     known = {f"FUELLINE_{name.upper()}" for name in Settings.model_fields} | {"FUELLINE_KEYS"}
-    named = {one["name"] for _, _, container in all_containers() for one in container.get("env", [])}
+    named = {variable["name"] for _, _, container in all_containers() for variable in container.get("env", [])}
     assert {name for name in {*named, *settings_env()} if name.startswith("FUELLINE_")} <= known
-    assert settings_env()["FUELLINE_CLUSTER"], "features are read by its name"
+    assert settings_env()["FUELLINE_CLUSTER"], "features are read under its name"
 
 
-def test_a_setting_that_is_wrong_in_the_manifests_is_refused_here_and_not_in_the_cluster() -> None:
+def test_the_settings_of_the_manifests_are_valid() -> None:
     for _, _, container in all_containers():
-        own = {one["name"]: one["value"] for one in container.get("env", []) if "value" in one}
+        own = {variable["name"]: variable["value"] for variable in container.get("env", []) if "value" in variable}
         values = {name.removeprefix("FUELLINE_").lower(): value for name, value in (settings_env() | own).items()}
         Settings(**{name: value for name, value in values.items() if name in Settings.model_fields})
 
 
 def test_vllm_serves_loras_and_listens_on_loopback_only() -> None:
-    vllm = next(one for _, _, one in all_containers() if one["name"] == "vllm")
+    vllm = next(container for _, _, container in all_containers() if container["name"] == "vllm")
     assert {"--host=127.0.0.1", "--port=8000", "--enable-lora", "--served-model-name=base"} <= set(vllm["args"])
-    assert {"--enable-auto-tool-choice", "--tool-call-parser=hermes"} <= set(vllm["args"]), "it would refuse all tools"
+    assert {"--enable-auto-tool-choice", "--tool-call-parser=hermes"} <= set(vllm["args"]), (
+        "vLLM would refuse all requests with tools"
+    )
     assert {"name": "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "value": "True"} in vllm["env"]
     assert "ports" not in vllm
 
 
-def test_every_replica_of_vllm_is_asked_by_name() -> None:
+def test_every_replica_of_vllm_is_addressed_by_name() -> None:
     replicas = the("StatefulSet", "vllm")["spec"]["replicas"]
     for workload, port in (("StatefulSet/gateway", 8080), ("Deployment/steward", 8001)):
-        env = {one["name"]: one.get("value") for one in templates()[workload]["spec"]["containers"][0]["env"]}
+        env = {
+            variable["name"]: variable.get("value")
+            for variable in templates()[workload]["spec"]["containers"][0]["env"]
+        }
         assert env["FUELLINE_VLLM"].split(",") == [f"http://vllm-{i}.vllm:{port}" for i in range(replicas)]
 
 
@@ -280,52 +285,52 @@ def test_the_gateway_has_two_replicas_at_least_and_is_scaled_down_slowly() -> No
     scaler = the("HorizontalPodAutoscaler", "gateway")["spec"]
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 6)
     assert scaler["behavior"]["scaleDown"]["stabilizationWindowSeconds"] >= 600
-    assert "replicas" not in the("StatefulSet", "gateway")["spec"], "an apply would undo what the autoscaler did"
+    assert "replicas" not in the("StatefulSet", "gateway")["spec"], "an apply would reset the autoscaler's number"
     assert the("PodDisruptionBudget", "gateway")["spec"]["minAvailable"] == 1
 
 
-def test_the_door_of_one_pod_takes_all_that_every_gateway_may_have_under_way() -> None:
-    door = dict(re.findall(r"(worker_\w+) (\d+);", (DEPLOY / "nginx.conf").read_text()))
+def test_the_proxy_of_one_pod_has_enough_connections_for_all_gateways() -> None:
+    proxy = dict(re.findall(r"(worker_\w+) (\d+);", (DEPLOY / "nginx.conf").read_text()))
     gateway = templates()["StatefulSet/gateway"]["spec"]["containers"][0]
-    assert not any("--concurrency" in one for one in gateway["args"])
+    assert not any("--concurrency" in argument for argument in gateway["args"])
     requests = the("HorizontalPodAutoscaler", "gateway")["spec"]["maxReplicas"] * CONCURRENCY
-    others = 256  # what listens, idle connections, probes, the rollout, Prometheus
-    assert int(door["worker_processes"]) * int(door["worker_connections"]) >= 2 * requests + others
-    assert int(door["worker_rlimit_nofile"]) > int(door["worker_connections"])
+    others = 256  # listening sockets, idle connections, probes, the rollout, Prometheus
+    assert int(proxy["worker_processes"]) * int(proxy["worker_connections"]) >= 2 * requests + others
+    assert int(proxy["worker_rlimit_nofile"]) > int(proxy["worker_connections"])
 
 
-def test_a_gateway_keeps_its_spool_over_restarts_and_has_time_to_empty_it() -> None:
+def test_a_gateway_keeps_its_spool_over_restarts_and_has_time_to_upload_it() -> None:
     spec = the("StatefulSet", "gateway")["spec"]
     pod = spec["template"]["spec"]
-    mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
     assert mounts[spec["volumeClaimTemplates"][0]["metadata"]["name"]] == settings_env()["FUELLINE_HOME"]
     assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
     assert pod["terminationGracePeriodSeconds"] > pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] + 60
 
 
-def test_only_gateways_reach_the_inference_of_vllm() -> None:
-    assert who_reaches(VLLM, 8080) == {"gateway"}
+def test_only_gateways_reach_the_inference_port_of_vllm() -> None:
+    assert clients_of(VLLM, 8080) == {"gateway"}
 
 
-def test_only_the_rollout_reaches_the_port_of_the_rollout() -> None:
-    assert who_reaches(VLLM, 8001) == {"steward", "rollout step"}
+def test_only_the_rollout_reaches_the_rollout_port_of_vllm() -> None:
+    assert clients_of(VLLM, 8001) == {"steward", "rollout step"}
 
 
-def test_nobody_reaches_the_port_where_adapters_are_loaded() -> None:
-    assert who_reaches(VLLM, 8000) == set()
+def test_no_pod_reaches_the_port_that_loads_adapters() -> None:
+    assert clients_of(VLLM, 8000) == set()
 
 
 def test_only_prometheus_reads_the_metrics_of_vllm() -> None:
-    assert who_reaches(VLLM, 8002) == {"prometheus"}
+    assert clients_of(VLLM, 8002) == {"prometheus"}
 
 
 def test_agents_reach_the_gateway_and_nothing_else() -> None:
-    assert who_reaches(GATEWAY, 8080) == {"agent", "prometheus"}
+    assert clients_of(GATEWAY, 8080) == {"agent", "prometheus"}
     assert {
         name
         for name in ("vllm", "steward", "lake consumer", "streaming consumer")
         for port in (8000, 8001, 8002, 8080)
-        if reaches(AGENT, EVERYBODY[name], port)
+        if reaches(AGENT, PODS[name], port)
     } == set()
 
 
@@ -345,16 +350,16 @@ def test_agents_reach_the_gateway_and_nothing_else() -> None:
 def test_each_part_reaches_the_stores_it_needs(pod: Pod, stores: set[str]) -> None:
     ports = {"minio": 9000, "redis": 6379, "postgres": 5432, "rabbitmq": 5672}
     assert {
-        one for one, port in ports.items() if reaches(pod, Pod(namespace="flyte", labels={"app": one}), port)
+        store for store, port in ports.items() if reaches(pod, Pod(namespace="flyte", labels={"app": store}), port)
     } == stores
 
 
-def test_nobody_reaches_a_consumer_or_the_copy() -> None:
+def test_no_pod_reaches_a_consumer_or_the_copy() -> None:
     for pod in (LAKE_CONSUMER, STREAMING_CONSUMER, COPY):
-        assert {port for port in (80, 5672, 8080, 9000) if who_reaches(pod, port)} == set()
+        assert {port for port in (80, 5672, 8080, 9000) if clients_of(pod, port)} == set()
 
 
-def test_the_copy_reaches_the_stores_of_its_own_place_and_no_other_pod() -> None:
+def test_the_copy_reaches_the_stores_of_its_own_site_and_no_other_pod() -> None:
     ports = {"minio": 9000, "redis": 6379, "postgres": 5432, "rabbitmq": 5672}
     reached = {
         (namespace, app)
@@ -373,11 +378,11 @@ def test_the_copy_runs_the_script_that_is_tested_and_never_twice_at_once() -> No
     )
     assert generated(DEPLOY / "copy")["nightly-copy"] == ["nightly.sh"]
     (container,) = copy["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    (mount,) = (one for one in container["volumeMounts"] if one["name"] == "script")
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "script")
     assert container["command"] == [f"{mount['mountPath']}/nightly.sh"]
 
 
-def test_everybody_may_ask_for_names_and_nobody_for_the_internet() -> None:
+def test_every_pod_reaches_dns_and_none_the_internet() -> None:
     dns = Pod(namespace="kube-system", labels={"k8s-app": "kube-dns"})
     for pod in (*OURS, COPY):
         assert reaches(pod, dns, 53, "UDP")
@@ -386,7 +391,7 @@ def test_everybody_may_ask_for_names_and_nobody_for_the_internet() -> None:
 
 def test_the_label_of_an_account_is_bound_to_it_wherever_a_policy_trusts_it() -> None:
     for name, template in templates().items():
-        if name != "CronJob/nightly-copy":  # at Studio no policy trusts a label
+        if name != "CronJob/nightly-copy":  # no policy at Studio trusts a label
             assert template["metadata"]["labels"][ACCOUNT] == template["spec"]["serviceAccountName"], name
     policy, binding = of("ValidatingAdmissionPolicy")[0]["spec"], of("ValidatingAdmissionPolicyBinding")[0]["spec"]
     assert binding["policyName"] == of("ValidatingAdmissionPolicy")[0]["metadata"]["name"]
@@ -398,8 +403,8 @@ def test_the_label_of_an_account_is_bound_to_it_wherever_a_policy_trusts_it() ->
     )
     trusted = {NAMESPACE} | {
         peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
-        for one in of("NetworkPolicy")
-        for rule in one["spec"].get("ingress", [])
+        for policy in of("NetworkPolicy")
+        for rule in policy["spec"].get("ingress", [])
         for peer in rule["from"]
         if ACCOUNT in peer.get("podSelector", {}).get("matchLabels", {}) and "namespaceSelector" in peer
     }
@@ -408,16 +413,17 @@ def test_the_label_of_an_account_is_bound_to_it_wherever_a_policy_trusts_it() ->
 
 def test_no_account_has_a_right_in_kubernetes() -> None:
     kinds = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-    assert [title(one) for one in manifests() if one["kind"] in kinds] == []
+    assert [title(manifest) for manifest in manifests() if manifest["kind"] in kinds] == []
 
 
-def allows(account: str, action: str, key: str) -> bool:
+def is_allowed(account: str, action: str, key: str) -> bool:
     statements = json.loads((DEPLOY / "minio" / f"{account}.json").read_text())["Statement"]
     resource = f"arn:aws:s3:::fuelline/lakes/{settings_env()['FUELLINE_LAKE']}/{key}"
     return any(
-        f"s3:{action}" in one["Action"] and any(fnmatchcase(resource, pattern) for pattern in one["Resource"])
-        for one in statements
-        if one["Effect"] == "Allow"
+        f"s3:{action}" in statement["Action"]
+        and any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
+        for statement in statements
+        if statement["Effect"] == "Allow"
     )
 
 
@@ -439,18 +445,18 @@ KEYS = (ENTRY, QUEUE_ENTRY, WEIGHTS, MANIFEST, WAITING, RAW, EVENTS, DATA, KEY)
         ("streaming-consumer", {KEY}, {KEY}, set()),
     ],
 )
-def test_each_account_may_do_in_the_store_what_it_has_to(
+def test_each_account_has_the_least_rights_in_the_store(
     account: str, reads: set[str], writes: set[str], deletes: set[str]
 ) -> None:
-    may = {
-        action: {key for key in KEYS if allows(account, action, key)}
+    allowed = {
+        action: {key for key in KEYS if is_allowed(account, action, key)}
         for action in ("GetObject", "PutObject", "DeleteObject")
     }
-    assert may == {"GetObject": reads, "PutObject": writes, "DeleteObject": deletes}
+    assert allowed == {"GetObject": reads, "PutObject": writes, "DeleteObject": deletes}
 
 
 def test_every_account_with_credentials_has_a_policy_in_the_store() -> None:
     named = {name for template in templates().values() for _, name in references(template, "secretKeyRef")}
-    elsewhere = {"tasks", "copy-forge", "copy-studio"}  # Flyte's namespace, and whoever copies at night
+    elsewhere = {"tasks", "copy-forge", "copy-studio"}  # used in Flyte's namespace and by the nightly copy
     accounts = {path.stem for path in (DEPLOY / "minio").glob("*.json")} - elsewhere
     assert {f"{account}-credentials" for account in accounts} == named

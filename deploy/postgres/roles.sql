@@ -1,4 +1,4 @@
--- The databases and roles of Fuelline, each with the least it can work with. As an administrator, once:
+-- The databases and roles of Fuelline, each with the least privileges that it needs. Run once as an administrator:
 --   psql "$ADMINISTRATOR" -v tasks=... -v lake=... -v gateway=... -v streaming=... -v copy=... -v trino=... \
 --       -v mlflow=... -f deploy/postgres/roles.sql
 -- where each value is the role's new password.
@@ -15,8 +15,8 @@ CREATE DATABASE mlflow OWNER mlflow;
 REVOKE ALL ON DATABASE fuelline, mlflow FROM PUBLIC;
 GRANT CONNECT ON DATABASE fuelline
     TO fuelline_lake, fuelline_gateway, fuelline_streaming, fuelline_copy, fuelline_trino;
--- The owner makes the tables when it first needs them; what it makes, these may read. A commit changes a row of the
--- catalogue and a new Iceberg table is one more, so who commits neither makes, drops nor empties anything here.
+-- The owner creates the tables at first use, and these roles may read them. A commit updates a row of the catalogue and
+-- a new Iceberg table inserts one, so a role that commits needs no right to create, drop or truncate anything here.
 \connect fuelline
 ALTER DEFAULT PRIVILEGES FOR ROLE fuelline IN SCHEMA public
     GRANT SELECT ON TABLES TO fuelline_gateway, fuelline_streaming, fuelline_copy, fuelline_trino;

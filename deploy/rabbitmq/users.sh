@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# RabbitMQ's users: agents put events in and can do nothing else; each of Fuelline's consumers makes and reads what is its
-# own, so that neither can take what the other has not seen.
+# RabbitMQ's users: agents may only publish events; each of Fuelline's consumers may declare and read only its own queues,
+# so that neither can take messages that the other has not seen.
 #   AGENTS_PASSWORD=... LAKE_PASSWORD=... STREAMING_PASSWORD=... deploy/rabbitmq/users.sh
 # CTL is how rabbitmqctl is called, for example: kubectl -n flyte exec rabbitmq-0 -- rabbitmqctl
 set -euo pipefail

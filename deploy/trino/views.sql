@@ -1,5 +1,5 @@
--- The lake as a star: facts and dimensions over the Iceberg tables. No text of a user or an agent is in any of them.
--- Idempotent: run it whenever the coordinator has started. Times are UTC.
+-- The lake as a star schema: facts and dimensions over the Iceberg tables. None contains text of a user or an agent.
+-- Idempotent: run it after every start of the coordinator. Times are UTC.
 
 CREATE SCHEMA IF NOT EXISTS star.analytics;
 

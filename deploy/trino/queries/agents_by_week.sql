@@ -1,4 +1,4 @@
--- How each agent did in each ISO week, and how its failures changed since the week before.
+-- Calls and failures of each agent by ISO week, and the change of its failures since the week before.
 WITH weekly AS (
     SELECT
         d.week,

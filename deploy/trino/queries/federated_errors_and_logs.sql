@@ -1,4 +1,4 @@
--- Lake and Loki: beside the hours in which calls failed, how many error lines the agents' pods wrote.
+-- Lake and Loki: hours with failed calls, and the number of error lines that the agents' pods wrote in them.
 WITH lines AS (
     SELECT
         date_trunc('hour', "timestamp" AT TIME ZONE 'UTC') AS hour,

@@ -1,4 +1,4 @@
--- Lake and Prometheus: did a slow hour have a full queue in front of vLLM? The range keeps Prometheus' answer small.
+-- Lake and Prometheus: whether vLLM's queue was full in slow hours. The time range keeps Prometheus' answer small.
 WITH queue AS (
     SELECT
         date_trunc('hour', "timestamp" AT TIME ZONE 'UTC') AS hour,

@@ -1,4 +1,4 @@
--- What each model version came to on each cluster: calls, failures, thumbs, speed. Failed calls have no latency here.
+-- Each model version on each cluster: calls, failures, feedback, latency. Failed calls have no latency here.
 SELECT
     model_version,
     cluster,

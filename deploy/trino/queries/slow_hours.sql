@@ -1,4 +1,4 @@
--- Hours in which a cluster was more than half again as slow as in its middle hour, of those with ten calls or more.
+-- Hours in which a cluster was more than 1.5 times as slow as in its median hour, among hours with at least ten calls.
 WITH ranked AS (
     SELECT
         cluster,

@@ -1,4 +1,4 @@
--- What models were trained on, and how many calls have come since: what the next training would see first.
+-- The data that models were trained on, and the calls since then, which the next training would be the first to use.
 SELECT
     t.model,
     t.training_set_id,

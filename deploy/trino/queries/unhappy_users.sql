@@ -1,4 +1,4 @@
--- Who rated down or met failures most in the seven newest days: whom to ask what went wrong. Confidential: user ids.
+-- Users with the most negative ratings and failures in the newest seven days. Confidential: it shows user ids.
 WITH newest AS (
     SELECT max(day) AS day FROM star.analytics.dim_day
 ),

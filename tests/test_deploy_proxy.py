@@ -1,4 +1,4 @@
-"""The door of a vLLM pod: nginx itself, as it is configured in ``deploy/``, before a server that answers everything."""
+"""The proxy of a vLLM pod: nginx with the configuration of ``deploy/``, in front of a server that answers all paths."""
 
 import http.client
 import subprocess
@@ -37,14 +37,14 @@ DISGUISES = (
 )
 
 
-class Vllm(BaseHTTPRequestHandler):
-    """Answers every path and notes what it was asked."""
+class AnswerEverything(BaseHTTPRequestHandler):
+    """Answers every path and records the requests."""
 
-    asked: ClassVar[list[str]] = []
+    received: ClassVar[list[str]] = []
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
-        self.asked.append(f"{self.command} {self.path}")
+        self.received.append(f"{self.command} {self.path}")
         if self.rfile.read(int(self.headers.get("Content-Length") or 0)) == b"break off":
             self.close_connection = True
             return
@@ -59,18 +59,18 @@ class Vllm(BaseHTTPRequestHandler):
         pass
 
 
-class Door:
-    """A running door: its ports by those of the pod, and what came through it."""
+class Proxy:
+    """A running proxy: its ports by those of the pod, and the requests it forwarded."""
 
-    def __init__(self, ports: dict[int, int], asked: list[str]) -> None:
-        self.ports, self.asked = ports, asked
+    def __init__(self, ports: dict[int, int], forwarded: list[str]) -> None:
+        self.ports, self.forwarded = ports, forwarded
 
-    def ask(self, port: int, method: str, path: str, body: bytes = b"{}") -> int:
-        """The status that the door answers with."""
+    def status(self, port: int, method: str, path: str, body: bytes = b"{}") -> int:
+        """The status of the response."""
         return self.answer(port, method, path, body)[0]
 
     def answer(self, port: int, method: str, path: str, body: bytes = b"{}") -> tuple[int, str | None]:
-        """The status, and what the door says of having passed it on."""
+        """The status, and the header ``X-Not-Taken``."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=30)
         try:
             connection.request(method, path, body if method in ("POST", "PUT") else None)
@@ -81,22 +81,22 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def open_door(
+def start_proxy(
     tmp_path_factory: pytest.TempPathFactory, need_binary: Callable[[str, str], str]
-) -> Callable[[int], AbstractContextManager[Door]]:
-    """Starts nginx before a vLLM on this port."""
+) -> Callable[[int], AbstractContextManager[Proxy]]:
+    """Starts nginx in front of a server on this port."""
     nginx = need_binary("nginx", "nginx-light")
 
     @contextmanager
-    def start(vllm: int) -> Iterator[Door]:
-        folder = tmp_path_factory.mktemp("door")
+    def start(vllm: int) -> Iterator[Proxy]:
+        folder = tmp_path_factory.mktemp("proxy")
         ports = {port: free_port() for port in ALLOWED}
         configuration = folder / "nginx.conf"
-        configuration.write_text(_placed((DEPLOY / "nginx.conf").read_text(), folder, ports, vllm))
+        configuration.write_text(_adapted((DEPLOY / "nginx.conf").read_text(), folder, ports, vllm))
         server = subprocess.Popen([nginx, "-c", str(configuration), "-g", "daemon off;"], stderr=subprocess.PIPE)
         try:
             _wait_for(ports[INFERENCE], server)
-            yield Door(ports, Vllm.asked)
+            yield Proxy(ports, AnswerEverything.received)
         finally:
             server.terminate()
             server.communicate(timeout=10)
@@ -105,19 +105,19 @@ def open_door(
 
 
 @pytest.fixture(scope="module")
-def door(open_door: Callable[[int], AbstractContextManager[Door]]) -> Iterator[Door]:
-    vllm = ThreadingHTTPServer(("127.0.0.1", 0), Vllm)
+def proxy(start_proxy: Callable[[int], AbstractContextManager[Proxy]]) -> Iterator[Proxy]:
+    vllm = ThreadingHTTPServer(("127.0.0.1", 0), AnswerEverything)
     threading.Thread(target=vllm.serve_forever, daemon=True).start()
     try:
-        with open_door(vllm.server_port) as opened:
-            yield opened
+        with start_proxy(vllm.server_port) as running:
+            yield running
     finally:
         vllm.shutdown()
         vllm.server_close()
 
 
-def _placed(text: str, folder: Path, ports: dict[int, int], vllm: int) -> str:
-    """The deployed configuration with other ports, on loopback, and another folder for what is passing."""
+def _adapted(text: str, folder: Path, ports: dict[int, int], vllm: int) -> str:
+    """The deployed configuration with other ports on loopback, and another folder for temporary files."""
     for port, free in ports.items():
         text = text.replace(f"listen {port};", f"listen 127.0.0.1:{free};")
     return text.replace("server 127.0.0.1:8000 ", f"server 127.0.0.1:{vllm} ").replace("/tmp/", f"{folder}/")
@@ -139,37 +139,37 @@ def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
 
 
 @pytest.mark.parametrize("port", ALLOWED)
-def test_each_port_lets_through_what_it_is_for_and_nothing_else(door: Door, port: int) -> None:
+def test_each_port_forwards_only_its_paths(proxy: Proxy, port: int) -> None:
     for method in ("GET", "POST", "PUT", "DELETE"):
         for path in PATHS:
-            door.asked.clear()
-            status = door.ask(port, method, path)
+            proxy.forwarded.clear()
+            status = proxy.status(port, method, path)
             if (method, path) in ALLOWED[port]:
-                assert (status, door.asked) == (200, [f"{method} {path}"])
+                assert (status, proxy.forwarded) == (200, [f"{method} {path}"])
             else:
                 assert status in (403, 404), (method, path)
-                assert door.asked == [], (method, path)
+                assert proxy.forwarded == [], (method, path)
 
 
 @pytest.mark.parametrize("port", ALLOWED)
 @pytest.mark.parametrize("path", DISGUISES)
-def test_no_spelling_of_a_path_loads_an_adapter(door: Door, port: int, path: str) -> None:
+def test_no_spelling_of_a_path_loads_an_adapter(proxy: Proxy, port: int, path: str) -> None:
     for method in ("GET", "POST"):
-        door.asked.clear()
-        door.ask(port, method, path)
-        assert {line.split("?")[0] for line in door.asked} <= {f"{verb} {known}" for verb, known in ALLOWED[port]}
+        proxy.forwarded.clear()
+        proxy.status(port, method, path)
+        assert {line.split("?")[0] for line in proxy.forwarded} <= {f"{verb} {known}" for verb, known in ALLOWED[port]}
 
 
-def test_a_request_of_half_a_megabyte_goes_through_and_one_of_five_does_not(door: Door) -> None:
-    assert door.ask(INFERENCE, "POST", "/v1/chat/completions", b" " * 500_000) == 200
-    assert door.ask(INFERENCE, "POST", "/v1/chat/completions", b" " * 5_000_000) == 413
+def test_a_request_of_half_a_megabyte_is_forwarded_and_one_of_five_is_not(proxy: Proxy) -> None:
+    assert proxy.status(INFERENCE, "POST", "/v1/chat/completions", b" " * 500_000) == 200
+    assert proxy.status(INFERENCE, "POST", "/v1/chat/completions", b" " * 5_000_000) == 413
 
 
-def test_it_says_what_was_not_passed_on_and_nothing_of_what_was(
-    door: Door, open_door: Callable[[int], AbstractContextManager[Door]]
+def test_a_header_marks_a_request_that_was_not_forwarded(
+    proxy: Proxy, start_proxy: Callable[[int], AbstractContextManager[Proxy]]
 ) -> None:
     chat = (INFERENCE, "POST", "/v1/chat/completions")
-    assert door.answer(*chat) == (200, None)
-    assert door.answer(*chat, b"break off") == (502, None)
-    with open_door(free_port()) as nobody:
-        assert nobody.answer(*chat) == (502, "1")
+    assert proxy.answer(*chat) == (200, None)
+    assert proxy.answer(*chat, b"break off") == (502, None)
+    with start_proxy(free_port()) as without_vllm:
+        assert without_vllm.answer(*chat) == (502, "1")
