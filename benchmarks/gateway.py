@@ -1,9 +1,9 @@
-"""What the gateway costs an answer, beside the same calls to the replica directly, and whether it keeps up for long.
+"""The latency that the gateway adds to an answer, compared with direct calls to the replica, and its endurance.
 
-The replica is a stand-in that answers at once: what is measured is the gateway's own time, features read from Redis,
-rows written to the spool. Requests arrive at their own times whether or not earlier ones are done (open loop, Poisson),
-and a latency counts from when its request was due: a server that stalls cannot hide it. Latencies are those of one
-gateway and of two that share the requests, as ``deploy/gateway.yaml`` has it. All processes share the machine's cores.
+The replica is a stub that answers at once, so this measures the gateway's own time, with features read from Redis and
+rows written to the spool. Requests arrive at random times, independent of earlier ones (open loop, Poisson), and a
+latency counts from the scheduled time of its request, so that a server that stalls cannot hide it. Latencies are those
+of one gateway and of two that share the requests, as in ``deploy/gateway.yaml``. All share the machine's cores.
 """
 
 import asyncio
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     import aiohttp
 
 PACE = 100.0
-"""Requests a second where latencies are compared."""
+"""Requests per second in the comparison of latencies."""
 RATE, REQUESTS = 300.0, 100_000
-"""Requests a second, and how many, where endurance is shown."""
+"""Requests per second, and their number, in the endurance run."""
 WARM_UP_S = 5.0
 OVERHEAD_MS, GROWTH_MB = 5.0, 30.0
 ARMS = {"one": "one gateway", "two": "two gateways"}
-"""Who answers, and in words; the bar is for the second, which is what is deployed."""
+"""The arms with their names; the limit applies to the second, which is deployed."""
 
 
 def measure(options: Options) -> list[Line]:
-    """Compare latencies in turns; then one long run. Nothing, loudly, without redis-server."""
+    """Compare latencies in turns; then one long run. Skipped with a message without redis-server."""
     if not shutil.which("redis-server"):
         say("  SKIPPED: redis-server is not installed (apt-get install redis-server)")
         return []
@@ -75,7 +75,7 @@ def _added(arm: str, found: Figures, most: float | None) -> Line:
 
 
 def paced(seconds: int, scratch: str) -> Figures:
-    """Latencies directly, through one gateway and through two: the same arrivals for all."""
+    """Latencies of direct calls, through one gateway and through two, with the same arrivals."""
     with _servers(Path(scratch), gateways=2) as (replica, gateways, _):
         figures: Figures = {}
         for name, addresses in (("direct", [replica]), ("one", gateways[:1]), ("two", gateways)):
@@ -88,7 +88,7 @@ def paced(seconds: int, scratch: str) -> Figures:
 
 
 def long(requests: int, scratch: str) -> Figures:
-    """As many requests as it takes to see whether memory grows."""
+    """Enough requests to see whether memory grows."""
     with _servers(Path(scratch), gateways=1) as (_, gateways, process):
         asyncio.run(_load(gateways, RATE, requests // 10))
         before, began = _memory_mb(process), time.monotonic()
@@ -104,7 +104,7 @@ def long(requests: int, scratch: str) -> Figures:
 
 
 async def _load(addresses: Sequence[str], rate: float, requests: int) -> tuple[list[float], int]:
-    """Latencies in ms of the answers that came whole, and how many did not. A request goes to any of the addresses."""
+    """Latencies in ms of the complete answers, and the number of failures. Each request goes to a random address."""
     import aiohttp
 
     random, pick, failed = Random(7), Random(8), 0
@@ -112,9 +112,9 @@ async def _load(addresses: Sequence[str], rate: float, requests: int) -> tuple[l
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=40)) as session:
 
-        async def one(due: float, user: str) -> None:
+        async def request(due: float, user: str) -> None:
             nonlocal failed
-            if await _ask(session, pick.choice(addresses), user):
+            if await _complete_answer(session, pick.choice(addresses), user):
                 times.append((time.perf_counter() - due) * 1_000)
             else:
                 failed += 1
@@ -124,19 +124,19 @@ async def _load(addresses: Sequence[str], rate: float, requests: int) -> tuple[l
             due += random.expovariate(rate)
             if (pause := due - time.perf_counter()) > 0:
                 await asyncio.sleep(pause)
-            task = asyncio.create_task(one(due, f"user-{random.randrange(USERS):05d}"))
+            task = asyncio.create_task(request(due, f"user-{random.randrange(USERS):05d}"))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         await asyncio.gather(*tasks)
     return times, failed
 
 
-async def _ask(session: "aiohttp.ClientSession", address: str, user: str) -> bool:
-    """One streamed answer; whether it came to its end."""
+async def _complete_answer(session: "aiohttp.ClientSession", address: str, user: str) -> bool:
+    """Request one streamed answer; whether it was complete."""
     import aiohttp
 
-    asked = [{"role": "user", "content": "When is it open?"}]
-    body = {"model": "jamie", "user": user, "stream": True, "messages": asked}
+    messages = [{"role": "user", "content": "When is it open?"}]
+    body = {"model": "jamie", "user": user, "stream": True, "messages": messages}
     try:
         async with session.post(f"{address}/v1/chat/completions", json=body) as response:
             return response.status == 200 and (await response.read()).endswith(b"data: [DONE]\n\n")
@@ -146,7 +146,7 @@ async def _ask(session: "aiohttp.ClientSession", address: str, user: str) -> boo
 
 @contextmanager
 def _servers(scratch: Path, gateways: int) -> Iterator[tuple[str, list[str], "subprocess.Popen[bytes]"]]:
-    """The addresses of a replica and of the gateways before it, and the first gateway's process."""
+    """The addresses of a replica and of the gateways in front of it, and the first gateway's process."""
     with redis_server() as online:
         write(online, str(scratch), datetime.now(UTC))
         yield from _started(scratch, _port(), [_port() for _ in range(gateways)], online)
@@ -163,7 +163,7 @@ def _started(
         "FUELLINE_CLUSTER": CLUSTER,
         "FUELLINE_VLLM": _address(replica),
     }
-    _know_the_agents(scratch)
+    _add_agents_model(scratch)
     python = [sys.executable, "-W", "ignore", "-m"]
     commands = [
         [*python, "tests.doubles.vllm_stub", "--port", str(replica)],
@@ -188,13 +188,13 @@ def _address(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def _know_the_agents(home: Path) -> None:
+def _add_agents_model(home: Path) -> None:
     from lake.lake import open_lake
     from settings import read_settings
 
-    asked = {"request": 1, "trigger": "hand", "decision": "", "reason": "benchmark", "by": ""}
+    payload = {"request": 1, "trigger": "hand", "decision": "", "reason": "benchmark", "by": ""}
     lake = open_lake(read_settings(home=home, lake="bench"))
-    lake.ledger.append("models/agents", "retraining_requested", "request:1", asked)
+    lake.ledger.append("models/agents", "retraining_requested", "request:1", payload)
 
 
 def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
@@ -217,7 +217,7 @@ def _port() -> int:
 
 
 def _memory_mb(process: "subprocess.Popen[bytes]") -> float:
-    """Resident memory."""
+    """Resident memory in MiB."""
     pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

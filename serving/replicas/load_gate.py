@@ -53,39 +53,31 @@ class GateResult:
         return f"{self.adapter} on {self.replica}: {'passed' if self.passed else 'NOT passed'}: {self.reason}"
 
 
-def check_adapter(
-    lake: Lake, replica: Replica, version: ModelVersion, base: str = BASE, *, tolerance: float = TOLERANCE
-) -> GateResult:
+def check_adapter(lake: Lake, replica: Replica, version: ModelVersion) -> GateResult:
     """Check that the replica applies this version's adapter, which it has loaded.
 
     Args:
         lake: has the version's probe.
         replica: gets two requests, for one token each after about ten prompts.
         version: is loaded under its adapter name.
-        base: the replica's name of its base model.
-        tolerance: see ``TOLERANCE``.
 
     Raises:
         PeerError: the replica does not answer, or does not serve one of the two.
         TamperedArtifact: the probe differs from the registered one.
     """
     probe, name = read_probe(lake, version), version.adapter_name
-    if probe is None:
-        return compare_with_base(replica, name, base)
-    return compare_with_probe(probe, replica, name, base, tolerance=tolerance)
+    return compare_with_probe(probe, replica, name) if probe else compare_with_base(replica, name)
 
 
-def compare_with_probe(
-    probe: Probe, replica: Replica, name: str, base: str = BASE, *, tolerance: float = TOLERANCE
-) -> GateResult:
+def compare_with_probe(probe: Probe, replica: Replica, name: str) -> GateResult:
     """Compare the answers of the adapter loaded as ``name`` with those in the probe. Raises ``PeerError``."""
     prompts = [line.tokens for line in probe.lines]
-    answers, base_answers = replica.next_tokens(name, prompts), replica.next_tokens(base, prompts)
+    answers, base_answers = replica.next_tokens(name, prompts), replica.next_tokens(BASE, prompts)
     adapter_record = [dict(zip(line.watched, line.adapter, strict=True)) for line in probe.lines]
     base_record = [dict(zip(line.watched, line.base, strict=True)) for line in probe.lines]
     gap, gap_to_base = _from_record(answers, adapter_record), _from_record(answers, base_record)
     base_gap, from_base = _from_record(base_answers, base_record), _between(answers, base_answers)
-    fault = _fault(gap=gap, gap_to_base=gap_to_base, base_gap=base_gap, from_base=from_base, tolerance=tolerance)
+    fault = _fault(gap=gap, gap_to_base=gap_to_base, base_gap=base_gap, from_base=from_base)
     return GateResult(
         adapter=name,
         replica=replica.address,
@@ -95,14 +87,13 @@ def compare_with_probe(
         gap=gap,
         gap_to_base=gap_to_base,
         base_gap=base_gap,
-        tolerance=tolerance,
     )
 
 
-def compare_with_base(replica: Replica, name: str, base: str = BASE) -> GateResult:
+def compare_with_base(replica: Replica, name: str) -> GateResult:
     """Check that the adapter changes the base's answers: all that is possible without a probe. Raises ``PeerError``."""
     prompts = [question for question, _ in SENTENCES]
-    answers, base_answers = replica.next_tokens(name, prompts), replica.next_tokens(base, prompts)
+    answers, base_answers = replica.next_tokens(name, prompts), replica.next_tokens(BASE, prompts)
     distance = _between(answers, base_answers)
     applied = distance > MIN_DIFFERENCE
     reason = (
@@ -113,18 +104,18 @@ def compare_with_base(replica: Replica, name: str, base: str = BASE) -> GateResu
     return GateResult(adapter=name, replica=replica.address, passed=applied, reason=reason, from_base=distance)
 
 
-def _fault(*, gap: float, gap_to_base: float, base_gap: float, from_base: float, tolerance: float) -> str:
+def _fault(*, gap: float, gap_to_base: float, base_gap: float, from_base: float) -> str:
     """The first check that fails, as a reason; empty if all pass."""
-    if base_gap > tolerance:
+    if base_gap > TOLERANCE:
         return (
             f"the base it serves answers {base_gap:.3f} nats per token from the one that was trained on "
-            f"(tolerance {tolerance:g}): another base, another precision, or, on a CPU, as many adapters loaded "
+            f"(tolerance {TOLERANCE:g}): another base, another precision, or, on a CPU, as many adapters loaded "
             "since its start as it has --max-loras (docs/vllm.md)"
         )
     if from_base <= MIN_DIFFERENCE:
         return f"it answers as the base does ({from_base:.3f} nats per token from it): loaded, but not applied"
-    if gap > tolerance:
-        return f"it answers {gap:.3f} nats per token from its record (tolerance {tolerance:g}): other weights"
+    if gap > TOLERANCE:
+        return f"it answers {gap:.3f} nats per token from its record (tolerance {TOLERANCE:g}): other weights"
     if gap * RECORD_RATIO > gap_to_base:
         return (
             f"it cannot be distinguished from the base: {gap:.3f} nats per token from its own record and "

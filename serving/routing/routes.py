@@ -4,7 +4,7 @@ A gateway reads them about once a second and keeps the last ones; no server has 
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from errors import FuellineError, UnknownName
@@ -71,10 +71,9 @@ def read_model_names(lake: Lake) -> list[str]:
     return [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
 
 
-def read_routes(lake: Lake, models: Sequence[str] | None = None) -> dict[str, Route]:
-    """The route of each model by name; of all models in the ledger unless ``models`` names some."""
-    names = read_model_names(lake) if models is None else models
-    return {name: route_of(lake, name) for name in names}
+def read_routes(lake: Lake) -> dict[str, Route]:
+    """The route of each model in the ledger, by name."""
+    return {name: route_of(lake, name) for name in read_model_names(lake)}
 
 
 def route_of(lake: Lake, model: str, before: Route | None = None) -> Route:
