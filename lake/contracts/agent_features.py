@@ -1,4 +1,4 @@
-"""How an agent did in one hour: the contract of ``ml.agent_features``."""
+"""An agent's performance in one hour: the contract of ``ml.agent_features``."""
 
 from lake.contracts.base import Classification, Contract, Field, Model, Timestamp
 

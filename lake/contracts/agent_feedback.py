@@ -1,4 +1,4 @@
-"""Thumbs, which come later than the answers they rate: the contract of ``processed.agent_feedback``."""
+"""Ratings, which come later than the answers that they rate: the contract of ``processed.agent_feedback``."""
 
 from lake.contracts.base import Classification, Contract, Field, Model, Timestamp
 
@@ -7,7 +7,7 @@ class AgentFeedback(Model):
     """A user's rating of one interaction at one time; the latest one counts."""
 
     interaction_id: str = Field(doc="The interaction that is rated.", max_length=256)
-    value: int = Field(doc="1 for thumbs up, 0 for thumbs down.", allowed=(0, 1))
+    value: int = Field(doc="1 positive, 0 negative.", allowed=(0, 1))
     timestamp: Timestamp = Field(doc="When the user rated it.")
 
 

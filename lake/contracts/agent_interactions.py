@@ -1,4 +1,4 @@
-"""What the agents were asked and what they answered: the data set that everything else is made from."""
+"""Requests to the agents and their answers: the data set that all others are computed from."""
 
 from lake.contracts.base import Classification, Contract, Field, Model, OptionalInt, Timestamp
 
@@ -7,19 +7,19 @@ NAME_CHARACTERS = 256
 
 
 class AgentInteractions(Model):
-    """One row an answered (or failed) request to an agent."""
+    """One row per answered or failed request to an agent."""
 
     interaction_id: str = Field(doc="Identifier given by the agent", max_length=NAME_CHARACTERS)
     timestamp: Timestamp = Field(doc="When the request came in")
-    agent_name: str = Field(doc="Who answered", registry="agents", max_length=NAME_CHARACTERS)
-    user_id: str = Field(doc="Who asked", pii=True, max_length=NAME_CHARACTERS)
-    user_query: str = Field(doc="What was asked", pii=True, max_length=TEXT_CHARACTERS)
-    response: str = Field(doc="What was answered", pii=True, max_length=TEXT_CHARACTERS)
+    agent_name: str = Field(doc="The agent that answered", registry="agents", max_length=NAME_CHARACTERS)
+    user_id: str = Field(doc="The user", pii=True, max_length=NAME_CHARACTERS)
+    user_query: str = Field(doc="The query", pii=True, max_length=TEXT_CHARACTERS)
+    response: str = Field(doc="The response", pii=True, max_length=TEXT_CHARACTERS)
     latency_ms: int = Field(doc="Request to last token", unit="ms", ge=100, ge_if_failed=0, le=30_000)
     tokens_used: int = Field(doc="Query and response", unit="tokens", ge=1, ge_if_failed=0, le=100_000)
     error: bool = Field(doc="Whether the call failed")
     feedback: OptionalInt = Field(doc="1 thumbs up, 0 thumbs down, null unrated", allowed=(0, 1), nullable=True)
-    model_version: str = Field(doc="Which model answered", max_length=NAME_CHARACTERS)
+    model_version: str = Field(doc="The model version that answered", max_length=NAME_CHARACTERS)
     cluster: str = Field(doc="Where the agent runs", max_length=NAME_CHARACTERS)
 
 

@@ -1,8 +1,8 @@
-"""What a contract is: one pandera model a data set, from which everything else about its form is derived.
+"""Contracts: one pandera model per data set, from which everything about its form is derived.
 
 The Iceberg schema and partitions, the quality checks, the Feast fields, the catalogue page and the documentation
-all come out of the same declaration. A minor version may add optional columns; anything else moves the major
-version, and a major version is a table of its own (``name_v2``), filled again from the raw zone.
+come from the same declaration. A minor version may add optional columns. Any other change moves the major version,
+which has a table of its own (``name_v2``), filled again from the raw zone.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ _ARROW_TYPES: Mapping[str, pa.DataType] = {
 
 
 class Classification(Enum):
-    """How closely a data set is kept."""
+    """How confidential a data set is."""
 
     PUBLIC = "public"
     INTERNAL = "internal"
@@ -52,21 +52,21 @@ class Column:
     doc: str
     type: pa.DataType
     required: bool
-    """Not null, and there in every row of a source."""
+    """Not null, and present in every row of a source."""
     low: float | None = None
     high: float | None = None
     low_if_failed: float | None = None
-    """Lower bound for rows whose ``error`` is true; ``low`` where None."""
+    """Lower bound for rows whose ``error`` is true; None: ``low`` applies."""
     allowed: tuple[float, ...] = ()
     max_length: int | None = None
-    """Characters."""
+    """In characters."""
     registry: str = ""
     """Name of the registry that lists the values, see ``registries.py``."""
     unit: str = ""
     pii: bool = False
 
 
-def Field(  # noqa: N802 - it stands where pandera's own Field would
+def Field(  # noqa: N802 - it replaces pandera's own Field
     *,
     doc: str,
     ge: float | None = None,
@@ -79,7 +79,7 @@ def Field(  # noqa: N802 - it stands where pandera's own Field would
     pii: bool = False,
     nullable: bool = False,
 ) -> Any:
-    """A column's declaration: pandera's checks where pandera has them, the rest as metadata."""
+    """Declare a column: with pandera's checks where pandera has them, the rest as metadata."""
     lows = [bound for bound in (ge, ge_if_failed) if bound is not None]
     metadata = {
         "low": ge,
@@ -102,9 +102,26 @@ def Field(  # noqa: N802 - it stands where pandera's own Field would
     )
 
 
+class Quarantine(Model):
+    """One row per rejected line of a source object."""
+
+    source_object: str = Field(doc="Raw object that holds the line, byte for byte")
+    line: int = Field(doc="Line (or row) number in it, from 1", ge=1)
+    reason: str = Field(doc="Why it was rejected, one of the names in docs/contracts.md")
+    column: str = Field(doc="Column at fault, if it is one", nullable=True)
+    raw: str = Field(doc="The line's first characters", pii=True, nullable=True)
+    landed_at: Timestamp = Field(doc="When the object landed")
+    timestamp: Timestamp = Field(doc="The row's own time, where it has a readable one", nullable=True)
+    agent_name: str = Field(doc="The row's agent, where it is a known one", nullable=True)
+    error: OptionalBool = Field(doc="The row's error flag, null where unreadable", nullable=True)
+    digest: str = Field(
+        doc="Digest of the line's bytes, by which it is recognised when it is read again", nullable=True
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """A data set's whole promise. ``model`` declares the columns, the rest stands here."""
+    """The contract of a data set. ``model`` declares the columns, the other fields everything else."""
 
     name: str
     """Iceberg namespace and table, for example ``processed.agent_interactions``."""
@@ -121,15 +138,15 @@ class Contract:
     unique: tuple[tuple[str, ...], ...] = ()
     """Further columns on which two different rows are a conflict."""
     freshness_s: int
-    """Age that the newest row may have."""
+    """Largest age of the newest row."""
     completeness: float = 0.99
     """Share of landed rows that must pass."""
     parse_errors_max: float = 0.01
     """Share of landed rows that may be unreadable."""
     source: str = ""
-    """Names the place of the raw objects that the rows are parsed from, ``raw/<source>/``; empty: computed."""
+    """The folder of the raw objects that the rows are parsed from, ``raw/<source>/``; empty for computed data sets."""
     raw_retention_days: int = 0
-    """Days that raw objects stay where they landed; then they move to the cold tier until ``retention_days``."""
+    """Days before raw objects move to the cold tier, where they stay until ``retention_days``."""
 
     def __post_init__(self) -> None:
         names = {column.name for column in self.columns}
@@ -144,7 +161,7 @@ class Contract:
 
     @property
     def major(self) -> int:
-        """The version whose move means another table."""
+        """The major version: each has a table of its own."""
         return int(self.version.split(".")[0])
 
     @property
@@ -177,16 +194,29 @@ class Contract:
         """The columns as Arrow fields."""
         return pa.schema([pa.field(c.name, c.type, nullable=not c.required) for c in self.columns])
 
+    @cached_property
+    def quarantine(self) -> "Contract":
+        """The contract of this data set's rejected rows: kept as long, restricted, partitioned by day of landing."""
+        return Contract(
+            name=f"quarantine.{self.name.split('.')[1]}",
+            version="1.1",
+            model=Quarantine,
+            owner=self.owner,
+            classification=Classification.RESTRICTED,
+            retention_days=self.retention_days,
+            partition=("day(landed_at)",),
+            key=("source_object", "line"),
+            freshness_s=self.freshness_s,
+        )
+
     @property
     def day_column(self) -> str:
-        """The column whose day partitions the table, empty if none does."""
+        """The column whose day partitions the table; empty if there is none."""
         return next((column for transform, column in self.partitions if transform == "day"), "")
 
     @property
     def time_column(self) -> str:
-        """The row's own time, from which its retention counts: the day's column, else the first instant that every
-        row has.
-        """
+        """The row's own time, from which retention counts: the day column, else the first required timestamp."""
         return self.day_column or next(c.name for c in self.columns if c.required and pa.types.is_timestamp(c.type))
 
     @property

@@ -1,10 +1,10 @@
-"""How a cluster did in one hour: the contract of ``curated.cluster_health_hourly``."""
+"""The health of a cluster per hour: the contract of ``curated.cluster_health_hourly``."""
 
 from lake.contracts.base import Classification, Contract, Field, Model, OptionalInt, Timestamp
 
 
 class ClusterHealthHourly(Model):
-    """How a cluster did in one hour (UTC), by its agents' calls, metrics, logs and events: one row an hour heard of."""
+    """A cluster's health in one hour (UTC), from calls, metrics, logs and events: one row per hour with data."""
 
     cluster: str = Field(doc="Where the agents run.", max_length=256)
     hour: Timestamp = Field(doc="The full hour (UTC): what happened from it on, before the next.")
@@ -23,11 +23,16 @@ class ClusterHealthHourly(Model):
     latency_p95_ms: float = Field(doc="95th percentile (nearest rank) of the same.", unit="ms", ge=0, nullable=True)
     tokens: int = Field(doc="Tokens of queries and responses.", unit="tokens", ge=0)
     last_request_at: Timestamp = Field(
-        doc="The newest interaction that counts: how far an unfinished hour has come; null without any.", nullable=True
+        doc="The newest interaction that is counted: shows how complete an unfinished hour is; null without any.",
+        nullable=True,
     )
     log_lines: OptionalInt = Field(doc="Log lines; null where no log came.", unit="lines", ge=0, nullable=True)
     error_log_rate: float = Field(
-        doc="Lines that say an error over all lines; null where no line came.", unit="share", ge=0, le=1, nullable=True
+        doc="Lines that report an error over all lines; null where no line came.",
+        unit="share",
+        ge=0,
+        le=1,
+        nullable=True,
     )
     restarts: OptionalInt = Field(
         doc="Restarts of containers; null where no container was measured.", unit="restarts", ge=0, nullable=True
@@ -47,7 +52,7 @@ class ClusterHealthHourly(Model):
         nullable=True,
     )
     measured_requests: float = Field(
-        doc="HTTP requests that histograms counted, of whatever runs on the cluster.",
+        doc="HTTP requests that histograms counted, of all programs on the cluster.",
         unit="requests",
         ge=0,
         nullable=True,
@@ -56,7 +61,7 @@ class ClusterHealthHourly(Model):
         doc="95th percentile of their latency, as PromQL's histogram_quantile.", unit="ms", ge=0, nullable=True
     )
     crash_loops: OptionalInt = Field(
-        doc="Pods whose containers Kubernetes held back from restarting; null where the cluster told of no event.",
+        doc="Pods whose containers Kubernetes held back from restarting; null where no event came.",
         unit="pods",
         ge=0,
         nullable=True,

@@ -1,4 +1,4 @@
-"""What happened on GitHub: workflow runs, issues and the audit log."""
+"""Workflow runs, issues and audit-log entries of GitHub."""
 
 from lake.contracts.base import Classification, Contract, Field, Model, OptionalInt, Timestamp
 from lake.contracts.metrics import NAME_CHARACTERS
@@ -7,12 +7,12 @@ TITLE_CHARACTERS = 4_000
 
 
 class WorkflowRuns(Model):
-    """One row a state in which an attempt of a workflow run was seen: queued, running, completed."""
+    """One row per observed state of an attempt of a workflow run: queued, running, completed."""
 
     repository: str = Field(doc="owner/name", max_length=NAME_CHARACTERS)
     run_id: int = Field(doc="The run")
-    attempt: int = Field(doc="Which attempt of it, from 1", ge=1)
-    updated_at: Timestamp = Field(doc="When it came into this state")
+    attempt: int = Field(doc="Number of the attempt, from 1", ge=1)
+    updated_at: Timestamp = Field(doc="When it reached this state")
     timestamp: Timestamp = Field(doc="When the run was created")
     started_at: Timestamp = Field(doc="When the attempt started", nullable=True)
     workflow: str = Field(doc="The workflow's name", max_length=NAME_CHARACTERS, nullable=True)
@@ -23,11 +23,11 @@ class WorkflowRuns(Model):
     conclusion: str = Field(
         doc="success, failure, ...; null until completed", max_length=NAME_CHARACTERS, nullable=True
     )
-    actor: str = Field(doc="Login of who triggered it", pii=True, max_length=NAME_CHARACTERS, nullable=True)
+    actor: str = Field(doc="Login of the user who triggered it", pii=True, max_length=NAME_CHARACTERS, nullable=True)
 
 
 class GithubIssues(Model):
-    """One row a state in which an issue or a pull request was seen."""
+    """One row per observed state of an issue or a pull request."""
 
     repository: str = Field(doc="owner/name", max_length=NAME_CHARACTERS)
     number: int = Field(doc="Its number", ge=1)
@@ -40,21 +40,19 @@ class GithubIssues(Model):
     title: str = Field(doc="Its title", pii=True, max_length=TITLE_CHARACTERS)
     labels: str = Field(doc="Names of its labels, as JSON in order", max_length=TITLE_CHARACTERS)
     comments: OptionalInt = Field(doc="How many", ge=0, nullable=True)
-    actor: str = Field(doc="Login of who opened it", pii=True, max_length=NAME_CHARACTERS, nullable=True)
+    actor: str = Field(doc="Login of the user who opened it", pii=True, max_length=NAME_CHARACTERS, nullable=True)
 
 
 class GithubAudit(Model):
-    """One row an entry of an organisation's audit log."""
+    """One row per entry of an organisation's audit log."""
 
     document_id: str = Field(doc="GitHub's id of the entry", max_length=NAME_CHARACTERS)
     timestamp: Timestamp = Field(doc="When it was done")
-    organisation: str = Field(doc="Whose log", max_length=NAME_CHARACTERS)
+    organisation: str = Field(doc="The organisation", max_length=NAME_CHARACTERS)
     action: str = Field(doc="What was done, for example repo.create", max_length=NAME_CHARACTERS)
-    actor: str = Field(doc="Login of who did it", pii=True, max_length=NAME_CHARACTERS, nullable=True)
-    repository: str = Field(doc="owner/name, where it was done to one", max_length=NAME_CHARACTERS, nullable=True)
-    subject: str = Field(
-        doc="Login of whom it was done to, where there is one", pii=True, max_length=NAME_CHARACTERS, nullable=True
-    )
+    actor: str = Field(doc="Login of the user who did it", pii=True, max_length=NAME_CHARACTERS, nullable=True)
+    repository: str = Field(doc="owner/name of the repository concerned", max_length=NAME_CHARACTERS, nullable=True)
+    subject: str = Field(doc="Login of the user concerned", pii=True, max_length=NAME_CHARACTERS, nullable=True)
 
 
 WORKFLOW_RUNS = Contract(

@@ -1,4 +1,4 @@
-"""How a namespace of a cluster did in one hour: the contract of ``ml.infrastructure_features``."""
+"""The health of a cluster's namespace in one hour: the contract of ``ml.infrastructure_features``."""
 
 from lake.contracts.base import Classification, Contract, Field, Model, OptionalInt, Timestamp
 

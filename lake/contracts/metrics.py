@@ -1,4 +1,4 @@
-"""What Prometheus measured: the contract of ``processed.metrics``."""
+"""Samples of Prometheus: the contract of ``processed.metrics``."""
 
 from lake.contracts.base import Classification, Contract, Field, Model, Timestamp
 
@@ -7,12 +7,12 @@ NAME_CHARACTERS = 256
 
 
 class Metrics(Model):
-    """One row a series and step: a sample, or a histogram; what has no value at a step has no row there."""
+    """One row per series and step: a sample or a histogram. A series without a value at a step has no row there."""
 
     series: str = Field(doc="Digest of cluster, metric and labels", max_length=64)
     timestamp: Timestamp = Field(doc="The step, by the server's clock")
-    cluster: str = Field(doc="Which Prometheus", max_length=NAME_CHARACTERS)
-    metric: str = Field(doc="The metric's name, or the query's where that gives none", max_length=NAME_CHARACTERS)
+    cluster: str = Field(doc="The cluster of the Prometheus server", max_length=NAME_CHARACTERS)
+    metric: str = Field(doc="The metric's name; the query's where the result has none", max_length=NAME_CHARACTERS)
     labels: str = Field(doc="The other labels, as JSON in order of their names", max_length=LABELS_CHARACTERS)
     value: float = Field(doc="The sample as it is; null where it is not finite", nullable=True)
     not_finite: str = Field(doc="NaN, +Inf or -Inf where the sample is that", max_length=4, nullable=True)

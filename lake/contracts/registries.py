@@ -1,4 +1,4 @@
-"""Registries: the values that columns like ``agent_name`` may take. A new agent is one line here."""
+"""Registries: the values that columns such as ``agent_name`` may take. A new agent is one line here."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ AGENTS: Mapping[str, str] = {
 }
 
 AGENTS_NAMESPACE = "agents"
-"""The Kubernetes namespace that the agents run in, on every cluster: whose infrastructure features stand beside an
+"""The Kubernetes namespace that the agents run in, on every cluster: its infrastructure features are joined to an
 interaction, in training as in serving."""
 
-SPECVERSIONS: Mapping[str, str] = {"1.0": "CloudEvents 1.0, the only version whose attributes are known here"}
+SPECVERSIONS: Mapping[str, str] = {"1.0": "CloudEvents 1.0, the only supported version"}
 
 REGISTRIES: Mapping[str, frozenset[str]] = {"agents": frozenset(AGENTS), "specversions": frozenset(SPECVERSIONS)}

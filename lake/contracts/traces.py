@@ -1,20 +1,20 @@
-"""What a request passed through: the contract of ``processed.traces``."""
+"""Spans of traces: the contract of ``processed.traces``."""
 
 from lake.contracts.base import Classification, Contract, Field, Model, Timestamp
 from lake.contracts.metrics import NAME_CHARACTERS
 
 
 class Traces(Model):
-    """One row a span of a trace."""
+    """One row per span of a trace."""
 
     trace_id: str = Field(doc="The trace, hexadecimal", max_length=32)
     span_id: str = Field(doc="The span, hexadecimal", max_length=16)
     parent_id: str = Field(doc="The span that it is part of; null for the root", max_length=16, nullable=True)
-    timestamp: Timestamp = Field(doc="When it began, to the microsecond")
-    duration_ns: int = Field(doc="From begin to end", unit="ns", ge=0)
-    cluster: str = Field(doc="Which Tempo", max_length=NAME_CHARACTERS)
+    timestamp: Timestamp = Field(doc="When it started, to the microsecond")
+    duration_ns: int = Field(doc="From start to end", unit="ns", ge=0)
+    cluster: str = Field(doc="The cluster of the Tempo server", max_length=NAME_CHARACTERS)
     service: str = Field(doc="service.name of the resource", max_length=NAME_CHARACTERS, nullable=True)
-    name: str = Field(doc="What was done", max_length=4_000)
+    name: str = Field(doc="The operation", max_length=4_000)
     kind: str = Field(doc="SPAN_KIND_SERVER, SPAN_KIND_CLIENT, ...", max_length=NAME_CHARACTERS, nullable=True)
     status: str = Field(doc="STATUS_CODE_OK, STATUS_CODE_ERROR; null where unset", max_length=64, nullable=True)
     attributes: str = Field(

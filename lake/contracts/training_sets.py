@@ -1,4 +1,4 @@
-"""What a model was trained and tested on, row by row: the contract of ``ml.training_sets``."""
+"""The rows that a model was trained and tested on: the contract of ``ml.training_sets``."""
 
 from lake.contracts.agent_interactions import NAME_CHARACTERS, TEXT_CHARACTERS
 from lake.contracts.base import Classification, Contract, Field, OptionalInt, Timestamp

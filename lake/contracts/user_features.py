@@ -1,4 +1,4 @@
-"""What a user had done by midnight: the contract of ``ml.user_features``."""
+"""A user's activity up to midnight: the contract of ``ml.user_features``."""
 
 from lake.contracts.base import Classification, Contract, Field, Model, Timestamp
 

@@ -1,4 +1,4 @@
-"""What every source of rows yields: blocks of JSON lines, so that one parser and one set of checks serve them all."""
+"""Blocks of JSON lines: every file format is read as these, so that one parser and one set of checks serve all."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,28 +10,28 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Complete JSON lines; ``first`` is the number of the first one in its source object, from 1."""
+    """Complete JSON lines; ``first`` is the number of the first one in its source object, counted from 1."""
 
     first: int
     data: bytes
 
     @cached_property
     def lines(self) -> int:
-        """How many lines there are; an end of line at the end begins no other."""
+        """The number of lines; a newline at the end starts no further line."""
         return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
 
     @property
     def last(self) -> int:
-        """The number of its last line."""
+        """The number of the last line."""
         return self.first + self.lines - 1
 
     def texts(self, lines: Sequence[int]) -> list[bytes]:
-        """The lines of these numbers."""
-        places = [number - self.first for number in lines]
-        return [self.data[self._starts[at] : self._starts[at + 1]].removesuffix(b"\n") for at in places]
+        """The lines with these numbers."""
+        indexes = [number - self.first for number in lines]
+        return [self.data[self._starts[i] : self._starts[i + 1]].removesuffix(b"\n") for i in indexes]
 
     def pieces(self, number: int) -> Iterator["Block"]:
-        """The same lines as at most so many blocks."""
+        """The same lines in at most ``number`` blocks."""
         step = -(-self.lines // number)
         for at in range(0, self.lines, step):
             end = self._starts[min(at + step, self.lines)]
@@ -39,19 +39,19 @@ class Block:
 
     @cached_property
     def _starts(self) -> npt.NDArray[np.intp]:
-        """Where each line begins, and where the last one ends."""
+        """The offsets at which the lines start, and that at which the last one ends."""
         ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == ord("\n")) + 1
         return np.concatenate(([0], ends, [] if self.data.endswith(b"\n") else [len(self.data)])).astype(np.intp)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """A place where the source object itself is at fault."""
+    """A place where the source object itself is damaged."""
 
     line: int
     reason: str
 
     @property
     def last(self) -> int:
-        """The number of the line, as of a block."""
+        """The number of the line, as for a block."""
         return self.line

@@ -1,6 +1,6 @@
-"""The contract's bounds as one vectorised verdict a row: the first broken rule names the reason.
+"""The contract's bounds as one vectorised verdict per row: the first broken rule gives the reason.
 
-What a row's types are is settled in ``parsing.py``; whether it is new, in ``uniqueness.py``. A null breaks no bound.
+Types are checked in ``parse.py``, uniqueness in ``lake.tables.uniqueness``. A null breaks no bound.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ def out_of_bounds(contract: Contract, rows: pa.Table, landed_at: datetime) -> pa
     """The verdict for each row, in order.
 
     Args:
-        contract: whose bounds hold.
+        contract: declares the bounds.
         rows: its columns, typed.
-        landed_at: no timestamp may lie after it.
+        landed_at: no timestamp may be later.
 
     Returns:
         ``reason`` and ``column``, both null for a good row.
@@ -34,7 +34,7 @@ def out_of_bounds(contract: Contract, rows: pa.Table, landed_at: datetime) -> pa
 
 
 def _broken(column: Column, rows: pa.Table, landed_at: datetime) -> Iterator[tuple[pa.ChunkedArray, str]]:
-    """For each rule of a column, the last one first, where it is broken and the reason that gives."""
+    """For each rule of a column, the last one first: which rows break it, and the reason."""
     values = rows[column.name]
     out_of_range = f"{column.name.split('_')[0]}_out_of_range"
     if column.allowed:

@@ -60,17 +60,14 @@ class RowClassifier:
         newest: time of the newest new row (UTC).
     """
 
-    def __init__(
-        self, contract: Contract, quarantine: Contract, landed: LandedObject, tables: Tables, writer: Writer
-    ) -> None:
-        self.contract, self.quarantine, self.landed = contract, quarantine, landed
-        self.tables, self.writer = tables, writer
+    def __init__(self, contract: Contract, landed: LandedObject, tables: Tables, writer: Writer) -> None:
+        self.contract, self.landed, self.tables, self.writer = contract, landed, tables, writer
         self.rows = 0
         self.duplicates = 0
         self.reasons: Counter[str] = Counter()
         self.newest: datetime | None = None
         self._first_line = b""
-        self._schema = quarantine.arrow_schema
+        self._schema = contract.quarantine.arrow_schema
         self._constants = {
             "source_object": pa.scalar(landed.object),
             "landed_at": pa.scalar(landed.at, pa.timestamp("us", tz="UTC")),
@@ -110,7 +107,7 @@ class RowClassifier:
 
     @functools.cached_property
     def _rejected_before(self) -> pa.Array:
-        return rejected_before(self.tables, self.quarantine, self.landed.object, self.landed.at)
+        return rejected_before(self.tables, self.contract.quarantine, self.landed.object, self.landed.at)
 
     def _check(self, piece: Block | Fault) -> Classified:
         """Parse a block and check its bounds. Runs in several threads at once."""

@@ -1,7 +1,7 @@
 """The file source: agent logs as JSON lines, CSV or Parquet, plain or gzip, read in bounded memory.
 
-A fault of the file itself (a gzip stream that breaks off, a line too long to be a row) comes out as a ``Fault``
-where it stands, after the good lines before it.
+Damage of the file itself (a truncated gzip stream, a line too long to be a row) is yielded as a ``Fault`` at its place,
+after the good lines before it.
 """
 
 import gzip
@@ -26,33 +26,33 @@ log = logging.getLogger("fuelline.files")
 
 BLOCK_BYTES = 8 << 20
 LINE_BYTES_MAX = 16 << 20
-"""Longer than any row that a contract admits; such a line is skipped without being read into memory."""
+"""Longer than any valid row; a longer line is skipped without being read into memory."""
 BOM = b"\xef\xbb\xbf"
 LINES = (".jsonl", ".ndjson", ".json", ".log")
-"""A ``.json`` is a log where its first line is an object; a document over many lines is another kind of file."""
+"""A ``.json`` file is a log if its first line is an object; a document over many lines is not."""
 FORMATS = (*LINES, ".csv", ".parquet")
 READABLE = f"{', '.join(FORMATS)}, plain or .gz, rotated or not"
 ROTATION = re.compile(r"[.-]\d[\d._-]*(?=(\.gz)?$)", re.IGNORECASE)
-"""What a rotation puts behind a log's name: ``.1``, ``-20261126``, ``.2026-11-26_14``."""
+"""What log rotation appends to a name: ``.1``, ``-20261126``, ``.2026-11-26_14``."""
 NAMED = 3
-"""How many of the files that are passed over are told by name."""
+"""How many of the skipped files the log names."""
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Files of the formats that can be read, in order of their paths; that others are passed over is told.
+    """The log files in a folder, in order of their paths; skipped files are logged.
 
     Raises:
-        SourceError: the folder is not there, or holds none.
+        SourceError: the folder does not exist, or holds no log.
     """
     if not folder.exists():
-        raise SourceError(f"no folder {str(folder)!r}; give a folder of logs ({READABLE})")
+        raise SourceError(f"there is no folder {str(folder)!r}; name a folder of logs ({READABLE})")
     found = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
     logs = [path for path in found if _is_log(path)]
     if not logs:
         raise SourceError(f"{str(folder)!r} holds no logs ({READABLE})")
     if others := [str(path.relative_to(folder)) for path in found if path not in set(logs)]:
         named = ", ".join(others[:NAMED]) + (", ..." if len(others) > NAMED else "")
-        log.warning("%s: %d files passed over that are no logs (%s): %s", folder, len(others), READABLE, named)
+        log.warning("%s: skipped %d files that are not logs (%s): %s", folder, len(others), READABLE, named)
     return logs
 
 
@@ -63,10 +63,10 @@ def extension(path: Path) -> str:
 
 
 def read_blocks(path: Path, contract: Contract) -> Iterator[Block | Fault]:
-    """The file's rows as blocks of JSON lines, its faults between them.
+    """Read the file's rows as blocks of JSON lines, with its faults between them.
 
     Raises:
-        SourceError: the machine cannot read the file; that is no fault of its content.
+        SourceError: the operating system cannot read the file; damaged content is a ``Fault`` instead.
     """
     last = 0
     with _opened(path) as stream:
@@ -118,7 +118,7 @@ def _opened(path: Path) -> io.BufferedReader:
 
 
 class _Gunzip(io.RawIOBase):
-    """A gzip stream that ends where it breaks: what came before is as good as any."""
+    """A gzip stream that ends where it is damaged, so that what came before is read."""
 
     def __init__(self, path: Path) -> None:
         self.broken = False
@@ -141,8 +141,8 @@ class _Gunzip(io.RawIOBase):
 
 
 def _line_blocks(stream: BinaryIO | io.BufferedReader) -> Iterator[Block | Fault]:
-    """Cut a stream at newlines: some bytes and the rest of the line in which they end. A line that outgrows the limit
-    is skipped up to its end, wherever the reads fall.
+    """Cut a stream at newlines: a number of bytes and the rest of the line in which they end. A line over the limit is
+    skipped up to its end, wherever the reads fall.
     """
     line = 1
     while data := stream.read(BLOCK_BYTES):

@@ -1,8 +1,8 @@
-"""From JSON lines to typed rows, and to a reason for each line that is not one.
+"""Parse JSON lines to typed rows, with a reason for each line that is not a row.
 
-A block that holds nothing but well-formed rows, which is nearly every block, is read by Arrow in one go. Any other
-is cut into pieces until few lines stand around a bad one; these are read line by line, in SQL, and each gets its
-verdict. Both ways give the same rows (a property test holds them to it).
+A block with only well-formed rows, which is nearly every block, is read by Arrow at once. Any other is cut into pieces
+until few lines surround a bad one; these are read line by line, in SQL, and each gets a verdict. Both ways give the
+same rows, as a property test checks.
 """
 
 import functools
@@ -21,20 +21,20 @@ from lake.ingest.blocks import Block
 from lake.tables.engine import connect
 
 PARSER_VERSION = 2
-"""Part of every ingestion key. A golden test forces it to move when the results of parsing or checking move."""
+"""Part of every ingestion key. A golden test requires a new number when the results of parsing or checking change."""
 
-LINES_ALIKE, PIECES = 100, 16
-"""From how many lines on a block with a bad one is cut further, and into how many pieces: so one bad line makes a
-block about twice as slow, and a block full of them hardly slower than reading it line by line at once."""
+CUT_ABOVE_LINES, PIECES = 100, 16
+"""A block with a bad line is cut further if it has more lines than this, and into how many pieces: one bad line makes
+a block about twice as slow, and many hardly slower than reading it line by line at once."""
 NO_BRACE = re.compile(rb"\n[^{]")
 RAW_CHARACTERS = 2_000
-"""How much of a rejected line quarantine keeps; the raw zone keeps all of it."""
+"""Length of the part of a rejected line that quarantine keeps; the raw zone keeps all of it."""
 TIMESTAMP = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-][01]\d(:?[0-5]\d)?)"
-"""ISO 8601 with its offset. Digits beyond microseconds are cut off."""
+"""ISO 8601 with an offset. Digits beyond microseconds are cut off."""
 INSTANTS = range(253_402_300_800_000_000)
-"""Microseconds from 1970 to the year 9999. An earlier time is a clock never set, such as some languages' zero time."""
+"""Microseconds from 1970 to the year 9999. An earlier time is an unset clock, such as some languages' zero time."""
 TEXTS, TRAILING_COMMA = r'"([^"\\]|\\.)*"', r",\s*[}\]]"
-"""DuckDB reads a comma before a closing bracket; JSON knows none."""
+"""Patterns of JSON strings, and of a comma before a closing bracket, which DuckDB accepts and JSON does not allow."""
 
 REJECTS = pa.schema(
     {
@@ -47,7 +47,7 @@ REJECTS = pa.schema(
         "error": pa.bool_(),
     }
 )
-"""Rejected lines: their number, why, the column at fault, their first characters, and what could be read of them."""
+"""Columns of rejected lines: number, reason, the column at fault, the first characters, and the readable values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,29 +64,29 @@ class Parsed:
 
 
 def parse(contract: Contract, block: Block) -> Parsed:
-    """Read a block of JSON lines as rows of a contract: types and presence, not yet bounds."""
+    """Parse a block of JSON lines to rows of a contract. Types and required columns are checked, not bounds."""
     clean: list[pa.Table] = []
-    suspect: list[Block] = []
+    unclean: list[Block] = []
     for piece, rows in _attempts(contract, block):
         if rows is None:
-            suspect.append(piece)
+            unclean.append(piece)
         else:
             clean.append(rows)
-    if not suspect:
+    if not unclean:
         return Parsed(rows=pa.concat_tables(clean), rejects=REJECTS.empty_table())
-    closer = _parse_lines(contract, suspect)
-    return Parsed(rows=pa.concat_tables([*clean, closer.rows]).sort_by("line"), rejects=closer.rejects)
+    parsed = _parse_lines(contract, unclean)
+    return Parsed(rows=pa.concat_tables([*clean, parsed.rows]).sort_by("line"), rejects=parsed.rejects)
 
 
 def readable(line: bytes) -> str:
-    """What quarantine keeps of a line."""
+    """The part of a line that quarantine keeps."""
     return line[: 4 * RAW_CHARACTERS].decode("utf-8", "replace").strip()[:RAW_CHARACTERS]
 
 
 def _attempts(contract: Contract, block: Block) -> Iterator[tuple[Block, pa.Table | None]]:
-    """The block in pieces: each with its rows if it holds nothing else, with None if it needs a closer look."""
+    """The block in pieces: each with its rows if all its lines are rows, else with None."""
     rows = _parse_clean(contract, block)
-    if rows is None and block.lines > LINES_ALIKE:
+    if rows is None and block.lines > CUT_ABOVE_LINES:
         for piece in block.pieces(PIECES):
             yield from _attempts(contract, piece)
     else:
@@ -94,10 +94,10 @@ def _attempts(contract: Contract, block: Block) -> Iterator[tuple[Block, pa.Tabl
 
 
 def _parse_clean(contract: Contract, block: Block) -> pa.Table | None:
-    """The block's rows if every line is one row that fits; None if a closer look is needed.
+    """The block's rows if every line is one valid row; else None, and the lines have to be parsed one by one.
 
-    A newline cannot stand in a JSON text and no column is nested, so a line that begins with a brace begins a row.
-    If all do and there are as many rows as lines, then each line is one row.
+    A JSON text contains no newline and no column is nested, so a line that begins with a brace begins a row. If all
+    lines do and there are as many rows as lines, then each line is one row.
     """
     if not block.data.startswith(b"{") or NO_BRACE.search(block.data):
         return None
@@ -132,7 +132,7 @@ def _fits(column: Column, texts: pa.Table, rows: pa.Table) -> bool:
 
 @functools.lru_cache
 def _text_schema(contract: Contract) -> pa.Schema:
-    """Timestamps are read as text first, because Arrow's JSON reader takes other forms of them than the contract."""
+    """Timestamps are read as text first, because Arrow's JSON reader accepts other forms than the contract."""
     fields = [(c.name, pa.string() if pa.types.is_timestamp(c.type) else c.type) for c in contract.columns]
     return pa.schema(fields)
 
@@ -142,7 +142,7 @@ def _nullable(contract: Contract) -> pa.Schema:
 
 
 def _parse_lines(contract: Contract, blocks: Sequence[Block]) -> Parsed:
-    """The closer look: each line's verdict, and the rows among them."""
+    """Parse line by line: the rows, and a reason for each other line."""
     every = (line for block in blocks for line in enumerate(block.data.split(b"\n"), start=block.first))
     texts = {number: text.rstrip(b"\r") for number, text in every if text.strip()}
     lines = pa.table(
@@ -153,7 +153,7 @@ def _parse_lines(contract: Contract, blocks: Sequence[Block]) -> Parsed:
     )
     with connect() as db:
         db.register("lines", lines)
-        db.execute(f"CREATE TABLE judged AS {_judgement(contract)}")
+        db.execute(f"CREATE TABLE judged AS {_verdicts(contract)}")
         rows = db.sql(
             f"SELECT {_typed(contract)}, line FROM judged WHERE verdict IS NULL ORDER BY line"
         ).to_arrow_table()
@@ -170,9 +170,9 @@ def _decoded(text: bytes) -> str | None:
         return None
 
 
-def _judgement(contract: Contract) -> str:
-    """SQL over ``lines(line, text)``: each line's types ``t`` and values ``v`` by column, and its verdict, null if
-    good.
+def _verdicts(contract: Contract) -> str:
+    """SQL over ``lines(line, text)``: each line's types ``t`` and values ``v`` by column, and its verdict, null for a
+    valid row.
     """
     paths = "[" + ", ".join(f"'$.{column.name}'" for column in contract.columns) + "]"
     numbered = list(enumerate(contract.columns, start=1))
@@ -200,7 +200,7 @@ def _judgement(contract: Contract) -> str:
 
 
 def _well_formed() -> str:
-    """SQL that is true for a JSON object: DuckDB's own check, less what it forgives."""
+    """SQL that is true for a JSON object: DuckDB's own check, without the forms that only DuckDB accepts."""
     commas = f"contains(text, ',') AND regexp_matches(regexp_replace(text, '{TEXTS}', '', 'g'), '{TRAILING_COMMA}')"
     return f"json_valid(text) AND regexp_matches(text, '^\\s*\\{{') AND NOT ({commas})"
 
@@ -223,13 +223,13 @@ def _right_type(n: int, column: Column) -> str:
 
 
 def _instant(n: int) -> str:
-    """SQL that is true for a null and for an instant with its offset that is on the calendar and in range."""
+    """SQL that is true for a null and for a valid instant with an offset, in range."""
     micros = f"epoch_us(try_cast(v[{n}] AS TIMESTAMPTZ)) BETWEEN {INSTANTS.start} AND {INSTANTS.stop - 1}"
     return f"(v[{n}] IS NULL OR (regexp_full_match(v[{n}], '{TIMESTAMP}') AND coalesce({micros}, false)))"
 
 
 def _typed(contract: Contract) -> str:
-    """SQL select list: the values of a good line in the contract's types."""
+    """SQL select list: the values of a valid line in the contract's types."""
     names = {"int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN", "string": "VARCHAR"}
     return ", ".join(
         f'CAST(v[{n}] AS {names.get(str(column.type), "TIMESTAMPTZ")}) AS "{column.name}"'
@@ -238,14 +238,14 @@ def _typed(contract: Contract) -> str:
 
 
 def _rejects(contract: Contract) -> str:
-    """SQL select of ``REJECTS`` but for the raw text: what can be read of a bad line helps the triggers to count it."""
-    place = {column.name: n for n, column in enumerate(contract.columns, start=1)}
-    at, who, failed = (place.get(name) for name in ("timestamp", "agent_name", "error"))
+    """SQL select of ``REJECTS`` without the raw text. Readable values of a bad line serve to count rejects by agent."""
+    numbers = {column.name: n for n, column in enumerate(contract.columns, start=1)}
+    at, agent, error = (numbers.get(name) for name in ("timestamp", "agent_name", "error"))
     return f"""
         SELECT line, split_part(verdict, ':', 1) AS reason, nullif(split_part(verdict, ':', 2), '') AS "column",
                {f"CASE WHEN {_instant(at)} THEN try_cast(v[{at}] AS TIMESTAMPTZ) END" if at else "NULL"} AS timestamp,
-               {f"CASE WHEN v[{who}] IN ({known_agents()}) THEN v[{who}] END" if who else "NULL"} AS agent_name,
-               {f"CASE WHEN t[{failed}] = 'BOOLEAN' THEN v[{failed}] = 'true' END" if failed else "NULL"} AS error
+               {f"CASE WHEN v[{agent}] IN ({known_agents()}) THEN v[{agent}] END" if agent else "NULL"} AS agent_name,
+               {f"CASE WHEN t[{error}] = 'BOOLEAN' THEN v[{error}] = 'true' END" if error else "NULL"} AS error
         FROM judged WHERE verdict IS NOT NULL ORDER BY line
     """
 

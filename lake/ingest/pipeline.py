@@ -23,7 +23,6 @@ import pyarrow.parquet
 
 from errors import IntegrityError, ObjectMissing
 from lake.contracts.base import Contract
-from lake.contracts.quarantine import quarantine_of
 from lake.ingest.classify import RowClassifier
 from lake.ingest.files import extension, find_files
 from lake.ingest.parse import PARSER_VERSION
@@ -170,25 +169,25 @@ class Ingester:
 
     def _ingest(self, path: Path, landed: LandedObject) -> Ingested:
         """Commit a landed object, of which ``path`` is a copy, quarantine its rejects, clean up and note it as done."""
-        key, quarantine = self._key(landed.sha256), quarantine_of(self.contract)
-        commit = self._commit(path, landed, quarantine)
+        key = self._key(landed.sha256)
+        commit = self._commit(path, landed)
         if INGESTED not in commit.summary:
             raise IntegrityError(f"{self.contract.table}: the commit of {key!r} has no {INGESTED} in its summary")
         if rejects := commit.summary[REJECTS]:
-            self._quarantine(quarantine, key, rejects)
+            self._quarantine(key, rejects)
         result = Ingested(**json.loads(commit.summary[INGESTED]))
         for name in self.lake.store.list(_staging(landed)):
             self.lake.store.delete(name)
         self.lake.ledger.append(self.raw_zone.chain, "ingested", key, result.encode())
         return result
 
-    def _commit(self, path: Path, landed: LandedObject, quarantine: Contract) -> KeyedCommit:
+    def _commit(self, path: Path, landed: LandedObject) -> KeyedCommit:
         """Classify and commit the rows; begin again whenever another writer was first."""
 
         def attempt() -> KeyedCommit | None:
             with self.lake.tables.writer(self.contract, self._key(landed.sha256)) as writer:
                 if not writer.found:
-                    with RowClassifier(self.contract, quarantine, landed, self.lake.tables, writer) as rows:
+                    with RowClassifier(self.contract, landed, self.lake.tables, writer) as rows:
                         rows.read(path)
                         result = json.dumps(_result(landed, rows).encode())
                         summary = {INGESTED: result, REJECTS: self._stage(landed, rows)}
@@ -205,8 +204,9 @@ class Ingester:
         self.lake.store.upload(name, rows.rejects())
         return name
 
-    def _quarantine(self, quarantine: Contract, key: str, staged: str) -> None:
+    def _quarantine(self, key: str, staged: str) -> None:
         """Append the staged rejects to the quarantine table, once."""
+        quarantine = self.contract.quarantine
 
         def attempt() -> KeyedCommit | None:
             writing = self.lake.tables.writer(quarantine, key)

@@ -1,8 +1,7 @@
-"""CSV and Parquet as JSON lines: what reads as a column's type becomes it, what does not stays as it is for the
-checks.
+"""CSV and Parquet as JSON lines. A cell that reads as its column's type is converted; another stays for the checks.
 
-Row numbers count from 1, a CSV file's header included. A row that cannot be a JSON line (its cells do not match the
-header, or are no UTF-8) leaves its number to the fault, so that every other row keeps its own.
+Rows are numbered from 1, a CSV file's header included. A row that cannot be a JSON line (its cells do not match the
+header, or are not UTF-8) becomes a fault with its number, so that every other row keeps its own.
 """
 
 import csv
@@ -18,16 +17,16 @@ from lake.ingest.blocks import Block, Fault
 from lake.tables.engine import connect
 
 CSV_BLOCK_BYTES = 16 << 20
-"""A longer row ends the reading of its file."""
+"""Reading a file ends at a longer row."""
 PARQUET_ROWS = 8_192
 WHOLE_MAX = 2**53
-"""Whole doubles up to here are integers: pandas writes an integer column with nulls as doubles, ``1.0`` in CSV."""
+"""Whole doubles up to this are read as integers: pandas writes an integer column with nulls as ``1.0``."""
 NULLS = ("NaN", "nan", "NULL", "null", "None", "NA", "<NA>")
-"""How pandas and R write a number that is missing; null in a column of numbers that may be."""
+"""How pandas and R write a missing number; read as null in an optional column of numbers."""
 
 
 def csv_blocks(stream: io.BufferedReader, header: bytes, contract: Contract) -> Iterator[Block | Fault]:
-    """Rows of a CSV file. An empty cell is null, a quoted empty one is an empty text; see ``NULLS`` for numbers."""
+    """Rows of a CSV file. An empty cell is null, a quoted empty one is an empty string; see ``NULLS`` for numbers."""
     names = next(csv.reader([header.decode("utf-8-sig", "replace").rstrip("\r\n")]), [])
     if not names:
         return
@@ -64,9 +63,7 @@ def csv_blocks(stream: io.BufferedReader, header: bytes, contract: Contract) -> 
 
 
 def parquet_blocks(stream: io.BufferedReader, contract: Contract) -> Iterator[Block]:
-    """Rows of a Parquet file; one that is compressed as a whole is read into memory, because Parquet is read from
-    its end.
-    """
+    """Rows of a Parquet file. A file in gzip is read into memory, because Parquet is read from its end."""
     file = pa.parquet.ParquetFile(stream if stream.seekable() else io.BytesIO(stream.read()))
     first = 1
     for batch in file.iter_batches(batch_size=PARQUET_ROWS):
@@ -75,7 +72,7 @@ def parquet_blocks(stream: io.BufferedReader, contract: Contract) -> Iterator[Bl
 
 
 def _json_lines(table: pa.Table, contract: Contract) -> list[bytes]:
-    """Each row as a JSON object, or as its bytes where they are no UTF-8."""
+    """Each row as a JSON object, or its raw bytes where a cell is not UTF-8."""
     table, broken = _utf8(table)
     declared = {column.name: column for column in contract.columns}
     fields = ", ".join(f"{_literal(f.name)}: {_value(f, declared.get(f.name))}" for f in table.schema)
@@ -86,7 +83,7 @@ def _json_lines(table: pa.Table, contract: Contract) -> list[bytes]:
 
 
 def _utf8(table: pa.Table) -> tuple[pa.Table, dict[int, bytes]]:
-    """The table with its text columns as UTF-8, and the raw bytes of those cells, by row, that are not (null in the
+    """The table with its text columns as UTF-8, and by row the raw bytes of the cells that are not (null in the
     table).
     """
     broken: dict[int, bytes] = {}
@@ -134,7 +131,7 @@ def _value(field: pa.Field, declared: Column | None) -> str:
 
 
 def _number(double: str) -> str:
-    """SQL for a double as JSON, an integer where it is a whole one."""
+    """SQL for a double as JSON, as an integer where it is a whole number."""
     whole = f"isfinite({double}) AND {double} = trunc({double}) AND abs({double}) <= {WHOLE_MAX}"
     return f"CASE WHEN {whole} THEN to_json(CAST({double} AS BIGINT)) ELSE to_json({double}) END"
 

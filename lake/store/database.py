@@ -1,4 +1,4 @@
-"""How Postgres is reached, in one place for the Iceberg catalogue, Feast's registry and MLflow.
+"""How Postgres is reached, in one place for all databases of the project: address, pool, retries, errors.
 
 A connection is retried for as long as a restart of Postgres takes. Only the connection is: a statement is never sent
 twice, so a writer has to find out itself whether a commit whose reply was lost took effect. A pool is small, because

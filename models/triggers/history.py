@@ -20,7 +20,6 @@ from features.definitions.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, 
 from features.drift import MISSING, Profile, profile
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.contracts.quarantine import quarantine_of
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
 from lake.maintenance.expiry import added_rows
@@ -30,7 +29,7 @@ from models.registry.state import Training
 from models.serialize import from_plain, to_plain
 from models.triggers.counts import HOURLY
 
-QUARANTINE = quarantine_of(AGENT_INTERACTIONS)
+QUARANTINE = AGENT_INTERACTIONS.quarantine
 TOO_SLOW = "latency_out_of_range"
 """Calls that are quarantined for their latency count, too: without them an outage would look like fewer errors."""
 CUMULATIVE = frozenset({"total_queries", "avg_query_length", "most_used_agent", "error_rate", "avg_latency_ms"})

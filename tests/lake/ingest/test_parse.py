@@ -124,12 +124,12 @@ TWISTS = st.sampled_from(
 @given(
     st.lists(st.tuples(objects(), st.sampled_from([0, 0, 0, 1]), TWISTS), min_size=1, max_size=6),
     st.booleans(),
-    st.sampled_from([1, 2, parse_module.LINES_ALIKE]),
+    st.sampled_from([1, 2, parse_module.CUT_ABOVE_LINES]),
 )
 def test_both_ways_of_reading_give_the_same(twisted: list[tuple[bytes, int, Any]], ends: bool, alike: int) -> None:
     made = [twist(line) if spoil else line for line, spoil, twist in twisted]
     data = b"\n".join(made) + b"\n" * ends
-    with mock.patch.object(parse_module, "LINES_ALIKE", alike), mock.patch.object(parse_module, "PIECES", 2):
+    with mock.patch.object(parse_module, "CUT_ABOVE_LINES", alike), mock.patch.object(parse_module, "PIECES", 2):
         rows, rejects = by_either(data)
     assert (rows, rejects) == by_lines(data)
     blank = sum(not line.strip() for line in data.split(b"\n"))
@@ -160,7 +160,7 @@ def test_a_bad_line_takes_only_its_neighbours_out_of_the_fast_way(monkeypatch: p
     assert parsed.rejects["line"].to_pylist() == [1_235, 4_001]
     assert parsed.rejects["raw"].to_pylist()[0] == "{"
     assert parsed.rows["line"].to_pylist() == [n for n in range(1, 5_003) if n not in (1_235, 4_001)]
-    assert sum(block.lines for block in closely) <= 2 * parse_module.LINES_ALIKE
+    assert sum(block.lines for block in closely) <= 2 * parse_module.CUT_ABOVE_LINES
 
 
 @given(st.lists(st.sampled_from([b"", b"a", b"bcd"]), min_size=1), st.integers(2, 5))

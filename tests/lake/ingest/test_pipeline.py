@@ -150,7 +150,7 @@ def test_files_that_are_no_logs_by_their_names_are_passed_over_and_told(
         Ingester(lake, CONTRACT, "agents").ingest_folder(logs)
     put(logs, "a.log", lines([interaction(0)]))
     assert len(Ingester(lake, CONTRACT, "agents").ingest_folder(logs)) == 1
-    assert "4 files passed over" in caplog.text
+    assert "skipped 4 files" in caplog.text
     assert "README.txt, old/a.log.bak, old/b.log.zst, ..." in caplog.text
     assert "z.tmp" not in caplog.text
 
@@ -164,7 +164,7 @@ def test_a_json_document_over_many_lines_is_no_log(
     put(logs, "broken.json.gz", b"no gzip")
     [done] = Ingester(lake, CONTRACT, "agents").ingest_folder(logs)
     assert (done.landed, done.committed) == (2, 2)
-    assert "2 files passed over" in caplog.text
+    assert "skipped 2 files" in caplog.text
 
 
 def test_an_object_that_cannot_be_finished_keeps_nothing_else_out_and_is_told_each_time(

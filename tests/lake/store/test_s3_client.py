@@ -1,4 +1,4 @@
-"""S3 as a homelab has it: TLS by an authority of one's own, addressed by path, credentials by the usual chain."""
+"""S3 as a homelab has it: TLS by an authority of one's own, addressed by path, credentials from the default chain."""
 
 import socket
 from collections.abc import Iterator
