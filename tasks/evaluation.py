@@ -9,11 +9,11 @@ from models.retraining.pin import Pinned
 from models.spec import ModelSpec, TrainingProfile
 from models.types import Evaluation, Outcome, TrainedAdapter
 from tasks.environments import cached, cpu, single_gpu
-from tasks.runtime import lake, publish
+from tasks.runtime import publish, task_lake
 
 
 class Judged(NamedTuple):
-    """The evaluation (none where nothing was new), and its judgement where a condition of the graph can see it."""
+    """The evaluation (none if nothing was new), and its judgement as an output that a condition can compare."""
 
     evaluations: list[Evaluation]
     judgement: str
@@ -34,14 +34,14 @@ def evaluate_candidate(
     from models.registry.training_lease import fenced, holding_lease
     from reports.decks.training import evaluation_deck
 
-    here = fenced(lake(), claim)
-    with holding_lease(here, claim):
-        result = evaluate(here, adapter, spec, profile, find_baseline(here.ledger, pinned.baseline), rule)
+    lake = fenced(task_lake(), claim)
+    with holding_lease(lake, claim):
+        result = evaluate(lake, adapter, spec, profile, find_baseline(lake.ledger, pinned.baseline), rule)
     publish(60, "Evaluation", *evaluation_deck(result))
     return Judged([result], result.judgement.value)
 
 
 @cpu(enable_deck=False)
 def judge_nothing() -> Judged:
-    """Nothing is new: there is nothing to judge."""
+    """The result where nothing is new: no evaluation."""
     return Judged([], Outcome.NOTHING_NEW.value)

@@ -1,43 +1,39 @@
-"""Events: what waits at the broker becomes rows, a bounded time at each fire of a schedule."""
+"""Events: messages in the broker's queue become rows, for a limited time in each scheduled run."""
 
 from datetime import datetime
 
 from flytekit import Secret
 
 from tasks.environments import CREDENTIALS, SECRETS, cpu
-from tasks.runtime import due, lake, publish, publish_nothing_due
+from tasks.runtime import due, publish, task_lake
 
 BROKER = "FUELLINE_RABBITMQ"
+EVENTS = (10, "Events")
 
-beside_broker = cpu.extend(
+with_broker = cpu.extend(
     secret_requests=[
         *SECRETS,
         Secret(group=CREDENTIALS, key=BROKER, env_var=BROKER, mount_requirement=Secret.MountType.ENV_VAR),
     ]
 )
-"""Knows the broker's address as well, which holds a password."""
+"""Also has the broker's address, which contains a password."""
 
 
-@beside_broker
+@with_broker
 def drain_due(minutes: int, kickoff: datetime, every_minutes: int, schedule: str) -> list[int]:
-    """Drain the lake's queue until it is empty or the minutes are over, once a window; the messages acknowledged.
+    """Ingest the lake's queue until it is empty or the minutes are over, once per window.
 
-    What is left over waits for the next fire: a message is acknowledged after its commit and not before.
+    The rest waits for the next run: a message is acknowledged only after its rows are committed.
+
+    Returns:
+        The number of acknowledged messages, one for each window.
     """
     from lake.sources.broker import Until
     from lake.sources.events import drain
     from reports.common.html import facts
 
-    here = lake("rabbitmq")
-    done = due(
-        here,
-        schedule,
-        lambda _: drain(here, Until(seconds=60 * minutes, empty=True)),
-        kickoff=kickoff,
-        every_minutes=every_minutes,
-    )
-    if done:
-        publish(10, "Events", facts({"messages in": sum(done)}))
-    else:
-        publish_nothing_due(10, "Events")
-    return done
+    lake, until = task_lake("rabbitmq"), Until(seconds=60 * minutes, empty=True)
+    drained = due(lake, schedule, kickoff, every_minutes, EVENTS, lambda _: drain(lake, until))
+    if drained:
+        publish(*EVENTS, facts({"messages": sum(drained)}))
+    return drained

@@ -11,7 +11,7 @@ from models.types import Cause
 from serving.policy import CanaryRule
 from serving.statistics.shadow_test import ShadowRule
 from tasks.environments import cpu
-from tasks.runtime import execution, lake
+from tasks.runtime import execution, task_lake
 
 
 @cpu(enable_deck=False)
@@ -30,4 +30,4 @@ def record_failed_retraining(
     from models.retraining.outcome import record_failure
 
     stage = err.failed_node_id if err else ""
-    record_failure(lake(), spec.name, cause, stage=stage, execution=execution())
+    record_failure(task_lake(), spec.name, cause, stage=stage, execution=execution())

@@ -1,45 +1,45 @@
-"""The report of a week: one page, with the week before beside it."""
+"""The report of a run, with its decks, and the report of a week, compared with the week before."""
 
 from datetime import datetime
 
+from models.types import Verdict
 from reports.weekly.page import WeeklyReport
 from tasks.environments import cpu
-from tasks.runtime import due, lake, publish
+from tasks.runtime import due, execution, publish, task_lake
+
+
+@cpu(enable_deck=False)
+def write_run_report(verdict: Verdict) -> str:
+    """Write the page of this run: all its decks, the verdict and the lineage; returns its address."""
+    from reports.run_report import write_report
+
+    return str(write_report(task_lake(), execution(), verdict.model))
 
 
 @cpu
 def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[WeeklyReport]:
-    """Write the page of each week that has ended since the last report, and tell Slack.
+    """Write the page of each week that has ended since the last report, and send its summary to Slack.
 
-    Empty where an earlier run has done it.
+    Empty if an earlier run has done it.
     """
     from models.registry.registry import production
     from models.types import baseline_name
-    from reports.common.html import note
     from reports.weekly.activity import Week, weeks_of
     from reports.weekly.message import send_week
     from reports.weekly.page import excerpt, write_week
 
-    here = lake()
+    lake = task_lake()
 
-    def live(model: str, at: datetime) -> str:
-        return baseline_name(production(here.ledger, model, at))
-
-    def work(week: Week) -> WeeklyReport:
-        report = write_week(here, week, live)
-        send_week(here, week, report)
+    def report_week(week: Week) -> WeeklyReport:
+        report = write_week(lake, week, lambda model, at: baseline_name(production(lake.ledger, model, at)))
+        send_week(lake, week, report)
         return report
 
-    done = due(
-        here,
-        schedule,
-        lambda window: [work(week) for week in weeks_of(window)],
-        kickoff=kickoff,
-        every_minutes=every_minutes,
+    windows = due(
+        *(lake, schedule, kickoff, every_minutes, (95, "Week")),
+        lambda window: [report_week(week) for week in weeks_of(window)],
     )
-    written = [report for reports in done for report in reports]
-    if not written:
-        publish(95, "Week", note("No week has ended that has no page yet, or another run is at it."))
+    written = [report for reports in windows for report in reports]
     for report in written:
-        publish(95, f"Week {report.week}", excerpt(here.store.read(report.object).decode()))
+        publish(95, f"Week {report.week}", excerpt(lake.store.read(report.object).decode()))
     return written

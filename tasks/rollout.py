@@ -1,8 +1,9 @@
-"""The rollout: opened at the end of a retraining, advanced by a schedule, one idempotent step at a time."""
+"""The rollout: opened at the end of a retraining, advanced by a schedule in idempotent steps."""
 
 from typing import NamedTuple
 
 from errors import RolloutWentBack
+from lake.lake import Lake
 from models.registry.training_lease import Claim
 from models.retraining.pin import Pinned
 from models.spec import TrainingProfile
@@ -10,7 +11,7 @@ from models.types import ModelVersion, Outcome, Verdict
 from serving.policy import CanaryRule
 from serving.statistics.shadow_test import ShadowRule
 from tasks.environments import cpu, single_gpu
-from tasks.runtime import lake, log, publish, show_lineage
+from tasks.runtime import execution, log, publish, show_lineage, task_lake
 
 
 @cpu(enable_deck=False)
@@ -22,25 +23,25 @@ def begin_rollout(
     canary: CanaryRule,
     claim: Claim,
 ) -> Verdict:
-    """Open the rollout of a registered version; with that the retraining ends."""
+    """Open the rollout of a registered version, which ends the retraining."""
     from models.registry.registry import find_baseline
     from models.registry.training_lease import fenced
     from models.retraining.outcome import close, keep_counted_snapshot
     from serving.rollout.rollout import open_rollout
 
-    here = fenced(lake(), claim)
-    verdict = open_rollout(here, version, find_baseline(here.ledger, pinned.baseline), profile, rule, canary)
-    keep_counted_snapshot(here, pinned)
-    return close(here, pinned, verdict, claim)
+    lake = fenced(task_lake(), claim)
+    verdict = open_rollout(lake, version, find_baseline(lake.ledger, pinned.baseline), profile, rule, canary)
+    keep_counted_snapshot(lake, pinned)
+    return close(lake, pinned, verdict, claim)
 
 
 class OpenRollouts(NamedTuple):
-    """Names of the versions that a step can advance, in two outputs."""
+    """Names of the versions that a step can advance."""
 
     in_shadow: list[str]
-    """Both versions answer the same requests, which takes a GPU."""
+    """In the shadow both versions answer the same requests, which needs a GPU."""
     among_users: list[str]
-    """Evidence is counted, which takes none; so is that of a promotion that is still watched."""
+    """In a canary, or in the watch after a promotion, evidence is counted, which needs none."""
 
 
 @cpu(enable_deck=False)
@@ -48,24 +49,24 @@ def list_open_rollouts() -> OpenRollouts:
     """The versions whose rollout is open, or whose promotion is still watched."""
     from serving.rollout.rollout import is_in_shadow, open_rollouts
 
-    here = lake()
-    found = {name: is_in_shadow(here, name) for name in open_rollouts(here)}
-    log.info("open rollouts: %s", ", ".join(found) or "none")
+    lake = task_lake()
+    shadows = {name: is_in_shadow(lake, name) for name in open_rollouts(lake)}
+    log.info("open rollouts: %s", ", ".join(shadows) or "none")
     return OpenRollouts(
-        in_shadow=[name for name, shadow in found.items() if shadow],
-        among_users=[name for name, shadow in found.items() if not shadow],
+        in_shadow=[name for name, shadow in shadows.items() if shadow],
+        among_users=[name for name, shadow in shadows.items() if not shadow],
     )
 
 
 @single_gpu
 def advance_shadow(version: str) -> Verdict:
-    """Take a rollout one step further that has not passed its shadow; where it passes, to its first users."""
+    """Advance a rollout that has not passed its shadow by one step; a pass opens the canary."""
     return _advance(version)
 
 
 @cpu
 def advance_canary(version: str) -> Verdict:
-    """Take a rollout one step further that is among its users, or the watch after its promotion."""
+    """Advance a canary, or the watch after a promotion, by one step."""
     return _advance(version)
 
 
@@ -77,46 +78,46 @@ def _advance(version: str) -> Verdict:
     from reports.lineage.render import as_svg
     from serving.rollout.rollout import advance
 
-    here = lake()
-    verdict = advance(here, version)
-    mirror_production(here.settings, verdict.model, production(here.ledger, verdict.model))
-    publish(80, "Rollout", *verdict_deck(here.ledger, verdict))
-    _show_canary(version)
-    show_lineage(as_svg(lineage(here, version)))
+    lake = task_lake()
+    verdict = advance(lake, version)
+    mirror_production(lake.settings, verdict.model, production(lake.ledger, verdict.model))
+    publish(80, "Rollout", *verdict_deck(lake.ledger, verdict))
+    _show_canary(lake, version)
+    show_lineage(as_svg(lineage(lake, version)))
     return verdict
 
 
 @cpu(enable_deck=False)
 def tell_people(shadows: list[Verdict], canaries: list[Verdict]) -> list[Verdict]:
-    """Fail, once, where a canary went back: so everybody whom the launch plan notifies hears of it.
+    """Fail once after a canary was rolled back, so that the launch plan's notifications are sent.
 
-    Whoever stepped it: the steward and a person's roll-back leave the mirror and the telling to this.
+    The rollout controller and a manual rollback leave the MLflow mirror and the notification to this task.
     """
     from models.registry.registry import production
     from models.retraining.mlflow import mirror_production
     from serving.rollout.alerts import pending_alerts
-    from tasks.runtime import execution
 
-    here = lake()
-    models = {name.removeprefix("models/") for name in here.ledger.chains("models/")}
+    lake = task_lake()
+    models = {name.removeprefix("models/") for name in lake.ledger.chains("models/")}
     for model in models:
-        mirror_production(here.settings, model, production(here.ledger, model))
-    if news := pending_alerts(here, models, execution()):
+        mirror_production(lake.settings, model, production(lake.ledger, model))
+    if news := pending_alerts(lake, models, execution()):
         raise RolloutWentBack(" ".join(news))
     return [*shadows, *canaries]
 
 
 @cpu(enable_deck=False)
 def last_word(verdict: Verdict, stepped: list[Verdict]) -> Verdict:
-    """What became of a retraining: its rollout's verdict, where it opened one that has ended."""
-    ended = [one for one in stepped if (one.model, one.version) == (verdict.model, verdict.version)]
-    return ended[0] if ended and verdict.outcome is Outcome.ROLLING_OUT else verdict
+    """The result of a retraining: its rollout's verdict, if it opened one that has ended."""
+    same = (step for step in stepped if (step.model, step.version) == (verdict.model, verdict.version))
+    ended = next(same, None)
+    return ended if ended and verdict.outcome is Outcome.ROLLING_OUT else verdict
 
 
-def _show_canary(version: str) -> None:
-    """Nothing before the first user."""
+def _show_canary(lake: Lake, version: str) -> None:
+    """Shows nothing before the first user."""
     from reports.decks.rollout import canary_deck
     from serving.rollout.timeline import timeline_of
 
-    if timeline := timeline_of(lake(), version):
+    if timeline := timeline_of(lake, version):
         publish(85, "Canary", *canary_deck(version, timeline))

@@ -1,4 +1,4 @@
-"""Pin the inputs, select the examples, train the adapter."""
+"""Pin the inputs, build the training set, train the adapter."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,11 @@ from models.spec import ModelSpec, TrainingProfile
 from models.types import Cause, TrainedAdapter, TrainingSet
 from serving.statistics.shadow_test import ShadowRule
 from tasks.environments import cached, cpu, gpu
-from tasks.runtime import execution, lake, log, patience_s, publish, show_progress
+from tasks.runtime import execution, lease_s, log, publish, show_progress, task_lake
 
 
 class Pin(NamedTuple):
-    """What the retraining is made from, the model with its base named, this run's claim, and whether there is anything
-    to do.
-    """
+    """The pinned inputs, the model with its base, this run's claim, and whether there is work to do."""
 
     pinned: Pinned
     spec: ModelSpec
@@ -26,7 +24,7 @@ class Pin(NamedTuple):
 
 @cpu(enable_deck=False)
 def named_profile(name: str) -> TrainingProfile:
-    """The whole profile of this name, so that the console shows its numbers."""
+    """The profile of this name with all its values, so that the console shows them."""
     from models.spec import profile
 
     show_progress()
@@ -45,30 +43,28 @@ def by_hand(reason: str, by: str) -> Cause:
 def pin_inputs(
     spec: ModelSpec, profile: TrainingProfile, evaluation: EvaluationRule, shadow: ShadowRule, cause: Cause
 ) -> Pin:
-    """Claim the model, and fix the tables' versions, the cut and the baseline in the ledger. Never cached: it looks at
-    what is there now.
-    """
+    """Claim the model, and pin table versions, cut and baseline in the ledger. Never cached: it reads current state."""
     from models.registry.training_lease import claim, fenced
     from models.retraining.pin import pin, pin_base
 
-    here = lake()
-    based = pin_base(here, spec)
-    claimed = claim(here, spec.name, execution(), patience_s=patience_s())
-    pinned, work = pin(fenced(here, claimed), based, profile, cause, rules=(evaluation, shadow), claim=claimed)
+    lake = task_lake()
+    based = pin_base(lake, spec)
+    claimed = claim(lake, spec.name, execution(), patience_s=lease_s())
+    pinned, work = pin(fenced(lake, claimed), based, profile, cause, rules=(evaluation, shadow), claim=claimed)
     return Pin(pinned, based, claimed, work)
 
 
 @cpu(cache=cached(*SELECTING_CODE, ignored=("claim",)))
 def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> TrainingSet:
-    """Join the features as of each interaction, weigh by feedback, split by time."""
+    """Join the features as of each interaction, weight by feedback, split by time."""
     from models.data.training_set import build_training_set as build
     from models.registry.training_lease import holding_lease
     from reports.decks.training import training_set_deck
 
-    here = lake()
-    with holding_lease(here, claim):
+    lake = task_lake()
+    with holding_lease(lake, claim):
         result = build(
-            here,
+            lake,
             model=pinned.model,
             interactions=pinned.interactions,
             feedback=pinned.feedback[0] if pinned.feedback else None,
@@ -79,7 +75,7 @@ def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> Trainin
             agents=spec.agents,
             feature_service=spec.features,
         )
-    publish(40, "Training set", *training_set_deck(here, result))
+    publish(40, "Training set", *training_set_deck(lake, result))
     return result
 
 
@@ -87,16 +83,16 @@ def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> Trainin
 def train_adapter(
     training_set: TrainingSet, spec: ModelSpec, profile: TrainingProfile, pinned: Pinned, claim: Claim
 ) -> TrainedAdapter:
-    """Train the LoRA adapter, or go on from its last checkpoint. One process a GPU; ends where the claim is lost."""
+    """Train the LoRA adapter, or resume from its last checkpoint. One process per GPU; stops if the claim is lost."""
     from models.registry.training_lease import fenced, holding_lease
     from models.retraining.outcome import record_trained
     from models.training.train import read_manifest, train
     from reports.decks.training import training_deck
 
-    here = fenced(lake(), claim)
-    with holding_lease(here, claim) as heartbeat:
-        adapter = train(here, training_set, spec, profile, on_step=lambda _: heartbeat.check())
-    record_trained(here, adapter, pinned)
-    losses = read_manifest(here.store, adapter.path)["losses"]
+    lake = fenced(task_lake(), claim)
+    with holding_lease(lake, claim) as heartbeat:
+        adapter = train(lake, training_set, spec, profile, on_step=lambda _: heartbeat.check())
+    record_trained(lake, adapter, pinned)
+    losses = read_manifest(lake.store, adapter.path)["losses"]
     publish(50, "Training", *training_deck(adapter, profile.name, losses))
     return adapter

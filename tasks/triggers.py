@@ -4,6 +4,7 @@ import functools
 from datetime import datetime, timedelta
 from typing import Any
 
+from lake.lake import Lake
 from models.spec import ModelSpec, RetrainingInputs, TrainingProfile
 from models.triggers.decisions import Decision
 from models.triggers.rules import (
@@ -17,10 +18,11 @@ from models.triggers.rules import (
     VolumeRule,
 )
 from tasks.environments import cpu
-from tasks.runtime import due, execution, lake, log, publish
+from tasks.runtime import due, execution, log, publish, task_lake
 
 RETRAINING = "retraining"
 """The launch plan that every trigger starts."""
+DECISION = (15, "Decision")
 
 
 def _decide(
@@ -38,18 +40,19 @@ def _decide(
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
 
-    opened, every = lake(), timedelta(minutes=every_minutes)
+    lake, every = task_lake(), timedelta(minutes=every_minutes)
     inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
     if isinstance(rule, DriftRule):
         _compute_features()
 
     def decision(window: Window) -> Decision:
         end = window.end.replace(minute=0, second=0, microsecond=0)
-        history = LakeHistory(opened, spec.agents)
-        return decide(opened, history, spec.name, rule, end=end, every=every, patience=patience, inputs=inputs)
+        history = LakeHistory(lake, spec.agents)
+        return decide(lake, history, spec.name, rule, end=end, every=every, patience=patience, inputs=inputs)
 
-    decisions = due(opened, f"{schedule}-{spec.name}", decision, kickoff=kickoff, every_minutes=every_minutes)
-    _show(decisions, spec.name)
+    decisions = due(lake, f"{schedule}-{spec.name}", kickoff, every_minutes, DECISION, decision)
+    if decisions:
+        _show(lake, decisions, spec.name)
     return decisions
 
 
@@ -95,19 +98,19 @@ def decide_by_hand(
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
 
-    opened = lake()
+    lake = task_lake()
     decision = decide(
-        opened,
-        LakeHistory(opened),
+        lake,
+        LakeHistory(lake),
         spec.name,
         ManualRule(reason=reason, by=by),
-        end=opened.ledger.clock(),
+        end=lake.ledger.clock(),
         every=timedelta(hours=1),
         patience=patience,
         key=f"run:{execution()}",  # a retry of this task runs at another time
         inputs=RetrainingInputs(spec=spec, profile=profile, source=source),
     )
-    _show([decision], spec.name)
+    _show(lake, [decision], spec.name)
     return [decision]
 
 
@@ -121,16 +124,14 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
     from models.triggers.requests import abandon_request, request_inputs, request_to_start
     from tasks.execution.start import ConcurrencyLimitReached, Phase, phase, start
 
-    opened = lake()
-    request = request_to_start(opened, spec.name)
+    lake = task_lake()
+    request = request_to_start(lake, spec.name)
     if request is None or (current := phase(request.run)) is Phase.RUNNING:
         return []
     if current is not Phase.UNKNOWN:
-        abandon_request(opened, spec.name, request, f"Its run {request.run} {current.value} without a result.")
+        abandon_request(lake, spec.name, request, f"Its run {request.run} {current.value} without a result.")
         return []
-    requested = request_inputs(opened, spec.name, request) or RetrainingInputs(
-        spec=spec, profile=profile, source=source
-    )
+    requested = request_inputs(lake, spec.name, request) or RetrainingInputs(spec=spec, profile=profile, source=source)
     inputs = {"spec": requested.spec, "profile": requested.profile, "source": requested.source, "cause": request.cause}
     try:
         started = start(RETRAINING, inputs, name=request.run)
@@ -145,14 +146,14 @@ def _compute_features() -> None:
     from features.batch.schedule import compute_due
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 
-    opened = lake()
-    if opened.tables.current(AGENT_INTERACTIONS):
-        compute_due(opened)
+    lake = task_lake()
+    if lake.tables.current(AGENT_INTERACTIONS):
+        compute_due(lake)
 
 
-def _show(decisions: list[Decision], model: str) -> None:
+def _show(lake: Lake, decisions: list[Decision], model: str) -> None:
     from reports.decks.triggers import decision_deck
 
     for decision in decisions:
         log.info("%s: %s. %s", decision.trigger.replace("_", " "), decision.outcome.replace("_", " "), decision.reason)
-    publish(15, "Decision", *decision_deck(lake(), model, decisions))
+    publish(*DECISION, *decision_deck(lake, model, decisions))

@@ -4,7 +4,8 @@ from datetime import datetime
 
 from flytekit import workflow
 
-from tasks.ingestion import Ingestion, ingest_due, ingest_logs
+from lake.sources.ingestion import Ingestion
+from tasks.ingestion import ingest_due, ingest_logs
 
 
 @workflow

@@ -3,7 +3,7 @@
 from flytekit import workflow
 
 from models.types import Verdict
-from tasks.reporting import write_run_report
+from tasks.reports import write_run_report
 from tasks.rollout import last_word
 from tasks.training import by_hand, named_profile
 from workflows.features import features

@@ -5,8 +5,9 @@ from datetime import datetime
 from flytekit import workflow
 
 from lake.maintenance.run import CareRule, Upkeep
+from models.retraining.retire import Retention
 from models.triggers.rules import RetryBackoff
-from tasks.maintenance import Retention, care_due, care_for_tables, enforce_retention, retention_due
+from tasks.maintenance import care_due, care_for_tables, enforce_retention, retention_due
 
 
 @workflow

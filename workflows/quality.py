@@ -8,8 +8,7 @@ from pandera.typing.pandas import DataFrame
 from lake.quality.monitor import Finding, WatchRule
 from lake.quality.score import QualityGate
 from lake.quality.staleness import Heard, SilenceRule
-from tasks.audit import RepeatedKeys, audit_due, audit_uniqueness
-from tasks.watch import watch_servers, watch_source
+from tasks.quality import RepeatedKeys, audit_due, audit_uniqueness, watch_servers, watch_source
 
 
 @workflow

@@ -14,7 +14,7 @@ from models.tuning.plan import SearchSpace, Study, Trial, TuningPlan
 from models.types import Verdict
 from tasks.environments import cpu
 from tasks.features import refresh_features
-from tasks.reporting import write_run_report
+from tasks.reports import write_run_report
 from tasks.tuning import Best, choose_best, open_study, pin_examples, propose_trials, try_parameters
 from workflows.retraining import retraining
 

@@ -7,6 +7,7 @@ is safe beside writers and may be broken off anywhere: the next round goes on.
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from lake.contracts import contracts
 from lake.contracts.base import Contract
 from lake.lake import Lake
 from lake.maintenance.compaction import Compacted, CompactionRule, compact
@@ -121,3 +122,9 @@ def _expire(lake: Lake, contract: Contract, keep: timedelta, *, dry_run: bool) -
     if not overtaken:
         return 0
     return len(expire(lake.tables, contract, datetime.fromtimestamp(max(overtaken), UTC), dry_run=dry_run))
+
+
+def maintain_all(lake: Lake, rule: CareRule, *, dry_run: bool = False) -> list[Upkeep]:
+    """``look_after`` every table that exists."""
+    tables = (look_after(lake, contract, rule, dry_run=dry_run) for contract in contracts().values())
+    return [table for table in tables if table]

@@ -7,7 +7,10 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lake.contracts import contract as named_contract
 from lake.contracts.base import Contract
+from lake.lake import Lake
+from lake.store.ledger import Entry
 from lake.tables.engine import connect
 from lake.tables.tables import Tables
 from lake.tables.uniqueness import MEMORY_LIMIT, conflict_reason
@@ -49,6 +52,18 @@ def audit(tables: Tables, contract: Contract, version: TableVersion) -> list[Rep
         db.execute("CREATE TABLE keys AS FROM rows")
         findings = [_repeats(db, rule) for rule in rules]
     return [finding for finding in findings if finding.keys]
+
+
+def audit_newest(lake: Lake, data_set: str, source: str) -> Entry:
+    """Audit the newest version of a data set, once; the findings are the ``audited`` entry of the source's chain."""
+    contract = named_contract(data_set)
+    version = lake.tables.current(contract)
+    chain, key = f"sources/{source}", f"audited:{version}"
+    if recorded := lake.ledger.find(chain, key):
+        return recorded
+    repeats = audit(lake.tables, contract, version) if version else []
+    findings = [{"reason": found.reason, "keys": found.keys, "rows": found.rows} for found in repeats]
+    return lake.ledger.append(chain, "audited", key, {"version": str(version), "findings": findings})
 
 
 def _repeats(db: "duckdb.DuckDBPyConnection", rule: tuple[str, ...]) -> Repeats:

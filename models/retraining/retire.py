@@ -9,8 +9,11 @@ the same way as by every trigger; the next hourly check starts its run.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from lake.contracts import contracts
 from lake.lake import Lake
+from lake.maintenance.retention import Due, find_due, remove
 from models.registry import kinds
 from models.registry.fold import read_state
 from models.triggers.requests import request_training
@@ -29,6 +32,19 @@ class Successor:
     answer: str
     """``started``, ``covered`` or ``backing_off``."""
     detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retention:
+    """The result of one run of retention."""
+
+    dry_run: bool
+    due: list[Due]
+    """Data sets with rows or raw objects past their retention."""
+    retired: list[str]
+    """Versions that this run retired, such as ``agents@v3``."""
+    successors: list[Successor]
+    """Requests for successors of retired versions in production."""
 
 
 def retire(lake: Lake, tags: Sequence[str], data_set: str, cut: str) -> list[str]:
@@ -76,3 +92,26 @@ def replace_retired(lake: Lake, patience: RetryBackoff, day: str) -> list[Succes
             result = request_training(lake, state.model, Trigger.RETENTION, key, reason, patience)
             successors.append(Successor(version=name, answer=result.outcome.value, detail=result.detail))
     return successors
+
+
+def enforce(lake: Lake, now: datetime, patience: RetryBackoff, *, dry_run: bool = False) -> Retention:
+    """Remove every row and raw object past its retention, after retiring the versions that were trained on them.
+
+    Versions are retired first: a run that is killed in between finds the rows again, and no version is in production
+    without a record that its rows are gone.
+
+    Args:
+        lake: its tables, raw zone and ledger.
+        now: the time that retention is counted back from (UTC).
+        patience: how long to wait after failed trainings of a successor.
+        dry_run: only report.
+    """
+    past = {contract.name: find_due(lake, contract, now) for contract in contracts().values()}
+    past = {name: due for name, due in past.items() if not due.nothing}
+    if dry_run:
+        return Retention(dry_run=True, due=list(past.values()), retired=[], successors=[])
+    retired = [name for due in past.values() for name in retire(lake, due.tags, due.data_set, due.cut)]
+    for name, due in past.items():
+        remove(lake, contracts()[name], due)
+    successors = replace_retired(lake, patience, now.date().isoformat())
+    return Retention(dry_run=False, due=list(past.values()), retired=retired, successors=successors)

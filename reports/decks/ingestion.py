@@ -2,25 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from lake.quality.score import ROWS
+from lake.sources.ingestion import Ingestion
 from lake.sources.selection import Pulled, SourceSum, by_source
 from reports.charts.common import bars, flow
 from reports.common.html import facts, note, table
 from reports.common.palette import RED
 
 
-class IngestedFiles(Protocol):
-    """The counts of one ingestion, for example ``tasks.ingestion.Ingestion``."""
-
-    @property
-    def new_objects(self) -> int: ...
-    @property
-    def reasons(self) -> dict[str, int]: ...
-
-
-def ingestion_deck(ingested: IngestedFiles, rows_in_table: int) -> list[str]:
+def ingestion_deck(ingested: Ingestion, rows_in_table: int) -> list[str]:
     """What became of the lines of the new files; ``ingested`` has a count for each name of ``ROWS``."""
     if not ingested.new_objects:
         return [note("Nothing new landed.")]

@@ -40,5 +40,5 @@ def test_on_a_cluster_a_task_without_a_shared_store_stops_and_says_so(monkeypatc
     monkeypatch.delenv("FUELLINE_STORE", raising=False)
     settings.cache_clear()
     with pytest.raises(SettingsError, match="FUELLINE_STORE is not set"):
-        tasks.runtime.lake()
+        tasks.runtime.task_lake()
     settings.cache_clear()

@@ -1,0 +1,89 @@
+"""Ingest the new data of one source: the objects in the gateways' inbox, and the log files of a folder."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from errors import DataError
+from lake.contracts import contract as named_contract
+from lake.ingest.pipeline import Ingester
+from lake.lake import Lake
+from lake.sources.inbox import is_fed, merged_files
+from lake.tables.versions import TableVersion
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ingestion:
+    """The result of one ingestion, and the version of the table after it."""
+
+    table: TableVersion
+    newest: datetime
+    """Just after the source's newest row, or the table's if the source has added none (UTC)."""
+    objects: int
+    new_objects: int
+    landed: int
+    committed: int
+    quarantined: int
+    duplicates: int
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def ingest_source(lake: Lake, source: str, data_set: str, folder: Path | None) -> Ingestion:
+    """Ingest the inbox, and every log file of ``folder`` if there is one.
+
+    Raises:
+        DataError: the table is empty afterwards.
+    """
+    contract = named_contract(data_set)
+    ingester = Ingester(lake, contract, source)
+    from_gateways = ingester.ingest_files(merged_files(lake, source))
+    from_logs = ingester.ingest_folder(folder) if folder else []
+    new = [file for file in (*from_gateways, *from_logs) if file.new]
+    table = lake.tables.current(contract)
+    entries = lake.ledger.entries(f"sources/{source}", kind="ingested")
+    # A source whose rows were all known has no watermark, but the table has rows.
+    newest = lake.tables.watermark(contract, source) or lake.tables.newest_time(contract)
+    if table is None or newest is None:
+        rejected = sum(entry.payload["quarantined"] for entry in entries)
+        raise DataError(f"{folder or source}: {_reason_for_no_rows(data_set, rejected)}")
+    counts = {name: sum(getattr(file, name) for file in new) for name in ("landed", "committed", "quarantined")}
+    return Ingestion(
+        table=table,
+        newest=newest + timedelta(microseconds=1),
+        objects=len(entries),
+        new_objects=len(new),
+        **counts,
+        duplicates=sum(file.duplicates for file in new),
+        reasons=dict(sum((Counter(file.reasons) for file in new), Counter())),
+    )
+
+
+def ingest_arrived(lake: Lake, source: str, data_set: str) -> Ingestion | None:
+    """Ingest what has arrived in the inbox and in the folder ``$FUELLINE_LOGS/<source>``.
+
+    Returns:
+        None if only gateways feed the source and nothing has arrived yet.
+
+    Raises:
+        DataError: the table is empty afterwards.
+        SettingsError: no gateway feeds the source, and FUELLINE_LOGS is not set.
+    """
+    fed = is_fed(lake, source)
+    folder = _log_folder(lake, source, fed=fed or bool(lake.settings.vllm_replicas))
+    return ingest_source(lake, source, data_set, folder) if folder or fed else None
+
+
+def _log_folder(lake: Lake, source: str, *, fed: bool) -> Path | None:
+    """The folder of the source's logs; None if only gateways feed it."""
+    if not lake.settings.logs and fed:
+        return None
+    folder = lake.settings.logs_of(source)
+    return folder if folder.exists() or not fed else None
+
+
+def _reason_for_no_rows(data_set: str, rejected: int) -> str:
+    if not rejected:
+        return f"no row has arrived yet, so {data_set} is empty"
+    where = f"quarantine.{data_set.split('.')[1]}"
+    return f"no row passed the checks, and {rejected:,} were rejected; see {where} for the reasons"
