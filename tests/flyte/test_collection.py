@@ -94,7 +94,7 @@ def test_a_span_is_pulled_side_by_side_and_a_second_time_comes_to_nothing(lake: 
 
 @pytest.mark.parametrize(("hours", "length"), [(0, 4), (-3, 4), (3, 0)])
 def test_a_span_that_is_none_is_refused(lake: Lake, hours: int, length: int) -> None:
-    with pytest.raises(Exception, match=r"is to lie before end=.*chunk_hours="):
+    with pytest.raises(Exception, match=r"must be before end=.*chunk_hours="):
         backfill(selection=UP, start=NOW, end=NOW + hours * HOUR, chunk_hours=length)
 
 

@@ -80,7 +80,7 @@ def test_a_source_that_brings_nothing_but_known_rows_is_no_failure(here: Lake, t
 
 
 @pytest.mark.parametrize(
-    ("data", "told"), [(b"{\n", "no row passed the checks, and 1 were rejected"), (b"\n", "no row has come yet")]
+    ("data", "told"), [(b"{\n", "no row passed the checks, and 1 were rejected"), (b"\n", "no row has arrived yet")]
 )
 def test_a_lake_without_a_row_says_whether_any_was_rejected(here: Lake, tmp_path: Path, data: bytes, told: str) -> None:
     from workflows.ingestion import ingestion
