@@ -9,7 +9,7 @@ from command_line import UNMET, Command, Seconds, log_progress, settings_of, sto
 from serving.options import CONCURRENCY
 
 NUMBER = click.IntRange(1, 65_535)
-"""A port, or how many connections at once."""
+"""A port, or a number of requests."""
 
 
 @click.command(cls=Command)
@@ -21,7 +21,9 @@ NUMBER = click.IntRange(1, 65_535)
     metavar="FILE",
     help="This gateway's own spool; default: in the lake's folder.",
 )
-@click.option("--concurrency", type=NUMBER, metavar="REQUESTS", default=CONCURRENCY, help="Requests under way at most.")
+@click.option(
+    "--concurrency", type=NUMBER, metavar="REQUESTS", default=CONCURRENCY, help="Limit of concurrent requests."
+)
 @click.pass_obj
 def gateway(lake: str | None, host: str, port: int, spool: Path | None, concurrency: int) -> None:
     """Serve the agents: an OpenAI-compatible endpoint before vLLM.

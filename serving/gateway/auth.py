@@ -1,4 +1,4 @@
-"""Keys by which the gateway identifies an agent. Only their SHA-256 is stored, so the key file gives nobody access.
+"""Keys by which the gateway identifies an agent. Only their SHA-256 is stored, so the key file gives no access.
 
 A key is 256 random bits: no dictionary finds it from its hash, so a slow hash would cost every request and add nothing.
 

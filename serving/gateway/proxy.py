@@ -191,7 +191,7 @@ class Exchange:
             log.error("%s is lost to the lake", self._interaction)
 
     def _counted_choice(self, outcome: str) -> Choice:
-        """The choice as evidence for the rollout: none where no replica had the version loaded, for nobody met it."""
+        """The choice as evidence for the rollout: none if no replica had the version loaded, so that no user met it."""
         not_loaded = outcome == NOT_LOADED[1]
         return replace(self._choice, rollout=None, arm=None, unit=None) if not_loaded else self._choice
 

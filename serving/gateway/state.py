@@ -26,6 +26,6 @@ class Gateway:
     @property
     def is_ready(self) -> bool:
         """Whether the routes are loaded and the online features have been tried. A spool that cannot be written does
-        not count: answers are still sent, and a disk that is full on every node would otherwise take all gateways away.
+        not count: answers are still sent, and disks that are full everywhere would otherwise stop all gateways.
         """
         return self.route_cache.loaded and self.features.tried

@@ -2,7 +2,7 @@
 
 Adapters are named by the digest of their weights and never loaded twice under one name: vLLM's prefix cache identifies
 adapters by name alone, so other weights under a known name would reuse cached blocks of the first. Therefore loading a
-loaded adapter and unloading a missing one succeed, and a name that stands for another folder is an error.
+loaded adapter and unloading a missing one succeed, and a name that is loaded from another folder is an error.
 
 vLLM's endpoints are unauthenticated: give access to the port only to processes that may change what is served. Proxies
 of the environment are ignored, because a replica has a private address.
@@ -135,7 +135,7 @@ class Replica:
             raise self._refused(f"did not answer as {model}", response)
         answered = self._field(response, "model")
         if answered != model:  # status 200 says only that some model answered
-            raise PeerError(f"{self.address} was asked for {model} and answered as {answered}")
+            raise PeerError(f"{self.address} answered as {answered} to a request for {model}")
         choices = sorted(self._field(response, "choices"), key=lambda choice: int(choice["index"]))
         if len(choices) != len(prompts):
             raise PeerError(f"{self.address} gave {len(choices)} answers to {len(prompts)} prompts")

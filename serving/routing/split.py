@@ -1,4 +1,4 @@
-"""The sticky split: which arm of a rollout answers whom. A hash decides, so all gateways agree without communicating.
+"""The sticky split: the arm of a rollout for each user. A hash decides, so all gateways agree without communicating.
 
 A unit's place between 0 and 1 is fixed for a rollout, and the candidate answers every unit whose place is below the
 share: while the share grows, units move in one direction only. Each rollout draws new places, so that no user is always

@@ -59,7 +59,7 @@ def test_an_answer_that_is_not_vllms_is_quoted(serve: Serve) -> None:
 
 def test_an_answer_of_another_model_is_an_error(serve: Serve) -> None:
     replica = serve(200, json.dumps({"model": "base", "choices": []}).encode())
-    with pytest.raises(PeerError, match="was asked for agents@1 and answered as base"):
+    with pytest.raises(PeerError, match="answered as base to a request for agents@1"):
         replica.next_tokens("agents@1", [[1]])
 
 
