@@ -12,7 +12,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import models.spec
+from benchmarks.simulation.history import SimulatedHistory
+from benchmarks.simulation.world import DAY_S, instant, steady
 from cli.main import main
 from lake.lake import Lake, open_lake
 from models.evaluation.evaluate import EvaluationRule
@@ -30,8 +32,17 @@ from models.registry.training_lease import claim, release
 from models.retraining.pin import Pinned, pin_training_set
 from models.serialize import from_plain
 from models.spec import ModelSpec
-from models.triggers.decisions import Decision
-from models.triggers.history import LakeHistory
+from models.triggers.decisions import Decision, decide
+from models.triggers.history import History, LakeHistory
+from models.triggers.rules import (
+    DriftRule,
+    ErrorRateRule,
+    FeedbackRule,
+    RetryBackoff,
+    Rule,
+    ScheduleRule,
+    VolumeRule,
+)
 from models.tuning.plan import SearchSpace, TrialState, TuningPlan
 from models.tuning.propose import propose
 from models.tuning.select import close_study
@@ -40,13 +51,14 @@ from models.types import Outcome
 from reports.decks.triggers import decision_deck
 from reports.trigger_explanation import explain
 from serving.policy import CanaryRule
-from serving.rollout import canary as live
+from serving.rollout import admission
 from serving.rollout.rollout import advance, open_rollout
 from serving.routing.routes import read_routes
 from serving.statistics.shadow_test import ShadowRule
 from settings import settings as process_settings
 from tasks.evaluation import evaluate_candidate
 from tasks.training import build_training_set, train_adapter
+from tests.models.triggers.test_findings import BUSY, CHANGES, LOOK
 from tests.serving.rollout.test_canary import Clock, street
 from tests.world.tiny import build_tiny
 from tests.world.world import PROFILE
@@ -57,7 +69,7 @@ SCRIPTS = Path(__file__).with_name("old_lake")
 PATIENCE_S = 900
 MODEL = "agents"
 
-pytestmark = pytest.mark.timeout(PATIENCE_S)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(PATIENCE_S)]
 
 
 @dataclass(frozen=True)
@@ -140,6 +152,17 @@ def lasting(lake: Lake) -> dict[str, str]:
     return {key: hashlib.sha256(data).hexdigest() for key, data in found.items() if key not in told}
 
 
+def decide_again(lake: Lake, model: str, rule: Rule, history: History, end: datetime) -> None:
+    """What the old code has decided is found by its key; under another key the same decision is made anew."""
+    hour, backoff = timedelta(hours=1), RetryBackoff()
+    found = decide(lake, history, model, rule, end=end, every=hour, patience=backoff)
+    [old] = lake.ledger.entries(f"triggers/{model}/{found.trigger}")
+    decide(lake, history, model, rule, end=end, every=hour, patience=backoff, key="once more")
+    [_, new] = lake.ledger.entries(f"triggers/{model}/{found.trigger}")
+    names = ("fired", "rule", "window", "onset", "since", "versions", "evidence")
+    assert {name: new.payload[name] for name in names} == {name: old.payload[name] for name in names}
+
+
 def test_a_second_run_finds_nothing_to_do(made: Old, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     from workflows.lifecycle import lifecycle
 
@@ -206,6 +229,16 @@ def test_why_explains_its_decisions_and_their_evidence_is_read(lake: Lake) -> No
     assert read_state(lake.ledger, "simulated").request is not None
 
 
+def test_a_decision_is_not_made_twice_and_made_anew_has_the_same_evidence(lake: Lake) -> None:
+    [trained] = lake.ledger.entries(model_chain(MODEL), kind="trained")
+    cut, now = datetime.fromisoformat(trained.payload["cut"]), instant(LOOK * DAY_S)
+    for rule in (ScheduleRule(), VolumeRule(), ErrorRateRule(), DriftRule(), FeedbackRule()):
+        decide_again(lake, MODEL, rule, LakeHistory(lake), cut)
+    for changed, change, _ in CHANGES:
+        history = SimulatedHistory(change(steady(BUSY)), lambda: now + timedelta(minutes=10))
+        decide_again(lake, "simulated", changed, history, now)
+
+
 def test_what_the_triggers_kept_of_the_past_is_read_and_not_worked_out_again(lake: Lake) -> None:
     [kept] = [key for key in lake.store.list("references/") if "/features-" in key]
     before = lasting(lake)
@@ -265,7 +298,7 @@ def test_a_search_goes_on_with_the_trials_that_the_old_code_ran(lake: Lake) -> N
 
 
 def test_an_open_canary_goes_on_to_its_promotion(canary: Old, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "prove_everywhere", lambda lake, version: [])
+    monkeypatch.setattr(admission, "prove_everywhere", lambda lake, version: [])
     monkeypatch.setenv("FUELLINE_VLLM", "http://127.0.0.1:9")
     process_settings.cache_clear()
     clock = Clock(open_lake().ledger.entries(model_chain(MODEL))[-1].time)

@@ -18,6 +18,8 @@ import yaml
 from flytekit.core.base_task import PythonTask
 from pydantic.fields import FieldInfo
 
+from features.curated import datasets
+from features.curated.tables import TABLES
 from features.definitions.views import SERVICES
 from features.drift import Profile, Shift
 from features.online.feast_repo import entities, feature_service, feature_views
@@ -73,10 +75,12 @@ from serving.policy import CanaryRule, Metric
 from serving.replicas.load_gate import GateResult
 from serving.rollout.plan import RolloutPlan
 from serving.rollout.state_machine import MissedCalls
+from serving.routing.split import unit_of
 from serving.statistics.sequential_test import Analysis, ArmCounts, MetricAnalysis
 from serving.statistics.shadow_test import PairedEvents, ShadowEvidence, ShadowRule
 from settings import Settings
 from tasks.evaluation import evaluate_candidate
+from tasks.execution.start import execution_name
 from tasks.training import build_training_set, train_adapter
 from tests.frozen.file import FILE, PACKAGES, recorded
 
@@ -187,6 +191,7 @@ def derived() -> dict[str, Names]:
         "stored_types": {label: stored_names(kind) for label, kind in STORED.items()},
         "input_types": {label: stored_names(kind) for label, kind in INPUTS.items()},
         "hashed_defaults": {label: _digest(value) for label, value in HASHED.items()},
+        "computed": _computed(),
         "stored_values": {label: [member.value for member in kind] for label, kind in VALUES.items()},
         "cached_tasks": {task.name: _interface(task) for task in CACHED},
         "launch_plans": {name: _plan(plan) for name, plan in launch_plans().items()},
@@ -230,6 +235,16 @@ def source_names() -> set[str]:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(to_plain(value), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _computed() -> dict[str, Any]:
+    texts = {one.contract.name: one.definition for one in TABLES}
+    texts["curated.training_datasets"] = datasets.definition()
+    return {
+        **{f"definition of {name}": hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()},
+        "unit of user:u-17 in rollout:agents@v2:base:x": unit_of("rollout:agents@v2:base:x", "user:u-17"),
+        "execution name of Run 7 of agents": execution_name("Run 7 of agents"),
+    }
 
 
 def _interface(task: PythonTask) -> dict[str, Any]:
