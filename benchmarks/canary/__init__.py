@@ -1,6 +1,6 @@
-"""Thousands of rollouts against the canary's real statistics, in virtual time: ``make canary``.
+"""Simulation of thousands of rollouts with the canary's real statistics, in virtual time: ``make canary``.
 
-``world`` makes the requests of users who differ, ``play`` takes a rollout through its steps and looks after every
-50 requests (``running`` has the sums of each look at hand), ``scenarios`` says which rollouts, ``fixed`` what a test of
-a fixed size would have needed, ``report`` counts. Decisions are those of ``serving.statistics.sequential_test``.
+``traffic`` draws the requests of users who differ, ``simulation`` takes a rollout through its steps with an interim
+analysis after every 50 requests (``running_sums`` has the sums of each), ``scenarios`` lists the kinds of rollouts,
+``fixed_size`` computes what a test of a fixed size needs, and ``report`` counts the ends.
 """

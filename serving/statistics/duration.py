@@ -1,8 +1,8 @@
-"""How long a decision should take at the present traffic: printed before a rollout starts.
+"""How long a decision should take at the present traffic: reported before a rollout gets its first user.
 
-The sums are put at their expected values, and the boundary of the normal mixture says when they cross it; about half
-of all rollouts decide sooner. Where that is after the deadline the plan says so: a rollout that is going to be
-inconclusive is better not begun, or begun with another margin.
+The sums are set to their expected values, and the boundary of the normal mixture gives the time at which they cross
+it; about half of all rollouts decide sooner. If that is after the deadline the forecast says so: a rollout that will
+probably end as inconclusive is better not begun, or begun with another margin.
 """
 
 import math
@@ -14,25 +14,25 @@ import numpy as np
 
 from serving.policy import CanaryRule, Metric
 from serving.statistics.mixtures import log_mixture, log_normal_mixture
-from serving.statistics.sequential_test import harm_prior, log_not_worse_at, log_worse_at
+from serving.statistics.sequential_test import harm_prior, harm_threshold, promotion_threshold
 
 LONGEST_HOURS = 24 * 365.0
-"""What is not decided within a year of traffic is said never to be."""
+"""A decision that takes more than a year of traffic is reported as never reached."""
 SHORTEST_HOURS = 1e-4
-TRIES = 300
-"""Each 6% after the one before."""
+GRID_POINTS = 300
+"""Each 6% after the point before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricTraffic:
-    """What one metric sees now, with one version serving."""
+    """The present traffic of one metric, with one version serving."""
 
     metric: Metric
     per_hour: float
-    """Requests that have an outcome in this metric: for thumbs down, ratings."""
+    """Requests an hour that have an outcome in this metric: for negative feedback, ratings."""
     bad_rate: float
     intraclass_correlation: float = 0.01
-    """Correlation of two outcomes of one user in this metric; 0 if users do not differ."""
+    """Of two outcomes of one user in this metric; 0 if users do not differ."""
 
     def __post_init__(self) -> None:
         if self.per_hour < 0 or not 0 <= self.bad_rate <= 1 or not 0 <= self.intraclass_correlation < 1:
@@ -44,31 +44,31 @@ class MetricTraffic:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricForecast:
-    """What one metric should take."""
+    """How long the decisions on one metric should take."""
 
     metric: Metric
     promote_requests: float
-    """Of this metric, both arms, until an equal candidate is shown not to be worse than the margin; 0 where it is
-    judged for harm alone, infinite where no traffic would do."""
+    """Of this metric, both arms, until an equal candidate is shown not to be worse than the margin; 0 if it is tested
+    for harm only, infinite if no traffic suffices."""
     promote_hours: float
     rollback_requests: float
-    """The same until a candidate with twice the bad rate is shown to be worse."""
+    """The same until a candidate with twice the bad rate is shown worse."""
     rollback_hours: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DurationForecast:
-    """What to expect of a rollout that has not started."""
+    """The expected durations of a rollout that has no user yet."""
 
     metrics: list[MetricForecast]
     exposure_hours: float
-    """Until every step has its least exposure."""
+    """Until every step has its minimum exposure."""
     deadline_hours: float
 
     @property
     def promote_hours(self) -> float:
-        """Until an equal candidate is promoted: every metric, and the least exposure."""
-        return max(self.exposure_hours, *(one.promote_hours for one in self.metrics))
+        """Until an equal candidate is promoted: every metric, and the minimum exposure."""
+        return max(self.exposure_hours, *(metric.promote_hours for metric in self.metrics))
 
     @property
     def longer_than_deadline(self) -> bool:
@@ -77,14 +77,14 @@ class DurationForecast:
 
     @property
     def text(self) -> str:
-        """The plan, a line a metric, to be printed before the start."""
-        lines = [f"Least exposure of all steps: {_hours(self.exposure_hours)}."]
-        lines += [_line(one, self.deadline_hours) for one in self.metrics]
+        """The forecast, a line a metric."""
+        lines = [f"Minimum exposure of all steps: {_hours(self.exposure_hours)}."]
+        lines += [_line(metric, self.deadline_hours) for metric in self.metrics]
         if self.longer_than_deadline:
             lines.append(
                 f"An equal candidate is expected to need {_hours(self.promote_hours)}, which is longer than the "
                 f"deadline of {_hours(self.deadline_hours)}: it will probably end as inconclusive. Widen the margin, "
-                "extend the deadline, or give the metric a margin of 1 to judge it for harm alone."
+                "extend the deadline, or give the metric a margin of 1 to test it for harm only."
             )
         else:
             lines.append(
@@ -95,25 +95,25 @@ class DurationForecast:
 
 
 def expected_duration(rule: CanaryRule, traffic: Sequence[MetricTraffic], users: int) -> DurationForecast:
-    """Say what a rollout should take.
+    """How long a rollout should take.
 
     Args:
         rule: margins, errors, steps, deadline.
-        traffic: of each metric; one that is not there has no outcomes at all.
+        traffic: of each metric; a missing metric has no outcomes.
         users: different users within the deadline.
     """
-    known = {one.metric: one for one in traffic}
+    known = {metric.metric: metric for metric in traffic}
     every = [known.get(metric, MetricTraffic(metric=metric, per_hour=0, bad_rate=0)) for metric in Metric]
     hours = _step_hours(rule, known[Metric.ERROR].per_hour if Metric.ERROR in known else 0.0, users)
     return DurationForecast(
-        metrics=[_expected(rule, one, hours, users) for one in every],
+        metrics=[_expected(rule, metric, hours, users) for metric in every],
         exposure_hours=sum(hours),
         deadline_hours=rule.deadline_hours,
     )
 
 
 def _step_hours(rule: CanaryRule, per_hour: float, users: int) -> list[float]:
-    """Hours that each step takes for its least exposure."""
+    """Hours that each step takes for its minimum exposure."""
     if not per_hour:
         return [math.inf for _ in rule.steps]
     return [
@@ -123,8 +123,8 @@ def _step_hours(rule: CanaryRule, per_hour: float, users: int) -> list[float]:
 
 def _expected(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], users: int) -> MetricForecast:
     margin = rule.margin(traffic.metric)
-    promote = _first(partial(_promoted, rule, traffic, step_hours, users, margin))
-    rollback = _first(partial(_rolled_back, rule, traffic, step_hours, users))
+    promote = _first_time(partial(_promoted, rule, traffic, step_hours, users, margin))
+    rollback = _first_time(partial(_rolled_back, rule, traffic, step_hours, users))
     if not rule.judged_for_promotion(traffic.metric):
         promote = 0.0
     return MetricForecast(
@@ -145,7 +145,7 @@ def _promoted(
     v = spread * _design_effect(traffic, users, hours)
     if v <= 0:
         return False
-    return log_normal_mixture(margin * weight, v, (v / (margin * weight)) ** 2) >= log_not_worse_at(rule)
+    return log_normal_mixture(margin * weight, v, (v / (margin * weight)) ** 2) >= promotion_threshold(rule)
 
 
 def _rolled_back(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], users: int, hours: float) -> bool:
@@ -155,19 +155,19 @@ def _rolled_back(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[floa
     pooled = min(traffic.bad_rate * (2 - stable_weight / weight), 1.0)
     effect = _design_effect(traffic, users, hours)
     v = weight * pooled * (1 - pooled) * effect
-    return log_mixture(traffic.bad_rate * weight, v, harm_prior(effect)) >= log_worse_at(rule)
+    return log_mixture(traffic.bad_rate * weight, v, harm_prior(effect)) >= harm_threshold(rule)
 
 
 def _weights(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], hours: float) -> tuple[float, float]:
-    """Σ n₁n₀/(n₁+n₀) after these hours, and the same with the stable share; the last step lasts for ever."""
+    """Σ n₁n₀/(n₁+n₀) after these hours, and the same weighted by the stable share; the last step has no end."""
     weight = stable_weight = 0.0
-    for place, share in enumerate(rule.steps):
-        last = place == len(rule.steps) - 1
-        here = hours if last else min(hours, step_hours[place])
-        rows = here * traffic.per_hour
+    for index, share in enumerate(rule.steps):
+        last = index == len(rule.steps) - 1
+        spent = hours if last else min(hours, step_hours[index])
+        rows = spent * traffic.per_hour
         weight += rows * share * (1 - share)
         stable_weight += rows * share * (1 - share) ** 2
-        hours -= here
+        hours -= spent
     return weight, stable_weight
 
 
@@ -177,14 +177,14 @@ def _design_effect(traffic: MetricTraffic, users: int, hours: float) -> float:
     return 1 + traffic.intraclass_correlation * 2 * requests_per_user
 
 
-def _first(decided: Callable[[float], bool]) -> float:
+def _first_time(decided: Callable[[float], bool]) -> float:
     """Hours after which it is first decided.
 
-    Not for good: where users are alike the evidence grows up to what so many users can show, and then wears off. So
-    the hours are tried one after the other, and between the last two by halving.
+    The evidence need not stay above the threshold: with correlated requests it grows to what so many users can show,
+    and then declines. So the hours are tried one after the other on a grid, and between two points by bisection.
     """
-    tried = np.geomspace(SHORTEST_HOURS, LONGEST_HOURS, TRIES)
-    found = next((place for place, hours in enumerate(tried) if decided(float(hours))), None)
+    tried = np.geomspace(SHORTEST_HOURS, LONGEST_HOURS, GRID_POINTS)
+    found = next((index for index, hours in enumerate(tried) if decided(float(hours))), None)
     if found is None:
         return math.inf
     low, high = float(tried[found - 1]) if found else 0.0, float(tried[found])
@@ -198,22 +198,25 @@ def _requests(hours: float, traffic: MetricTraffic) -> float:
     return hours * traffic.per_hour if math.isfinite(hours) else math.inf
 
 
-def _line(one: MetricForecast, deadline_hours: float) -> str:
-    name = one.metric.value.replace("_", " ")
-    if one.promote_hours == 0:
-        promote = "judged for harm alone"
+def _line(metric: MetricForecast, deadline_hours: float) -> str:
+    name = metric.metric.value.replace("_", " ")
+    if metric.promote_hours == 0:
+        promote = "tested for harm only"
     else:
-        late = ", AFTER THE DEADLINE" if one.promote_hours > deadline_hours else ""
-        promote = f"an equal candidate is shown not to be worse after {_span(one.promote_requests, one.promote_hours)}"
+        late = ", AFTER THE DEADLINE" if metric.promote_hours > deadline_hours else ""
+        promote = (
+            f"an equal candidate is shown not to be worse after {_span(metric.promote_requests, metric.promote_hours)}"
+        )
         promote += late
-    return f"{name}: {promote}; twice the bad rate is seen after {_span(one.rollback_requests, one.rollback_hours)}."
+    rollback = _span(metric.rollback_requests, metric.rollback_hours)
+    return f"{name}: {promote}; twice the bad rate is shown after {rollback}."
 
 
 def _span(requests: float, hours: float) -> str:
-    return f"{requests:,.0f} requests ({_hours(hours)})" if math.isfinite(hours) else "no traffic of a year"
+    return f"{requests:,.0f} requests ({_hours(hours)})" if math.isfinite(hours) else "more than a year of traffic"
 
 
 def _hours(hours: float) -> str:
     if math.isinf(hours):
-        return "for ever"
+        return "never"
     return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} days"

@@ -1,10 +1,10 @@
-"""Mixture e-values: evidence against a null that may be looked at after every request.
+"""Mixture e-values: evidence against a null hypothesis that may be evaluated after every request.
 
-An e-value is at most 1 on average while its null holds. If it is so at every time at once (a test supermartingale),
-its chance of ever reaching 1/α is at most α (Ville 1939), so no look costs anything. All here weigh exp(λs - K(λ))
-over a prior on λ, and any prior will do (Robbins 1970, Annals of Mathematical Statistics 41(5)). They differ in K, the
-cumulant function of the sum s under its null: λ²v/2 where s is taken for normal, and the exact one of a random
-assignment where few users weigh much.
+The mean of an e-value is at most 1 while its null holds. If that is so at every time at once (a test supermartingale),
+the probability that it ever reaches 1/α is at most α (Ville 1939), so the number of interim analyses does not matter.
+All functions of this module average exp(λs - K(λ)) over a prior on λ; any prior is valid (Robbins 1970, Annals of
+Mathematical Statistics 41(5)). They differ in K, the cumulant function of the sum s under its null: λ²v/2 where s is
+treated as normal, and the exact one of a random assignment where few users have much of the weight.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from scipy.special import gammainc, log_ndtr, ndtr
 Floats = NDArray[np.float64]
 POINTS = 24
 NARROWEST, WIDEST = 0.03, 4.0
-"""Of a prior's grid, in its own scale."""
+"""Ends of a prior's grid, in units of its scale."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ def half_normal(rho: float) -> Prior:
 
 
 def gamma(shape: float, mean: float) -> Prior:
-    """A prior about one size of effect, 1/√shape of its mean wide."""
+    """A prior around one size of effect; its standard deviation is 1/√shape of its mean."""
     return Prior(lambdas=_POINTS * mean, weights=np.diff(gammainc(shape, _EDGES * shape)))
 
 
@@ -48,7 +48,7 @@ def log_normal_mixture(s: float, v: float, rho: float) -> float:
     """Log of the one-sided normal mixture: √(4ρ/(v+ρ)) · exp(s²/2(v+ρ)) · Φ(s/√(v+ρ)).
 
     Args:
-        s: the sum; evidence when above zero.
+        s: the sum; above zero it is evidence against the null.
         v: its variance under the null.
         rho: precision of the half-normal prior on λ. The boundary is tightest where s/v is about 1/√rho.
     """
@@ -58,32 +58,33 @@ def log_normal_mixture(s: float, v: float, rho: float) -> float:
 
 def log_mixture(s: float, v: float, prior: Prior) -> float:
     """Log of the mixture over any prior, for a sum that is normal with variance ``v`` under the null."""
-    return _weighed(prior, prior.lambdas * s - prior.lambdas**2 * v / 2)
+    return _log_average(prior, prior.lambdas * s - prior.lambdas**2 * v / 2)
 
 
 def log_assignment_mixture(s: float, totals: Floats, shares: Floats, prior: Prior, v: float = 0.0) -> float:
-    """Log of the mixture under the exact distribution that a random assignment of the users gives to the sum.
+    """Log of the mixture under the exact distribution of the sum over random assignments of the users.
 
-    User i adds ``totals[i, a]`` when his place is in interval ``a``, which has the length ``shares[a]``. At any one
-    time its mean is 1 for every set of totals, however much one user outweighs the others.
+    User i adds ``totals[i, a]`` when the user's place is in interval ``a``, which has the length ``shares[a]``. At any
+    one time the mean is 1 for every set of totals, however much one user outweighs the others.
 
     Args:
-        s: the sum that was seen.
+        s: the observed sum.
         totals: [users, intervals], of mean zero over the intervals.
         shares: [intervals], which add up to 1.
         prior: on λ.
-        v: variance of what else is in the sum and is no wider than a normal of it.
+        v: variance of the rest of the sum, which is sub-Gaussian.
     """
     lambdas = prior.lambdas
     highest = totals.max(axis=1)
     below = totals - highest[:, None]
     mean = np.zeros((len(totals), len(lambdas)))
-    for place, share in enumerate(shares):
-        mean += share * np.exp(below[:, place, None] * lambdas)
+    for interval, share in enumerate(shares):
+        mean += share * np.exp(below[:, interval, None] * lambdas)
     cumulant = lambdas * highest.sum() + np.log(mean).sum(axis=0) + lambdas**2 * v / 2
-    return _weighed(prior, lambdas * s - cumulant)
+    return _log_average(prior, lambdas * s - cumulant)
 
 
-def _weighed(prior: Prior, exponents: Floats) -> float:
+def _log_average(prior: Prior, exponents: Floats) -> float:
+    """Log of the prior's average of exp(exponents), without overflow."""
     top = exponents.max()
     return float(top + np.log(prior.weights @ np.exp(exponents - top)))

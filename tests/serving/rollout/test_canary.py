@@ -268,6 +268,20 @@ def test_two_schedulers_write_every_step_once(lake: Lake, clock: Clock, good: Mo
     assert len(set(kinds(lake))) + 1 == len(kinds(lake))  # two widenings, everything else once
 
 
+def test_an_observation_only_reads_and_a_step_collects_the_inbox_first(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
+    begin(lake, good)
+    rollout = read_routes(lake)[SPEC.name].rollout
+    street(lake, clock, candidate=0.05).hours(1)
+    waiting, chains = list(lake.store.list("inbox/")), lake.ledger.chains()
+    assert observe(lake, good, rollout).rows.num_rows == 0
+    assert (list(lake.store.list("inbox/")), lake.ledger.chains()) == (waiting, chains)
+    advance(lake, good.name)
+    assert list(lake.store.list("inbox/")) == []
+    assert observe(lake, good, rollout).rows.num_rows == 300
+
+
 def test_what_a_gateway_routes_by_an_older_share_is_no_evidence(lake: Lake, clock: Clock, good: ModelVersion) -> None:
     begin(lake, good)
     first = read_routes(lake)[SPEC.name]

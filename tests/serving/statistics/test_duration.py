@@ -1,4 +1,4 @@
-"""What the plan says before a rollout starts, and whether rollouts then take that long."""
+"""The forecast before a rollout starts, and whether simulated rollouts then take that long."""
 
 import math
 from dataclasses import replace
@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.canary.play import play
-from benchmarks.canary.world import World, traffic
+from benchmarks.canary.simulation import simulate
+from benchmarks.canary.traffic import TrafficModel, simulate_traffic
 from serving.policy import CanaryRule, Metric
 from serving.statistics.duration import MetricTraffic, expected_duration
 
@@ -15,18 +15,19 @@ RULE = CanaryRule(error_margin=0.05, slow_margin=1.0, thumbs_down_margin=1.0)
 ERRORS = MetricTraffic(metric=Metric.ERROR, per_hour=60, bad_rate=0.05, intraclass_correlation=0.0)
 
 
-def test_a_rollout_takes_about_as_long_as_its_plan_said() -> None:
+def test_a_rollout_takes_about_as_long_as_its_forecast() -> None:
     plan = expected_duration(RULE, [ERRORS], users=800)
-    world = World(rate=0.05, users=800, intraclass_correlation=0.0)
-    equal = [play(traffic(world, np.random.default_rng((1, seed))), RULE) for seed in range(30)]
-    doubled = [play(traffic(replace(world, excess=0.05), np.random.default_rng((2, seed))), RULE) for seed in range(30)]
+    model = TrafficModel(rate=0.05, users=800, intraclass_correlation=0.0)
+    twice = replace(model, excess=0.05)
+    equal = [simulate(simulate_traffic(model, np.random.default_rng((1, seed))), RULE) for seed in range(30)]
+    doubled = [simulate(simulate_traffic(twice, np.random.default_rng((2, seed))), RULE) for seed in range(30)]
     errors = plan.metrics[0]
 
-    assert np.median([one.requests for one in equal]) == pytest.approx(errors.promote_requests, rel=0.3)
-    assert np.median([one.requests for one in doubled]) == pytest.approx(errors.rollback_requests, rel=0.3)
+    assert np.median([rollout.requests for rollout in equal]) == pytest.approx(errors.promote_requests, rel=0.3)
+    assert np.median([rollout.requests for rollout in doubled]) == pytest.approx(errors.rollback_requests, rel=0.3)
 
 
-def test_rare_ratings_are_said_to_outlast_the_deadline() -> None:
+def test_the_forecast_warns_that_rare_ratings_take_longer_than_the_deadline() -> None:
     ratings = MetricTraffic(metric=Metric.THUMBS_DOWN, per_hour=0.5, bad_rate=0.2)
     plan = expected_duration(replace(RULE, thumbs_down_margin=0.1), [ERRORS, ratings], users=800)
 
@@ -36,12 +37,12 @@ def test_rare_ratings_are_said_to_outlast_the_deadline() -> None:
     assert "it will probably end as inconclusive" in plan.text
 
 
-def test_a_metric_for_harm_alone_delays_no_promotion() -> None:
+def test_a_metric_tested_for_harm_only_delays_no_promotion() -> None:
     ratings = MetricTraffic(metric=Metric.THUMBS_DOWN, per_hour=0.5, bad_rate=0.2)
     plan = expected_duration(RULE, [ERRORS, ratings], users=800)
 
     assert not plan.longer_than_deadline
-    assert "thumbs down: judged for harm alone" in plan.text
+    assert "thumbs down: tested for harm only" in plan.text
 
 
 def test_no_traffic_and_too_few_users_are_never_decided() -> None:
@@ -49,15 +50,15 @@ def test_no_traffic_and_too_few_users_are_never_decided() -> None:
     few = expected_duration(RULE, [ERRORS], users=50)
 
     assert few.exposure_hours == math.inf
-    assert "for ever" in few.text
+    assert "never" in few.text
 
 
-def test_users_who_are_alike_take_longer() -> None:
-    alike = expected_duration(RULE, [replace(ERRORS, intraclass_correlation=0.02)], users=300).metrics[0]
-    unlike = expected_duration(RULE, [ERRORS], users=300).metrics[0]
+def test_correlated_requests_of_a_user_take_longer() -> None:
+    correlated = expected_duration(RULE, [replace(ERRORS, intraclass_correlation=0.02)], users=300).metrics[0]
+    independent = expected_duration(RULE, [ERRORS], users=300).metrics[0]
 
-    assert alike.promote_requests > 1.1 * unlike.promote_requests
-    assert alike.rollback_requests > 1.1 * unlike.rollback_requests
+    assert correlated.promote_requests > 1.1 * independent.promote_requests
+    assert correlated.rollback_requests > 1.1 * independent.rollback_requests
 
 
 def test_more_traffic_never_makes_a_decision_take_more_hours() -> None:

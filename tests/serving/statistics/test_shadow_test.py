@@ -24,7 +24,7 @@ def events(worse: int, better: int, pairs: int) -> PairedEvents:
         candidate_only=worse,
         baseline_only=better,
         excess_limit=excess_limit(worse, better, pairs, confidence=1 - RULE.error),
-        chance=sign_test(worse, better),
+        p_value=sign_test(worse, better),
     )
 
 
