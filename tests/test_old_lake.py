@@ -59,7 +59,7 @@ from settings import settings as process_settings
 from tasks.evaluation import evaluate_candidate
 from tasks.training import build_training_set, train_adapter
 from tests.models.triggers.test_findings import BUSY, CHANGES, LOOK
-from tests.serving.rollout.test_canary import Clock, street
+from tests.serving.rollout.test_canary import Clock, simulated_users
 from tests.world.tiny import build_tiny
 from tests.world.world import PROFILE
 
@@ -305,8 +305,8 @@ def test_an_open_canary_goes_on_to_its_promotion(canary: Old, monkeypatch: pytes
     lake = open_lake(clock=clock)
     before = lake.ledger.entries(model_chain(MODEL))
     assert read_routes(lake)[MODEL].share == 0.2
-    people = street(lake, clock, candidate=0.05)
-    people.asked = 1_000_000
+    people = simulated_users(lake, clock, candidate=0.05)
+    people.sent = 1_000_000
     for _ in range(30):
         people.hours(1)
         verdict = advance(lake, "agents@v2")

@@ -1,7 +1,7 @@
 """``make demo-canary``: watch two candidates meet their users, the one promoted and the other taken back.
 
-Everything is what production runs: adapters trained here, a real vLLM, a gateway, the steward's steps. Only the users
-are made up: they like short answers in the agents' way, and say so.
+Everything is what production runs: adapters trained on this machine, a real vLLM, a gateway, the rollout controller's
+steps. Only the users are simulated: they rate short answers in the style of the agents as good.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The whole of it, for real: users, two gateways, vLLM, the steward's steps; and everything killed on the way."""
+"""A canary end to end: users, two gateways, a real vLLM, the rollout controller's steps; each process is killed."""
 
 import itertools
 import math
@@ -40,7 +40,7 @@ def rig(world: World, vllm_server: VllmServer, tmp_path: Path) -> Iterator[Rig]:
 
 
 def step_until(lake: Lake, reached: Callable[[], bool], people: People) -> None:
-    """What the steward does, until something has come true."""
+    """Step as the rollout controller does until the condition holds."""
     said: dict[str, str] = {}
 
     def look() -> bool:

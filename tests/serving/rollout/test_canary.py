@@ -1,6 +1,6 @@
-"""A rollout among its users, from the shadow to the end of the watch: real rows, real statistics, virtual time.
+"""A rollout with users, from the shadow to the end of the watch: real rows, real statistics, virtual time.
 
-What a replica proves of an adapter is tested with a real vLLM in tests/vllm; here every replica is taken at its word.
+The proofs of the replicas are tested with a real vLLM in tests/vllm; here every replica passes without one.
 """
 
 import itertools
@@ -47,7 +47,7 @@ CANARY = CanaryRule(
     soak_hours=10.0,
     soak_holdback=0.2,
 )
-USERS = 120
+USER_COUNT = 120
 
 
 @dataclass
@@ -59,45 +59,45 @@ class Clock:
 
 
 @dataclass
-class Street:
-    """Users who ask by the route that the ledger gives, and a spool that brings what happened to the lake."""
+class SimulatedUsers:
+    """Users whose requests follow the ledger's route, and a gateway that leaves its records in the lake's inbox."""
 
     lake: Lake
     clock: Clock
     fails: Callable[[Choice, random.Random], bool]
-    chance: random.Random
-    asked: int = 0
+    rng: random.Random
+    sent: int = 0
     route: Route | None = None
-    """The one that a gateway follows which hears nothing new; None: as the ledger says."""
-    tell: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
-    """What a gateway puts on record instead."""
+    """The route of a gateway that is cut off from the store; None: that of the ledger."""
+    record: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+    """Changes what the gateway records."""
 
     def hours(self, count: int, requests: int = 300) -> None:
-        """Let some hours pass, with so many requests in each."""
+        """Let some hours pass, with this number of requests in each."""
         for _ in range(count):
-            lines = [self._ask(step / requests) for step in range(requests)]
-            put(self.lake.store, "predictions", "gw", self.asked - requests, self.asked - 1, b"\n".join(lines) + b"\n")
+            lines = [self._send(step / requests) for step in range(requests)]
+            put(self.lake.store, "predictions", "gw", self.sent - requests, self.sent - 1, b"\n".join(lines) + b"\n")
             self.clock.now += timedelta(hours=1)
 
-    def _ask(self, part: float) -> bytes:
-        self.asked += 1
+    def _send(self, part: float) -> bytes:
+        self.sent += 1
         route = self.route or read_routes(self.lake)[SPEC.name]
-        choice = route.choose(f"user:{self.chance.randrange(USERS)}")
+        choice = route.choose(f"user:{self.rng.randrange(USER_COUNT)}")
         moment = self.clock.now + timedelta(hours=part)
         row = {
-            "interaction_id": f"i{self.asked:07d}",
+            "interaction_id": f"i{self.sent:07d}",
             "timestamp": moment.isoformat(),
             "agent_name": "bruno",
             "model_version": choice.adapter,
             "prompt_version": "1",
             "time_to_first_token_ms": 100,
             "latency_ms": 500,
-            "failed": self.fails(choice, self.chance),
+            "failed": self.fails(choice, self.rng),
             "rollout": choice.rollout,
             "arm": choice.arm,
             "unit": choice.unit,
         }
-        return json.dumps(self.tell(row)).encode()
+        return json.dumps(self.record(row)).encode()
 
 
 @pytest.fixture
@@ -117,13 +117,13 @@ def good(lake: Lake) -> ModelVersion:
     return register(lake, shown_better(trained(lake)), SPEC, PROFILE)
 
 
-def street(lake: Lake, clock: Clock, candidate: float, stable: float = 0.05) -> Street:
-    """A street on which the two arms fail at these rates."""
+def simulated_users(lake: Lake, clock: Clock, candidate: float, stable: float = 0.05) -> SimulatedUsers:
+    """Users for whom the two arms fail at these rates."""
 
-    def fails(choice: Choice, chance: random.Random) -> bool:
-        return chance.random() < (candidate if choice.arm == "candidate" else stable)
+    def fails(choice: Choice, rng: random.Random) -> bool:
+        return rng.random() < (candidate if choice.arm == "candidate" else stable)
 
-    return Street(lake=lake, clock=clock, fails=fails, chance=random.Random(5))
+    return SimulatedUsers(lake=lake, clock=clock, fails=fails, rng=random.Random(5))
 
 
 def begin(lake: Lake, version: ModelVersion, rule: CanaryRule = CANARY) -> None:
@@ -139,9 +139,9 @@ def test_an_equal_candidate_is_widened_promoted_watched_and_left_in_production(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.05)
+    users = simulated_users(lake, clock, candidate=0.05)
     for _ in range(30):
-        people.hours(1)
+        users.hours(1)
         verdict = advance(lake, good.name)
         if verdict.outcome is Outcome.PROMOTED:
             break
@@ -150,44 +150,44 @@ def test_an_equal_candidate_is_widened_promoted_watched_and_left_in_production(
     assert kinds(lake)[1:] == ["rollout_opened", "shadow_passed", "canary_widened", "canary_widened", "promoted"]
     closing = lake.ledger.entries(model_chain(SPEC.name))[-1].payload
     assert closing["read"][0].startswith("processed.model_predictions@")
-    assert {one["metric"] for one in closing["evidence"]["metrics"]} == {"error", "slow", "thumbs_down"}
+    assert {metric["metric"] for metric in closing["evidence"]["metrics"]} == {"error", "slow", "thumbs_down"}
     assert open_rollouts(lake) == [good.name]
-    people.hours(9)
+    users.hours(9)
     assert "watched until" in advance(lake, good.name).reason
-    people.hours(2)
+    users.hours(2)
     assert advance(lake, good.name).reason == "Watched for 10 hours, no harm shown."
     assert (open_rollouts(lake), read_routes(lake)[SPEC.name].rollout) == ([], "")
     assert pending_alerts(lake, [SPEC.name], "one") == []
 
 
-def test_a_harmful_candidate_is_taken_back_and_a_person_hears_of_it_once(
+def test_a_harmful_candidate_is_rolled_back_and_a_person_is_alerted_once(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.5)
-    people.hours(1)
+    users = simulated_users(lake, clock, candidate=0.5)
+    users.hours(1)
     verdict = advance(lake, good.name)
     assert verdict.outcome is Outcome.ROLLED_BACK, verdict.reason
     assert verdict.reason.startswith("Shown worse: error ")
     assert production(lake.ledger, SPEC.name) is None
     assert {read_routes(lake)[SPEC.name].choose(f"user:{i}").adapter for i in range(50)} == {"base"}
     assert [
-        news.startswith("agents@v1 rolled back: Shown worse") for news in pending_alerts(lake, [SPEC.name], "one")
+        alert.startswith("agents@v1 rolled back: Shown worse") for alert in pending_alerts(lake, [SPEC.name], "one")
     ] == [True]
     assert len(pending_alerts(lake, [SPEC.name], "one")) == 1  # the same run, tried again
     assert pending_alerts(lake, [SPEC.name], "another") == []
 
 
-def test_what_turns_bad_after_its_promotion_is_taken_back_within_the_watch(
+def test_a_version_that_turns_bad_after_its_promotion_is_rolled_back_within_the_watch(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.05)
+    users = simulated_users(lake, clock, candidate=0.05)
     while advance(lake, good.name).outcome is not Outcome.PROMOTED:
-        people.hours(1)
-    people.fails = street(lake, clock, candidate=0.6).fails
+        users.hours(1)
+    users.fails = simulated_users(lake, clock, candidate=0.6).fails
     for _ in range(6):
-        people.hours(1)
+        users.hours(1)
         verdict = advance(lake, good.name)
         if verdict.outcome is Outcome.ROLLED_BACK:
             break
@@ -199,7 +199,7 @@ def test_what_turns_bad_after_its_promotion_is_taken_back_within_the_watch(
 
 def test_without_enough_users_it_is_inconclusive_at_the_deadline(lake: Lake, clock: Clock, good: ModelVersion) -> None:
     begin(lake, good)
-    street(lake, clock, candidate=0.05).hours(1, requests=20)
+    simulated_users(lake, clock, candidate=0.05).hours(1, requests=20)
     clock.now += timedelta(hours=48)
     verdict = advance(lake, good.name)
     assert verdict.outcome is Outcome.INCONCLUSIVE
@@ -207,7 +207,7 @@ def test_without_enough_users_it_is_inconclusive_at_the_deadline(lake: Lake, clo
     assert production(lake.ledger, SPEC.name) is None
 
 
-def test_what_no_replica_proves_is_given_up_in_time_and_met_no_user(
+def test_a_candidate_that_no_replica_proves_is_given_up_in_time_and_met_no_user(
     lake: Lake, clock: Clock, good: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unloaded(*_: object) -> None:
@@ -225,13 +225,13 @@ def test_what_no_replica_proves_is_given_up_in_time_and_met_no_user(
     assert (open_rollouts(lake), len(pending_alerts(lake, [SPEC.name], "one"))) == ([], 1)
 
 
-def test_where_a_person_has_to_agree_nothing_is_promoted_before_that(
+def test_where_the_rule_needs_approval_nothing_is_promoted_before_it(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good, replace(CANARY, approval=True))
-    people = street(lake, clock, candidate=0.02)
+    users = simulated_users(lake, clock, candidate=0.02)
     for _ in range(20):
-        people.hours(1)
+        users.hours(1)
         verdict = advance(lake, good.name)
     assert verdict.outcome is Outcome.ROLLING_OUT
     assert "a person has to approve" in verdict.reason
@@ -242,7 +242,7 @@ def test_where_a_person_has_to_agree_nothing_is_promoted_before_that(
     assert advance(lake, good.name).outcome is Outcome.PROMOTED
 
 
-def test_a_newcomer_waits_for_the_canary_and_is_opened_when_it_has_ended(
+def test_a_new_version_waits_for_the_canary_and_is_opened_when_it_has_ended(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good)
@@ -260,10 +260,10 @@ def test_a_newcomer_waits_for_the_canary_and_is_opened_when_it_has_ended(
 
 def test_two_schedulers_write_every_step_once(lake: Lake, clock: Clock, good: ModelVersion) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.05)
+    users = simulated_users(lake, clock, candidate=0.05)
     again = open_lake(lake.settings, clock=clock)
     for _ in range(12):
-        people.hours(1)
+        users.hours(1)
         assert advance(lake, good.name).outcome is advance(again, good.name).outcome
     assert len(set(kinds(lake))) + 1 == len(kinds(lake))  # two widenings, everything else once
 
@@ -273,7 +273,7 @@ def test_an_observation_only_reads_and_a_step_collects_the_inbox_first(
 ) -> None:
     begin(lake, good)
     rollout = read_routes(lake)[SPEC.name].rollout
-    street(lake, clock, candidate=0.05).hours(1)
+    simulated_users(lake, clock, candidate=0.05).hours(1)
     waiting, chains = list(lake.store.list("inbox/")), lake.ledger.chains()
     assert observe(lake, good, rollout).rows.num_rows == 0
     assert (list(lake.store.list("inbox/")), lake.ledger.chains()) == (waiting, chains)
@@ -282,15 +282,15 @@ def test_an_observation_only_reads_and_a_step_collects_the_inbox_first(
     assert observe(lake, good, rollout).rows.num_rows == 300
 
 
-def test_what_a_gateway_routes_by_an_older_share_is_no_evidence(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+def test_requests_routed_by_an_older_share_are_no_evidence(lake: Lake, clock: Clock, good: ModelVersion) -> None:
     begin(lake, good)
     first = read_routes(lake)[SPEC.name]
-    people = street(lake, clock, candidate=0.05)
-    people.hours(3)
+    users = simulated_users(lake, clock, candidate=0.05)
+    users.hours(3)
     advance(lake, good.name)
     assert read_routes(lake)[SPEC.name].share == 0.5
-    late = street(lake, clock, candidate=0.05)
-    late.asked, late.route, since = 100_000, first, clock.now
+    late = simulated_users(lake, clock, candidate=0.05)
+    late.sent, late.route, since = 100_000, first, clock.now
     late.hours(1)
     collect_inbox(lake)
     rows = observe(lake, good, first.rollout).rows.to_pylist()
@@ -300,48 +300,50 @@ def test_what_a_gateway_routes_by_an_older_share_is_no_evidence(lake: Lake, cloc
     assert len(rows) - len(kept) == 900
 
 
-def loaded_nowhere(row: dict[str, Any]) -> dict[str, Any]:
-    """As a gateway has it on record: a failure that is nobody's evidence."""
+def loaded_on_no_replica(row: dict[str, Any]) -> dict[str, Any]:
+    """A failure as a gateway records it: without an arm, so it is no evidence."""
     return row | {"failed": True, "rollout": None, "arm": None, "unit": None} if row["arm"] == "candidate" else row
 
 
-def by_the_base(row: dict[str, Any]) -> dict[str, Any]:
+def answered_by_the_base(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"model_version": "base"}
 
 
-@pytest.mark.parametrize("tell", [loaded_nowhere, by_the_base])
+@pytest.mark.parametrize("record", [loaded_on_no_replica, answered_by_the_base])
 def test_a_candidate_that_none_of_its_calls_reaches_is_rolled_back(
-    lake: Lake, clock: Clock, good: ModelVersion, tell: Callable[[dict[str, Any]], dict[str, Any]]
+    lake: Lake, clock: Clock, good: ModelVersion, record: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.05)
-    people.hours(1)
-    people.tell = tell
-    people.hours(1)
+    users = simulated_users(lake, clock, candidate=0.05)
+    users.hours(1)
+    users.record = record
+    users.hours(1)
     verdict = advance(lake, good.name)
     assert verdict.outcome is Outcome.ROLLED_BACK
     assert re.search(r"(\d+) of its last \1 calls, over 20 minutes, found it loaded on no replica", verdict.reason)
     assert [e.payload["live"] for e in lake.ledger.entries(model_chain(SPEC.name), kind="rolled_back")] == [True]
 
 
-def test_a_promoted_version_that_is_loaded_nowhere_any_more_is_taken_back(
+def test_a_promoted_version_that_is_no_longer_loaded_on_any_replica_is_rolled_back(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.05)
+    users = simulated_users(lake, clock, candidate=0.05)
     while advance(lake, good.name).outcome is not Outcome.PROMOTED:
-        people.hours(1)
-    people.tell = loaded_nowhere
-    people.hours(1)
+        users.hours(1)
+    users.record = loaded_on_no_replica
+    users.hours(1)
     assert advance(lake, good.name).outcome is Outcome.ROLLED_BACK
     assert production(lake.ledger, SPEC.name) is None
 
 
-def test_calls_that_reach_neither_arm_are_nobodys_fault(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+def test_calls_that_reach_neither_arm_do_not_count_against_the_candidate(
+    lake: Lake, clock: Clock, good: ModelVersion
+) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.05)
-    people.tell = lambda row: row | {"failed": True, "rollout": None, "arm": None, "unit": None}
-    people.hours(2)
+    users = simulated_users(lake, clock, candidate=0.05)
+    users.record = lambda row: row | {"failed": True, "rollout": None, "arm": None, "unit": None}
+    users.hours(2)
     assert advance(lake, good.name).outcome is Outcome.ROLLING_OUT
 
 
@@ -349,27 +351,27 @@ def test_a_candidate_that_makes_its_users_leave_is_rolled_back_as_slow(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.0)
-    people.tell = lambda row: row | {"latency_ms": LATENCY_MS if row["arm"] == "candidate" else 500}
-    people.hours(1)
+    users = simulated_users(lake, clock, candidate=0.0)
+    users.record = lambda row: row | {"latency_ms": LATENCY_MS if row["arm"] == "candidate" else 500}
+    users.hours(1)
     verdict = advance(lake, good.name)
     assert (verdict.outcome, verdict.reason.partition(" 100")[0]) == (Outcome.ROLLED_BACK, "Shown worse: slow")
 
 
-def test_what_another_version_answered_is_no_evidence_of_the_candidate(
+def test_answers_of_another_version_are_no_evidence_about_the_candidate(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.0)
+    users = simulated_users(lake, clock, candidate=0.0)
     number = itertools.count()
-    people.tell = lambda row: by_the_base(row) | {"failed": True} if next(number) % 5 == 0 else row
-    people.hours(2)
+    users.record = lambda row: answered_by_the_base(row) | {"failed": True} if next(number) % 5 == 0 else row
+    users.hours(2)
     collect_inbox(lake)
-    served = observe(lake, good, read_routes(lake)[SPEC.name].rollout)
-    theirs = [row for row in served.rows.to_pylist() if row["candidate"]]
+    observations = observe(lake, good, read_routes(lake)[SPEC.name].rollout)
+    theirs = [row for row in observations.rows.to_pylist() if row["candidate"]]
     assert {row["model_version"] for row in theirs} == {good.adapter_name}
     assert not any(row["failed"] for row in theirs)
-    assert 0 < 2 * served.missed_calls(CANARY).calls < served.missed_calls(CANARY).of
+    assert 0 < 2 * observations.missed_calls(CANARY).calls < observations.missed_calls(CANARY).of
     assert advance(lake, good.name).outcome is Outcome.ROLLING_OUT
 
 
@@ -377,26 +379,26 @@ def test_a_candidate_that_most_of_its_calls_do_not_reach_is_rolled_back(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.05)
+    users = simulated_users(lake, clock, candidate=0.05)
     number = itertools.count()
-    people.tell = lambda row: row if row["arm"] != "candidate" or next(number) % 10 == 0 else loaded_nowhere(row)
-    people.hours(1)
+    users.record = lambda row: row if row["arm"] != "candidate" or next(number) % 10 == 0 else loaded_on_no_replica(row)
+    users.hours(1)
     assert advance(lake, good.name).outcome is Outcome.ROLLED_BACK
 
 
-def test_a_restart_now_and_then_is_no_reason_to_roll_back_where_few_ask(
+def test_occasional_restarts_do_not_roll_back_a_candidate_with_little_traffic(
     lake: Lake, clock: Clock, good: ModelVersion
 ) -> None:
     begin(lake, good)
-    people = street(lake, clock, candidate=0.05)
+    users = simulated_users(lake, clock, candidate=0.05)
     number = itertools.count()
-    people.tell = lambda row: loaded_nowhere(row) if row["arm"] == "candidate" and next(number) % 4 == 0 else row
+    users.record = lambda row: loaded_on_no_replica(row) if row["arm"] == "candidate" and next(number) % 4 == 0 else row
     for _ in range(6):
-        people.hours(1, requests=5)
+        users.hours(1, requests=5)
         assert advance(lake, good.name).outcome is Outcome.ROLLING_OUT
 
 
-def test_a_candidate_that_was_trained_on_another_prompt_meets_nobody(lake: Lake) -> None:
+def test_a_candidate_that_was_trained_on_another_prompt_gets_no_user(lake: Lake) -> None:
     other = register(lake, shown_better(trained(lake)), replace(SPEC, prompt_version="0"), PROFILE)
     open_rollout(lake, other, None, PROFILE, SHADOW, CANARY)
     verdict = advance(lake, other.name)
@@ -424,14 +426,14 @@ def test_a_rollout_that_is_opened_while_another_scheduler_opens_one_waits_for_it
     assert advance(lake, third.name).outcome is Outcome.ROLLING_OUT
 
 
-def test_the_story_tells_both_arms_over_time(lake: Lake, clock: Clock, good: ModelVersion) -> None:
+def test_the_timeline_has_both_arms_over_time(lake: Lake, clock: Clock, good: ModelVersion) -> None:
     assert timeline_of(lake, good.name) is None
     begin(lake, good)
-    street(lake, clock, candidate=0.5).hours(1)
+    simulated_users(lake, clock, candidate=0.5).hours(1)
     advance(lake, good.name)
     timeline = timeline_of(lake, good.name, points=10)
     assert timeline is not None
     assert (timeline.share, [name for _, name in timeline.steps]) == (0.0, ["20%", "rolled back"])
-    errors = next(told for metric, told in timeline.metrics.items() if metric.value == "error")
+    errors = next(points for metric, points in timeline.metrics.items() if metric.value == "error")
     assert errors[-1].harm == 1.0
     assert errors[-1].candidate > 5 * errors[-1].stable

@@ -1,4 +1,4 @@
-"""The steward: a step that fails is told, keeps no other model from its own, and shows in how a single round ends."""
+"""The rollout controller: a failed step is reported, does not stop other models, and sets the exit code of a round."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,23 +28,23 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     settings.cache_clear()
 
 
-def test_a_single_round_ends_with_0_where_every_step_was_taken(lake: Lake) -> None:
-    ended = CliRunner().invoke(main, ["rollout", "controller", "--once"])
-    assert ended.exit_code == 0
-    assert "agents@v2: inconclusive. Void" in ended.stdout
+def test_a_single_round_exits_with_0_where_every_step_was_taken(lake: Lake) -> None:
+    result = CliRunner().invoke(main, ["rollout", "controller", "--once"])
+    assert result.exit_code == 0
+    assert "agents@v2: inconclusive. Void" in result.stdout
 
 
-def test_a_single_round_ends_with_1_where_a_step_failed_and_takes_the_others(lake: Lake) -> None:
+def test_a_single_round_exits_with_1_where_a_step_failed_and_takes_the_others(lake: Lake) -> None:
     lake.ledger.append("models/aaa", "rollout_opened", "rollout:aaa@v1:x", {"version": 1, "baseline": "base"})
-    ended = CliRunner().invoke(main, ["rollout", "controller", "--once"])
-    assert ended.exit_code == 1, ended.output
-    assert "aaa@v1: UnknownName: " in ended.stdout
-    assert "agents@v2: inconclusive. Void" in ended.stdout
-    assert [one.kind for one in lake.ledger.entries(model_chain(SPEC.name))][-1] == "inconclusive"
+    result = CliRunner().invoke(main, ["rollout", "controller", "--once"])
+    assert result.exit_code == 1, result.output
+    assert "aaa@v1: UnknownName: " in result.stdout
+    assert "agents@v2: inconclusive. Void" in result.stdout
+    assert [entry.kind for entry in lake.ledger.entries(model_chain(SPEC.name))][-1] == "inconclusive"
 
 
 @pytest.mark.parametrize("command", ["rollout controller", "serve reconcile"])
 @pytest.mark.parametrize("every", ["-1", "0", "nan", "inf", "soon"])
-def test_a_pause_that_is_none_is_refused(command: str, every: str) -> None:
+def test_an_impossible_interval_is_refused(command: str, every: str) -> None:
     refused = CliRunner().invoke(main, [*command.split(), "--once", "--every", every])
     assert (refused.exit_code, "Invalid value for '--every': " in refused.stderr) == (2, True)

@@ -1,4 +1,4 @@
-"""A roll-back by hand takes users off whatever answers them, one step at a time, and says what answers then."""
+"""A rollback by hand takes the candidate or the version in production back, one step at a time."""
 
 import logging
 from pathlib import Path
@@ -35,7 +35,7 @@ def roll_back_now(lake: Lake) -> tuple[str, str]:
     return planned.from_version, planned.to_version
 
 
-def test_a_shadow_that_nobody_has_met_does_not_stand_before_production(lake: Lake) -> None:
+def test_a_rollback_takes_back_production_and_not_a_rollout_in_its_shadow(lake: Lake) -> None:
     begin(lake, 2, "agents@v1")
     gateway = RouteCache(lake.settings, GatewayMetrics())
     gateway.refresh()
@@ -45,7 +45,7 @@ def test_a_shadow_that_nobody_has_met_does_not_stand_before_production(lake: Lak
     assert gateway.routes[SPEC.name].choose("user:ana").adapter == "base"
 
 
-def test_a_production_that_is_taken_back_voids_the_rollout_that_was_judged_against_it(lake: Lake) -> None:
+def test_a_rollback_of_production_voids_the_rollout_that_was_evaluated_against_it(lake: Lake) -> None:
     begin(lake, 2, "agents@v1")
     roll_back_now(lake)
     state = read_state(lake.ledger, SPEC.name)
@@ -54,16 +54,16 @@ def test_a_production_that_is_taken_back_voids_the_rollout_that_was_judged_again
     assert read_state(lake.ledger, SPEC.name).production is None
 
 
-def test_the_next_step_closes_a_shadow_whose_baseline_was_taken_back(lake: Lake) -> None:
+def test_the_next_step_closes_a_rollout_whose_baseline_was_rolled_back(lake: Lake) -> None:
     begin(lake, 2, "agents@v1")
     roll_back_now(lake)
     verdict = advance(lake, "agents@v2")
-    told = "Void: agents@v2 was judged against agents@v1, but base is in production now."
-    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, told)
+    reason = "Void: agents@v2 was judged against agents@v1, but base is in production now."
+    assert (verdict.outcome, verdict.reason) == (Outcome.INCONCLUSIVE, reason)
     assert open_rollouts(lake) == []
 
 
-def test_with_nothing_in_production_the_shadow_is_what_ends(lake: Lake) -> None:
+def test_with_nothing_in_production_a_rollback_ends_the_rollout_in_its_shadow(lake: Lake) -> None:
     begin(lake, 2, "agents@v1")
     roll_back_now(lake)
     assert roll_back_now(lake) == ("agents@v2", "base")
@@ -72,18 +72,18 @@ def test_with_nothing_in_production_the_shadow_is_what_ends(lake: Lake) -> None:
         roll_back_now(lake)
 
 
-def test_after_a_canary_production_goes_on_and_the_command_says_how_to_take_it_back_too(
+def test_after_the_rollback_of_a_canary_the_command_names_the_rollback_of_production(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(lake, 2, "agents@v1", share=0.1)
     for name in ("home", "lake", "store"):
         monkeypatch.setenv(f"FUELLINE_{name.upper()}", str(getattr(lake.settings, name)))
-    told = [
+    results = [
         CliRunner().invoke(main, ["rollback", "agents", "--reason", "tone", "--by", "ana"], catch_exceptions=False)
         for _ in range(2)
     ]
     logging.getLogger("fuelline").handlers.clear()
-    assert [one.output for one in told] == [
+    assert [result.output for result in results] == [
         "agents@v2 is taken back: agents@v1 answers, in production; a second `fuelline rollback agents` takes that "
         "back too.\n",
         "agents@v1 is taken back: base answers.\n",

@@ -1,4 +1,4 @@
-"""The rollout from registered candidate to verdict: promoted, rejected, inconclusive or void, and once only."""
+"""A rollout from registered candidate to verdict: promoted, rejected, inconclusive or void, and only once."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ def good(lake: Lake) -> ModelVersion:
 
 
 def garbage(lake: Lake, *, baseline: str = "base") -> ModelVersion:
-    """A version that a wrong judgement let in: only the shadow stands before it."""
+    """A harmful version that the evaluation has judged better: only the shadow can stop it."""
     candidate = shown_better(trained(lake, "noise", garbage=True), baseline=baseline)
     return register(lake, candidate, SPEC, PROFILE)
 
@@ -47,7 +47,7 @@ def roll_out(
     profile: TrainingProfile = PROFILE,
     rule: ShadowRule = RULE,
 ) -> Verdict:
-    """Open it, and step it while it is open."""
+    """Open a rollout and take its step."""
     opened = open_rollout(lake, version, baseline, profile, rule, CanaryRule())
     return advance(lake, version.name) if opened.outcome is Outcome.ROLLING_OUT else opened
 
@@ -161,11 +161,11 @@ def test_only_a_version_that_has_a_rollout_can_be_advanced(lake: Lake, good: Mod
         advance(lake, good.name)
 
 
-def test_the_newest_requests_that_were_not_judged_come_first(lake: Lake) -> None:
+def test_the_newest_requests_that_the_evaluation_did_not_score_come_first(lake: Lake) -> None:
     own = training_set(lake)
     rows, fresh = recent_requests(lake, own, replace(PROFILE, eval_rows=200, shadow_requests=60))
     times = rows["timestamp"].to_pylist()
     assert (rows.num_rows, times) == (60, sorted(times))
     everything, _ = recent_requests(lake, own, replace(PROFILE, eval_rows=0, shadow_requests=0))
-    assert 0 < fresh < 60  # 245 usable rows less 200 judged ones; judged ones fill up the rest
+    assert 0 < fresh < 60  # 245 usable rows less 200 scored ones; scored ones fill up the rest
     assert everything.num_rows == fresh + 200

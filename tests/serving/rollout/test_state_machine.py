@@ -73,14 +73,14 @@ def situation(**changes: Any) -> dict[str, Any]:
         ({"void": "Void: replaced."}, Action.GIVE_UP, 0.0, "Void: replaced."),
     ],
 )
-def test_a_situation_asks_for_one_step(changes: dict[str, Any], action: Action, share: float, why: str) -> None:
+def test_each_situation_has_one_step(changes: dict[str, Any], action: Action, share: float, why: str) -> None:
     step = next_step(RULE, **situation(**changes))
     assert step.action is action
     assert step.share == pytest.approx(share)
     assert why in step.reason
 
 
-def test_where_a_person_has_to_approve_the_promotion_waits_for_the_word() -> None:
+def test_where_the_rule_needs_approval_the_promotion_waits_for_it() -> None:
     rule = replace(RULE, approval=True)
     assert next_step(rule, **situation()).action is Action.WAIT
     assert "fuelline approve" in next_step(rule, **situation()).reason
@@ -133,7 +133,7 @@ def test_nothing_is_promoted_unless_everything_is_shown(
         assert step.action is Action.ROLL_BACK
 
 
-def test_the_watch_ends_with_its_time_and_takes_back_what_is_shown_worse_after_all() -> None:
+def test_the_watch_ends_after_its_time_and_rolls_back_a_version_that_is_shown_worse() -> None:
     until = BEGAN + timedelta(hours=24)
     there, gone = MissedCalls(calls=0, of=0, minutes=0.0), MissedCalls(calls=40, of=41, minutes=30.0)
     assert next_watch(RULE, until=until, now=BEGAN, missed=there, findings=FINE).action is Action.WAIT
