@@ -1,7 +1,7 @@
-"""A vLLM of this run's own, with SmolLM2 and no adapter loaded, and the versions that it is asked to serve.
+"""A real vLLM with SmolLM2 for this test run, without adapters at first, and the model versions for it.
 
-It lives in an environment of its own (``make vllm``), since it pins other versions of torch and transformers than
-training does. It starts in about a minute and is shared by every test of the run; a test that kills it starts it again.
+It has its own environment (``make vllm``), because it pins other versions of torch and transformers than training does.
+It starts in about a minute and is shared by all tests of the run; a test that kills it starts it again.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from tests.vllm.world import HARMS, PROFILE, RANK, World, build_world
 
 ROOT = Path(__file__).parents[2]
 START_S = 420
-"""Seconds a start may take on a loaded machine; about 45 on an idle one."""
+"""Time limit of a start on a busy machine; about 45 s on an idle one."""
 SLOTS = 24
-"""More than all tests load into one server. On a processor the adapter in the last slot also answers what was asked of
-the base, where both are in one batch, and unloading frees no slot (vLLM pull requests 48421 and 49656)."""
-# Unless it is told not to, vLLM binds its threads to cores and fights there with whatever else runs. One thread is
-# enough for a model of this size.
+"""More than all tests load into one server. On a CPU the adapter in the last slot also answers requests of the base
+in the same batch, and unloading frees no slot (vLLM pull requests 48421 and 49656)."""
+# By default vLLM binds its threads to cores and competes there with other processes. One thread is enough for a model
+# of this size.
 ENVIRONMENT = {
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is in this folder needs vLLM, and time."""
+    """All tests in this folder need vLLM, and time."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.vllm)
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(kw_only=True)
 class VllmServer:
-    """One vLLM process group on loopback; ``base`` is what the base model is called."""
+    """One vLLM process group on loopback; the base model is called ``base``."""
 
     python: Path
     model: Path
@@ -59,7 +59,7 @@ class VllmServer:
 
     @property
     def replica(self) -> Replica:
-        """Its client."""
+        """A client of it."""
         return Replica(f"http://127.0.0.1:{self.port}")
 
     def start(self) -> None:
@@ -80,15 +80,15 @@ class VllmServer:
             time.sleep(0.5)
 
     def kill(self) -> None:
-        """End it at once, its engine with it, as a node that goes down does."""
+        """Kill it with its engine, as in the failure of a node."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):  # all of the group have ended
+            with contextlib.suppress(ProcessLookupError):  # the whole group has ended
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(30)
             self.process = None
 
     def stop(self) -> None:
-        """End it in good order."""
+        """End it cleanly."""
         if self.process is None:
             return
         self.process.terminate()
@@ -97,7 +97,7 @@ class VllmServer:
         self.kill()
 
     def tail(self) -> str:
-        """The last that it said."""
+        """The last 30 lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
     def _arguments(self) -> list[str]:
@@ -119,7 +119,7 @@ class VllmServer:
 
 @pytest.fixture(scope="session")
 def vllm_python(request: pytest.FixtureRequest) -> Path:
-    """The interpreter of vLLM's environment: ``VLLM_PYTHON``, or what ``make vllm`` has installed."""
+    """The interpreter of vLLM's environment: ``VLLM_PYTHON``, or the one that ``make vllm`` installs."""
     python = Path(os.environ.get("VLLM_PYTHON") or ROOT / ".venv-vllm" / "bin" / "python")
     if not python.exists():
         message = f"vLLM is not installed ({python} is missing): run make vllm"
@@ -131,19 +131,19 @@ def vllm_python(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The lake with its versions, made before vLLM starts: both at once would fight for the cores."""
+    """The lake with its versions, trained before vLLM starts: together they would compete for the cores."""
     return build_world(tmp_path_factory.mktemp("trained"), tuple(HARMS))
 
 
 @pytest.fixture
 def world(trained: World, tmp_path: Path) -> World:
-    """A copy of it for one test, whose ledger the test may write to."""
+    """A copy for one test, which may write to its ledger."""
     return trained.copy(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")
 def vllm_server(vllm_python: Path, trained: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    """A running server. Whoever kills it leaves it running again."""
+    """A running server. A test that kills it starts it again."""
     base = resolve(trained.lake.settings)
     server = VllmServer(python=vllm_python, model=Path(base.path), log=tmp_path_factory.mktemp("vllm") / "vllm.log")
     try:
@@ -155,13 +155,13 @@ def vllm_server(vllm_python: Path, trained: World, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="session")
 def adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where adapters are put, one place for the whole run: a server refuses a name from two places."""
+    """The folder of adapters for the whole run: a server refuses a name from a second folder."""
     return tmp_path_factory.mktemp("adapters")
 
 
 @pytest.fixture
 def replica(vllm_server: VllmServer) -> Replica:
-    """The server's client; no adapter is loaded."""
+    """A client of the server, with no adapter loaded."""
     for name in vllm_server.replica.adapters():
         vllm_server.replica.unload(name)
     return vllm_server.replica

@@ -1,4 +1,4 @@
-"""Everything that serves, on one machine: a real vLLM, what keeps its adapters, and gateways, each its own process."""
+"""All serving processes on one machine: a real vLLM, its reconciler, and gateways."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ START_S = 120
 
 @dataclass(kw_only=True)
 class Process:
-    """One of our commands, restartable."""
+    """One of Fuelline's commands, restartable."""
 
     module: str
     arguments: list[str]
@@ -42,7 +42,7 @@ class Process:
             )
 
     def kill(self) -> None:
-        """SIGKILL: nothing of it is told."""
+        """Kill it with SIGKILL, which it cannot handle."""
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -57,7 +57,7 @@ class Process:
 
 @dataclass(kw_only=True)
 class Gateway(Process):
-    """A gateway with a spool of its own."""
+    """A gateway with its own spool."""
 
     port: int = field(default_factory=free_port)
 
@@ -66,17 +66,17 @@ class Gateway(Process):
         return f"http://127.0.0.1:{self.port}"
 
     def wait(self) -> None:
-        """Until it answers."""
+        """Wait until it is ready."""
         deadline = time.monotonic() + START_S
         while not self._ready():
             assert time.monotonic() < deadline, self.log.read_text()[-2000:]
             time.sleep(0.2)
 
     def route_changes(self) -> float:
-        """How often it has taken another route from the ledger."""
+        """How often its routes have changed."""
         with urllib.request.urlopen(f"{self.address}/metrics", timeout=5) as answer:
-            [told] = re.findall(rb"^fuelline_gateway_route_changes_total (\S+)", answer.read(), re.MULTILINE)
-        return float(told)
+            [count] = re.findall(rb"^fuelline_gateway_route_changes_total (\S+)", answer.read(), re.MULTILINE)
+        return float(count)
 
     def _ready(self) -> bool:
         try:
@@ -88,7 +88,7 @@ class Gateway(Process):
 
 @dataclass(frozen=True, kw_only=True)
 class Rig:
-    """A lake that is served live."""
+    """A lake with live serving."""
 
     lake: Lake
     gateways: list[Gateway]
@@ -101,7 +101,7 @@ class Rig:
 
 @contextlib.contextmanager
 def serving(lake: Lake, vllm: Replica, folder: Path, gateways: int = 2) -> Iterator[Rig]:
-    """Serve a lake's models from this vLLM until the end of the context."""
+    """Serve a lake's models with this vLLM until the end of the context."""
     settings = lake.settings.model_copy(update={"vllm": vllm.address, "adapters": str(folder / "adapters")})
     environment = {
         "FUELLINE_HOME": str(settings.home),

@@ -1,4 +1,4 @@
-"""The gate before a real vLLM: it passes what is applied, and nothing that only answers 200."""
+"""The gate on a real vLLM: it passes adapters that are applied, and none that only answers 200."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ def probe_of(world: World, version: ModelVersion) -> Probe:
 
 
 def without_effect(adapter: Path, target: Path) -> Path:
-    """A copy of an adapter whose second matrices are zero: it loads like any other."""
+    """A copy of an adapter with all B matrices zero: it loads like any other."""
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(adapter, target)
@@ -32,9 +32,9 @@ def without_effect(adapter: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("which", ["good", "noisy"])
-def test_a_trained_adapter_passes(world: World, replica: Replica, adapters: Path, which: str) -> None:
-    version: ModelVersion = getattr(world, which)
+@pytest.mark.parametrize("name", ["good", "noisy"])
+def test_a_trained_adapter_passes(world: World, replica: Replica, adapters: Path, name: str) -> None:
+    version: ModelVersion = getattr(world, name)
     replica.load(version.adapter_name, str(ensure_adapter(world.lake, version, adapters)))
     result = check_adapter(world.lake, replica, version)
     print(result, f"base {result.base_gap:.3f} from its record")
@@ -42,7 +42,7 @@ def test_a_trained_adapter_passes(world: World, replica: Replica, adapters: Path
     assert compare_with_base(replica, version.adapter_name).passed
 
 
-def test_an_adapter_that_does_nothing_fails(world: World, replica: Replica, adapters: Path, tmp_path: Path) -> None:
+def test_an_adapter_without_effect_fails(world: World, replica: Replica, adapters: Path, tmp_path: Path) -> None:
     idle = without_effect(ensure_adapter(world.lake, world.good, adapters), tmp_path / "idle")
     replica.load("agents@00000000", str(idle))
     result = compare_with_probe(probe_of(world, world.good), replica, "agents@00000000")

@@ -1,4 +1,4 @@
-"""The reconciler before a real vLLM: what the ledger wants is served, proven, and back after a restart."""
+"""The reconciler with a real vLLM: needed adapters are loaded, pass the gate, and are back after a restart."""
 
 import os
 import subprocess
@@ -18,14 +18,14 @@ from serving.replicas.vllm import Replica
 from tests.vllm.conftest import ROOT, VllmServer
 from tests.vllm.world import World
 
-PATIENCE_S = 240
+TIMEOUT_S = 240
 
 
 def wait_for(what: str, condition: Callable[[], bool]) -> float:
-    """Seconds until it holds."""
+    """Wait for a condition; returns the seconds it took."""
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < PATIENCE_S, f"{what} did not happen in {PATIENCE_S} s"
+        assert time.monotonic() - began < TIMEOUT_S, f"{what} did not happen in {TIMEOUT_S} s"
         time.sleep(0.1)
     return time.monotonic() - began
 
@@ -39,11 +39,11 @@ def answers(replica: Replica, name: str) -> bool:
 
 @contextmanager
 def sidecar(world: World, replica: Replica, adapters: Path, log: Path) -> Iterator[None]:
-    """The command as it runs beside a replica."""
-    places = world.lake.settings
+    """The command as a sidecar of a replica."""
+    settings = world.lake.settings
     environment = {
-        "FUELLINE_HOME": places.home,
-        "FUELLINE_LAKE": places.lake,
+        "FUELLINE_HOME": settings.home,
+        "FUELLINE_LAKE": settings.lake,
         "FUELLINE_VLLM": replica.address,
         "FUELLINE_ADAPTERS": adapters,
         "PYTHONPATH": ROOT,
@@ -65,7 +65,7 @@ def sidecar(world: World, replica: Replica, adapters: Path, log: Path) -> Iterat
         assert process.wait(30) == 0, log.read_text()
 
 
-def test_what_the_ledger_wants_is_loaded_and_proven_once(world: World, replica: Replica, adapters: Path) -> None:
+def test_needed_adapters_are_loaded_and_checked_once(world: World, replica: Replica, adapters: Path) -> None:
     world.promote(world.good)
     world.roll_out(world.noisy)
     planned = reconcile(world.lake, [replica], adapters, dry_run=True)
@@ -80,7 +80,7 @@ def test_what_the_ledger_wants_is_loaded_and_proven_once(world: World, replica: 
     assert (second.loaded, second.gate_results, second.unloaded, second.faults) == ([], [], [], {})
 
 
-def test_what_is_not_wanted_any_more_is_unloaded_after_the_grace(
+def test_an_adapter_that_is_no_longer_needed_is_unloaded_after_the_grace_period(
     world: World, replica: Replica, adapters: Path
 ) -> None:
     world.promote(world.good)
@@ -103,12 +103,12 @@ def test_a_tampered_byte_in_the_registry_is_never_loaded(world: World, replica: 
     report = reconcile(world.lake, [replica], tmp_path / "adapters")
     (fault,) = report.faults[replica.address]
     assert "differs from what was registered" in fault
-    assert report.ready == {replica.address}, "other models' users do not pay for it"
+    assert report.ready == {replica.address}, "it does not block the users of other models"
     assert replica.adapters() == {}
     assert list((tmp_path / "adapters").iterdir()) == []
 
 
-def test_a_decision_is_answered_and_a_restarted_replica_gets_everything_back(
+def test_a_decision_reaches_the_replica_and_a_restarted_one_gets_its_adapters_back(
     world: World,
     vllm_server: VllmServer,
     replica: Replica,
@@ -119,20 +119,20 @@ def test_a_decision_is_answered_and_a_restarted_replica_gets_everything_back(
     names = [world.good.adapter_name, world.noisy.adapter_name]
     log = tmp_path / "sidecar.log"
 
-    def proofs(number: int) -> Callable[[], bool]:
+    def passed(number: int) -> Callable[[], bool]:
         return lambda: log.read_text().count(": passed:") == number
 
     with sidecar(world, replica, adapters, log):
         world.promote(world.good)
-        wait_for("the first proof", proofs(1))
+        wait_for("the first check", passed(1))
         world.roll_out(world.noisy)
         answered = wait_for("an answer of the second adapter", lambda: answers(replica, names[1]))
-        proven = answered + wait_for("the second proof", proofs(2))
+        checked = answered + wait_for("the second check", passed(2))
         vllm_server.kill()
-        wait_for("the reconciler's complaint", lambda: "does not answer" in log.read_text())
+        wait_for("the reconciler's warning", lambda: "does not answer" in log.read_text())
         vllm_server.start()
         back = wait_for("both adapters", lambda: set(replica.adapters()) == set(names))
-        wait_for("two proofs more", proofs(4))
+        wait_for("two more checks", passed(4))
     with capsys.disabled():
-        print(f"\nFrom decision to first answer {answered:.1f} s, to its proof {proven:.1f} s.")
+        print(f"\nFrom decision to first answer {answered:.1f} s, to its check {checked:.1f} s.")
         print(f"From the start of an empty server to both adapters {back:.1f} s.")

@@ -1,4 +1,4 @@
-"""The client before a real vLLM: asked twice it does nothing twice, and a name has one folder."""
+"""The client of a real vLLM: repeated calls have no further effect, and a name has one folder."""
 
 import json
 import urllib.request
@@ -12,11 +12,11 @@ from serving.replicas.vllm import Replica
 from tests.vllm.world import World
 
 
-def test_loading_and_unloading_twice_is_as_once(world: World, replica: Replica, adapters: Path) -> None:
+def test_loading_and_unloading_are_idempotent(world: World, replica: Replica, adapters: Path) -> None:
     name, path = world.good.adapter_name, str(ensure_adapter(world.lake, world.good, adapters))
     for _ in range(2):
         replica.load(name, path)
-        assert {one.name: one.path for one in replica.adapters().values()} == {name: path}
+        assert {model.name: model.path for model in replica.adapters().values()} == {name: path}
     assert replica.models()[name].parent == "base"
     for _ in range(2):
         replica.unload(name)
@@ -31,7 +31,7 @@ def test_a_name_is_not_loaded_from_a_second_folder(
         replica.load(world.good.adapter_name, str(ensure_adapter(world.lake, world.good, tmp_path)))
 
 
-def test_what_cannot_be_loaded_is_an_error_with_the_words_of_vllm(replica: Replica, tmp_path: Path) -> None:
+def test_a_failed_load_is_an_error_with_vllms_message(replica: Replica, tmp_path: Path) -> None:
     with pytest.raises(PeerError, match=r"agents@deadbeef.*No adapter found"):
         replica.load("agents@deadbeef", str(tmp_path / "nowhere"))
 
@@ -41,7 +41,7 @@ def test_a_model_that_is_not_loaded_does_not_answer(replica: Replica) -> None:
         replica.next_tokens("agents@deadbeef", ["Hello"])
 
 
-def test_the_likeliest_tokens_come_with_their_log_probabilities(replica: Replica) -> None:
+def test_next_tokens_have_log_probabilities(replica: Replica) -> None:
     first, second = replica.next_tokens("base", ["The capital of France is", "One, two, three,"])
     assert len(first.likeliest) == len(second.likeliest) == 20
     assert all(score <= 0 for score in first.likeliest.values())
@@ -51,14 +51,14 @@ def test_the_likeliest_tokens_come_with_their_log_probabilities(replica: Replica
 def test_a_request_with_tools_is_answered(replica: Replica) -> None:
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     tool = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
-    asked = {
+    body = {
         "model": "base",
         "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
         "tools": [tool],
         "max_tokens": 8,
     }
     request = urllib.request.Request(
-        f"{replica.address}/v1/chat/completions", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        f"{replica.address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=120) as answer:
         assert answer.status == 200
