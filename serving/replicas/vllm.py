@@ -61,13 +61,6 @@ class Replica:
 
     address: str
 
-    def healthy(self) -> bool:
-        """Whether it answers and its engine is alive."""
-        try:
-            return self._request("GET", "/health", timeout=STATE_TIMEOUT_S).status == 200
-        except PeerError:
-            return False
-
     def models(self) -> dict[str, ServedModel]:
         """What it serves, by name: the base and every loaded adapter.
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import urllib3
+from urllib3.exceptions import HTTPError
 
 from models.llm.base_model import resolve
 from models.llm.distributed import dtype_of
@@ -74,10 +76,17 @@ class VllmServer:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_S
-        while not self.replica.healthy():
+        while not self._healthy():
             assert self.process.poll() is None, f"vLLM stopped at once:\n{self.tail()}"
             assert time.monotonic() < deadline, f"vLLM did not start in {START_S} s:\n{self.tail()}"
             time.sleep(0.5)
+
+    def _healthy(self) -> bool:
+        """Whether it answers and its engine is alive."""
+        try:
+            return urllib3.request("GET", f"{self.replica.address}/health", timeout=5.0, retries=False).status == 200
+        except HTTPError:
+            return False
 
     def kill(self) -> None:
         """Kill it with its engine, as in the failure of a node."""
