@@ -64,8 +64,8 @@ def pull(scratch: str, name: str, quick: bool) -> Figures:
     """One source's day into a fresh lake."""
     from lake.lake import open_lake
     from lake.sources.pull import connect, pull_chunk
-    from lake.sources.query import Fetching, Query
-    from lake.sources.registry import pullable
+    from lake.sources.query import Query, WindowQuery
+    from lake.sources.registry import pull_source
     from lake.sources.selection import Selection
     from lake.windows import Window
     from settings import read_settings
@@ -84,9 +84,9 @@ def pull(scratch: str, name: str, quick: bool) -> Figures:
         took = time.perf_counter() - begun
         assert sum(one.committed for one in done) == case.rows, done
         remote = connect(settings.endpoints(case.peer)[0])
-        fetching = Fetching(remote=remote, query=Query(name="all", text=case.query), window=day)
+        fetching = WindowQuery(client=remote, query=Query(name="all", text=case.query), window=day)
         begun = time.perf_counter()
-        assert sum(1 for _ in pullable(data_set).rows(fetching)) == case.rows
+        assert sum(1 for _ in pull_source(data_set).rows(fetching)) == case.rows
         asked = time.perf_counter() - begun
     finally:
         server.terminate()

@@ -23,7 +23,7 @@ from benchmarks.online import redis_server
 from benchmarks.table import Line
 
 if TYPE_CHECKING:
-    from lake.sources.broker import Until
+    from lake.sources.broker import StopCondition
     from lake.sources.cloudevents import Message
     from settings import Settings
 
@@ -55,29 +55,29 @@ def measure(options: Options) -> list[Line]:
 
 def drain(events: int, scratch: str) -> Figures:
     """Events that wait in the queue, counted as fast as it goes."""
-    from lake.sources.broker import Until
+    from lake.sources.broker import StopCondition
 
     with _servers(scratch) as settings:
         _publish(settings, events, rate=0).wait()
         times: list[float] = []
         began, used = time.perf_counter(), time.process_time()
-        _follow(settings, Until(empty=True, seconds=300), lambda _: times.append(time.perf_counter()))
+        _follow(settings, StopCondition(empty=True, seconds=300), lambda _: times.append(time.perf_counter()))
         took, used = times[-1] - began, time.process_time() - used
         return {"rate": events / took, "consumer_cpu_us": 1e6 * used / events, "seconds": took}
 
 
 def lag(events: int, scratch: str) -> Figures:
     """Events at a fixed rate: how long after it was published each was counted."""
-    from lake.sources.broker import Until
+    from lake.sources.broker import StopCondition
 
     lags: list[float] = []
-    until = Until(seconds=300)
+    until = StopCondition(seconds=300)
 
     def note(messages: "Sequence[Message]") -> None:
         now = time.time()
         lags.extend(now - float(message.headers["published"]) for message in messages)
         if len(lags) >= events:
-            until.asked.set()
+            until.stop_requested.set()
 
     with _servers(scratch) as settings:
         producer = _publish(settings, events, rate=RATE)
@@ -89,7 +89,7 @@ def lag(events: int, scratch: str) -> Figures:
     return {"p50_s": lags[events // 2], "p95_s": lags[int(events * 0.95)], "seconds": events / RATE}
 
 
-def _follow(settings: "Settings", until: "Until", note: "Callable[[Sequence[Message]], None]") -> None:
+def _follow(settings: "Settings", until: "StopCondition", note: "Callable[[Sequence[Message]], None]") -> None:
     """Follow as ``features.streaming.consumer`` does, and tell ``note`` of each batch once Redis has counted it."""
     from features.streaming.consumer import BATCHING, QUEUE
     from features.streaming.windows import count, open_stream

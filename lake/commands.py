@@ -10,7 +10,7 @@ from lake.sample.generate import DAYS, MAX_DAYS
 from lake.sources.broker import COMMITS
 
 if TYPE_CHECKING:
-    from lake.sources.broker import Until
+    from lake.sources.broker import StopCondition
 
 until_options = options(
     click.option("--minutes", type=float, metavar="MINUTES", help="Stop after this time; default: never."),
@@ -19,11 +19,13 @@ until_options = options(
 """When a consumer of the broker ends."""
 
 
-def until(minutes: float | None, until_empty: bool) -> "Until":
+def until(minutes: float | None, until_empty: bool) -> "StopCondition":
     """When a consumer ends: as its options say, or on SIGTERM or Ctrl-C."""
-    from lake.sources.broker import Until
+    from lake.sources.broker import StopCondition
 
-    return Until(seconds=None if minutes is None else minutes * 60, empty=until_empty, asked=stop_event())
+    return StopCondition(
+        seconds=None if minutes is None else minutes * 60, empty=until_empty, stop_requested=stop_event()
+    )
 
 
 @click.command(cls=Command)

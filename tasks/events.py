@@ -28,12 +28,12 @@ def drain_due(minutes: int, kickoff: datetime, every_minutes: int, schedule: str
     Returns:
         The number of acknowledged messages, one for each window.
     """
-    from lake.sources.broker import Until
+    from lake.sources.broker import StopCondition
     from lake.sources.events import drain
     from reports.common.html import facts
 
-    lake, until = task_lake("rabbitmq"), Until(seconds=60 * minutes, empty=True)
-    drained = due(lake, schedule, kickoff, every_minutes, EVENTS, lambda _: drain(lake, until))
+    lake, stop = task_lake("rabbitmq"), StopCondition(seconds=60 * minutes, empty=True)
+    drained = due(lake, schedule, kickoff, every_minutes, EVENTS, lambda _: drain(lake, stop))
     if drained:
         publish(*EVENTS, facts({"messages": sum(drained)}))
     return drained

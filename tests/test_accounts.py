@@ -25,7 +25,7 @@ from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.health import check, require_ready
 from lake.lake import open_lake
-from lake.sources.broker import EXCHANGE, Batching, Until, connected, consume
+from lake.sources.broker import EXCHANGE, Batching, StopCondition, connected, consume
 from lake.sources.cloudevents import Message
 from lake.sources.events import QUEUE, drain
 from settings import Settings, read_settings
@@ -207,7 +207,7 @@ def test_agents_only_publish_and_each_consumer_makes_and_reads_its_own_queue(
 
     lake, streaming, agents = open_lake(as_user("fuelline-lake")), as_user("fuelline-streaming"), as_user("agents")
     require_ready(lake.settings, "rabbitmq")
-    small, until_empty = Batching(messages=10, seconds=0.1), Until(seconds=60, empty=True)
+    small, until_empty = Batching(messages=10, seconds=0.1), StopCondition(seconds=60, empty=True)
     assert drain(lake, until_empty) == 0  # makes exchange and queues
     assert consume(streaming, consumer.QUEUE, counted, small, until_empty) == 0
     with connected(agents) as connection:
@@ -216,8 +216,8 @@ def test_agents_only_publish_and_each_consumer_makes_and_reads_its_own_queue(
         structured = pika.BasicProperties(content_type=STRUCTURED, delivery_mode=2)
         for number in range(2):
             channel.basic_publish(EXCHANGE, "event", event(number), structured)
-    assert drain(lake, Until(seconds=60, empty=True)) == 2
-    assert consume(streaming, consumer.QUEUE, counted, small, Until(seconds=60, empty=True)) == 2
+    assert drain(lake, StopCondition(seconds=60, empty=True)) == 2
+    assert consume(streaming, consumer.QUEUE, counted, small, StopCondition(seconds=60, empty=True)) == 2
     for user, refused in (
         (agents, lambda channel: channel.queue_declare("fuelline.mine", durable=True)),
         (agents, lambda channel: channel.basic_get(QUEUE)),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from features.streaming.windows import Stream, count, open_stream
 from lake.health import require_valid
 from lake.lake import open_lake
-from lake.sources.broker import Batching, Until, consume
+from lake.sources.broker import Batching, StopCondition, consume
 from lake.sources.cloudevents import Message
 from lake.store.database import initialize_database
 from settings import Settings
@@ -36,7 +36,7 @@ Push = Callable[[Sequence[str], Sequence[str], datetime], None]
 
 
 def follow(
-    settings: Settings, stream: Stream, until: Until, batching: Batching = BATCHING, push: "Push | None" = None
+    settings: Settings, stream: Stream, until: StopCondition, batching: Batching = BATCHING, push: "Push | None" = None
 ) -> int:
     """Count the queue's events; returns how many messages were acknowledged.
 
@@ -93,7 +93,7 @@ def feast_push(settings: Settings, stream: Stream) -> Push:
     return lambda users, agents, as_of: push_snapshots(store, stream, users, agents, as_of)
 
 
-def count_events(settings: Settings, until: Until, *, push: bool) -> int:
+def count_events(settings: Settings, until: StopCondition, *, push: bool) -> int:
     """Count the queue's events, with snapshots through Feast where ``push``; returns how many were acknowledged.
 
     Raises:

@@ -12,7 +12,7 @@ from errors import SourceError
 from lake.contracts import contract
 from lake.lake import Lake
 from lake.sources.pull import source_name
-from lake.sources.registry import pullable
+from lake.sources.registry import pull_source
 
 SILENT = "silent"
 
@@ -35,7 +35,7 @@ class SilenceRule:
         if odd := [name for name, hours in self.hours.items() if hours <= 0]:
             raise ValueError(f"hours must be above 0, unlike those of {', '.join(odd)}")
         for name in self.hours:
-            pullable(name)
+            pull_source(name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +71,7 @@ def listen(lake: Lake, rule: SilenceRule, at: datetime) -> list[Heard]:
     """
     heard = []
     for name, hours in rule.hours.items():
-        peer, form = pullable(name).peer, contract(name)
+        peer, form = pull_source(name).peer, contract(name)
         if not getattr(lake.settings, peer):
             continue
         for endpoint in lake.settings.endpoints(peer):

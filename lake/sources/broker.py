@@ -1,10 +1,9 @@
-"""Messages from RabbitMQ, in batches, each acknowledged after its work is done and not before.
+"""Messages from RabbitMQ, in batches, each acknowledged only after it has been handled.
 
-Producers publish to one topic exchange. Each kind of consumer has a quorum queue of its own on it, so that what the
-lake is behind with never keeps the online features waiting. A process that dies has acknowledged nothing that it had
-not finished: its messages come again, and whoever handles them makes that harmless. A message that was delivered
-``DELIVERY_LIMIT`` times and never acknowledged (because it kills whoever reads it) ends in the queue of the dead, where
-a person finds it, and not in a loop.
+Producers publish to one topic exchange. Each kind of consumer has a quorum queue of its own on it, so that a backlog of
+the lake never delays the online features. A process that dies has not acknowledged its unfinished messages: they are
+redelivered, and the handlers make that harmless. A message that was delivered ``DELIVERY_LIMIT`` times and never
+acknowledged (because it kills its consumer) goes to the dead-letter queue, to be examined, and not into a loop.
 """
 
 import contextlib
@@ -30,25 +29,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fuelline.rabbitmq")
 
-EXCHANGE, DEAD = "fuelline.events", "fuelline.dead"
+EXCHANGE, DEAD_LETTERS = "fuelline.events", "fuelline.dead"
 DELIVERY_LIMIT = 20
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
 QUIET_S = 1.0
-"""A queue is empty once it says so and nothing has come for so long: what it says may be a moment old."""
+"""A queue is empty once it reports so and nothing has arrived for this long: the report may be a moment old."""
 
 Handler = Callable[[Sequence[Message]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batching:
-    """When a batch is full: by number or by age, whichever comes first."""
+    """When a batch is full: by its number of messages or by its age, whichever comes first."""
 
     messages: int
     seconds: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.messages <= 30_000 or self.seconds <= 0:  # twice as many are fetched ahead, in 16 bits
-            raise ValueError(f"a batch holds 1 to 30,000 messages and waits some time for them, not as in {self}")
+        if not 0 < self.messages <= 30_000 or self.seconds <= 0:  # twice as many are prefetched, a 16-bit number
+            raise ValueError(f"a batch has 1 to 30,000 messages and waits more than 0 s for them, unlike {self}")
 
 
 COMMITS = Batching(messages=5_000, seconds=60)
@@ -56,48 +55,48 @@ COMMITS = Batching(messages=5_000, seconds=60)
 
 
 @dataclass(kw_only=True)
-class Until:
-    """When to stop. What was fetched by then, two batches at most, is finished first."""
+class StopCondition:
+    """When to stop consuming. Messages fetched by then, at most two batches, are finished first."""
 
     seconds: float | None = None
-    """Run time; None: for ever."""
+    """Run time; None means no limit."""
     empty: bool = False
-    """Stop once the queue is."""
-    asked: threading.Event = field(default_factory=threading.Event)
+    """Stop once the queue is empty."""
+    stop_requested: threading.Event = field(default_factory=threading.Event)
     """Set by a signal handler."""
 
     def __post_init__(self) -> None:
         self._end = None if self.seconds is None else time.monotonic() + self.seconds
 
     @property
-    def over(self) -> bool:
-        """Whether it was told to stop, or its time is up."""
-        return self.asked.is_set() or (self._end is not None and time.monotonic() >= self._end)
+    def reached(self) -> bool:
+        """Whether a stop was requested or the time is over."""
+        return self.stop_requested.is_set() or (self._end is not None and time.monotonic() >= self._end)
 
 
-def consume(settings: Settings, queue: str, handle: Handler, batching: Batching, until: Until) -> int:
-    """Hand the queue's messages to ``handle`` in batches, in order; returns how many were acknowledged.
+def consume(settings: Settings, queue: str, handle: Handler, batching: Batching, stop: StopCondition) -> int:
+    """Pass the queue's messages to ``handle`` in batches, in order; returns how many were acknowledged.
 
-    Where the broker goes away, or ``handle`` raises ``PeerError`` or ``OSError``, the connection is made anew after a
-    pause that doubles; what was not acknowledged comes again.
+    Where the connection is lost, or ``handle`` raises ``PeerError`` or ``OSError``, it reconnects after a wait that
+    doubles, and unacknowledged messages are redelivered.
 
     Raises:
-        SettingsError: ``FUELLINE_RABBITMQ`` is not set, or the broker refuses its user, or has another ``queue``.
+        SettingsError: ``FUELLINE_RABBITMQ`` is not set; the broker refuses its user or has the queue in another form.
     """
     import pika.exceptions
 
     done, wait = 0, FIRST_WAIT_S
-    while not until.over:
+    while not stop.reached:
         before = done
         try:
             with connected(settings) as connection, _Session(connection, queue, handle, batching) as session:
-                for acknowledged in session.batches(until):
+                for acknowledged in session.batches(stop):
                     done += acknowledged
             return done
         except (pika.exceptions.AMQPError, PeerError, OSError) as error:
             wait = FIRST_WAIT_S if done > before else min(2 * wait, LONGEST_WAIT_S)
-            log.warning("%s: %s; again in %.1f s", queue, _told(error), wait)
-            until.asked.wait(wait)
+            log.warning("%s: %s; reconnecting in %.1f s", queue, _describe(error), wait)
+            stop.stop_requested.wait(wait)
     return done
 
 
@@ -106,53 +105,54 @@ def connected(settings: Settings) -> "Iterator[BlockingConnection]":
     """A connection to the broker.
 
     Raises:
-        SettingsError: ``FUELLINE_RABBITMQ`` is not set or wrong. The address is not told: a password stands in it.
+        SettingsError: ``FUELLINE_RABBITMQ`` is not set or wrong. The address is not shown, because it has a password.
     """
     import pika
     import pika.exceptions
 
     if not (address := settings.rabbitmq.get_secret_value()):
         raise SettingsError(
-            "FUELLINE_RABBITMQ is not set. It says where the broker of the agents' events is. "
+            "FUELLINE_RABBITMQ is not set: the address of the broker of the agents' events. "
             f"Example: {example('rabbitmq')}"
         )
-    where = urlsplit(address).hostname
+    host = urlsplit(address).hostname
     try:
         connection = pika.BlockingConnection(pika.URLParameters(address))
     except (pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError) as error:
-        raise invalid_setting("rabbitmq", f"the broker at {where} refuses this user or virtual host") from error
-    with contextlib.closing(_Quietly(connection)):
+        raise invalid_setting("rabbitmq", f"the broker at {host} refuses this user or virtual host") from error
+    with contextlib.closing(_CloseOnce(connection)):
         yield connection
 
 
 def declare(channel: "BlockingChannel", queue: str) -> None:
-    """Make the exchange, the queue of the dead and ``queue``, bound to every event.
+    """Declare the exchange, the dead-letter queue, and ``queue``, bound to every event.
 
     Raises:
-        SettingsError: one is there in another form.
+        SettingsError: one exists in another form.
     """
     from pika.exceptions import ChannelClosedByBroker
 
-    kept = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
-    dying = {
+    durable = {"x-queue-type": "quorum", "x-overflow": "reject-publish"}
+    dead_lettered = {
         "x-delivery-limit": DELIVERY_LIMIT,
-        "x-dead-letter-exchange": DEAD,
+        "x-dead-letter-exchange": DEAD_LETTERS,
         "x-dead-letter-strategy": "at-least-once",
     }
     try:
         channel.exchange_declare(EXCHANGE, "topic", durable=True)
-        channel.exchange_declare(DEAD, "fanout", durable=True)
-        channel.queue_declare(DEAD, durable=True, arguments=kept)
-        channel.queue_bind(DEAD, DEAD)
-        channel.queue_declare(queue, durable=True, arguments=kept | dying)
+        channel.exchange_declare(DEAD_LETTERS, "fanout", durable=True)
+        channel.queue_declare(DEAD_LETTERS, durable=True, arguments=durable)
+        channel.queue_bind(DEAD_LETTERS, DEAD_LETTERS)
+        channel.queue_declare(queue, durable=True, arguments=durable | dead_lettered)
         channel.queue_bind(queue, EXCHANGE, "#")
     except ChannelClosedByBroker as error:
         raise SettingsError(
-            f"the broker has {queue!r}, {DEAD!r} or {EXCHANGE!r} in another form: delete it there ({error.reply_text})"
+            f"the broker has {queue!r}, {DEAD_LETTERS!r} or {EXCHANGE!r} in another form: delete it there "
+            f"({error.reply_text})"
         ) from error
 
 
-class _Quietly:
+class _CloseOnce:
     """Closes a connection that may be closed already."""
 
     def __init__(self, connection: "BlockingConnection") -> None:
@@ -171,7 +171,7 @@ class _Delivery:
 
 
 class _Session:
-    """One connection's deliveries. The work is done in a thread, so that heartbeats go on however long it takes."""
+    """The deliveries of one connection. Batches are handled in a thread, so that heartbeats continue meanwhile."""
 
     def __init__(self, connection: "BlockingConnection", queue: str, handle: Handler, batching: Batching) -> None:
         self._connection, self._queue, self._handle, self._batching = connection, queue, handle, batching
@@ -190,20 +190,20 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         self._worker.shutdown(wait=True)
 
-    def batches(self, until: Until) -> Iterator[int]:
-        """Handle and acknowledge batch after batch; yields each one's size. Once it is over, no more are fetched."""
+    def batches(self, stop: StopCondition) -> Iterator[int]:
+        """Handle and acknowledge batch after batch, fetching none once ``stop`` is reached; yields the size of each."""
         while True:
-            if until.over:
-                self._fetch_no_more()
+            if stop.reached:
+                self._stop_fetching()
             self._connection.process_data_events(time_limit=self._pause_s())
-            ending = until.over or (until.empty and self._quiet())
+            ending = stop.reached or (stop.empty and self._quiet())
             if self._waiting and (ending or self._full()):
                 yield self._work()
             elif ending:
                 return
 
-    def _fetch_no_more(self) -> None:
-        """Else every acknowledgement would bring new messages, and a long queue would never let go."""
+    def _stop_fetching(self) -> None:
+        """Otherwise every acknowledgement would fetch new messages, and a long queue would never end."""
         if self._consumer:
             self._channel.basic_cancel(self._consumer)
             self._consumer = ""
@@ -219,7 +219,7 @@ class _Session:
         self._waiting.append(_Delivery(tag=method.delivery_tag, arrived=self._last, message=message))
 
     def _work(self) -> int:
-        """Acknowledge up to the batch's last message once all of it is done."""
+        """Handle one batch, then acknowledge up to its last message."""
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batching.messages))]
         working = self._worker.submit(self._handle, [delivery.message for delivery in batch])
         working.add_done_callback(self._wake)
@@ -232,14 +232,14 @@ class _Session:
     def _wake(self, _: object) -> None:
         from pika.exceptions import ConnectionWrongStateError
 
-        with contextlib.suppress(ConnectionWrongStateError):  # whoever waited has seen that already
+        with contextlib.suppress(ConnectionWrongStateError):  # the waiting thread has noticed that already
             self._connection.add_callback_threadsafe(lambda: None)
 
     def _full(self) -> bool:
         return len(self._waiting) >= self._batching.messages or self._pause_s() <= 0
 
     def _pause_s(self) -> float:
-        """Until the oldest message has waited long enough; a second at most, to see whether to stop."""
+        """Seconds until the oldest message has waited long enough; at most one, to check the stop condition."""
         if not self._waiting:
             return QUIET_S / 4
         return max(0.0, min(QUIET_S, self._waiting[0].arrived + self._batching.seconds - time.monotonic()))
@@ -250,6 +250,6 @@ class _Session:
         return self._channel.queue_declare(self._queue, passive=True).method.message_count == 0
 
 
-def _told(error: Exception) -> str:
-    """The kind of a broker's error, whose text may be empty or long; our own errors in full."""
+def _describe(error: Exception) -> str:
+    """Our own errors in full; of the broker's only the type, because their text may be empty or long."""
     return str(error) if isinstance(error, PeerError) else f"{type(error).__name__} of the broker or a peer"

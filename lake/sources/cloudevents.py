@@ -1,9 +1,9 @@
-"""CloudEvents 1.0 as they come in messages: each becomes one line of the envelope's contract, and, where a data set
-holds its payload, one line of that.
+"""CloudEvents 1.0 in messages: each becomes one line of the envelope's contract and, where a data set exists for its
+payload, one line of that data set.
 
 Both modes of the protocol binding are read: structured (the body is the whole event, ``application/cloudevents+json``)
-and binary (the attributes are headers, the body is the payload). Nothing is judged here. A message that is no event
-becomes a line as well, as it came, so that the checks of every other source find its reason and quarantine holds it.
+and binary (the attributes are headers, the body is the payload). Nothing is checked here. A message that is not an
+event becomes a line as well, unchanged, so that the usual checks find the reason and quarantine it.
 """
 
 import base64
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 SPECVERSION = "1.0"
-"""What ``type`` means in any other is not known, so the payload of such an event stays with its envelope."""
+"""The meaning of ``type`` in other versions is unknown, so the payload of such an event stays with its envelope."""
 STRUCTURED = "application/cloudevents"
 PREFIXES = ("cloudEvents:", "cloudEvents_", "ce-")
-"""Of a header that is an attribute: the two of the AMQP binding, and that of Knative's broker on RabbitMQ."""
+"""Prefixes of headers that are attributes: two of the AMQP binding, and that of Knative's broker on RabbitMQ."""
 INTERACTION, FEEDBACK = "fuelline.agent.interaction.v1", "fuelline.agent.feedback.v1"
 DATA_SETS: Mapping[str, str] = {
     INTERACTION: "processed.agent_interactions",
@@ -28,58 +28,58 @@ MEMBERS = (*ATTRIBUTES, "data", "data_base64")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What a broker delivered."""
+    """A message as the broker delivered it."""
 
     body: bytes
     content_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     redelivered: bool = False
-    """It was delivered before, to whoever did not acknowledge it."""
+    """It was delivered before and not acknowledged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """A message as lines."""
+class EventLines:
+    """A message as lines of JSON."""
 
     line: bytes
     """Its envelope, for ``processed.cloud_events``."""
     data_set: str = ""
-    """Whose row the payload is; empty where the envelope's line keeps it."""
+    """The data set of the payload; empty where the payload is part of the envelope's line."""
     row: bytes = b""
     """The payload as a line of ``data_set``."""
 
 
-def read_event(message: Message) -> Event:
-    """A message as lines; one that is no event as it came, for quarantine to take."""
+def read_event(message: Message) -> EventLines:
+    """A message as lines; one that is not an event unchanged, so that it is quarantined."""
     if not message.content_type.startswith(STRUCTURED) and (found := dict(_attributes(message.headers))):
         media = {"datacontenttype": message.content_type} if message.content_type else {}
         return _event({**media, **found}, message.body)
     try:
-        members = json.loads(message.body, object_pairs_hook=_distinct, parse_constant=_no_number)
+        members = json.loads(message.body, object_pairs_hook=_distinct, parse_constant=_not_a_number)
         if not isinstance(members, dict):
-            raise TypeError("no object")
-        return _event(members, _carried(members))
-    except (ValueError, TypeError, RecursionError):  # the last of JSON nested deeper than Python reads
-        return Event(line=_one_line(message.body))
+            raise TypeError("not an object")
+        return _event(members, _payload(members))
+    except (ValueError, TypeError, RecursionError):  # RecursionError: JSON nested deeper than Python reads
+        return EventLines(line=_one_line(message.body))
 
 
-def _carried(members: Mapping[str, object]) -> bytes:
+def _payload(members: Mapping[str, object]) -> bytes:
     if "data_base64" in members:
         return base64.b64decode(str(members["data_base64"]), validate=True)
     return _compact(members["data"]) if "data" in members else b""
 
 
-def _event(members: Mapping[str, object], data: bytes) -> Event:
+def _event(members: Mapping[str, object], data: bytes) -> EventLines:
     envelope: dict[str, object] = {name: members[name] for name in ATTRIBUTES if name in members}
     if extensions := {name: value for name, value in members.items() if name not in MEMBERS}:
         envelope["extensions"] = _compact(extensions).decode()
     data_set = DATA_SETS.get(str(members.get("type")), "") if members.get("specversion") == SPECVERSION else ""
     if not data_set:
-        envelope |= _kept(data)
-    return Event(line=_compact(envelope), data_set=data_set, row=_one_line(data) if data_set else b"")
+        envelope |= _payload_members(data)
+    return EventLines(line=_compact(envelope), data_set=data_set, row=_one_line(data) if data_set else b"")
 
 
-def _kept(data: bytes) -> dict[str, str]:
+def _payload_members(data: bytes) -> dict[str, str]:
     if not data:
         return {}
     try:
@@ -98,21 +98,21 @@ def _attributes(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a repeated key")
     return members
 
 
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
+def _not_a_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _compact(value: object) -> bytes:
-    """JSON in one line; it keeps what was escaped because it is no text (half a surrogate pair) escaped."""
+    """JSON in one line; what is not text (half of a surrogate pair) stays escaped."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
 
 
 def _one_line(raw: bytes) -> bytes:
-    """The bytes as one line. A newline cannot stand in a JSON text, only between its parts; an empty one is a reject
-    as well, where an empty line would be nothing.
+    """The bytes as one line: a newline can only be between the tokens of JSON. An empty message becomes ``""``, which
+    the checks reject; an empty line would be skipped.
     """
     return raw.replace(b"\n", b" ").replace(b"\r", b" ").strip() or b'""'

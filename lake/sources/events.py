@@ -1,11 +1,11 @@
-"""The broker as a source: batches of CloudEvents land as JSON lines and are ingested as every log file is.
+"""The broker as a source: batches of CloudEvents land as JSON lines and are ingested like log files.
 
-``fuelline consume events`` keeps the lake up with the queue; with ``--until-empty`` it drains it and ends.
+``fuelline consume events`` ingests continuously; with ``--until-empty`` it drains the queue and ends.
 
-The broker is told only after the commit, so a kill between the two brings the messages again. Rows are in the table
-under their id then and count as duplicates. A rejected line has no id; so when messages come again, first the objects
-that had landed are finished, and then lines that stand in them are passed over. However the messages are cut into
-batches the second time, nothing is lost and nothing is in twice.
+Messages are acknowledged only after the commit, so they are redelivered if the process is killed between the two. Their
+rows are then in the table by their ids and count as duplicates. A rejected line has no id; so on redelivery the objects
+that had landed are ingested first, and lines that are in them are skipped. However the messages are split into batches
+the second time, nothing is lost or duplicated.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from lake.contracts import contract
 from lake.contracts.cloud_events import CLOUD_EVENTS
 from lake.ingest.pipeline import Ingested, Ingester
 from lake.lake import Lake
-from lake.sources.broker import COMMITS, Batching, Until, consume
+from lake.sources.broker import COMMITS, Batching, StopCondition, consume
 from lake.sources.cloudevents import Message, read_event
 
 log = logging.getLogger("fuelline.rabbitmq")
@@ -28,25 +28,25 @@ log = logging.getLogger("fuelline.rabbitmq")
 QUEUE = "fuelline.lake"
 SOURCE = "rabbitmq"
 OBJECTS_BACK = 32
-"""How many of the newest landed objects may hold lines that come again: of that many unacknowledged batches."""
+"""How many of the newest landed objects are searched for redelivered lines: more than there are open batches."""
 
 
 def source_of(data_set: str) -> str:
-    """The chain and raw zone's folder of a data set's lines: ``rabbitmq`` the envelopes, ``rabbitmq-...`` the rows."""
+    """The source's name for a data set: ``rabbitmq`` for envelopes, ``rabbitmq-...`` for payloads."""
     return SOURCE if data_set == CLOUD_EVENTS.name else f"{SOURCE}-{data_set.partition('.')[2].replace('_', '-')}"
 
 
-def drain(lake: Lake, until: Until, batching: Batching = COMMITS) -> int:
-    """Bring the queue's events into the lake; returns how many messages were acknowledged.
+def drain(lake: Lake, stop: StopCondition, batching: Batching = COMMITS) -> int:
+    """Ingest the queue's events until ``stop``; returns how many messages were acknowledged.
 
     Raises:
         SettingsError: ``FUELLINE_RABBITMQ`` is not set or wrong.
     """
-    return consume(lake.settings, QUEUE, lambda messages: _told(land(lake, messages)), batching, until)
+    return consume(lake.settings, QUEUE, lambda messages: _log(ingest_batch(lake, messages)), batching, stop)
 
 
-def land(lake: Lake, messages: Sequence[Message]) -> list[Ingested]:
-    """Bring one batch into the lake: each data set's lines as one object."""
+def ingest_batch(lake: Lake, messages: Sequence[Message]) -> list[Ingested]:
+    """Ingest one batch: the lines of each data set as one object."""
     lines = _lines(messages)
     if any(message.redelivered for message in messages):
         lines = {data_set: _unknown(lake, data_set, found) for data_set, found in lines.items()}
@@ -63,9 +63,7 @@ def _lines(messages: Iterable[Message]) -> Mapping[str, list[bytes]]:
 
 
 def _unknown(lake: Lake, data_set: str, lines: list[bytes]) -> list[bytes]:
-    """The lines that stand in no object that landed before, each of which is in by then, whatever became of whoever
-    landed it.
-    """
+    """The lines that are in no object that landed before; those objects are ingested first, even if their run died."""
     with Ingester(lake, contract(data_set), source_of(data_set)).finishing_landed():
         known = {line for landed in _landed(lake, data_set) for line in landed.splitlines(keepends=True)}
     return [line for line in lines if line not in known]
@@ -74,7 +72,7 @@ def _unknown(lake: Lake, data_set: str, lines: list[bytes]) -> list[bytes]:
 def _landed(lake: Lake, data_set: str) -> Iterator[bytes]:
     """The newest objects of a data set."""
     for entry in lake.ledger.entries(f"sources/{source_of(data_set)}", kind="landed")[-OBJECTS_BACK:]:
-        with contextlib.suppress(ObjectMissing):  # it was announced and never landed, or its retention is over
+        with contextlib.suppress(ObjectMissing):  # it never landed, or its retention is over
             yield lake.store.read(entry.payload["object"])
 
 
@@ -85,6 +83,7 @@ def _ingest(lake: Lake, data_set: str, data: bytes) -> Ingested:
         return Ingester(lake, contract(data_set), source_of(data_set)).ingest_file(path)
 
 
-def _told(results: Iterable[Ingested]) -> None:
-    for one in results:
-        log.info("%s: %d in, %d rejected, %d known", one.object, one.committed, one.quarantined, one.duplicates)
+def _log(results: Iterable[Ingested]) -> None:
+    for result in results:
+        counts = (result.committed, result.quarantined, result.duplicates)
+        log.info("%s: %d committed, %d quarantined, %d duplicates", result.object, *counts)

@@ -1,10 +1,10 @@
 """Workflow runs, issues and the audit log of GitHub: https://docs.github.com/en/rest
 
-A page that was read before is asked for with its ETag; GitHub answers 304 where nothing has changed, and such an answer
-costs nothing of the quota. So to read again what may have come late is nearly free. Of a next page only the query is
-taken, never the address: the token goes to no other host.
+A page that was read before is requested with its ETag; GitHub answers 304 where nothing has changed, which does not
+count against the quota. So reading again for late data costs almost nothing. Of the link to the next page only the
+query is used, never the address: the token goes to no other host.
 
-A run or an issue changes. Each state in which it was seen is a row, by the time of the change.
+A run or an issue changes. Each state that was seen is a row, with the time of the change.
 """
 
 import json
@@ -16,32 +16,32 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from errors import SourceError
-from lake.sources.http_client import Answer, Parameters
-from lake.sources.query import SECOND, Fetching, Row, digest, halves, iso
+from lake.sources.http_client import HttpResponse, Parameters
+from lake.sources.query import SECOND, Row, WindowQuery, digest, halves, iso
 from lake.windows import Window
 
 HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 PAGE = 100
 RUNS_MAX = 1_000
-"""GitHub lists no more runs than this for one search, however many it counts."""
+"""GitHub lists at most this many runs for one search, whatever its total count."""
 NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
 SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def run_rows(fetching: Fetching) -> Iterator[Row]:
-    """Every run that was created in the window, in its present state."""
-    yield from _runs(fetching, fetching.window)
+def run_rows(request: WindowQuery) -> Iterator[Row]:
+    """Every run that was created in the window, in its current state."""
+    yield from _runs(request, request.window)
 
 
-def _runs(fetching: Fetching, window: Window) -> Iterator[Row]:
-    path, repository = f"/repos/{fetching.query.text}/actions/runs", fetching.query.text
+def _runs(request: WindowQuery, window: Window) -> Iterator[Row]:
+    path, repository = f"/repos/{request.query.text}/actions/runs", request.query.text
     span = _created(window)
-    for page in _pages(fetching, path, [("created", span), ("per_page", str(PAGE))]):
+    for page in _pages(request, path, [("created", span), ("per_page", str(PAGE))]):
         if page["total_count"] > RUNS_MAX:
             if window.end - window.start <= 2 * SECOND:
-                raise SourceError(f"{fetching.remote}: {repository} has more than {RUNS_MAX} runs in {span}")
+                raise SourceError(f"{request.client}: {repository} has more than {RUNS_MAX} runs in {span}")
             for half in halves(window):
-                yield from _runs(fetching, half)
+                yield from _runs(request, half)
             return
         for run in page["workflow_runs"]:
             yield _run(repository, run)
@@ -65,27 +65,37 @@ def _run(repository: str, run: dict[str, Any]) -> Row:
     }
 
 
-def issue_rows(fetching: Fetching) -> Iterator[Row]:
-    """Every issue and pull request that was changed last in the window.
+def issue_rows(request: WindowQuery) -> Iterator[Row]:
+    """Every issue and pull request whose last change is in the window.
 
-    The next page begins at the last change of the page before, not at a page number: an issue that is changed while
-    its page is read moves to the end, and by numbers another would slip through the gap.
+    The next page begins at the last change of the page before and not at a page number: an issue that changes while
+    the pages are read moves to the end, and by page numbers another one would be missed.
     """
-    path, repository = f"/repos/{fetching.query.text}/issues", fetching.query.text
-    since, end = _from(fetching.window), fetching.window.end.astimezone(UTC).strftime(SECONDS)
+    path, repository = f"/repos/{request.query.text}/issues", request.query.text
+    since, end = _from(request.window), request.window.end.astimezone(UTC).strftime(SECONDS)
     seen: set[tuple[int, str]] = set()
     while True:
-        asked = [("state", "all"), ("sort", "updated"), ("direction", "asc"), ("since", since), ("per_page", str(PAGE))]
-        page = fetching.remote.decode(path, fetching.remote.get(path, asked, headers=HEADERS).body)
+        parameters = [
+            ("state", "all"),
+            ("sort", "updated"),
+            ("direction", "asc"),
+            ("since", since),
+            ("per_page", str(PAGE)),
+        ]
+        page = request.client.decode(path, request.client.get(path, parameters, headers=HEADERS).body)
         inside = [issue for issue in page if issue["updated_at"] < end]
-        yield from (_issue(repository, one) for one in inside if (one["number"], one["updated_at"]) not in seen)
+        yield from (_issue(repository, issue) for issue in inside if _version(issue) not in seen)
         if len(inside) < PAGE:
             return
         last = inside[-1]["updated_at"]
         if last == since:
-            raise SourceError(f"{fetching.remote}: {repository} has {PAGE} issues or more that changed at {since}")
-        seen = {(one["number"], one["updated_at"]) for one in inside}
+            raise SourceError(f"{request.client}: {repository} has {PAGE} issues or more that changed at {since}")
+        seen = {_version(issue) for issue in inside}
         since = last
+
+
+def _version(issue: dict[str, Any]) -> tuple[int, str]:
+    return issue["number"], issue["updated_at"]
 
 
 def _issue(repository: str, issue: dict[str, Any]) -> Row:
@@ -105,17 +115,17 @@ def _issue(repository: str, issue: dict[str, Any]) -> Row:
     }
 
 
-def audit_rows(fetching: Fetching) -> Iterator[Row]:
+def audit_rows(request: WindowQuery) -> Iterator[Row]:
     """Every entry of an organisation's audit log in the window."""
-    path, span = f"/orgs/{fetching.query.text}/audit-log", f"created:{_created(fetching.window)}"
-    asked = [("phrase", span), ("include", "all"), ("order", "asc"), ("per_page", str(PAGE))]
-    for page in _pages(fetching, path, asked):
+    path, span = f"/orgs/{request.query.text}/audit-log", f"created:{_created(request.window)}"
+    parameters = [("phrase", span), ("include", "all"), ("order", "asc"), ("per_page", str(PAGE))]
+    for page in _pages(request, path, parameters):
         for entry in page:
-            at = entry.get("@timestamp")
+            time = entry.get("@timestamp")
             yield {
                 "document_id": entry.get("_document_id"),
-                "timestamp": iso(at / 1000) if isinstance(at, int | float) else at,
-                "organisation": fetching.query.text,
+                "timestamp": iso(time / 1000) if isinstance(time, int | float) else time,
+                "organisation": request.query.text,
                 "action": entry.get("action"),
                 "actor": entry.get("actor"),
                 "repository": entry.get("repo"),
@@ -123,30 +133,30 @@ def audit_rows(fetching: Fetching) -> Iterator[Row]:
             }
 
 
-def _pages(fetching: Fetching, path: str, parameters: Parameters) -> Iterator[Any]:
-    """Each page, decoded; pages that have not changed since they were read are left out."""
+def _pages(request: WindowQuery, path: str, parameters: Parameters) -> Iterator[Any]:
+    """Each page, decoded; pages that have not changed since they were read are skipped."""
     following: Parameters | None = parameters
     while following is not None:
         name = digest(path, urlencode(following))
-        known, _, stated = fetching.cursor.get(name, "").partition("\n")
+        known, _, next_query = request.cursor.get(name, "").partition("\n")
         headers = {**HEADERS, **({"If-None-Match": known} if known else {})}
-        answer = fetching.remote.get(path, following, headers=headers, expected=(200, 304))
-        if answer.status == 200:
-            stated = _next(answer)
-            yield fetching.remote.decode(path, answer.body)
-            if etag := answer.headers.get("etag"):
-                fetching.cursor[name] = f"{etag}\n{stated}"
-        following = parse_qsl(stated) if stated else None
+        response = request.client.get(path, following, headers=headers, expected=(200, 304))
+        if response.status == 200:
+            next_query = _next_query(response)
+            yield request.client.decode(path, response.body)
+            if etag := response.headers.get("etag"):
+                request.cursor[name] = f"{etag}\n{next_query}"
+        following = parse_qsl(next_query) if next_query else None
 
 
-def _next(answer: Answer) -> str:
-    """The next page's query; empty after the last page."""
-    found = NEXT.search(answer.headers.get("link", ""))
-    return urlsplit(found[1]).query if found else ""
+def _next_query(response: HttpResponse) -> str:
+    """The query of the next page; empty after the last page."""
+    link = NEXT.search(response.headers.get("link", ""))
+    return urlsplit(link[1]).query if link else ""
 
 
 def _created(window: Window) -> str:
-    """The window as GitHub's search has it: whole seconds, both ends included."""
+    """The window in GitHub's search syntax: whole seconds, both ends included."""
     last = datetime.fromtimestamp(math.ceil(window.end.timestamp()) - 1, UTC)
     return f"{_from(window)}..{last.strftime(SECONDS)}"
 

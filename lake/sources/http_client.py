@@ -1,10 +1,10 @@
-"""A bounded HTTP client for servers that stand elsewhere, and that may be down, slow, overloaded or wrong.
+"""A bounded HTTP client for the servers that are pulled from, which may be down, slow, overloaded or wrong.
 
-Nothing waits without end: connecting, the next byte, the whole answer and the sum of all waits have limits, and so has
-an answer's size. What may be better a moment later (no connection, a timeout, 5xx, 429, an answer that breaks off) is
-tried again after a wait that doubles, has a cap and is drawn at random, so that many readers do not come back at once;
-a server that says when to come back is taken at its word. What will not be better (any other 4xx, a redirect, an answer
-that is no JSON) fails at once. Connections are kept, because a window takes many requests.
+Connecting, the next byte, a whole response and the sum of all waits have time limits, and a response has a size limit.
+What may succeed later (no connection, a timeout, 5xx, 429, a truncated response) is retried after a wait that doubles,
+has an upper limit and is random, so that many clients do not return at once; a server's ``Retry-After`` is obeyed. What
+will not succeed later (any other 4xx, a redirect, a body that is not JSON) fails at once. Connections are kept open,
+because a window takes many requests.
 
 Redirects are not followed: they would carry the token to another host.
 """
@@ -21,11 +21,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
+from urllib3.util import Retry
 
 from errors import PeerError, SourceError
-from lake.sources.http_errors import date_of, is_limited, kind_of, lower, said
-from lake.sources.response_log import Answers
+from lake.sources.http_errors import error_message, is_rate_limited, kind_of, lower, parse_date
+from lake.sources.response_log import ResponseLog
 from settings import Endpoint
 
 log = logging.getLogger("fuelline.sources")
@@ -34,32 +35,32 @@ Parameters = Sequence[tuple[str, str]]
 
 PIECE_BYTES = 64 << 10
 SKEW_S = 60.0
-"""From how far apart on two clocks are worth a warning."""
+"""The difference of two clocks from which on it is worth a warning."""
 
 
-class AnswerTooLarge(SourceError):
-    """An answer is larger than the limit: ask for less at once."""
+class ResponseTooLarge(SourceError):
+    """A response is larger than the limit: request less at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What a server may cost."""
+    """The time and the bytes that a server may take."""
 
     connect_s: float = 5.0
     read_s: float = 30.0
     """Until the next byte."""
     answer_s: float = 120.0
-    """For a whole answer, so that a trickle ends too."""
+    """For a whole response, so that one which arrives byte by byte ends too."""
     body_bytes: int = 64 << 20
     tries: int = 5
     """Of one request."""
     backoff_s: float = 0.5
-    """Upper end of the first wait; it doubles with each try."""
+    """Upper limit of the first wait; it doubles with each try."""
     backoff_max_s: float = 30.0
     patience_s: float = 300.0
-    """The longest wait that a server may ask for."""
+    """The longest wait that a server may request."""
     between_s: float = 0.0
-    """From one request to the next at least."""
+    """The least time between two requests."""
 
     def __post_init__(self) -> None:
         if self.tries < 1 or min(self.connect_s, self.read_s, self.answer_s, self.body_bytes) <= 0:
@@ -67,8 +68,8 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """A whole answer with a status that was expected."""
+class HttpResponse:
+    """A whole response with a status that was expected."""
 
     status: int
     headers: Mapping[str, str]
@@ -76,35 +77,54 @@ class Answer:
     body: bytes
 
 
-class _Fault(Exception):
-    """Something that may be better a moment later."""
+class _Backoff(Retry):
+    """urllib3's retries, with a random wait before the first one already, and with GitHub's time of the next quota."""
 
-    def __init__(self, kind: str, wait_s: float | None = None) -> None:
-        self.kind, self.wait_s = kind, wait_s  # wait_s: what the server asked for
+    def get_backoff_time(self) -> float:
+        limit = min(self.backoff_max, self.backoff_factor * 2 ** (len(self.history) - 1))
+        return random.uniform(limit / 2, limit)
+
+    def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
+        """Seconds that the server requests; None where it requests none, or what cannot be read."""
+        try:
+            stated = super().get_retry_after(response)
+        except InvalidHeader:
+            return None
+        reset = response.headers.get("X-RateLimit-Reset", "")
+        if stated is None and reset.isdecimal() and response.headers.get("X-RateLimit-Remaining") == "0":
+            return max(1.0, int(reset) - time.time())
+        return stated
+
+
+class _TransientError(HTTPError):
+    """A failure that may not occur again a moment later."""
+
+    def __init__(self, kind: str, response: urllib3.BaseHTTPResponse | None = None) -> None:
+        self.kind, self.response = kind, response
         super().__init__(kind)
 
 
 @dataclass
-class Remote:
-    """One server. Not to be shared between threads."""
+class HttpClient:
+    """A client of one server. Not to be shared between threads."""
 
     endpoint: Endpoint
     limits: Limits = field(default_factory=Limits)
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     requests: int = 0
-    """Sent so far, those that failed among them."""
+    """Sent so far, failed ones included."""
     faults: Counter[str] = field(default_factory=Counter)
-    """What went wrong and was mended by trying again, by kind."""
+    """Failures that a retry mended, by kind."""
     skew_s: float = 0.0
-    """How far the server's clock is ahead of this one, as its last answer said; to the second."""
-    answers: Answers | None = None
-    """Where every whole answer is written down as it came, and each piece of a stream."""
+    """How far the server's clock is ahead of this one, by its last response; to the second."""
+    responses: ResponseLog | None = None
+    """Where every whole response, and each piece of a stream, is recorded unchanged."""
 
     def __post_init__(self) -> None:
         timeout = urllib3.Timeout(connect=self.limits.connect_s, read=self.limits.read_s)
         self._pool = urllib3.PoolManager(timeout=timeout, retries=False)
-        self._free_at = 0.0
+        self._next_request_at = 0.0
 
     def __str__(self) -> str:
         return f"{self.endpoint.peer} {self.endpoint.cluster!r}"
@@ -116,80 +136,82 @@ class Remote:
         *,
         headers: Mapping[str, str] | None = None,
         expected: tuple[int, ...] = (200,),
-    ) -> Answer:
-        """One answer, whole, whatever it takes within the limits.
+    ) -> HttpResponse:
+        """Request one whole response, retrying within the limits.
 
         Args:
             path: after the server's address.
             parameters: of the query, in order.
-            headers: beside the token's.
+            headers: in addition to that of the token.
             expected: statuses that the caller can use.
 
         Raises:
             PeerError: the server is down, slow, overloaded or breaks off, at every try.
-            SourceError: it refuses the request, or sends the reader elsewhere.
-            AnswerTooLarge: as it says.
+            SourceError: it refuses the request, or redirects it.
+            ResponseTooLarge: the body is larger than ``limits.body_bytes``.
         """
-        for tried in range(1, self.limits.tries + 1):
+        retries: Retry = _Backoff(
+            self.limits.tries - 1, backoff_factor=self.limits.backoff_s, backoff_max=self.limits.backoff_max_s
+        )
+        while True:
             try:
                 with self._opened(path, parameters, headers, expected) as response:
-                    body = self._whole(path, response)
-                    self._keep(path, parameters, response.status, body)
-                    return Answer(status=response.status, headers=lower(response.headers), body=body)
-            except _Fault as fault:
-                self._wait(path, fault, tried)
-        raise AssertionError("the last try raises")
+                    body = self._read(path, response)
+                    self._record(path, parameters, response.status, body)
+                    return HttpResponse(status=response.status, headers=lower(response.headers), body=body)
+            except _TransientError as error:
+                retries = self._wait(path, error, retries)
 
     def get_json(self, path: str, parameters: Parameters = ()) -> Any:
-        """One answer as JSON. Raises what ``get`` raises, and ``PeerError`` where it is no JSON."""
+        """One response as JSON. Raises what ``get`` raises, and ``PeerError`` where it is not JSON."""
         return self.decode(path, self.get(path, parameters).body)
 
     def decode(self, path: str, body: bytes) -> Any:
-        """A body as JSON; it is not asked for again, because a server that sends a web page goes on doing so."""
+        """A body as JSON. It is not requested again, because a server that sends a web page will do so again."""
         try:
             return json.loads(body)
         except ValueError as error:
             self.faults["malformed"] += 1
-            raise PeerError(f"{self}: {path} answered {len(body)} bytes that are no JSON") from error
+            raise PeerError(f"{self}: {path} answered {len(body)} bytes that are not JSON") from error
 
     def lines(self, path: str, parameters: Parameters, *, also: tuple[int, ...] = ()) -> Iterator[bytes]:
-        """A stream's lines as they come, until the server ends it. Not tried again: the reader knows where it stands.
+        """The lines of a stream until the server ends it. It is not retried: the caller knows where to continue.
 
         Args:
             path: after the server's address.
             parameters: of the query, in order.
-            also: statuses beside 200 whose answer has lines that the caller can use.
+            also: statuses beside 200 whose response has lines that the caller can use.
 
         Raises:
             PeerError: the stream could not be opened or breaks off.
-            AnswerTooLarge: one line is larger than a whole answer may be.
+            ResponseTooLarge: one line is larger than a whole response may be.
         """
         try:
             with self._opened(path, parameters, None, (200, *also)) as response:
                 rest = b""
                 for piece in response.stream(PIECE_BYTES, decode_content=True):
-                    self._keep(path, parameters, response.status, piece)
+                    self._record(path, parameters, response.status, piece)
                     *lines, rest = (rest + piece).split(b"\n")
                     yield from lines
                     self._check_size(path, len(rest))
                 if rest:
                     yield rest
-        except (_Fault, HTTPError, OSError) as error:
-            kind = error.kind if isinstance(error, _Fault) else kind_of(error)
+        except (HTTPError, OSError) as error:
+            kind = error.kind if isinstance(error, _TransientError) else kind_of(error)
             self.faults[kind] += 1
             raise PeerError(f"{self}: the stream of {path} ended early: {kind}") from error
 
-    def _keep(self, path: str, parameters: Parameters, status: int, body: bytes) -> None:
-        if self.answers:
-            self.answers.keep(path, parameters, status, body)
+    def _record(self, path: str, parameters: Parameters, status: int, body: bytes) -> None:
+        if self.responses:
+            self.responses.record(path, parameters, status, body)
 
     @contextmanager
     def _opened(
         self, path: str, parameters: Parameters, headers: Mapping[str, str] | None, expected: tuple[int, ...]
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        if (early := self._free_at - time.monotonic()) > 0:
+        if (early := self._next_request_at - time.monotonic()) > 0:
             self.sleep(early)
-        self._free_at = time.monotonic() + self.limits.between_s
+        self._next_request_at = time.monotonic() + self.limits.between_s
         self.requests += 1
         try:
             response = self._pool.request(
@@ -201,10 +223,10 @@ class Remote:
                 redirect=False,
             )
         except (HTTPError, OSError) as error:
-            raise _Fault(kind_of(error)) from error
+            raise _TransientError(kind_of(error)) from error
         try:
-            self._look_at_clock(response)
-            self._judge(path, response, expected)
+            self._compare_clocks(response)
+            self._check_status(path, response, expected)
             yield response
         finally:
             response.close() if response.status not in expected else response.release_conn()
@@ -213,69 +235,64 @@ class Remote:
         token = self.endpoint.token.get_secret_value()
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    def _judge(self, path: str, response: urllib3.BaseHTTPResponse, expected: tuple[int, ...]) -> None:
-        """Pass an expected status; raise a fault that may pass, or an error that will not."""
+    def _check_status(self, path: str, response: urllib3.BaseHTTPResponse, expected: tuple[int, ...]) -> None:
         status = response.status
         if status in expected:
             return
-        if status == 429 or status >= 500 or is_limited(response):
-            raise _Fault(str(status), self._asked_for(response))
+        if status == 429 or status >= 500 or is_rate_limited(response):
+            raise _TransientError(str(status), response)
         setting = f"FUELLINE_{self.endpoint.peer.upper()}"
         if 300 <= status < 400:
-            raise SourceError(f"{self}: {path} redirects ({status}); set {setting} to where the server is now")
+            raise SourceError(f"{self}: {path} redirects ({status}); set {setting} to the server's new address")
         if status in (401, 403):
-            raise SourceError(f"{self} refuses {path} ({status}); {setting}_TOKEN lacks a token that may read it")
-        raise SourceError(f"{self} refuses {path} ({status}){said(response.read(PIECE_BYTES))}")
+            raise SourceError(f"{self} refuses {path} ({status}); {setting}_TOKEN needs a token that may read it")
+        raise SourceError(f"{self} refuses {path} ({status}){error_message(response.read(PIECE_BYTES))}")
 
-    def _whole(self, path: str, response: urllib3.BaseHTTPResponse) -> bytes:
+    def _read(self, path: str, response: urllib3.BaseHTTPResponse) -> bytes:
         begun, size, pieces = time.monotonic(), 0, []
         try:
             for piece in response.stream(PIECE_BYTES, decode_content=True):
                 size += len(piece)
                 self._check_size(path, size)
                 if time.monotonic() - begun > self.limits.answer_s:
-                    raise _Fault("slow")
+                    raise _TransientError("slow")
                 pieces.append(piece)
-        except (HTTPError, OSError) as error:
-            raise _Fault(kind_of(error)) from error
-        except (_Fault, AnswerTooLarge):
-            response.close()  # what is left of it is not wanted
+        except (_TransientError, ResponseTooLarge):
+            response.close()  # the rest of it is not read
             raise
+        except (HTTPError, OSError) as error:
+            raise _TransientError(kind_of(error)) from error
         return b"".join(pieces)
 
     def _check_size(self, path: str, size: int) -> None:
         if size > self.limits.body_bytes:
-            raise AnswerTooLarge(f"{self}: {path} answers with more than {self.limits.body_bytes} bytes; ask for less")
+            raise ResponseTooLarge(
+                f"{self}: {path} answers with more than {self.limits.body_bytes} bytes; ask for less"
+            )
 
-    def _wait(self, path: str, fault: _Fault, tried: int) -> None:
-        """Wait before the next try, or raise after the last."""
-        self.faults[fault.kind] += 1
-        if tried == self.limits.tries:
-            raise PeerError(f"{self}: {path} failed {tried} times, at last: {fault.kind}")
-        if fault.wait_s is not None and fault.wait_s > self.limits.patience_s:
-            raise PeerError(f"{self}: {path} ({fault.kind}) is to be asked again in {fault.wait_s:.0f} s, not before")
-        cap = min(self.limits.backoff_max_s, self.limits.backoff_s * 2 ** (tried - 1))
-        pause = fault.wait_s if fault.wait_s is not None else random.uniform(cap / 2, cap)
-        log.info("%s: %s failed (%s), try %d follows in %.1f s", self, path, fault.kind, tried + 1, pause)
-        self.sleep(pause)
+    def _wait(self, path: str, error: _TransientError, retries: Retry) -> Retry:
+        """Wait before the next try and return the retries that are left.
 
-    def _asked_for(self, response: urllib3.BaseHTTPResponse) -> float | None:
-        """Seconds that the server asks for: ``Retry-After`` as a number or a date, or GitHub's time of the next
-        quota.
+        Raises:
+            PeerError: this was the last try, or the server requests a longer wait than ``limits.patience_s``.
         """
-        after, reset = response.headers.get("Retry-After", ""), response.headers.get("X-RateLimit-Reset", "")
-        if after.isdecimal():
-            return float(after)
-        if after:
-            return max(0.0, (date_of(after, self.clock()) - self.clock()).total_seconds())
-        if reset.isdecimal() and response.headers.get("X-RateLimit-Remaining") == "0":
-            return max(1.0, int(reset) - self.clock().timestamp())
-        return None
+        self.faults[error.kind] += 1
+        try:
+            retries = retries.increment("GET", path, response=error.response, error=error)
+        except MaxRetryError:
+            raise PeerError(f"{self}: {path} failed {self.limits.tries} times, at last: {error.kind}") from None
+        stated = retries.get_retry_after(error.response) if error.response else None
+        if stated is not None and stated > self.limits.patience_s:
+            raise PeerError(f"{self}: {path} ({error.kind}) may be requested again in {stated:.0f} s, not before")
+        wait_s = retries.get_backoff_time() if stated is None else stated
+        log.info("%s: %s failed (%s), the next try is in %.1f s", self, path, error.kind, wait_s)
+        self.sleep(wait_s)
+        return retries
 
-    def _look_at_clock(self, response: urllib3.BaseHTTPResponse) -> None:
-        if stated := response.headers.get("Date"):
-            now = self.clock()
-            skew = (date_of(stated, now) - now).total_seconds()
-            if abs(skew) > SKEW_S >= abs(self.skew_s):
-                log.warning("%s: its clock is %+.0f s from this one", self, skew)
-            self.skew_s = skew
+    def _compare_clocks(self, response: urllib3.BaseHTTPResponse) -> None:
+        if (stated := parse_date(response.headers.get("Date", ""))) is None:
+            return
+        skew = (stated - self.clock()).total_seconds()
+        if abs(skew) > SKEW_S >= abs(self.skew_s):
+            log.warning("%s: its clock differs by %+.0f s from this one", self, skew)
+        self.skew_s = skew

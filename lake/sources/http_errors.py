@@ -1,4 +1,4 @@
-"""What a response says beside its body, and what an error of urllib3 means."""
+"""How responses and errors of urllib3 are read: the time in a header, the kind of a failure, the server's message."""
 
 import json
 from collections.abc import Mapping
@@ -9,25 +9,25 @@ import urllib3
 from urllib3.exceptions import NewConnectionError, ProtocolError
 from urllib3.exceptions import TimeoutError as HTTPTimeout
 
-SAID_CHARACTERS = 200
-"""How much of a server's own words about a refused request an error repeats."""
+MESSAGE_CHARACTERS = 200
+"""Length at which a server's error message is cut."""
 
 
-def date_of(stated: str, otherwise: datetime) -> datetime:
-    """An HTTP date, or the other time where it is none."""
+def parse_date(header: str) -> datetime | None:
+    """The time of an HTTP date (UTC); None where the header is no date."""
     try:
-        return parsedate_to_datetime(stated).astimezone(UTC)
+        return parsedate_to_datetime(header).astimezone(UTC)
     except ValueError:
-        return otherwise
+        return None
 
 
 def lower(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers by their names in small letters."""
+    """The headers by their names in lower case."""
     return {name.lower(): value for name, value in headers.items()}
 
 
-def is_limited(response: urllib3.BaseHTTPResponse) -> bool:
-    """Whether a 403 is GitHub's way to say 429."""
+def is_rate_limited(response: urllib3.BaseHTTPResponse) -> bool:
+    """Whether this is a 403 that GitHub sends in place of a 429."""
     spent = response.headers.get("X-RateLimit-Remaining") == "0"
     return response.status == 403 and (spent or "Retry-After" in response.headers)
 
@@ -35,17 +35,17 @@ def is_limited(response: urllib3.BaseHTTPResponse) -> bool:
 def kind_of(error: Exception) -> str:
     """``down``, ``timeout`` or ``truncated``."""
     if isinstance(error, NewConnectionError):
-        return "down"  # urllib3 has it among the timeouts, although nobody waited
+        return "down"  # a subclass of urllib3's timeout, although nothing has timed out
     if isinstance(error, HTTPTimeout):
         return "timeout"
     return "truncated" if isinstance(error, ProtocolError) and "IncompleteRead" in str(error) else "down"
 
 
-def said(body: bytes) -> str:
-    """The server's own words, where it says them in a field for that."""
+def error_message(body: bytes) -> str:
+    """The server's message in the field ``error`` or ``message`` of a JSON body, after a colon; else nothing."""
     try:
-        told = json.loads(body)
+        content = json.loads(body)
     except ValueError:
         return ""
-    words = (told.get("error") or told.get("message")) if isinstance(told, dict) else None
-    return f": {words[:SAID_CHARACTERS]}" if isinstance(words, str) else ""
+    message = (content.get("error") or content.get("message")) if isinstance(content, dict) else None
+    return f": {message[:MESSAGE_CHARACTERS]}" if isinstance(message, str) else ""

@@ -1,8 +1,8 @@
-"""The inbox: small objects of rows that gateways put into the store, merged into one file a time and ingested.
+"""The inbox: small objects of rows that gateways put into the store, merged into files and ingested.
 
 A gateway writes every few seconds, and a table should not get a commit for each. Nothing here has to be atomic: an
-object has one name and one content whoever writes it again, and rows that come twice fall out by uniqueness. So a
-crash between the commit and the clearing up, or two collectors at once, cost work and never a row.
+object has the same name and content if it is written again, and repeated rows are recognised as duplicates. So a crash
+between the commit and the deletion, or two collectors at once, cost work and never a row.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ from lake.lake import Lake
 from lake.store.objects import ObjectStore
 
 MERGED_OBJECTS, MERGED_BYTES = 5_000, 64 << 20
-"""What one merge takes at most, but for the rest of its last object."""
+"""The size of one merge; its last object may exceed the bytes."""
 COLLECTED = "collected"
-"""Kind of the entry that says of how many objects a landed file was merged."""
+"""Kind of the entry with the number of objects that a landed file was merged from."""
 
 
 def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, data: bytes) -> str:
-    """Leave rows for the next collection; to put the same again changes nothing.
+    """Store rows for the next collection. Storing the same rows again changes nothing.
 
     Args:
         store: of the lake.
         source: ``agents``, ``predictions`` or ``feedback``.
-        gateway: who puts them; its numbers are its own.
-        first: number of the first row, which a gateway gives once.
+        gateway: its name; it numbers its own rows.
+        first: number of the first row; a gateway uses a number once.
         last: number of the last row.
         data: JSON lines, each with its newline.
 
@@ -42,15 +42,15 @@ def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, da
     Raises:
         PeerError: the store cannot be reached.
     """
-    digest = hashlib.sha256(data).hexdigest()[:12]  # a spool that was put back gives its numbers to other rows
+    digest = hashlib.sha256(data).hexdigest()[:12]  # a spool restored from a backup reuses its numbers for other rows
     key = f"{_folder(source)}{gateway}/{first:016d}-{last:016d}-{digest}.jsonl"
-    with contextlib.suppress(ObjectExists):  # an earlier try put it, or this one, whose answer was lost
+    with contextlib.suppress(ObjectExists):  # an earlier try stored it, or this one, and the response was lost
         store.create(key, data)
     return key
 
 
 def collect_all(lake: Lake, contract: Contract, source: str) -> list[Ingested]:
-    """Ingest what waits now; what comes meanwhile is for the next time, so that this ends under any traffic.
+    """Ingest the objects that are waiting now; later ones are left to the next call, so that this ends.
 
     Raises:
         PeerError: the store cannot be reached.
@@ -62,7 +62,7 @@ def collect_all(lake: Lake, contract: Contract, source: str) -> list[Ingested]:
 def merged_files(lake: Lake, source: str) -> Iterator[Path]:
     """Merge the objects that wait now into files, one at a time, each as large as one merge may be.
 
-    Asking for the next file says that the last one is ingested: its objects are then deleted.
+    Request the next file only after the last one is ingested: its objects are then deleted.
     """
     waiting = list(lake.store.list(_folder(source)))
     while waiting:
@@ -81,18 +81,18 @@ def merged_files(lake: Lake, source: str) -> Iterator[Path]:
 
 
 def is_fed(lake: Lake, source: str) -> bool:
-    """Whether gateways feed this source: something waits, or was collected before."""
-    waits = next(iter(lake.store.list(_folder(source))), None)
-    return waits is not None or bool(lake.ledger.entries(f"sources/{source}", kind=COLLECTED))
+    """Whether gateways feed this source: objects are waiting, or were collected before."""
+    waiting = next(iter(lake.store.list(_folder(source))), None)
+    return waiting is not None or bool(lake.ledger.entries(f"sources/{source}", kind=COLLECTED))
 
 
 def _merge(store: ObjectStore, waiting: list[str], file: BinaryIO) -> tuple[int, list[str]]:
-    """Write objects one behind the other: how many keys were gone through, and those that were written."""
+    """Write objects one after the other; returns how many keys were read, and those that were written."""
     merged: list[str] = []
     for taken, key in enumerate(waiting):
         if len(merged) >= MERGED_OBJECTS or file.tell() >= MERGED_BYTES:
             return taken, merged
-        with contextlib.suppress(ObjectMissing):  # another collector has ingested it since it was listed
+        with contextlib.suppress(ObjectMissing):  # another collector has ingested and deleted it meanwhile
             file.write(store.read(key))
             merged.append(key)
     return len(waiting), merged

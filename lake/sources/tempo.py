@@ -1,7 +1,7 @@
 """Spans of traces by search and by id: https://grafana.com/docs/tempo/latest/api_docs/
 
-A search has no pages. An answer that is as long as was asked for may leave traces out, so its window is halved until
-none is. A trace that a search names and that is not there any more is counted among the faults of the pull.
+A search has no pages. A response of as many traces as were requested may be incomplete, so its window is halved until
+it has fewer. A trace that a search names and that no longer exists is counted among the faults of the pull.
 """
 
 import base64
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from errors import SourceError
-from lake.sources.query import SECOND, Fetching, Row, canonical, from_nanoseconds, halves
+from lake.sources.query import SECOND, Row, WindowQuery, canonical, from_nanoseconds, halves
 from lake.windows import Window
 
 SEARCH, TRACE = "/api/search", "/api/traces/"
@@ -18,37 +18,37 @@ TRACES_MAX = 1_000
 """Of one search."""
 
 
-def span_rows(fetching: Fetching) -> Iterator[Row]:
-    """Every span of every trace that the query finds in the window."""
-    for trace_id in _found(fetching, fetching.window):
-        answer = fetching.remote.get(TRACE + trace_id, headers={"Accept": "application/json"}, expected=(200, 404))
-        if answer.status == 404:
-            fetching.remote.faults["vanished"] += 1
+def span_rows(request: WindowQuery) -> Iterator[Row]:
+    """Every span of every trace that the query returns in the window."""
+    for trace_id in _trace_ids(request, request.window):
+        response = request.client.get(TRACE + trace_id, headers={"Accept": "application/json"}, expected=(200, 404))
+        if response.status == 404:
+            request.client.faults["vanished"] += 1
             continue
-        trace = fetching.remote.decode(TRACE + trace_id, answer.body)
+        trace = request.client.decode(TRACE + trace_id, response.body)
         for part in trace.get("batches") or trace.get("resourceSpans") or trace["trace"]["resourceSpans"]:
-            yield from _resource(fetching.cluster, part)
+            yield from _resource(request.cluster, part)
 
 
-def _found(fetching: Fetching, window: Window) -> list[str]:
-    """Ids of the traces, each once."""
+def _trace_ids(request: WindowQuery, window: Window) -> list[str]:
+    """Each once."""
     start, end = math.floor(window.start.timestamp()), math.ceil(window.end.timestamp())
     parameters = [
-        ("q", fetching.query.text),
+        ("q", request.query.text),
         ("start", str(start)),
         ("end", str(end)),
         ("limit", str(TRACES_MAX)),
     ]
-    traces = fetching.remote.get_json(SEARCH, parameters).get("traces") or []
+    traces = request.client.get_json(SEARCH, parameters).get("traces") or []
     if len(traces) < TRACES_MAX:
         return list(dict.fromkeys(trace["traceID"] for trace in traces))
     if window.end - window.start <= 2 * SECOND:
         raise SourceError(
-            f"{fetching.remote}: query {fetching.query.name!r} finds {TRACES_MAX} traces or more within two seconds "
+            f"{request.client}: query {request.query.name!r} returns {TRACES_MAX} traces or more within two seconds "
             f"of {start}; narrow the query, so that none is lost"
         )
     first, second = halves(window)
-    return list(dict.fromkeys([*_found(fetching, first), *_found(fetching, second)]))
+    return list(dict.fromkeys([*_trace_ids(request, first), *_trace_ids(request, second)]))
 
 
 def _resource(cluster: str, part: Mapping[str, Any]) -> Iterator[Row]:
@@ -77,10 +77,10 @@ def _span(cluster: str, service: object, span: Mapping[str, Any]) -> Row:
 
 
 def _hexadecimal(name: str, size: int) -> str:
-    """An id of so many bytes in hexadecimal; Tempo writes its bytes as protobuf's JSON does, in base 64."""
+    """An id of ``size`` bytes in hexadecimal; Tempo writes it in base64, as protobuf's JSON does."""
     return name.lower() if len(name) == 2 * size else base64.b64decode(name, validate=True).hex()
 
 
 def _attributes(pairs: Any) -> dict[str, object]:
-    """OTLP's list of keys and typed values as a mapping."""
+    """OTLP's list of keys and typed values, as a mapping."""
     return {pair["key"]: next(iter(pair.get("value", {}).values()), None) for pair in pairs}

@@ -162,7 +162,7 @@ def test_replaying_a_version_whose_files_are_gone_ends_with_the_code_of_broken_i
         (["replay", "agents@v9"], 1, "did you mean 'agents@v"),
         (["ledger", "verify", "models/agent"], 1, "did you mean 'models/agents'?"),
         (["--lake", "dmo", "status"], 1, "did you mean 'demo'?"),
-        (["report"], 1, "no run of lake demo was reported yet"),
+        (["report"], 1, "no run of lake demo has been reported yet"),
     ],
 )
 def test_a_mistake_ends_with_its_code_one_line_and_a_hint(ask: Ask, arguments: list[str], code: int, hint: str) -> None:

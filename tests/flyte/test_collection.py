@@ -64,9 +64,9 @@ def test_the_first_of_many_late_fires_pulls_for_all_and_the_others_ask_nobody(la
     noon = NOW.replace(minute=0)
     first = fire(noon - 2 * QUARTER)
     assert sum(one.committed for one in first) == rows(lake) == 60
-    asked = len(peer.asked)
+    requests = len(peer.requests)
     assert [fire(noon - number * QUARTER) for number in (1, 0, 2)] == [[], [], []]
-    assert len(peer.asked) == asked
+    assert len(peer.requests) == requests
 
 
 def test_a_run_that_fails_for_one_server_leaves_its_window_to_the_next(
@@ -83,10 +83,10 @@ def test_a_span_is_pulled_side_by_side_and_a_second_time_comes_to_nothing(lake: 
     start = NOW.replace(minute=0) - 9 * HOUR - timedelta(minutes=20)
     done = backfill(selection=UP, start=start, end=start + 8 * HOUR, chunk_hours=4)
     assert rows(lake) == sum(one.committed for one in done) == 480
-    asked = len(peer.asked)
+    requests = len(peer.requests)
     again = backfill(selection=UP, start=start, end=start + 8 * HOUR, chunk_hours=2)
     assert not any(one.new for one in again)
-    assert len(peer.asked) == asked
+    assert len(peer.requests) == requests
     wider = backfill(selection=UP, start=start - HOUR, end=start + 9 * HOUR, chunk_hours=4)
     assert rows(lake) == 600
     assert by_source(wider)[0].committed == 120

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.sources.broker import DEAD
+from lake.sources.broker import DEAD_LETTERS
 from lake.sources.events import QUEUE
 from lake.store.ledger import utc_now
 from settings import read_settings, settings
@@ -27,7 +27,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rabbitmq_url: str) ->
     yield
     settings.cache_clear()
     with connection(read_settings(rabbitmq=rabbitmq_url)) as there:
-        for queue in (QUEUE, DEAD):
+        for queue in (QUEUE, DEAD_LETTERS):
             there.channel().queue_delete(queue)
 
 

@@ -29,7 +29,7 @@ from lake.maintenance.retention import Due
 from lake.quality.monitor import Freshness, WatchRule
 from lake.quality.score import QualityGate, QualityLevel
 from lake.quality.staleness import Heard
-from lake.sources.response_log import Asked as LoggedRequest
+from lake.sources.response_log import LoggedRequest
 from lake.sources.selection import Pulled
 from lake.store.leases import Lease
 from lake.store.ledger import Entry

@@ -9,7 +9,7 @@ from typing import Any
 import pika
 
 from lake.lake import open_lake
-from lake.sources.broker import EXCHANGE, Batching, Until, declare
+from lake.sources.broker import EXCHANGE, Batching, StopCondition, declare
 from lake.sources.events import QUEUE, drain
 from settings import Settings
 from tests.lake.rows import interaction
@@ -72,4 +72,4 @@ def drain_and_die(settings: Settings, messages: int, acknowledged: int) -> None:
         acknowledge(*arguments, **named)
 
     BlockingChannel.basic_ack = instead
-    drain(open_lake(settings), Until(empty=True), Batching(messages=messages, seconds=0.2))
+    drain(open_lake(settings), StopCondition(empty=True), Batching(messages=messages, seconds=0.2))

@@ -17,7 +17,7 @@ from features.streaming.consumer import PUSHED_USERS, QUEUE, Snapshots, follow
 from features.streaming.push_sources import AGENTS, FEATURES, USERS, push_snapshots, register_streaming
 from features.streaming.windows import count, open_stream, read_streaming
 from lake.lake import open_lake
-from lake.sources.broker import DEAD, Batching, Until
+from lake.sources.broker import DEAD_LETTERS, Batching, StopCondition
 from settings import Settings, read_settings
 from tests.conftest import variables
 from tests.features.conftest import FIRST_DAY, make_interactions
@@ -36,7 +36,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str, rab
     chosen = read_settings(home=tmp_path, lake=name, online=redis_url, rabbitmq=rabbitmq_url)
     yield chosen
     with connection(chosen) as there:
-        for queue in (QUEUE, DEAD):
+        for queue in (QUEUE, DEAD_LETTERS):
             there.channel().queue_delete(queue)
 
 
@@ -59,7 +59,7 @@ def follow_and_die(settings: Settings, acknowledged: int) -> None:
         done.append(acknowledge(*arguments, **named))
 
     BlockingChannel.basic_ack = instead
-    follow(settings, open_stream(open_lake(settings)), Until(empty=True), SMALL)
+    follow(settings, open_stream(open_lake(settings)), StopCondition(empty=True), SMALL)
 
 
 @pytest.mark.parametrize("acknowledged", [0, 2])
@@ -72,7 +72,9 @@ def test_killed_between_count_and_acknowledgement_every_event_counts_once(
     child.join()
     assert child.exitcode == -signal.SIGKILL
     assert queries(settings) == 20 * (acknowledged + 1)
-    assert follow(settings, open_stream(open_lake(settings)), Until(empty=True), SMALL) == 100 - 20 * acknowledged
+    assert (
+        follow(settings, open_stream(open_lake(settings)), StopCondition(empty=True), SMALL) == 100 - 20 * acknowledged
+    )
     assert queries(settings) == 90
     assert left(settings, QUEUE) == 0
 
@@ -83,7 +85,7 @@ def test_the_command_counts_what_waits_and_ends(settings: Settings, monkeypatch:
     ended = CliRunner().invoke(main, ["consume", "features", "--until-empty"], env=variables(settings))
     assert ended.exit_code == 0, ended.output
     assert queries(settings) == 30
-    assert left(settings, DEAD) == 0
+    assert left(settings, DEAD_LETTERS) == 0
 
 
 def test_a_run_of_no_minutes_registers_the_snapshots_views_and_needs_no_broker(

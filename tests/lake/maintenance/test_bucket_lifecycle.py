@@ -10,7 +10,7 @@ from errors import SettingsError
 from lake.contracts import contracts
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.maintenance.bucket_lifecycle import lifecycle
-from lake.sources.registry import PULLED
+from lake.sources.registry import PULL_SOURCES
 from lake.store.s3 import S3Store
 from settings import Settings
 
@@ -44,7 +44,7 @@ def test_the_command_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whatever_a_server_or_a_gateway_brings_has_a_place_with_an_end() -> None:
-    brought = {*PULLED, "processed.cloud_events", "processed.model_predictions", "processed.agent_feedback"}
+    brought = {*PULL_SOURCES, "processed.cloud_events", "processed.model_predictions", "processed.agent_feedback"}
     assert [name for name in brought if not contracts()[name].source] == []
 
 

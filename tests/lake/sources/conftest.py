@@ -1,4 +1,4 @@
-"""Fixtures of the pulled sources: a scripted server, a real Prometheus with a node exporter, a patient reader."""
+"""Fixtures of the pulled sources: scripted servers, and a client that does not really wait."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from lake.lake import Lake
-from lake.sources.http_client import Limits, Remote
+from lake.sources.http_client import HttpClient, Limits
 from settings import Endpoint
 from tests.lake.sources.peer import Peer, serving
 
@@ -15,16 +15,15 @@ QUICK = Limits(connect_s=2.0, read_s=5.0, answer_s=10.0, tries=4)
 
 @dataclass
 class Reader:
-    """Makes readers that wait in no time, and remembers for how long they would have waited."""
+    """Makes clients that record their waits instead of waiting."""
 
     limits: Limits = QUICK
     waits: list[float] = field(default_factory=list)
-    made: list[Remote] = field(default_factory=list)
+    clients: list[HttpClient] = field(default_factory=list)
 
-    def __call__(self, endpoint: Endpoint) -> Remote:
-        remote = Remote(endpoint, self.limits, sleep=self.waits.append)
-        self.made.append(remote)
-        return remote
+    def __call__(self, endpoint: Endpoint) -> HttpClient:
+        self.clients.append(HttpClient(endpoint, self.limits, sleep=self.waits.append))
+        return self.clients[-1]
 
 
 @pytest.fixture
@@ -34,14 +33,14 @@ def reader() -> Reader:
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    with serving() as one:
-        yield one
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture
 def other_peer() -> Iterator[Peer]:
-    with serving() as one:
-        yield one
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ class Server:
         self.events[event["metadata"]["uid"]] = stamped
 
     def __call__(self, request: Request) -> Reply:
-        asked = request.parameters
-        if "watch" not in asked:
-            return self._list(int(asked.get("continue", "0")), min(int(asked["limit"]), self.page))
-        since = int(asked["resourceVersion"])
+        parameters = request.parameters
+        if "watch" not in parameters:
+            return self._list(int(parameters.get("continue", "0")), min(int(parameters["limit"]), self.page))
+        since = int(parameters["resourceVersion"])
         if since < self.oldest:
             return Reply(lines=[json.dumps({"type": "ERROR", "object": GONE}).encode() + b"\n"])
         lines = [{"type": kind, "object": event} for at, kind, event in self.changes if at > since]

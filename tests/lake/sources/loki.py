@@ -18,10 +18,10 @@ class Loki:
         self.most = most
 
     def __call__(self, request: Request) -> Reply:
-        asked = request.parameters
+        parameters = request.parameters
         assert request.path == "/loki/api/v1/query_range"
-        assert asked["direction"] == "forward"
-        start, end, limit = (int(asked[name]) for name in ("start", "end", "limit"))
+        assert parameters["direction"] == "forward"
+        start, end, limit = (int(parameters[name]) for name in ("start", "end", "limit"))
         if limit > self.most:
             return Reply(b"max entries limit per query exceeded", status=400)
         inside = sorted((line for line in self.lines if start <= line[1] < end), key=lambda line: line[1])

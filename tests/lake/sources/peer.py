@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that answers as a script says: well, late, wrongly, in part, or not at all."""
+"""A real HTTP server on loopback with scripted replies: correct, late, wrong, truncated or missing."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ class Request:
 
 @dataclass
 class Reply:
-    """An answer; ``cut`` sends only so many bytes of the body, ``late_s`` waits before, ``lines`` come a chunk each."""
+    """A reply; ``cut`` limits the bytes that are sent, ``late_s`` delays it, each of ``lines`` is a chunk."""
 
     body: bytes = b""
     status: int = 200
@@ -41,17 +41,17 @@ def _chunked(lines: list[bytes]) -> bytes:
 
 @dataclass
 class Peer:
-    """What was asked, and what is answered: first the replies of ``script``, then what ``answer`` makes."""
+    """The requests it received and the replies it sends: those of ``script`` first, then what ``answer`` returns."""
 
     url: str = ""
     script: list[Reply] = field(default_factory=list)
     answer: Callable[[Request], Reply] = lambda _: Reply(status=404)
-    asked: list[Request] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
 
 class Quiet(ThreadingHTTPServer):
-    """A server that says nothing of readers who leave."""
+    """A server that does not report clients which disconnect."""
 
     daemon_threads = True
 
@@ -84,7 +84,7 @@ def _handler(peer: Peer) -> type[BaseHTTPRequestHandler]:
             parts = urlsplit(self.path)
             parameters = {name: values[-1] for name, values in parse_qs(parts.query).items()}
             request = Request(parts.path, parameters, {k.lower(): v for k, v in self.headers.items()})
-            peer.asked.append(request)
+            peer.requests.append(request)
             reply = peer.script.pop(0) if peer.script else peer.answer(request)
             peer.stopped.wait(reply.late_s)
             try:
@@ -103,7 +103,7 @@ def _handler(peer: Peer) -> type[BaseHTTPRequestHandler]:
             self.close_connection = reply.cut is not None or self.close_connection
 
         def send_response(self, code: int, message: str | None = None) -> None:
-            """Without the machine's date, so that a reply can give another."""
+            """Without the machine's date, so that a reply can set another."""
             self.send_response_only(code, message)
 
         def log_message(self, *_: object) -> None:
@@ -113,7 +113,7 @@ def _handler(peer: Peer) -> type[BaseHTTPRequestHandler]:
 
 
 def _framing(reply: Reply, size: int) -> dict[str, str]:
-    """How the reader is to know where the body ends."""
+    """The headers that say where the body ends."""
     if reply.lines is not None:
         return {"Transfer-Encoding": "chunked"}
     length = {} if reply.status == 304 else {"Content-Length": str(size)}

@@ -1,4 +1,4 @@
-"""CloudEvents from a real RabbitMQ: nothing lost and nothing twice, whatever is killed, repeated or broken."""
+"""CloudEvents from a real RabbitMQ: nothing is lost or duplicated, whatever is killed, repeated or malformed."""
 
 import json
 import logging
@@ -21,9 +21,9 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.base import Contract
 from lake.contracts.cloud_events import CLOUD_EVENTS
 from lake.lake import Lake, open_lake
-from lake.sources.broker import DEAD, DELIVERY_LIMIT, Batching, Until, consume
+from lake.sources.broker import DEAD_LETTERS, DELIVERY_LIMIT, Batching, StopCondition, consume
 from lake.sources.cloudevents import Message, read_event
-from lake.sources.events import QUEUE, drain, land
+from lake.sources.events import QUEUE, drain, ingest_batch
 from settings import Settings, read_settings
 from tests.conftest import variables
 from tests.lake.events import connection, drain_and_die, event, left, publish
@@ -40,7 +40,7 @@ def settings(tmp_path: Path, rabbitmq_url: str) -> Iterator[Settings]:
     yield chosen
     with connection(chosen) as there:
         channel = there.channel()
-        for queue in (QUEUE, DEAD):
+        for queue in (QUEUE, DEAD_LETTERS):
             channel.queue_delete(queue)
 
 
@@ -62,7 +62,7 @@ def test_events_become_rows_of_their_data_sets_and_are_acknowledged(lake: Lake) 
     publish(lake.settings, [event(n) for n in range(250)])
     publish(lake.settings, [event(900, rating, type="fuelline.agent.feedback.v1")])
     publish(lake.settings, [event(901, {"alert": "disk"}, type="io.homelab.alert", traceparent="00-ab-cd-01")])
-    assert drain(lake, Until(empty=True), EMPTY) == 252
+    assert drain(lake, StopCondition(empty=True), EMPTY) == 252
     assert left(lake.settings) == 0
     assert ids(lake) == sorted(interaction(n)["interaction_id"] for n in range(250))
     assert [row["value"] for row in rows(lake, contract("processed.agent_feedback"), "value")] == [1]
@@ -73,20 +73,20 @@ def test_events_become_rows_of_their_data_sets_and_are_acknowledged(lake: Lake) 
     assert envelopes["e7"]["data"] is None  # the row of the data set is the only copy of what somebody said
 
 
-def test_the_binary_mode_of_either_binding_brings_the_same_rows(lake: Lake) -> None:
+def test_the_binary_mode_of_either_binding_gives_the_same_rows(lake: Lake) -> None:
     for number, prefix in enumerate(("cloudEvents:", "cloudEvents_", "ce-")):
         members = json.loads(event(number))
         data = json.dumps(members.pop("data")).encode()
         headers = {f"{prefix}{name}": value for name, value in members.items()}
         publish(lake.settings, [data], content_type="application/json", **headers)
-    drain(lake, Until(empty=True), EMPTY)
+    drain(lake, StopCondition(empty=True), EMPTY)
     assert ids(lake) == ["i000000", "i000001", "i000002"]
     assert {row["datacontenttype"] for row in rows(lake, CLOUD_EVENTS, "datacontenttype")} == {"application/json"}
 
 
 @pytest.mark.parametrize("acknowledged", [0, 1])
 @pytest.mark.parametrize("again", [40, 25])
-def test_killed_between_commit_and_acknowledgement_nothing_is_lost_and_nothing_is_twice(
+def test_a_kill_between_commit_and_acknowledgement_loses_and_duplicates_nothing(
     settings: Settings, acknowledged: int, again: int
 ) -> None:
     bad = [event(900, specversion="0.3"), b"no event", event(901, {**interaction(901), "tokens_used": -1})]
@@ -98,14 +98,14 @@ def test_killed_between_commit_and_acknowledgement_nothing_is_lost_and_nothing_i
     assert child.exitcode == -signal.SIGKILL
     lake = open_lake(settings)
     assert len(ids(lake)) > 35  # it was after the commit
-    drain(lake, Until(empty=True), Batching(messages=again, seconds=0.2))
+    drain(lake, StopCondition(empty=True), Batching(messages=again, seconds=0.2))
     assert ids(lake) == sorted(interaction(n)["interaction_id"] for n in range(100))
     assert reasons(lake, CLOUD_EVENTS) == ["malformed_json", "unknown_specversion"]
     assert reasons(lake, AGENT_INTERACTIONS) == ["tokens_out_of_range"]
-    assert left(settings) == left(settings, DEAD) == 0
+    assert left(settings) == left(settings, DEAD_LETTERS) == 0
 
 
-def test_a_batch_that_landed_and_was_not_committed_is_finished_when_its_messages_come_again(
+def test_a_batch_that_landed_without_its_commit_is_finished_on_redelivery(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(settings, [*(event(n) for n in range(30)), b"{"])
@@ -119,16 +119,16 @@ def test_a_batch_that_landed_and_was_not_committed_is_finished_when_its_messages
             "lake.ingest.pipeline.Ingester._commit", dies
         )  # a crash after the landing, whose raw object stays
         with pytest.raises(RuntimeError):
-            drain(lake, Until(empty=True), EMPTY)
+            drain(lake, StopCondition(empty=True), EMPTY)
     assert ids(lake) == []
-    drain(open_lake(settings), Until(empty=True), Batching(messages=7, seconds=0.2))
+    drain(open_lake(settings), StopCondition(empty=True), Batching(messages=7, seconds=0.2))
     assert len(ids(lake)) == 30
     assert reasons(lake, CLOUD_EVENTS) == ["malformed_json"]
 
 
-def test_an_event_sent_twice_is_in_once(lake: Lake) -> None:
+def test_an_event_sent_twice_is_committed_once(lake: Lake) -> None:
     publish(lake.settings, [event(n % 20) for n in range(60)])
-    drain(lake, Until(empty=True), Batching(messages=13, seconds=0.2))
+    drain(lake, StopCondition(empty=True), Batching(messages=13, seconds=0.2))
     assert len(ids(lake)) == 20
     assert len(rows(lake, CLOUD_EVENTS, "id")) == 20
     assert reasons(lake, CLOUD_EVENTS) == reasons(lake, AGENT_INTERACTIONS) == []
@@ -151,24 +151,24 @@ def test_an_event_sent_twice_is_in_once(lake: Lake) -> None:
         (event(data={**interaction(), "agent_name": "nobody"}), AGENT_INTERACTIONS, "unknown_agent"),
     ],
 )
-def test_a_poison_message_is_quarantined_with_its_reason_and_never_comes_again(
+def test_a_poison_message_is_quarantined_and_not_redelivered(
     lake: Lake, body: bytes, of: Contract, reason: str
 ) -> None:
-    land(lake, [Message(body=body, content_type="application/cloudevents+json")])
+    ingest_batch(lake, [Message(body=body, content_type="application/cloudevents+json")])
     assert reasons(lake, of) == [reason]
 
 
-def test_a_message_nested_deeper_than_python_reads_takes_no_good_one_of_its_batch_with_it(settings: Settings) -> None:
+def test_a_message_nested_too_deeply_does_not_fail_its_batch(settings: Settings) -> None:
     deep = event(1)[:-1] + b', "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     publish(settings, [event(0), deep, event(2)])
     lake = open_lake(settings)
-    assert drain(lake, Until(empty=True), EMPTY) == 3
+    assert drain(lake, StopCondition(empty=True), EMPTY) == 3
     assert ids(lake) == ["i000000", "i000002"]
     assert reasons(lake, CLOUD_EVENTS) == ["unexpected_column"]
-    assert left(settings) == left(settings, DEAD) == 0
+    assert left(settings) == left(settings, DEAD_LETTERS) == 0
 
 
-def test_a_message_that_kills_its_reader_every_time_ends_among_the_dead(settings: Settings) -> None:
+def test_a_message_that_always_kills_its_consumer_is_dead_lettered(settings: Settings) -> None:
     publish(settings, [event(0)])
 
     def dies(_: object) -> None:
@@ -176,14 +176,14 @@ def test_a_message_that_kills_its_reader_every_time_ends_among_the_dead(settings
 
     for _ in range(DELIVERY_LIMIT + 1):
         with pytest.raises(RuntimeError):
-            consume(settings, QUEUE, dies, Batching(messages=1, seconds=0.1), Until(seconds=20))
+            consume(settings, QUEUE, dies, Batching(messages=1, seconds=0.1), StopCondition(seconds=20))
     deadline = time.monotonic() + 30
-    while left(settings, DEAD) == 0 and time.monotonic() < deadline:
+    while left(settings, DEAD_LETTERS) == 0 and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert (left(settings), left(settings, DEAD)) == (0, 1)
+    assert (left(settings), left(settings, DEAD_LETTERS)) == (0, 1)
 
 
-def test_what_a_failing_peer_left_undone_comes_again_without_a_new_process(settings: Settings) -> None:
+def test_messages_of_a_failed_batch_are_redelivered_to_the_same_process(settings: Settings) -> None:
     publish(settings, [event(n) for n in range(5)])
     seen: list[list[bool]] = []
 
@@ -192,11 +192,11 @@ def test_what_a_failing_peer_left_undone_comes_again_without_a_new_process(setti
         if len(seen) == 1:
             raise PeerError("the store is away")
 
-    assert consume(settings, QUEUE, fails_once, EMPTY, Until(seconds=60, empty=True)) == 5
+    assert consume(settings, QUEUE, fails_once, EMPTY, StopCondition(seconds=60, empty=True)) == 5
     assert seen == [[False] * 5, [True] * 5]
 
 
-def test_a_lost_connection_is_made_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_connection_is_reopened(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(settings, [event(n) for n in range(5)])
     seen: list[int] = []
 
@@ -213,7 +213,7 @@ def test_a_lost_connection_is_made_again(settings: Settings, monkeypatch: pytest
         return held[-1]
 
     monkeypatch.setattr(pika, "BlockingConnection", remembers)
-    assert consume(settings, QUEUE, loses_once, EMPTY, Until(seconds=60, empty=True)) == 5
+    assert consume(settings, QUEUE, loses_once, EMPTY, StopCondition(seconds=60, empty=True)) == 5
     assert len(held) == 2
     assert sum(seen) == 10
 
@@ -227,7 +227,7 @@ def test_no_more_than_two_batches_are_fetched_ahead(settings: Settings) -> None:
         go_on.wait(30)
 
     batching = Batching(messages=10, seconds=0.1)
-    until = Until(seconds=60, empty=True)
+    until = StopCondition(seconds=60, empty=True)
     reader = threading.Thread(target=consume, args=(settings, QUEUE, waits, batching, until))
     reader.start()
     assert begun.wait(30)
@@ -238,14 +238,14 @@ def test_no_more_than_two_batches_are_fetched_ahead(settings: Settings) -> None:
     assert left(settings) == 0
 
 
-def test_a_run_ends_with_what_it_had_fetched_and_the_rest_stays_in_the_queue(settings: Settings) -> None:
+def test_a_run_finishes_what_it_fetched_and_the_rest_stays_in_the_queue(settings: Settings) -> None:
     publish(settings, [event(n) for n in range(300)])
     handled: list[int] = []
-    until = Until(seconds=60)
+    until = StopCondition(seconds=60)
 
     def stops(messages: Any) -> None:
         handled.append(len(messages))
-        until.asked.set()
+        until.stop_requested.set()
 
     consume(settings, QUEUE, stops, Batching(messages=5, seconds=1), until)
     assert handled[0] == 5
@@ -253,25 +253,25 @@ def test_a_run_ends_with_what_it_had_fetched_and_the_rest_stays_in_the_queue(set
     assert left(settings) == 300 - sum(handled)
 
 
-def test_a_missing_or_wrong_setting_says_its_name_and_never_the_password(settings: Settings) -> None:
+def test_a_missing_or_wrong_setting_is_named_without_the_password(settings: Settings) -> None:
     def nothing(_: object) -> None: ...
 
     with pytest.raises(SettingsError, match="FUELLINE_RABBITMQ is not set"):
-        consume(read_settings(), QUEUE, nothing, EMPTY, Until())
+        consume(read_settings(), QUEUE, nothing, EMPTY, StopCondition())
     with pytest.raises(SettingsError, match=r"FUELLINE_RABBITMQ.*amqp://"):
         read_settings(rabbitmq="http://x")
     wrong = read_settings(rabbitmq=settings.rabbitmq.get_secret_value().replace("guest:guest", "guest:hunter2"))
     assert "hunter2" not in repr(wrong)
     with pytest.raises(SettingsError, match="refuses this user") as refused:
-        consume(wrong, QUEUE, nothing, EMPTY, Until())
+        consume(wrong, QUEUE, nothing, EMPTY, StopCondition())
     assert "hunter2" not in str(refused.value)
 
 
-def test_a_queue_of_another_kind_is_told(settings: Settings) -> None:
+def test_a_queue_of_another_kind_is_reported(settings: Settings) -> None:
     with connection(settings) as there:
         there.channel().queue_declare(QUEUE, durable=True)
     with pytest.raises(SettingsError, match="in another form"):
-        consume(settings, QUEUE, lambda _: None, EMPTY, Until())
+        consume(settings, QUEUE, lambda _: None, EMPTY, StopCondition())
 
 
 def test_the_command_drains_the_queue_and_ends(
@@ -287,7 +287,7 @@ def test_the_command_drains_the_queue_and_ends(
     assert len(ids(open_lake(settings))) == 7
 
 
-def test_a_payload_that_is_no_text_stays_whole() -> None:
+def test_a_binary_payload_is_kept_whole() -> None:
     members = json.loads(event(data="x", type="io.homelab.image", data_base64="/+8="))
     members.pop("data")
     kept = json.loads(read_event(Message(body=json.dumps(members).encode())).line)

@@ -65,13 +65,11 @@ def here(peer: Peer, pointed: Pointed) -> Lake:
     return pointed(github=f"cloud={peer.url}", github_token=SecretStr("cloud=ghp_secret"))
 
 
-def test_runs_are_read_page_by_page_with_the_token_and_the_links_host_is_not_followed(
-    here: Lake, peer: Peer, reader: Reader
-) -> None:
+def test_runs_are_read_page_by_page_and_never_from_the_host_of_a_link(here: Lake, peer: Peer, reader: Reader) -> None:
     peer.answer = GitHub([run(number, number * 60) for number in range(250)])
     [done] = pull_chunk(here, selection("workflow_runs"), WINDOW, connect=reader)
     assert (done.committed, done.requests, done.faults) == (250, 3, {})
-    assert {one.headers["authorization"] for one in peer.asked} == {"Bearer ghp_secret"}
+    assert {request.headers["authorization"] for request in peer.requests} == {"Bearer ghp_secret"}
     row = table(here, "workflow_runs").to_pylist()[0]
     assert (row["repository"], row["workflow"], row["conclusion"], row["actor"]) == (
         REPOSITORY,
@@ -81,7 +79,7 @@ def test_runs_are_read_page_by_page_with_the_token_and_the_links_host_is_not_fol
     )
 
 
-def test_more_runs_than_a_search_lists_are_asked_for_in_parts(here: Lake, peer: Peer, reader: Reader) -> None:
+def test_more_runs_than_a_search_lists_are_requested_in_parts(here: Lake, peer: Peer, reader: Reader) -> None:
     peer.answer = GitHub([run(number, number * 30) for number in range(2_700)])
     [done] = pull_chunk(here, selection("workflow_runs"), WINDOW, connect=reader)
     assert (done.committed, done.duplicates) == (2_700, 0)
@@ -90,7 +88,7 @@ def test_more_runs_than_a_search_lists_are_asked_for_in_parts(here: Lake, peer: 
         pull_chunk(here, selection("workflow_runs"), Window(start=START, end=START + DAY / 2), connect=reader)
 
 
-def test_a_run_that_went_on_is_a_row_a_state_and_pages_that_did_not_change_cost_nothing(
+def test_each_state_of_a_run_is_a_row_and_unchanged_pages_are_not_sent_again(
     here: Lake, peer: Peer, reader: Reader
 ) -> None:
     running = run(1, 3600, status="in_progress", conclusion=None, updated_at=at(3700))
@@ -109,7 +107,7 @@ def test_a_run_that_went_on_is_a_row_a_state_and_pages_that_did_not_change_cost_
     assert sorted(states) == [(1, "completed"), (1, "in_progress"), (2, "completed")]
 
 
-def test_a_second_page_that_changed_behind_a_first_that_did_not_is_read(here: Lake, peer: Peer, reader: Reader) -> None:
+def test_a_changed_second_page_after_an_unchanged_first_one_is_read(here: Lake, peer: Peer, reader: Reader) -> None:
     github = GitHub([run(number, number * 60) for number in range(150)])
     peer.answer = github
     chosen = selection("workflow_runs", lateness_minutes=2 * 1440)
@@ -120,12 +118,12 @@ def test_a_second_page_that_changed_behind_a_first_that_did_not_is_read(here: La
     assert github.unchanged > 0
 
 
-def test_an_issue_that_moves_while_pages_are_read_hides_no_other(here: Lake, peer: Peer, reader: Reader) -> None:
+def test_an_issue_that_moves_while_pages_are_read_does_not_hide_another(here: Lake, peer: Peer, reader: Reader) -> None:
     github = GitHub(issues=[issue(number, number * 60) for number in range(1, 251)])
 
     def moving(request: Request) -> Reply:
         reply = github(request)
-        if len(peer.asked) == 1:
+        if len(peer.requests) == 1:
             github.issues[5] = issue(6, 80_000, state="closed")
         return reply
 
@@ -137,7 +135,7 @@ def test_an_issue_that_moves_while_pages_are_read_hides_no_other(here: Lake, pee
     assert (done.committed, done.duplicates) == (251, 0)
 
 
-def test_issues_and_pull_requests_are_told_apart_and_the_window_ends_where_it_ends(
+def test_issues_and_pull_requests_are_distinguished_and_the_window_end_is_exclusive(
     here: Lake, peer: Peer, reader: Reader
 ) -> None:
     peer.answer = GitHub(issues=[issue(1, 60), issue(2, 120, pull_request={"url": "x"}), issue(3, 86_400)])
@@ -162,7 +160,7 @@ def test_the_audit_log_is_read_with_its_milliseconds(here: Lake, peer: Peer, rea
     assert START + timedelta(milliseconds=1234) in times
 
 
-def test_a_spent_quota_is_waited_for_and_what_is_doubled_is_in_once(here: Lake, peer: Peer, reader: Reader) -> None:
+def test_a_spent_quota_is_waited_for_and_duplicates_are_committed_once(here: Lake, peer: Peer, reader: Reader) -> None:
     spent = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(datetime.now(UTC).timestamp()) + 30)}
     twice = run(1, 60)
     peer.answer = GitHub([twice, twice, run(2, 30)])
@@ -178,7 +176,7 @@ def test_a_spent_quota_is_waited_for_and_what_is_doubled_is_in_once(here: Lake, 
     assert done.faults == {"403": 1, "429": 1, "502": 1, "truncated": 1}
 
 
-def test_what_cannot_be_read_fails_and_is_not_done(here: Lake, pointed: Pointed, peer: Peer, reader: Reader) -> None:
+def test_an_unreadable_response_fails_the_pull(here: Lake, pointed: Pointed, peer: Peer, reader: Reader) -> None:
     reader.limits = replace(reader.limits, read_s=0.2, tries=2)
     with pytest.raises(PeerError, match="at last: down"):
         pull_chunk(

@@ -1,4 +1,4 @@
-"""The inbox: many small objects become few commits, and nothing is lost or counted twice, whatever happens between."""
+"""The inbox: many small objects become few commits, and nothing is lost or counted twice after a crash."""
 
 import json
 import threading
@@ -44,7 +44,7 @@ def waiting(lake: Lake) -> list[str]:
     return list(lake.store.list("inbox/"))
 
 
-def test_what_waits_becomes_one_commit_and_is_gone_from_the_inbox(lake: Lake) -> None:
+def test_waiting_objects_become_one_commit_and_leave_the_inbox(lake: Lake) -> None:
     fill(lake, 5)
     [done] = collect_all(lake, AGENT_FEEDBACK, "feedback")
     assert (done.landed, done.committed) == (10, 10)
@@ -54,7 +54,7 @@ def test_what_waits_becomes_one_commit_and_is_gone_from_the_inbox(lake: Lake) ->
     assert lake.ledger.entries("sources/feedback", kind="collected")[0].payload == {"objects": 5}
 
 
-def test_an_empty_inbox_is_no_work(lake: Lake) -> None:
+def test_an_empty_inbox_does_nothing(lake: Lake) -> None:
     assert collect_all(lake, AGENT_FEEDBACK, "feedback") == []
     assert not is_fed(lake, "feedback")
 
@@ -86,7 +86,7 @@ def test_one_merge_is_bounded_and_the_rest_follows(
     assert waiting(lake) == []
 
 
-def test_a_crash_before_the_inbox_is_cleared_costs_no_row_and_doubles_none(
+def test_a_crash_before_the_inbox_is_cleared_loses_and_duplicates_no_row(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(lake, 3)
@@ -108,7 +108,7 @@ def test_an_object_that_is_put_again_after_its_collection_is_a_duplicate(lake: L
     assert times_kept(lake) == {"i1": 1, "i2": 1}
 
 
-def test_collectors_at_the_same_time_keep_each_row_once(lake: Lake) -> None:
+def test_concurrent_collectors_commit_each_row_once(lake: Lake) -> None:
     fill(lake, 20)
     faults: list[BaseException] = []
 
@@ -128,7 +128,7 @@ def test_collectors_at_the_same_time_keep_each_row_once(lake: Lake) -> None:
     assert times_kept(lake) == {f"i{n}": 1 for n in range(1, 41)}
 
 
-def test_a_merge_that_landed_and_was_not_committed_is_finished_though_more_waits_since(
+def test_a_merge_that_landed_without_its_commit_is_finished_although_more_is_waiting(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(*_: object) -> None:
@@ -145,7 +145,7 @@ def test_a_merge_that_landed_and_was_not_committed_is_finished_though_more_waits
     assert waiting(lake) == []
 
 
-def test_a_bad_row_goes_to_quarantine_and_holds_nothing_up(lake: Lake) -> None:
+def test_a_bad_row_is_quarantined_and_stops_nothing(lake: Lake) -> None:
     good = json.dumps(interaction(1)).encode() + b"\n"
     put(lake.store, "agents", "g1", 1, 2, good + b'{"interaction_id": "half')
     [done] = collect_all(lake, AGENT_INTERACTIONS, "agents")

@@ -72,7 +72,7 @@ def test_every_real_event_is_a_row_with_its_time_and_object(
     lake = pointed(kubernetes=f"studio={peer.url}")
     done = pull(lake, reader)
     assert (done.landed, done.committed, done.quarantined) == (len(events), len(events), 0)
-    assert len(peer.asked) == -(-len(events) // 30)
+    assert len(peer.requests) == -(-len(events) // 30)
     rows = {row["uid"]: row for row in table(lake).to_pylist()}
     for one in events:
         row = rows[one["metadata"]["uid"]]
@@ -82,7 +82,7 @@ def test_every_real_event_is_a_row_with_its_time_and_object(
 
 
 @here
-def test_the_same_cluster_seen_twice_has_its_events_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_listing_a_cluster_twice_commits_its_events_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     server = Server(real("troubleshoot/preflight"))
     server.oldest = 10**9  # no watch goes back so far: each pull lists
     peer.answer = server
@@ -106,16 +106,16 @@ def test_after_the_list_changes_are_watched_and_each_count_is_a_row(
     server.change(event("b"), "DELETED")
     second = pull(lake, reader, 1)
     assert (second.committed, second.duplicates, second.cursor) == (4, 0, {"all": {"resource_version": "1005"}})
-    assert peer.asked[-1].parameters["resourceVersion"] == "1000"
+    assert peer.requests[-1].parameters["resourceVersion"] == "1000"
     assert sorted((row["uid"], row["count"]) for row in table(lake).to_pylist()) == [
         ("a", 1), ("a", 2), ("a", 3), ("a", 7), ("b", 1), ("c", 1)
     ]  # fmt: skip
     assert pull(lake, reader, 2).landed == 0
-    assert peer.asked[-1].parameters["resourceVersion"] == "1005"
+    assert peer.requests[-1].parameters["resourceVersion"] == "1005"
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["status", "in the stream"])
-def test_a_resource_version_that_has_gone_begins_a_new_list(
+def test_an_expired_resource_version_starts_a_new_list(
     peer: Peer, pointed: Pointed, reader: Reader, whole: bool
 ) -> None:
     server = Server([event("a")])
@@ -129,7 +129,7 @@ def test_a_resource_version_that_has_gone_begins_a_new_list(
     assert (second.committed, second.faults) == (1, {"gone": 1})
 
 
-def test_a_list_whose_pages_go_while_it_is_read_begins_again(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_a_list_that_expires_while_it_is_read_starts_again(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     server = Server([event(str(number)) for number in range(6)], page=4)
     peer.answer = server
     peer.script = [server(Request("/", {"limit": "4"}, {})), Reply(json.dumps(GONE).encode(), status=410)]
@@ -138,7 +138,7 @@ def test_a_list_whose_pages_go_while_it_is_read_begins_again(peer: Peer, pointed
     assert (done.committed, done.duplicates, done.faults) == (6, 4, {"gone": 1})
 
 
-def test_a_watch_that_breaks_off_keeps_what_came_and_the_next_goes_on(
+def test_a_watch_that_breaks_off_keeps_its_events_and_the_next_continues(
     peer: Peer, pointed: Pointed, reader: Reader
 ) -> None:
     server = Server([event("a")])
@@ -156,7 +156,7 @@ def test_a_watch_that_breaks_off_keeps_what_came_and_the_next_goes_on(
     assert pull(lake, reader, 2).committed == 2
 
 
-def test_an_event_of_the_new_form_and_one_that_says_too_little(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_an_event_of_the_newer_api_and_an_incomplete_one(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     seen = {"count": 9, "lastObservedTime": "2026-11-02T05:30:00.123456Z"}
     new = event("new", eventTime="2026-11-02T05:00:00.000001Z", series=seen, lastTimestamp=None)
     del new["count"]
@@ -171,10 +171,10 @@ def test_an_event_of_the_new_form_and_one_that_says_too_little(peer: Peer, point
     assert (row["count"], row["timestamp"].microsecond) == (9, 123456)
 
 
-def test_one_namespace_alone_can_be_asked_for(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_a_single_namespace_can_be_selected(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.answer = Server([])
     pull(pointed(kubernetes=f"studio={peer.url}"), reader, query="forge")
-    assert peer.asked[0].path == "/api/v1/namespaces/forge/events"
+    assert peer.requests[0].path == "/api/v1/namespaces/forge/events"
 
 
 @pytest.mark.parametrize(
@@ -182,15 +182,13 @@ def test_one_namespace_alone_can_be_asked_for(peer: Peer, pointed: Pointed, read
     [Reply(status=503), Reply(status=429, headers={"Retry-After": "1"}), Reply(b'{"items":[', cut=4)],
     ids=["5xx", "429", "truncated"],
 )
-def test_a_fault_on_the_way_costs_a_wait_and_no_event(
-    peer: Peer, pointed: Pointed, reader: Reader, fault: Reply
-) -> None:
+def test_a_transient_fault_loses_no_event(peer: Peer, pointed: Pointed, reader: Reader, fault: Reply) -> None:
     peer.answer, peer.script = Server([event("a")]), [fault]
     done = pull(pointed(kubernetes=f"studio={peer.url}"), reader)
     assert (done.committed, len(reader.waits)) == (1, 1)
 
 
-def test_a_server_that_is_down_slow_forbidding_or_no_api_server_fails_the_pull(
+def test_a_server_that_is_down_slow_forbidding_or_another_kind_fails_the_pull(
     peer: Peer, pointed: Pointed, reader: Reader
 ) -> None:
     reader.limits = replace(reader.limits, read_s=0.2, tries=2)

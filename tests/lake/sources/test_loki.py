@@ -23,8 +23,8 @@ from lake.contracts.logs import LOGS
 from lake.lake import Lake, open_lake
 from lake.sources.loki import entries
 from lake.sources.pull import pull_chunk, pull_window
-from lake.sources.query import Fetching, Query
-from lake.sources.response_log import read_answers
+from lake.sources.query import Query, WindowQuery
+from lake.sources.response_log import read_responses
 from lake.sources.selection import Selection
 from lake.windows import Window
 from settings import Endpoint, read_settings
@@ -59,7 +59,7 @@ def pages_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lake.sources.loki, "PAGE", 4)
 
 
-def test_lines_come_with_their_stream_and_their_exact_time(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_lines_have_their_stream_and_their_exact_time(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     line = 'level=warn msg="caf\u00e9 \u2603" \x1b[31mred\x1b[0m\nsecond line'
     peer.answer = Loki([(APP, ZERO + 123_456_789, line), ({"app": "dns"}, ZERO, "")])
     here = pointed(loki=f"studio={peer.url}")
@@ -72,7 +72,7 @@ def test_lines_come_with_their_stream_and_their_exact_time(peer: Peer, pointed: 
     assert (first["message"], first["query"], first["cluster"]) == ("", "all", "studio")
 
 
-def test_no_tie_is_lost_where_a_page_ends_within_it(
+def test_no_line_is_lost_where_a_page_ends_between_lines_of_one_instant(
     peer: Peer, pointed: Pointed, reader: Reader, pages_of_four: None
 ) -> None:
     ties = [(APP, ZERO + 5, f"tie {n}") for n in range(3)]
@@ -86,7 +86,7 @@ def test_no_tie_is_lost_where_a_page_ends_within_it(
 
 @effort(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(times=st.lists(st.integers(0, 12), max_size=40))
-def test_every_entry_comes_once_however_the_ties_fall_on_pages(times: list[int]) -> None:
+def test_every_line_is_read_once_however_equal_times_fall_on_pages(times: list[int]) -> None:
     """Up to as many ties as a page can tell apart."""
     times = [at for number, at in enumerate(times) if times[:number].count(at) < 3]
     lines: list[Line] = [({"app": str(number % 2)}, ZERO + at, f"line {number}") for number, at in enumerate(times)]
@@ -94,12 +94,12 @@ def test_every_entry_comes_once_however_the_ties_fall_on_pages(times: list[int])
         patch.setattr(lake.sources.loki, "PAGE", 4)
         peer.answer = Loki(lines)
         remote = Reader()(Endpoint(peer="loki", cluster="studio", url=peer.url, token=read_settings().loki_token))
-        found = list(entries(Fetching(remote=remote, query=Query(name="all", text="{}"), window=WINDOW)))
+        found = list(entries(WindowQuery(client=remote, query=Query(name="all", text="{}"), window=WINDOW)))
     assert sorted(entry.line for entry in found) == sorted(line for _, _, line in lines)
     assert [entry.nanoseconds for entry in found] == sorted(entry.nanoseconds for entry in found)
 
 
-def test_more_ties_than_a_page_holds_fail_the_pull_rather_than_be_lost(
+def test_more_lines_of_one_instant_than_a_page_holds_fail_the_pull(
     peer: Peer, pointed: Pointed, reader: Reader, pages_of_four: None
 ) -> None:
     peer.answer = Loki([(APP, ZERO + 5, f"tie {n}") for n in range(5)])
@@ -107,7 +107,7 @@ def test_more_ties_than_a_page_holds_fail_the_pull_rather_than_be_lost(
         pull_chunk(pointed(loki=f"studio={peer.url}"), selection(), WINDOW, connect=reader)
 
 
-def test_what_a_server_doubles_and_disorders_is_in_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_duplicates_in_any_order_are_committed_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     lines: list[Line] = [(APP, ZERO + n % 7, f"line {n % 7}") for n in (3, 1, 4, 1, 5, 9, 2, 6)]
     peer.answer = lambda _: streams(lines)
     here = pointed(loki=f"studio={peer.url}")
@@ -115,7 +115,7 @@ def test_what_a_server_doubles_and_disorders_is_in_once(peer: Peer, pointed: Poi
     assert (done.landed, done.committed, done.duplicates) == (8, 6, 2)
 
 
-def test_the_answers_stay_as_they_came_and_those_that_bring_nothing_new_are_not_kept_again(
+def test_responses_are_kept_unchanged_unless_they_have_nothing_new(
     peer: Peer, pointed: Pointed, reader: Reader, pages_of_four: None, tmp_path: Path
 ) -> None:
     served: list[bytes] = []
@@ -131,16 +131,16 @@ def test_the_answers_stay_as_they_came_and_those_that_bring_nothing_new_are_not_
     [done] = pull_chunk(here, selection(), WINDOW, connect=reader)
     assert done.answers.startswith("raw/logs/loki-studio/")
     here.store.download(done.answers, tmp_path / "answers")
-    kept = list(read_answers(tmp_path / "answers"))
+    kept = list(read_responses(tmp_path / "answers"))
     assert [body for _, body in kept] == served
-    assert {(asked.path, asked.status) for asked, _ in kept} == {("/loki/api/v1/query_range", 200)}
+    assert {(request.path, request.status) for request, _ in kept} == {("/loki/api/v1/query_range", 200)}
     assert dict(kept[0][0].parameters)["query"] == '{app=~".+"}'
     [again] = pull_chunk(here, selection(queries={"all": '{app=~".*"}'}), WINDOW, connect=reader)
     assert (again.landed, again.answers) == (9, "")
     assert len(list(here.store.list("raw/logs/"))) == 2
 
 
-def test_large_lines_are_asked_for_in_smaller_pages(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_large_lines_are_requested_in_smaller_pages(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.answer = Loki([(APP, ZERO + n, "x" * 1000) for n in range(40)])
     reader.limits = replace(reader.limits, body_bytes=9000)
     here = pointed(loki=f"studio={peer.url}")
@@ -153,7 +153,7 @@ def test_large_lines_are_asked_for_in_smaller_pages(peer: Peer, pointed: Pointed
     [Reply(status=500), Reply(status=429, headers={"Retry-After": "3"}), Reply(b'{"data":{"resu', cut=5)],
     ids=["5xx", "429", "truncated"],
 )
-def test_a_fault_on_the_way_costs_a_wait_and_no_line(
+def test_a_transient_fault_loses_no_line(
     peer: Peer, pointed: Pointed, reader: Reader, pages_of_four: None, fault: Reply
 ) -> None:
     loki = Loki([(APP, ZERO + n, f"line {n}") for n in range(10)])
@@ -165,7 +165,7 @@ def test_a_fault_on_the_way_costs_a_wait_and_no_line(
 @pytest.mark.parametrize(
     "body", [b"oops", b'{"data":{"resultType":"streams","result":[{"stream":{},"values":[["soon","x"]]}]}}', b"{}"]
 )
-def test_a_malformed_answer_marks_nothing_as_done(peer: Peer, pointed: Pointed, reader: Reader, body: bytes) -> None:
+def test_a_malformed_response_marks_nothing_as_done(peer: Peer, pointed: Pointed, reader: Reader, body: bytes) -> None:
     peer.script = [Reply(body)]
     here = pointed(loki=f"studio={peer.url}")
     with pytest.raises(PeerError, match="loki 'studio'"):
@@ -186,9 +186,9 @@ def test_a_loki_that_is_down_or_slow_fails_the_run_and_nothing_else(
         assert here.tables.current(LOGS) is None
 
 
-def test_a_query_that_counts_is_no_log(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_a_query_that_aggregates_is_refused(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.script = [plain({"status": "success", "data": {"resultType": "matrix", "result": []}})]
-    with pytest.raises(SourceError, match="gives matrix, not log lines"):
+    with pytest.raises(SourceError, match="returns matrix, not log lines"):
         pull_chunk(pointed(loki=f"studio={peer.url}"), selection(), WINDOW, connect=reader)
 
 
@@ -226,7 +226,7 @@ def nezha() -> list[Line]:
 
 
 @pytest.mark.skipif(not NEZHA.exists(), reason="the shared test data are not at hand")
-def test_real_logs_that_are_out_of_order_are_all_there_each_on_its_own_day(
+def test_real_logs_out_of_order_are_complete_and_each_on_its_own_day(
     peer: Peer, pointed: Pointed, reader: Reader
 ) -> None:
     real = nezha()
@@ -256,7 +256,7 @@ def set_of(lines: list[Line]) -> list[Line]:
     return list({(json.dumps(stream), at, line): (stream, at, line) for stream, at, line in lines}.values())
 
 
-def test_lines_that_come_late_are_read_by_the_next_run(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_late_lines_are_read_by_the_next_run(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     loki = Loki([(APP, ZERO + minute * 60 * 10**9, f"minute {minute}") for minute in range(120) if minute != 20])
     peer.answer = loki
     here, chosen = pointed(loki=f"studio={peer.url}"), selection(lateness_minutes=60)

@@ -112,9 +112,7 @@ def pulled(live: Live, pointed: Pointed, reader: Reader) -> tuple[Lake, list[Pul
     return lake, pull_chunk(lake, every, Window(start=live.start, end=live.end), connect=reader)
 
 
-def test_a_node_exporters_metrics_are_in_the_lake_as_prometheus_has_them(
-    live: Live, pulled: tuple[Lake, list[Pulled]]
-) -> None:
+def test_a_node_exporters_metrics_are_in_the_lake_unchanged(live: Live, pulled: tuple[Lake, list[Pulled]]) -> None:
     lake, done = pulled
     assert sum(one.committed for one in done) == sum(one.landed for one in done) > 1000
     rows = table(lake)
@@ -126,13 +124,13 @@ def test_a_node_exporters_metrics_are_in_the_lake_as_prometheus_has_them(
     assert set(rows["cluster"].to_pylist()) == {"studio"}
 
 
-def test_a_counter_that_was_reset_stays_as_it_is(pulled: tuple[Lake, list[Pulled]]) -> None:
+def test_a_counter_reset_is_not_smoothed(pulled: tuple[Lake, list[Pulled]]) -> None:
     values = of(table(pulled[0]), "requests_total")["value"].to_pylist()
     assert set(values) == {40.0, 3.0}
     assert values == sorted(values, reverse=True)
 
 
-def test_a_series_ends_where_its_staleness_marker_stands(live: Live, pulled: tuple[Lake, list[Pulled]]) -> None:
+def test_a_series_ends_at_its_staleness_marker(live: Live, pulled: tuple[Lake, list[Pulled]]) -> None:
     rows = table(pulled[0])
     ended, going_on = of(rows, "job_running"), of(rows, "requests_total")
     assert ended.num_rows > 1
@@ -163,7 +161,7 @@ def test_a_native_histogram_is_a_row_with_its_buckets(pulled: tuple[Lake, list[P
     assert json.loads(found[0]["buckets"]) == [[0, "1", "2", "2"], [0, "2", "4", "3"], [0, "4", "8", "1"]]
 
 
-def test_a_window_that_is_done_is_asked_for_once_and_a_new_cut_of_it_brings_nothing_twice(
+def test_a_finished_window_is_requested_once_and_other_chunks_of_it_add_no_duplicates(
     live: Live, pulled: tuple[Lake, list[Pulled]], reader: Reader
 ) -> None:
     lake, [*_, first] = pulled
@@ -171,20 +169,20 @@ def test_a_window_that_is_done_is_asked_for_once_and_a_new_cut_of_it_brings_noth
     before = table(lake).num_rows
     again = pull_chunk(lake, every, window, connect=reader)
     assert [(one.new, one.committed) for one in again][-1] == (False, first.committed)
-    assert reader.made[-1].requests == 0
+    assert reader.clients[-1].requests == 0
     other = replace(window, start=live.start + timedelta(seconds=2))
     [cut] = [one for one in pull_chunk(lake, every, other, connect=reader) if one.new][:1]
     assert cut.duplicates == cut.landed > 0
     assert table(lake).num_rows == before
 
 
-def test_several_clusters_are_read_apart_and_one_that_is_down_hides_no_other(
+def test_several_clusters_are_read_separately_and_one_that_is_down_does_not_stop_the_others(
     live: Live, pointed: Pointed, reader: Reader
 ) -> None:
     dead = f"http://127.0.0.1:{free_port()}"
     lake = pointed(prometheus=f"attic={dead},forge={live.url},studio={live.url}")
     one, window = selection(queries={"up": "up"}, step_s=1), Window(start=live.start, end=live.end)
-    with pytest.raises(PeerError, match=r"prometheus 'attic'.*down.*other servers gave \d+ rows"):
+    with pytest.raises(PeerError, match=r"prometheus 'attic'.*down.*\d+ rows of the other servers"):
         pull_chunk(lake, one, window, connect=reader)
     assert set(table(lake)["cluster"].to_pylist()) == {"forge", "studio"}
     chosen = pull_chunk(lake, replace(one, clusters=["forge"]), window, connect=reader)
@@ -193,7 +191,7 @@ def test_several_clusters_are_read_apart_and_one_that_is_down_hides_no_other(
         pull_chunk(lake, replace(one, clusters=["fordge"]), window, connect=reader)
 
 
-def test_a_query_that_prometheus_refuses_is_the_callers_to_mend(live: Live, pointed: Pointed, reader: Reader) -> None:
+def test_a_refused_query_is_reported_with_the_message(live: Live, pointed: Pointed, reader: Reader) -> None:
     lake = pointed(prometheus=f"studio={live.url}")
     with pytest.raises(SourceError, match=r"refuses /api/v1/query_range \(400\): .*parse error"):
         pull_chunk(lake, selection(queries={"bad": "up{"}), Window(start=START, end=START + HOUR), connect=reader)
@@ -208,7 +206,7 @@ def nezha_metrics(pod: str) -> str:
 
 
 @pytest.mark.skipif(not NEZHA.is_dir(), reason="the shared test data are not at hand")
-def test_history_is_back_filled_and_what_lies_in_the_future_is_quarantined(
+def test_history_is_back_filled_and_future_points_are_quarantined(
     need_binary: Callable[[str, str], str], tmp_path: Path, reader: Reader
 ) -> None:
     binary, promtool = need_binary("prometheus", "prometheus"), need_binary("promtool", "prometheus")
@@ -241,24 +239,24 @@ def matrix(*series: tuple[dict[str, str], list[tuple[float, str]]]) -> Reply:
 
 
 def ramp(request: Request) -> Reply:
-    """A value at each step asked for."""
+    """A value at each requested step."""
     start, end, step = (int(request.parameters[name]) for name in ("start", "end", "step"))
     return matrix(({"__name__": "up"}, [(at, str(at % 7)) for at in range(start, end + 1, step)]))
 
 
-def test_a_long_window_is_asked_for_in_pieces_at_whole_steps(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_a_long_window_is_requested_in_pieces_at_whole_steps(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.answer = ramp
     lake = pointed(prometheus=f"studio={peer.url}")
     window = Window(start=START + timedelta(seconds=7), end=START + timedelta(hours=2, seconds=7))
     done = pull_chunk(lake, selection(step_s=2, chunk_minutes=24 * 60), window, connect=reader)
     assert sum(one.committed for one in done) == 3600
-    asked = [(int(one.parameters["start"]), int(one.parameters["end"])) for one in peer.asked]
-    assert all((end - start) // 2 < 1000 for start, end in asked)
-    assert all(start % 2 == 0 for start, _ in asked)
-    assert [start for start, _ in asked[1:]] == [end + 2 for _, end in asked[:-1]]
+    spans = [(int(request.parameters["start"]), int(request.parameters["end"])) for request in peer.requests]
+    assert all((end - start) // 2 < 1000 for start, end in spans)
+    assert all(start % 2 == 0 for start, _ in spans)
+    assert [start for start, _ in spans[1:]] == [end + 2 for _, end in spans[:-1]]
 
 
-def test_an_answer_that_is_too_large_is_asked_for_in_halves(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_a_response_that_is_too_large_is_requested_in_halves(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.answer = ramp
     reader.limits = replace(reader.limits, body_bytes=1500)
     lake = pointed(prometheus=f"studio={peer.url}")
@@ -269,7 +267,7 @@ def test_an_answer_that_is_too_large_is_asked_for_in_halves(peer: Peer, pointed:
         pull_chunk(lake, selection(), Window(start=START, end=START + 2 * HOUR), connect=reader)
 
 
-def test_a_scheduled_run_reads_again_what_may_have_come_late_and_counts_only_that(
+def test_a_scheduled_run_reads_again_for_late_rows_and_counts_only_those(
     peer: Peer, pointed: Pointed, reader: Reader
 ) -> None:
     known = {START.timestamp() + 60 * minute: "1" for minute in range(120)}
@@ -291,7 +289,7 @@ def test_a_scheduled_run_reads_again_what_may_have_come_late_and_counts_only_tha
     assert table(lake).num_rows == 118, "two minutes of the newest hour have not settled"
 
 
-def test_a_value_that_is_none_and_rows_in_any_order_go_where_they_belong(
+def test_invalid_values_are_quarantined_and_rows_may_be_in_any_order(
     peer: Peer, pointed: Pointed, reader: Reader
 ) -> None:
     yesterday, at = START - timedelta(days=1), START.timestamp()
@@ -310,7 +308,7 @@ def test_a_value_that_is_none_and_rows_in_any_order_go_where_they_belong(
     [Reply(status=502), Reply(status=429, headers={"Retry-After": "9"}), Reply(b'{"status":"success"}', cut=9)],
     ids=["5xx", "429", "truncated"],
 )
-def test_a_fault_on_the_way_costs_a_wait_and_no_row(peer: Peer, pointed: Pointed, reader: Reader, fault: Reply) -> None:
+def test_a_transient_fault_loses_no_row(peer: Peer, pointed: Pointed, reader: Reader, fault: Reply) -> None:
     peer.answer, peer.script = ramp, [fault]
     lake = pointed(prometheus=f"studio={peer.url}")
     [done] = pull_chunk(lake, selection(), Window(start=START, end=START + HOUR), connect=reader)
@@ -318,7 +316,7 @@ def test_a_fault_on_the_way_costs_a_wait_and_no_row(peer: Peer, pointed: Pointed
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"status":"success","data":{}}', b"[]", b'{"data":{"result":[7]}}'])
-def test_a_malformed_answer_fails_the_pull_and_marks_nothing_as_done(
+def test_a_malformed_response_fails_the_pull_and_marks_nothing_as_done(
     peer: Peer, pointed: Pointed, reader: Reader, body: bytes
 ) -> None:
     peer.script = [Reply(body)]
@@ -331,7 +329,7 @@ def test_a_malformed_answer_fails_the_pull_and_marks_nothing_as_done(
     assert (done.new, done.committed) == (True, 60)
 
 
-def test_a_pull_that_was_killed_after_its_rows_were_in_brings_them_once(
+def test_a_pull_killed_after_its_commit_commits_its_rows_once(
     peer: Peer, pointed: Pointed, reader: Reader, tmp_path: Path
 ) -> None:
     peer.answer = ramp
@@ -346,7 +344,7 @@ def test_a_pull_that_was_killed_after_its_rows_were_in_brings_them_once(
     assert table(other).num_rows == table(lake).num_rows == 60
 
 
-def test_a_pull_that_was_killed_after_it_landed_is_finished_though_the_server_answers_otherwise_now(
+def test_a_pull_killed_after_landing_is_finished_even_if_the_server_answers_differently(
     peer: Peer, pointed: Pointed, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(*_: object) -> None:
@@ -363,7 +361,7 @@ def test_a_pull_that_was_killed_after_it_landed_is_finished_though_the_server_an
     assert table(lake).num_rows == 60
 
 
-def test_the_queries_of_a_window_are_one_commit_and_what_two_find_is_in_once(
+def test_the_queries_of_a_window_are_one_commit_without_duplicates(
     peer: Peer, pointed: Pointed, reader: Reader
 ) -> None:
     peer.answer = ramp
@@ -373,7 +371,7 @@ def test_the_queries_of_a_window_are_one_commit_and_what_two_find_is_in_once(
     assert len(lake.tables.load(METRICS.table).snapshots()) == 1
 
 
-def test_two_windows_with_the_very_same_rows_count_them_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_two_windows_with_the_same_rows_count_them_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.answer = lambda _: matrix(({"__name__": "up"}, [(START.timestamp(), "1")]))
     lake = pointed(prometheus=f"studio={peer.url}")
     windows = [Window(start=START, end=START + HOUR), Window(start=START - HOUR, end=START)]
@@ -382,7 +380,7 @@ def test_two_windows_with_the_very_same_rows_count_them_once(peer: Peer, pointed
     assert (second.landed, second.committed, second.duplicates) == (1, 0, 1)
 
 
-def test_an_hour_without_a_point_is_done_and_lands_nothing(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_an_hour_without_points_is_done_and_lands_nothing(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.answer = lambda _: matrix()
     lake, window = pointed(prometheus=f"studio={peer.url}"), Window(start=START, end=START + HOUR)
     [done] = pull_chunk(lake, selection(), window, connect=reader)

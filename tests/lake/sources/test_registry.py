@@ -1,4 +1,4 @@
-"""The pulled data sets as a whole: how long they are kept, where their servers stand, how spans are parted."""
+"""The pulled data sets: their retention, the settings of their servers, the chunks of a time span."""
 
 import itertools
 import re
@@ -14,7 +14,7 @@ from errors import SettingsError, UnknownName
 from lake.contracts import contract
 from lake.ingest.parse import REJECTS
 from lake.sources.pull import chunks
-from lake.sources.registry import PULLED, pullable
+from lake.sources.registry import PULL_SOURCES, pull_source
 from lake.sources.selection import Selection
 from settings import PEERS, read_settings
 
@@ -31,25 +31,25 @@ SOURCES = Path(__file__).parents[3] / "lake" / "sources"
 
 
 @pytest.mark.parametrize(("data_set", "days"), AGREED.items())
-def test_each_is_kept_as_long_as_was_agreed_and_so_is_its_quarantine(data_set: str, days: int) -> None:
+def test_each_data_set_and_its_quarantine_have_the_agreed_retention(data_set: str, days: int) -> None:
     assert contract(data_set).retention_days == days
     assert contract(data_set.replace("processed", "quarantine")).retention_days == days
 
 
 def test_every_pulled_data_set_has_a_contract_and_every_kind_of_server_a_data_set() -> None:
-    assert set(PULLED) == {*AGREED, "processed.agent_interactions"}
-    assert {way.peer for way in PULLED.values()} == set(PEERS)
+    assert set(PULL_SOURCES) == {*AGREED, "processed.agent_interactions"}
+    assert {source.peer for source in PULL_SOURCES.values()} == set(PEERS)
     with pytest.raises(UnknownName, match=r"did you mean 'processed\.metrics'"):
-        pullable("processed.metric")
+        pull_source("processed.metric")
 
 
-@pytest.mark.parametrize("data_set", PULLED)
-def test_no_column_has_the_name_of_what_quarantine_says_of_a_line(data_set: str) -> None:
+@pytest.mark.parametrize("data_set", PULL_SOURCES)
+def test_no_column_has_the_name_of_a_quarantine_column(data_set: str) -> None:
     said = set(REJECTS.names) - {"timestamp", "agent_name", "error"}
     assert not said & {column.name for column in contract(data_set).columns}
 
 
-def test_servers_are_named_by_cluster_each_with_its_own_token() -> None:
+def test_servers_are_named_by_cluster_and_each_has_its_own_token() -> None:
     settings = read_settings(
         loki="studio=http://loki.studio:3100/, forge=https://loki.forge/tenant", loki_token="forge=abc=="
     )
@@ -70,13 +70,13 @@ def test_servers_are_named_by_cluster_each_with_its_own_token() -> None:
         "a=",
     ],
 )
-def test_an_address_that_is_none_is_refused_by_the_settings_name(value: str) -> None:
+def test_an_invalid_address_is_refused_with_the_name_of_the_setting(value: str) -> None:
     with pytest.raises(SettingsError, match="FUELLINE_LOKI"):
         read_settings(loki=value)
 
 
 @pytest.mark.parametrize("peer", PEERS)
-def test_a_setting_that_is_missing_is_named_with_what_it_is_for_and_an_example(peer: str) -> None:
+def test_a_missing_setting_is_named_with_its_purpose_and_an_example(peer: str) -> None:
     variable = f"FUELLINE_{peer.upper()}"
     with pytest.raises(SettingsError, match=rf"{variable} is not set.*by cluster.*Example: {variable}=\w+=https?://"):
         read_settings().endpoints(peer)
@@ -86,13 +86,13 @@ def test_a_setting_that_is_missing_is_named_with_what_it_is_for_and_an_example(p
     "changes",
     [{"queries": {}}, {"queries": {"Bad name": "up"}}, {"step_s": 0}, {"chunk_minutes": 0}, {"settle_s": -1}],
 )
-def test_a_selection_that_selects_nothing_is_refused(changes: dict[str, Any]) -> None:
+def test_an_invalid_selection_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"query|unlike in"):
         Selection(**({"data_set": "processed.metrics", "queries": {"up": "up"}} | changes))
 
 
 @given(start=st.integers(0, 10**6), length=st.integers(1, 10**5), chunk=st.integers(600, 10**5))
-def test_a_span_is_parted_without_gap_or_overlap_where_every_plan_parts_it(start: int, length: int, chunk: int) -> None:
+def test_chunks_have_no_gap_or_overlap_and_fixed_boundaries(start: int, length: int, chunk: int) -> None:
     first = datetime(2026, 11, 2, tzinfo=UTC) + timedelta(seconds=start)
     last, size = first + timedelta(seconds=length), timedelta(seconds=chunk)
     parts = list(chunks(first, last, size))
@@ -102,7 +102,7 @@ def test_a_span_is_parted_without_gap_or_overlap_where_every_plan_parts_it(start
     assert all((at - datetime(1970, 1, 1, tzinfo=UTC)) % size == timedelta() for at in within)
 
 
-def test_no_source_names_a_place() -> None:
+def test_no_source_contains_an_address() -> None:
     """Where servers stand is a setting; the modules hold paths, and links to documentation."""
     for path in SOURCES.glob("*.py"):
         code = re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)

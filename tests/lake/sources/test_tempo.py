@@ -93,12 +93,12 @@ def test_ids_that_are_hexadecimal_already_and_the_newer_form_of_a_trace_are_the_
     newer = span(5, 0, traceId=f"{5:032X}", spanId=f"{1:016X}")
     body = {"trace": {"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [newer, span(5, 0)]}]}]}}
     tempo = Tempo({5: []})
-    peer.answer = lambda asked: tempo(asked) if asked.path == "/api/search" else plain(body)
+    peer.answer = lambda request: tempo(request) if request.path == "/api/search" else plain(body)
     here = pointed(tempo=f"studio={peer.url}")
     assert (pull(here, reader).committed, len(rows(here))) == (1, 1)
 
 
-def test_a_search_that_is_cut_short_is_halved_until_it_is_whole(
+def test_an_incomplete_search_is_halved_until_it_is_complete(
     peer: Peer, pointed: Pointed, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lake.sources.tempo, "TRACES_MAX", 8)
@@ -111,7 +111,7 @@ def test_a_search_that_is_cut_short_is_halved_until_it_is_whole(
         pull(pointed(tempo=f"forge={peer.url}"), reader)
 
 
-def test_spans_that_come_late_are_added_to_their_trace(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_late_spans_are_added_to_their_trace(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     tempo = Tempo({5: [span(5, 0)]})
     peer.answer = tempo
     here = pointed(tempo=f"studio={peer.url}")
@@ -122,7 +122,7 @@ def test_spans_that_come_late_are_added_to_their_trace(peer: Peer, pointed: Poin
     assert (done.committed, done.duplicates) == (2, 1)
 
 
-def test_a_trace_that_has_gone_is_counted_and_a_span_that_is_wrong_is_quarantined(
+def test_a_vanished_trace_is_counted_and_an_invalid_span_is_quarantined(
     peer: Peer, pointed: Pointed, reader: Reader
 ) -> None:
     backwards = span(5, 1, endTimeUnixNano=str(ZERO))
@@ -146,15 +146,13 @@ def test_a_trace_that_has_gone_is_counted_and_a_span_that_is_wrong_is_quarantine
     [Reply(status=500), Reply(status=429, headers={"Retry-After": "1"}), Reply(b'{"traces":[', cut=4)],
     ids=["5xx", "429", "truncated"],
 )
-def test_a_fault_on_the_way_costs_a_wait_and_no_span(
-    peer: Peer, pointed: Pointed, reader: Reader, fault: Reply
-) -> None:
+def test_a_transient_fault_loses_no_span(peer: Peer, pointed: Pointed, reader: Reader, fault: Reply) -> None:
     peer.answer, peer.script = Tempo({5: [span(5, 0)]}), [fault]
     done = pull(pointed(tempo=f"studio={peer.url}"), reader)
     assert (done.committed, len(reader.waits)) == (1, 1)
 
 
-def test_a_tempo_that_is_down_slow_or_none_fails_the_pull(peer: Peer, pointed: Pointed, reader: Reader) -> None:
+def test_a_tempo_that_is_down_slow_or_no_tempo_fails_the_pull(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     reader.limits = replace(reader.limits, read_s=0.2, tries=2)
     with pytest.raises(PeerError, match="at last: down"):
         pull(pointed(tempo=f"studio=http://127.0.0.1:{free_port()}"), reader)

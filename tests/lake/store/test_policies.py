@@ -18,7 +18,7 @@ from lake.maintenance.compaction import CompactionRule
 from lake.maintenance.retention import find_due, remove
 from lake.maintenance.run import CareRule, look_after
 from lake.sources.cloudevents import Message
-from lake.sources.events import land
+from lake.sources.events import ingest_batch
 from lake.sources.inbox import collect_all, put
 from lake.store.ledger import CHECKPOINT_EVERY
 from lake.store.objects import ObjectStore
@@ -141,8 +141,10 @@ def test_the_lake_consumer_brings_in_what_comes_bad_rows_and_redeliveries_too(
         b"no event",
     )
     sent = [Message(body=body, content_type=STRUCTURED) for body in bodies]
-    land(lake, sent)
-    land(lake, [replace(one, redelivered=True) for one in (*sent, Message(body=event(5), content_type=STRUCTURED))])
+    ingest_batch(lake, sent)
+    ingest_batch(
+        lake, [replace(one, redelivered=True) for one in (*sent, Message(body=event(5), content_type=STRUCTURED))]
+    )
     version = lake.tables.current(CONTRACT)
     assert version
     assert version.rows == 6
@@ -159,7 +161,7 @@ def test_the_lake_consumer_touches_nothing_that_is_not_the_brokers(
     as_account: Callable[[str], Lake], emptied: ObjectStore
 ) -> None:
     lake = as_account("lake-consumer")
-    land(lake, [Message(body=event(0), content_type=STRUCTURED)])
+    ingest_batch(lake, [Message(body=event(0), content_type=STRUCTURED)])
     (raw,) = emptied.list("raw/agents/")
     for refused in (
         lambda: lake.ledger.append("models/agents", "forged", "other", {}),
