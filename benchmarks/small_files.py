@@ -168,10 +168,10 @@ def _rows(hour: datetime) -> "pa.Table":
 
 def _look_after(lake: "Lake") -> None:
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-    from lake.maintenance.compaction import CompactionRule, compact
+    from lake.maintenance.compaction import CompactionPolicy, compact
     from lake.maintenance.expiry import expire
 
-    compact(lake.tables, AGENT_INTERACTIONS, CompactionRule())
+    compact(lake.tables, AGENT_INTERACTIONS, CompactionPolicy())
     snapshots = lake.tables.snapshots(AGENT_INTERACTIONS)
     if len(snapshots) > KEPT_SNAPSHOTS:
         oldest = datetime.fromtimestamp(snapshots[-KEPT_SNAPSHOTS].timestamp_ms / 1000, UTC)

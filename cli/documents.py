@@ -74,8 +74,8 @@ def trino_maintenance() -> None:
       fuelline docs trino-maintenance > maintenance.sql
     """
     from lake.contracts import contracts
-    from lake.maintenance.run import CareRule
+    from lake.maintenance.run import MaintenancePolicy
     from lake.maintenance.trino import statements
 
-    for statement in statements(contracts().values(), CareRule()):
+    for statement in statements(contracts().values(), MaintenancePolicy()):
         click.echo(f"{statement};")

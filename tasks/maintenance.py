@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from lake.maintenance.run import CareRule, Upkeep
+from lake.maintenance.run import MaintenancePolicy, TableMaintenance
 from models.retraining.retire import Retention
 from models.triggers.rules import RetryBackoff
 from tasks.environments import cpu
@@ -12,7 +12,7 @@ MAINTENANCE, RETENTION = (91, "Table care"), (92, "Retention")
 
 
 @cpu
-def care_for_tables(rule: CareRule, dry_run: bool) -> list[Upkeep]:
+def care_for_tables(rule: MaintenancePolicy, dry_run: bool) -> list[TableMaintenance]:
     """Compact every table, expire its snapshots and remove orphan files; with ``dry_run`` only report it."""
     from lake.maintenance.run import maintain_all
 
@@ -20,7 +20,7 @@ def care_for_tables(rule: CareRule, dry_run: bool) -> list[Upkeep]:
 
 
 @cpu
-def care_due(rule: CareRule, kickoff: datetime, every_minutes: int, schedule: str) -> list[Upkeep]:
+def care_due(rule: MaintenancePolicy, kickoff: datetime, every_minutes: int, schedule: str) -> list[TableMaintenance]:
     """The same, once per window; empty if an earlier run has done it."""
     from lake.maintenance.run import maintain_all
 
@@ -48,7 +48,7 @@ def retention_due(patience: RetryBackoff, kickoff: datetime, every_minutes: int,
     return [_enforced(retention) for retention in windows]
 
 
-def _maintained(tables: list[Upkeep]) -> list[Upkeep]:
+def _maintained(tables: list[TableMaintenance]) -> list[TableMaintenance]:
     from reports.decks.maintenance import maintenance_deck
 
     for table in tables:

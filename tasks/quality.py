@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandera.pandas as pandera
 from pandera.typing.pandas import DataFrame, Series
 
-from lake.quality.monitor import Finding, WatchRule
+from lake.quality.monitor import CheckResult, MonitoringPolicy
 from lake.quality.score import QualityGate, QualityReport
-from lake.quality.staleness import Heard, SilenceRule
+from lake.quality.staleness import SourceFreshness, StalenessPolicy
 from models.retraining.pin import Pinned
 from tasks.environments import cpu
 from tasks.runtime import due, log, publish, task_lake
@@ -71,13 +71,13 @@ def watch_source(
     source: str,
     data_set: str,
     gate: QualityGate,
-    rule: WatchRule,
+    rule: MonitoringPolicy,
     kickoff: datetime,
     every_minutes: int,
     schedule: str,
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Check what landed since the last check and the age of all data; fail where quality is too low or data stopped."""
-    from lake.quality.monitor import check, require_sound
+    from lake.quality.monitor import check, require_acceptable
     from reports.decks.quality import check_deck
 
     lake, period = task_lake(), timedelta(minutes=every_minutes)
@@ -90,25 +90,25 @@ def watch_source(
             log.warning("%s: %s", finding.report.data_set, complaint)
         publish(*CHECK, *check_deck(finding))
     for finding in findings:
-        require_sound(finding)
+        require_acceptable(finding)
     return findings
 
 
 @cpu
-def watch_servers(rule: SilenceRule, kickoff: datetime, every_minutes: int, schedule: str) -> list[Heard]:
+def watch_servers(rule: StalenessPolicy, kickoff: datetime, every_minutes: int, schedule: str) -> list[SourceFreshness]:
     """Check the age of the newest row from each server that is pulled from; fail where one is stale."""
-    from lake.quality.staleness import listen, require_heard
+    from lake.quality.staleness import check_sources, require_fresh
     from reports.decks.quality import servers_deck
 
     lake = task_lake()
-    checks = due(lake, schedule, kickoff, every_minutes, SERVERS, lambda window: listen(lake, rule, window.end))
+    checks = due(lake, schedule, kickoff, every_minutes, SERVERS, lambda window: check_sources(lake, rule, window.end))
     servers = [server for check in checks for server in check]
     for server in servers:
         if server.complaint:
             log.warning("%s", server.complaint)
     if servers:
         publish(*SERVERS, *servers_deck(servers))
-    require_heard(servers)
+    require_fresh(servers)
     return servers
 
 

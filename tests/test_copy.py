@@ -12,7 +12,7 @@ import pytest
 
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake, open_lake
-from lake.maintenance.retention import find_due, remove
+from lake.maintenance.retention import find_due, remove_due
 from lake.store.objects import ObjectStore
 from lake.tables.versions import TableVersion
 from stack.binaries import find
@@ -92,7 +92,7 @@ def test_a_copy_under_a_writer_that_does_not_stop_is_whole_and_can_be_gone_on_fr
         here.tables.append(CONTRACT, table([interaction(9000)]), key="at Studio")
 
         after = datetime.now(UTC) + timedelta(days=CONTRACT.retention_days + 60)
-        remove(there, CONTRACT, find_due(there, CONTRACT, after))
+        remove_due(there, CONTRACT, find_due(there, CONTRACT, after))
         assert here.store.exists("staged/0/rejects.parquet")
         for left in ("staged/0/rejects.parquet", "ml/checkpoints/0/state"):
             there.store.delete(left)

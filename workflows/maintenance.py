@@ -4,14 +4,14 @@ from datetime import datetime
 
 from flytekit import workflow
 
-from lake.maintenance.run import CareRule, Upkeep
+from lake.maintenance.run import MaintenancePolicy, TableMaintenance
 from models.retraining.retire import Retention
 from models.triggers.rules import RetryBackoff
 from tasks.maintenance import care_due, care_for_tables, enforce_retention, retention_due
 
 
 @workflow
-def table_care(rule: CareRule = CareRule(), dry_run: bool = True) -> list[Upkeep]:
+def table_care(rule: MaintenancePolicy = MaintenancePolicy(), dry_run: bool = True) -> list[TableMaintenance]:
     """Compact every table, expire its snapshots and remove its orphan files now.
 
     Args:
@@ -23,8 +23,11 @@ def table_care(rule: CareRule = CareRule(), dry_run: bool = True) -> list[Upkeep
 
 @workflow
 def scheduled_table_care(
-    kickoff: datetime, every_minutes: int = 1440, schedule: str = "care_daily", rule: CareRule = CareRule()
-) -> list[Upkeep]:
+    kickoff: datetime,
+    every_minutes: int = 1440,
+    schedule: str = "care_daily",
+    rule: MaintenancePolicy = MaintenancePolicy(),
+) -> list[TableMaintenance]:
     """Compact every table, expire its snapshots and remove its orphan files, once a day.
 
     Args:

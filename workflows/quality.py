@@ -5,9 +5,9 @@ from datetime import datetime
 from flytekit import workflow
 from pandera.typing.pandas import DataFrame
 
-from lake.quality.monitor import Finding, WatchRule
+from lake.quality.monitor import CheckResult, MonitoringPolicy
 from lake.quality.score import QualityGate
-from lake.quality.staleness import Heard, SilenceRule
+from lake.quality.staleness import SourceFreshness, StalenessPolicy
 from tasks.quality import RepeatedKeys, audit_due, audit_uniqueness, watch_servers, watch_source
 
 
@@ -19,8 +19,8 @@ def quality_check(
     source: str = "agents",
     data_set: str = "processed.agent_interactions",
     gate: QualityGate = QualityGate(),
-    rule: WatchRule = WatchRule(),
-) -> list[Finding]:
+    rule: MonitoringPolicy = MonitoringPolicy(),
+) -> list[CheckResult]:
     """Check what landed since the last check against its contract: score, completeness, freshness.
 
     A violated limit of the contract is a warning. A source that has stopped, or that is too poor to train on, fails
@@ -51,8 +51,8 @@ def source_check(
     kickoff: datetime,
     every_minutes: int = 60,
     schedule: str = "check_sources_hourly",
-    rule: SilenceRule = SilenceRule(),
-) -> list[Heard]:
+    rule: StalenessPolicy = StalenessPolicy(),
+) -> list[SourceFreshness]:
     """Check that every server that data are pulled from still has new data. A stale source fails the run.
 
     Args:

@@ -1,13 +1,13 @@
-"""The bucket's lifecycle rules, derived from the contracts: raw objects grow cold, then go.
+"""The bucket's lifecycle rules, derived from the contracts: raw objects move to a cold tier, then expire.
 
-``fuelline docs bucket-lifecycle`` prints them as S3 takes them, for the lake that the settings name::
+``fuelline docs bucket-lifecycle`` prints them as S3 accepts them, for the lake of the settings::
 
     fuelline docs bucket-lifecycle --tier COLD > rules.json
     aws s3api put-bucket-lifecycle-configuration --bucket fuelline --lifecycle-configuration file://rules.json
 
-MinIO takes the same document (``mc ilm rule import``), with the name of its remote tier for the storage class. They
-replace whatever rules the bucket has. Tables have none: their files are shared by snapshots, and only retention and
-the daily round know which of them may go.
+MinIO accepts the same document (``mc ilm rule import``), with the name of its remote tier as the storage class. The
+rules replace all rules of the bucket. Tables have none: their files are shared by snapshots, and only retention and the
+daily maintenance know which of them may be deleted.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from lake.contracts.base import Contract
 from settings import Settings
 
 STALE_UPLOAD_DAYS = 3
-"""After which the parts of an upload that was broken off are removed."""
+"""Age at which the parts of an interrupted upload are removed."""
 Rule = dict[str, object]
 
 
@@ -26,11 +26,11 @@ def lifecycle(declared: Iterable[Contract], settings: Settings, tier: str) -> di
 
     Args:
         declared: the contracts.
-        settings: say where in the bucket the lake is.
+        settings: with the lake's place in the bucket.
         tier: storage class of the cold tier.
 
     Raises:
-        SettingsError: ``FUELLINE_STORE`` names no bucket.
+        SettingsError: ``FUELLINE_STORE`` is not a bucket.
     """
     if not settings.store_address.startswith("s3://"):
         raise SettingsError(

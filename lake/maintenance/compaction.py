@@ -1,12 +1,12 @@
-"""Compaction: the small files of a partition become few, sorted by time, and not a row is different.
+"""Compaction: the small files of a partition become few, sorted by time, with the same rows.
 
-Hourly commits leave a file an hour and cluster, and every read opens them all. The files are rewritten while writers
-go on appending, because data files never change: what is swapped in the end is a set of names. The swap is one commit
-on exactly the snapshot that still held the old files; where a writer was quicker, only the swap begins again. Where
-somebody else has replaced a file meanwhile, the rewritten ones are thrown away, so each file is compacted once or not
-at all. Snapshots from before the swap, tagged ones too, go on reading the old files.
+Hourly commits leave a file per hour and cluster, and every read opens all of them. The files are rewritten while
+writers go on appending, because data files never change: in the end a set of file names is swapped. The swap is one
+commit on a snapshot that still has the old files; if a writer was faster, only the swap is repeated. If another process
+has replaced a file meanwhile, the rewritten ones are deleted, so each file is compacted once or not at all. Snapshots
+from before the swap, tagged ones included, keep reading the old files.
 
-Memory holds one bin of a partition: files of ``target_mb`` in all, decoded.
+Memory holds one bin of a partition: files of ``target_mb`` in total, decoded.
 """
 
 import contextlib
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask, Table, Transaction
 
 COMPACTION, MERGED = "compaction", "manifests"
-"""What ``MAINTENANCE`` says in the summary of such a commit."""
+"""Values of ``MAINTENANCE`` in the summaries of such commits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CompactionRule:
-    """What is worth rewriting."""
+class CompactionPolicy:
+    """When files are rewritten."""
 
     target_mb: float = 32.0
-    """Size of a rewritten file at most (MB, compressed); a few times as much is held in memory while it is written."""
+    """Largest size of a rewritten file (MB, compressed); memory holds a few times as much while it is written."""
     small_share: float = 0.75
     """A file below this share of the target is small."""
     min_files: int = 4
-    """A partition is compacted when it has so many small files."""
+    """A partition is compacted when it has this many small files."""
     min_manifests: int = 16
-    """So many lists of files are made into one: a read opens them all before it opens a file."""
+    """This many manifests (lists of files) are merged into one: a read opens them all before it opens a file."""
     files_a_commit: int = 500
-    """Files that one commit replaces, about; more of them in one commit are lost together when it cannot be made."""
+    """About how many files one commit replaces; if the commit fails, their rewriting was in vain."""
 
     def __post_init__(self) -> None:
         if self.target_mb <= 0 or not 0 < self.small_share <= 1 or min(self.min_files, self.min_manifests) < 2:
@@ -59,28 +59,28 @@ class CompactionRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Compacted:
-    """What became of a table's small files."""
+class CompactionResult:
+    """The result for a table."""
 
     partitions: int = 0
     files_before: int = 0
-    """Of those that were rewritten, or would be."""
+    """Files that were rewritten, or would be."""
     files_after: int = 0
     rows: int = 0
-    """Rows that were rewritten, and not changed."""
+    """Rows that were rewritten, unchanged."""
     manifests_merged: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Swap:
-    """Files that stand for one another."""
+    """Old files, and new files with the same rows."""
 
     old: "list[DataFile]"
     new: "list[DataFile]"
 
 
-def compact(tables: Tables, contract: Contract, rule: CompactionRule, *, dry_run: bool = False) -> Compacted:
-    """Rewrite the small files of every partition that has enough of them, then merge the lists of files.
+def compact(tables: Tables, contract: Contract, rule: CompactionPolicy, *, dry_run: bool = False) -> CompactionResult:
+    """Rewrite the small files of every partition that has enough of them, then merge the manifests.
 
     Raises:
         UnknownName: there is no such table.
@@ -89,30 +89,30 @@ def compact(tables: Tables, contract: Contract, rule: CompactionRule, *, dry_run
     """
     table = tables.load(contract.table)
     bins = list(_bins(table, rule))
-    done = Compacted(
-        partitions=len({str(one[0].file.partition) for one in bins}),
-        files_before=sum(len(one) for one in bins),
+    done = CompactionResult(
+        partitions=len({str(tasks[0].file.partition) for tasks in bins}),
+        files_before=sum(map(len, bins)),
         files_after=len(bins),
-        rows=sum(task.file.record_count for one in bins for task in one),
+        rows=sum(task.file.record_count for tasks in bins for task in tasks),
         manifests_merged=_surplus(table, rule),
     )
     if dry_run:
         return done
     swapped: list[_Swap] = []
-    for several in _batches(bins, rule.files_a_commit):
-        swapped += _rewrite(tables, contract, table, several)
-    return Compacted(
-        partitions=len({str(one.old[0].partition) for one in swapped}),
-        files_before=sum(len(one.old) for one in swapped),
-        files_after=sum(len(one.new) for one in swapped),
-        rows=sum(file.record_count for one in swapped for file in one.old),
+    for batch in _batches(bins, rule.files_a_commit):
+        swapped += _rewrite(tables, contract, table, batch)
+    return CompactionResult(
+        partitions=len({str(swap.old[0].partition) for swap in swapped}),
+        files_before=sum(len(swap.old) for swap in swapped),
+        files_after=sum(len(swap.new) for swap in swapped),
+        rows=sum(file.record_count for swap in swapped for file in swap.old),
         manifests_merged=_merge_manifests(tables, contract, rule),
     )
 
 
-def _bins(table: "Table", rule: CompactionRule) -> "Iterator[list[FileScanTask]]":
-    """Small files of one partition that fit into one file, the oldest first. Files with row-level deletes, which only
-    other engines write, are left to those.
+def _bins(table: "Table", rule: CompactionPolicy) -> "Iterator[list[FileScanTask]]":
+    """Lists of small files of one partition that fit into one file, the oldest first. Files with row-level deletes,
+    which only other engines write, are left out.
     """
     small: dict[str, list[FileScanTask]] = defaultdict(list)
     for task in table.scan().plan_files():
@@ -121,13 +121,13 @@ def _bins(table: "Table", rule: CompactionRule) -> "Iterator[list[FileScanTask]]
             small[str(task.file.partition)].append(task)
     for tasks in small.values():
         if len(tasks) >= rule.min_files:
-            yield from (one for one in _packed(tasks, rule.target_bytes) if len(one) > 1)
+            yield from (packed for packed in _packed(tasks, rule.target_bytes) if len(packed) > 1)
 
 
 def _packed(tasks: "list[FileScanTask]", most: int) -> "Iterator[list[FileScanTask]]":
     filled: list[FileScanTask] = []
-    for task in sorted(tasks, key=lambda one: (sorted((one.file.lower_bounds or {}).items()), one.file.file_path)):
-        if filled and sum(one.file.file_size_in_bytes for one in [*filled, task]) > most:
+    for task in sorted(tasks, key=_by_lower_bounds):
+        if filled and sum(packed.file.file_size_in_bytes for packed in [*filled, task]) > most:
             yield filled
             filled = []
         filled.append(task)
@@ -135,14 +135,19 @@ def _packed(tasks: "list[FileScanTask]", most: int) -> "Iterator[list[FileScanTa
         yield filled
 
 
+def _by_lower_bounds(task: "FileScanTask") -> tuple[object, str]:
+    """Order of files: by their least values, which begin with the oldest time."""
+    return sorted((task.file.lower_bounds or {}).items()), task.file.file_path
+
+
 def _batches(bins: "list[list[FileScanTask]]", most: int) -> "Iterator[list[list[FileScanTask]]]":
-    count = itertools.accumulate(len(one) for one in bins)
+    count = itertools.accumulate(map(len, bins))
     for _, group in itertools.groupby(zip(count, bins, strict=True), key=lambda pair: pair[0] // most):
-        yield [one for _, one in group]
+        yield [tasks for _, tasks in group]
 
 
 def _rewrite(tables: Tables, contract: Contract, table: "Table", bins: "list[list[FileScanTask]]") -> "list[_Swap]":
-    """Write the new files, then swap. Whatever is not in the table in the end is removed, unless nobody can tell."""
+    """Write the new files, then swap. New files that did not get into the table are deleted, unless that is unknown."""
     written: list[DataFile] = []
     try:
         swaps = []
@@ -153,7 +158,7 @@ def _rewrite(tables: Tables, contract: Contract, table: "Table", bins: "list[lis
             swaps.append(_Swap(old=[task.file for task in tasks], new=new))
         done = _swap(tables, contract, swaps)
     except PeerError:
-        raise  # the commit may be in effect: the files stay, and the search for orphans finds them otherwise
+        raise  # the commit may be in effect: the files stay, and if it is not, they are removed as orphans
     except BaseException:
         _remove(table, written)
         raise
@@ -169,12 +174,12 @@ def _write_sorted(contract: Contract, table: "Table", tasks: "list[FileScanTask]
     rows = rows.sort_by([(column, "ascending") for column in order])
     files = list(_dataframe_to_data_files(table.metadata, rows, table.io))
     for file in files:
-        file.spec_id = table.spec().spec_id  # which the library sets on files that it reads from a manifest only
+        file.spec_id = table.spec().spec_id  # the library sets it only on files that it reads from a manifest
     return files
 
 
 def _require_same(contract: Contract, table: "Table", old: "list[FileScanTask]", new: "list[DataFile]") -> None:
-    """Read both back and compare them as multisets of rows."""
+    """Read old and new files and compare them as multisets of rows."""
     from pyiceberg.table import FileScanTask
 
     before = _checksum(_read(table, old))
@@ -187,12 +192,14 @@ def _require_same(contract: Contract, table: "Table", old: "list[FileScanTask]",
 
 
 def _checksum(rows: pa.Table) -> tuple[int, int]:
-    """Rows, and the sum of their hashes: equal for equal multisets, whatever the order."""
+    """The number of rows and the sum of their hashes: equal for equal multisets, in any order."""
     columns = ", ".join(f'"{name}"' for name in rows.schema.names)
     with connect(threads=1) as db:
         db.register("rows", rows)
-        told = db.execute(f"SELECT count(*), coalesce(sum(hash({columns})::HUGEINT), 0) FROM rows").fetchall()[0]
-    return int(told[0]), int(told[1])
+        count, hashes = db.execute(f"SELECT count(*), coalesce(sum(hash({columns})::HUGEINT), 0) FROM rows").fetchall()[
+            0
+        ]
+    return int(count), int(hashes)
 
 
 def _read(table: "Table", tasks: "Iterable[FileScanTask]") -> pa.Table:
@@ -244,15 +251,15 @@ def _remove(table: "Table", files: "Iterable[DataFile]") -> None:
             table.io.delete(file.file_path)
 
 
-def _surplus(table: "Table", rule: CompactionRule) -> int:
-    """Lists of files in the newest snapshot, where there are enough of them to merge; else 0."""
+def _surplus(table: "Table", rule: CompactionPolicy) -> int:
+    """Number of manifests in the newest snapshot, if there are enough to merge; else 0."""
     current = table.current_snapshot()
     manifests = len(current.manifests(table.io)) if current else 0
     return manifests if manifests >= rule.min_manifests else 0
 
 
-def _merge_manifests(tables: Tables, contract: Contract, rule: CompactionRule) -> int:
-    """Make the newest snapshot's lists of files one, by a commit that brings nothing; how many there were."""
+def _merge_manifests(tables: Tables, contract: Contract, rule: CompactionPolicy) -> int:
+    """Merge the manifests of the newest snapshot by a commit without rows; returns how many there were."""
 
     def attempt() -> int | None:
         table = tables.load(contract.table)

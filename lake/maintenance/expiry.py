@@ -1,9 +1,9 @@
-"""Care of the tables' history: what is new is counted from it, and old snapshots expire so that commits stay fast.
+"""The tables' snapshots: new rows are counted from them, and old ones expire so that commits stay fast.
 
-A trigger counts the rows that came since the snapshot of a model's last training, from the snapshots' summaries alone.
-Expiry never passes the oldest snapshot that a model counts from, or the count would be short by what the expired
-commits had brought. Where that snapshot has to go itself, because retention takes its rows, the count goes on from a
-bookmark: a table property that names a later snapshot and what came in between.
+A trigger counts the rows that were appended since the snapshot of a model's last training, from the snapshots'
+summaries alone. Expiry never passes the oldest snapshot that a model counts from, or the count would lack the rows of
+the expired commits. Where that snapshot itself has to go, because retention removes its rows, the count continues from
+a bookmark: a table property with a later snapshot and the number of rows in between.
 """
 
 from datetime import datetime
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
 BOOKMARK = "fuelline.counted."
-"""Starts the name of the property that stands for a snapshot which is counted from and gone."""
+"""Prefix of the property that replaces a removed snapshot which rows are counted from."""
 COUNTED_FROM = "trained-"
-"""Starts the name of the tag on the snapshot that a model was last trained on: ``trained-agents``."""
+"""Prefix of the tag on the snapshot that a model was last trained on: ``trained-agents``."""
 
 
 def added_rows(tables: Tables, contract: Contract, since: TableVersion | None) -> int:
-    """Rows that appends brought since a version, ever where it is None; from the snapshots' summaries alone.
+    """Rows that were appended since a version, or ever if it is None; from the snapshots' summaries alone.
 
-    What maintenance writes (compaction, retention) counts for nothing, in either direction.
+    Commits of maintenance (compaction, retention) are not counted.
 
     Raises:
         UnknownName: the snapshot has expired, or the table's history does not lead back to it.
@@ -43,32 +43,32 @@ def added_rows(tables: Tables, contract: Contract, since: TableVersion | None) -
 
 
 def added_since(table: "Table", contract: Contract, since: int | None) -> int:
-    """The same for a table that is loaded already, since a snapshot of it.
+    """The same for a loaded table, since one of its snapshots.
 
     Raises:
         UnknownName: as ``added_rows``.
     """
-    known = {one.snapshot_id: one for one in table.snapshots()}
-    at, added = table.metadata.current_snapshot_id, 0
-    while at is not None and at != since and (snapshot := known.get(at)):
+    known = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
+    current, added = table.metadata.current_snapshot_id, 0
+    while current is not None and current != since and (snapshot := known.get(current)):
         added += _added(snapshot)
-        at = snapshot.parent_snapshot_id
-    if since is None or at == since:
+        current = snapshot.parent_snapshot_id
+    if since is None or current == since:
         return added
-    if marked := table.properties.get(f"{BOOKMARK}{since}"):
-        anchor, between = map(int, marked.split(":"))
+    if bookmark := table.properties.get(f"{BOOKMARK}{since}"):
+        anchor, between = map(int, bookmark.split(":"))
         return between + added_since(table, contract, anchor)
     name = f"{contract.table}@{since}"
-    raise UnknownName("snapshot", name, (f"{contract.table}@{one}" for one in known))
+    raise UnknownName("snapshot", name, (f"{contract.table}@{snapshot_id}" for snapshot_id in known))
 
 
 def expire(tables: Tables, contract: Contract, older_than: datetime, *, dry_run: bool = False) -> list[int]:
-    """Expire the snapshots committed before ``older_than`` (UTC), but none that a model counts from, nor any after it.
+    """Expire the snapshots committed before ``older_than`` (UTC), but none that a model counts from and none after it.
 
-    The newest snapshot and tagged ones stay. Data files are not touched.
+    The newest snapshot and tagged ones stay. No data file is deleted.
 
     Returns:
-        The snapshots that expired, or would.
+        The ids of the snapshots that expired, or would.
 
     Raises:
         UnknownName: there is no such table.

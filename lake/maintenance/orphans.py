@@ -1,9 +1,9 @@
-"""Orphans: objects in a table's place that no snapshot refers to, left by killed writers and by expired snapshots.
+"""Orphans: objects in a table's location that no snapshot refers to, left by killed writers and expired snapshots.
 
-Expiry and compaction forget files, they delete none. What is referred to is everything that any retained snapshot
-needs (tagged ones are retained), its statistics, and the history of the table's metadata. The listing is taken before
-the metadata are read, so a commit in between only adds to what is referred to; and what is younger than the grace
-period may belong to a commit in flight, so it is left alone whoever refers to it.
+Expiry and compaction only drop references to files. Referenced is everything that a retained snapshot needs (tagged
+ones are retained), the statistics, and the history of the table's metadata. The objects are listed before the metadata
+are read, so a commit in between only adds references; and objects younger than the grace period are never removed,
+because they may belong to a commit in progress.
 """
 
 import re
@@ -26,34 +26,34 @@ GRACE = timedelta(days=3)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Orphans:
-    """What nothing refers to."""
+    """Objects that nothing refers to."""
 
     keys: tuple[str, ...]
-    """In the object store, in order."""
+    """Keys in the object store, in order."""
     bytes: int
     kept: int
-    """Objects of the table that are referred to, or too young to tell."""
+    """Objects of the table that are referenced, or younger than the grace period."""
 
 
 def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta = GRACE, dry_run: bool = False) -> Orphans:
-    """Delete the orphans of a table; with ``dry_run`` only find them.
+    """Delete the orphans of a table, or only find them.
 
     Raises:
         UnknownName: there is no such table.
-        IntegrityError: the table's own metadata are not where it says, so that nothing can be told from a listing.
+        IntegrityError: the table's metadata are not in this store, so a listing of it proves nothing.
     """
-    place = _key(lake, lake.tables.load(contract.table).location())
-    listed = list(lake.store.list_objects(f"{place}/"))
+    location = _key(lake, lake.tables.load(contract.table).location())
+    listed = list(lake.store.list_objects(f"{location}/"))
     known = referenced(lake, lake.tables.load(contract.table))
     limit = lake.ledger.clock() - grace
-    orphans = [one for one in listed if one.key not in known and one.modified < limit]
+    orphans = [stored for stored in listed if stored.key not in known and stored.modified < limit]
     _require_plausible(lake, contract, listed)
     if not dry_run:
-        for one in orphans:
-            lake.store.delete(one.key)
+        for orphan in orphans:
+            lake.store.delete(orphan.key)
     return Orphans(
-        keys=tuple(one.key for one in orphans),
-        bytes=sum(one.size for one in orphans),
+        keys=tuple(orphan.key for orphan in orphans),
+        bytes=sum(orphan.size for orphan in orphans),
         kept=len(listed) - len(orphans),
     )
 
@@ -67,8 +67,8 @@ def _paths(table: "Table") -> Iterator[str]:
     metadata = table.metadata
     yield table.metadata_location
     yield from (entry.metadata_file for entry in metadata.metadata_log)
-    yield from (one.statistics_path for one in metadata.statistics)
-    yield from (one.statistics_path for one in metadata.partition_statistics)
+    yield from (statistics.statistics_path for statistics in metadata.statistics)
+    yield from (statistics.statistics_path for statistics in metadata.partition_statistics)
     seen: set[str] = set()
     for snapshot in metadata.snapshots:
         yield snapshot.manifest_list
@@ -82,12 +82,12 @@ def _paths(table: "Table") -> Iterator[str]:
 
 
 def _require_plausible(lake: Lake, contract: Contract, listed: list[ObjectInfo]) -> None:
-    """The newest metadata must be there under the very name that a listing gives it, or names are not comparable."""
+    """Check that the newest metadata are found under the key that a listing uses; otherwise keys are not comparable."""
     newest = _key(lake, lake.tables.load(contract.table).metadata_location)
     if listed and not lake.store.exists(newest):
         raise IntegrityError(
-            f"{contract.table}: its metadata {newest} are not in {lake.store.address}. FUELLINE_STORE names another "
-            "store than the one the table was made in; nothing was deleted"
+            f"{contract.table}: its metadata {newest} are not in {lake.store.address}. FUELLINE_STORE is another "
+            "store than the one that the table was created in; nothing was deleted"
         )
 
 
@@ -95,10 +95,10 @@ def _key(lake: Lake, path: str) -> str:
     """The store's key of a path as Iceberg writes it.
 
     Raises:
-        IntegrityError: the path lies outside the store.
+        IntegrityError: the path is outside the store.
     """
-    plain = re.sub(r"^(file://|file:(?=/)|s3[an]://)", lambda found: "" if found[0][0] == "f" else "s3://", path)
+    plain = re.sub(r"^(file://|file:(?=/)|s3[an]://)", lambda scheme: "" if scheme[0][0] == "f" else "s3://", path)
     root = lake.store.address.rstrip("/") + "/"
     if not plain.startswith(root):
-        raise IntegrityError(f"{path} lies outside the store {lake.store.address}; nothing was deleted")
+        raise IntegrityError(f"{path} is outside the store {lake.store.address}; nothing was deleted")
     return plain.removeprefix(root)

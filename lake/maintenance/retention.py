@@ -1,14 +1,14 @@
-"""Retention: rows past their contract's days leave the table, the snapshots that a model stands on, and the raw zone.
+"""Retention: rows older than their contract's days leave the table, the snapshots that models use, and the raw zone.
 
-A tag protects a snapshot from expiry, not from retention: the tag is moved to a branch of the snapshot without those
-rows. Which tags lose rows is told before anything is removed, so that whoever stands on them is retired first: a run
-that dies in between finds the same rows again, and nobody keeps on living on data that are gone.
+A tag protects a snapshot from expiry, not from retention: it is moved to a branch of the snapshot without those rows.
+The tags that will lose rows are known before anything is removed, so that the models that use them are retired first: a
+run that dies in between finds the same rows again, and no model remains in use whose data are gone.
 
-What a trigger counts new rows from (``trained-*``) keeps no rows either: its tag moves to the table's newest snapshot,
-with a bookmark of what had come since, so the count goes on as if nothing had happened.
+A tag that a trigger counts new rows from (``trained-*``) keeps no old rows either: it moves to the table's newest
+snapshot, with a bookmark of the rows in between, so that the count continues unchanged.
 
-The rows are out of every table and tag at once; their files go when the snapshots before have expired and the search
-for orphans has passed, at most ``keep_days + grace_days`` of the daily round later.
+The rows leave every table and tag at once. Their files are deleted when the older snapshots have expired and orphans
+have been removed, at most ``keep_days + grace_days`` of the daily maintenance later.
 """
 
 from dataclasses import asdict, dataclass
@@ -29,47 +29,47 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Due:
-    """What of one data set is past its retention."""
+class RetentionDue:
+    """The data of one data set that are past its retention."""
 
     data_set: str
     at: str
-    """When it was looked at (ISO 8601)."""
+    """Time of the check (ISO 8601)."""
     cut: str
-    """Rows before this day (UTC midnight, ISO 8601) have to go."""
+    """Rows before this day (UTC midnight, ISO 8601) are removed."""
     rows: int
     """In the newest snapshot."""
     first: str
-    """Day of the oldest of them, empty without any; the newest is of the day before the cut."""
+    """Day of the oldest of them, empty if there are none; the newest is of the day before ``cut``."""
     tags: list[str]
-    """Tags that a model stands on, such as ``agents-v3``, whose snapshots hold such rows."""
+    """Tags that a model uses, such as ``agents-v3``, whose snapshots have such rows."""
     tagged_rows: int
-    """Rows that those hold together; mostly the same ones again."""
+    """Sum of their rows; mostly the same rows several times."""
     raw_objects: int
 
     @property
-    def nothing(self) -> bool:
-        """Whether there is nothing to do."""
+    def empty(self) -> bool:
+        """Whether there is nothing to remove."""
         return not (self.rows or self.tags or self.raw_objects)
 
 
-def cut_of(contract: Contract, now: datetime) -> date:
-    """The day before which rows have to go, one week long the same: what will be past its retention by the coming
-    Monday goes now. So no row is kept for longer than its contract says, and a model that stands on the oldest rows
-    is retired once a week and not every day.
+def cutoff(contract: Contract, now: datetime) -> date:
+    """The day before which rows are removed, the same for a whole week: rows that will be past their retention by the
+    coming Monday are removed now. So no row is kept longer than its contract says, and models that use the oldest rows
+    are retired once a week and not every day.
     """
     today = now.astimezone(UTC).date()
     return today + timedelta(days=7 - today.weekday()) - timedelta(days=contract.retention_days)
 
 
-def find_due(lake: Lake, contract: Contract, now: datetime) -> Due:
-    """What has to go now. Reads metadata, and of the days in question one column."""
-    cut = cut_of(contract, now)
+def find_due(lake: Lake, contract: Contract, now: datetime) -> RetentionDue:
+    """Find what is past its retention. Reads metadata, and one column of the days concerned."""
+    cut = cutoff(contract, now)
     current = lake.tables.current(contract)
     table = lake.tables.load(contract.table) if current else None
     counts = {name: _count(table, contract, cut, name) for name in _tags(table)} if table else {}
     rows = _count(table, contract, cut) if table else 0
-    return Due(
+    return RetentionDue(
         data_set=contract.name,
         at=now.isoformat(),
         cut=cut.isoformat(),
@@ -81,11 +81,11 @@ def find_due(lake: Lake, contract: Contract, now: datetime) -> Due:
     )
 
 
-def remove(lake: Lake, contract: Contract, due: Due) -> Entry:
-    """Remove what is due, and write down how much of what that was: counts, days and snapshots, nobody's data.
+def remove_due(lake: Lake, contract: Contract, due: RetentionDue) -> Entry:
+    """Remove what is due, and record it in the ledger: counts, days and snapshots, no user's data.
 
-    What was found is written first and what was done last, so that a run which died in between leaves its figures, and
-    one that is tried again adds none. Models that stand on ``due.tags`` have to be retired before.
+    What was found is recorded first and what was removed last, so that a run which died in between leaves its figures,
+    and a retry adds none. Models that use ``due.tags`` have to be retired before.
 
     Raises:
         CommitContended: writers won every race.
@@ -114,7 +114,7 @@ def _delete_current(lake: Lake, contract: Contract, cut: date) -> None:
 
 
 def _move(lake: Lake, contract: Contract, cut: date, tag: str) -> list[int]:
-    """Move a tag to a snapshot without the rows; the ids of both, or nothing where it has none of them."""
+    """Move a tag to a snapshot without the rows; returns the ids of both, or nothing if it has no such rows."""
 
     def attempt() -> list[int]:
         table = lake.tables.load(contract.table)
@@ -128,7 +128,7 @@ def _move(lake: Lake, contract: Contract, cut: date, tag: str) -> list[int]:
 
 
 def _branch(table: "Table", contract: Contract, cut: date, tag: str) -> int:
-    """The tag's snapshot without the rows. A branch that an earlier run left half done is begun anew."""
+    """Move the tag to a branch of its snapshot without the rows. A branch of an interrupted run is replaced."""
     branch = f"retention-{tag}"
     table.manage_snapshots().create_branch(table.refs()[tag].snapshot_id, branch).commit()
     table.delete(_before(contract, cut), branch=branch, snapshot_properties={MAINTENANCE: RETENTION})
@@ -138,11 +138,11 @@ def _branch(table: "Table", contract: Contract, cut: date, tag: str) -> int:
 
 
 def _bookmark(table: "Table", contract: Contract, tag: str) -> int:
-    """The newest snapshot, with what had come between the tag's and it."""
+    """Move the tag to the newest snapshot, and keep the number of rows in between as a table property."""
     from pyiceberg.table.update.snapshot import ManageSnapshots
 
     old, new = table.refs()[tag].snapshot_id, table.metadata.current_snapshot_id
-    assert new is not None, "a tag stands on a snapshot"
+    assert new is not None, "a table with a tag has a snapshot"
     with table.transaction() as transaction:
         transaction.set_properties({f"{BOOKMARK}{old}": f"{new}:{added_since(table, contract, old)}"})
         ManageSnapshots(transaction).create_tag(new, tag).commit()
@@ -150,7 +150,7 @@ def _bookmark(table: "Table", contract: Contract, tag: str) -> int:
 
 
 def _tags(table: "Table", *, counted: bool = False) -> list[str]:
-    """Names of the tags that a model stands on; with ``counted`` those that are only counted from, too."""
+    """Names of the tags that a model uses; with ``counted`` also those that new rows are counted from."""
     refs = {name for name, ref in table.refs().items() if ref.snapshot_ref_type == "tag"}
     return sorted(name for name in refs if counted or not name.startswith(COUNTED_FROM))
 
@@ -162,13 +162,13 @@ def _before(contract: Contract, cut: date) -> "BooleanExpression":
 
 
 def _count(table: "Table", contract: Contract, cut: date, ref: str = "") -> int:
-    """Rows before the cut, from the files' statistics wherever those decide."""
+    """Rows before the cut, from the files' statistics where those suffice."""
     scan = table.scan(row_filter=_before(contract, cut), selected_fields=(contract.time_column,))
     return int((scan.use_ref(ref) if ref else scan).count())
 
 
 def _first(table: "Table", contract: Contract, cut: date) -> str:
-    """Day of the oldest row, which is all that the ledger has to know."""
+    """Day of the oldest row."""
     import pyarrow.compute as pc
 
     scan = table.scan(row_filter=_before(contract, cut), selected_fields=(contract.time_column,))
@@ -177,7 +177,7 @@ def _first(table: "Table", contract: Contract, cut: date) -> str:
 
 
 def _raw(lake: Lake, contract: Contract, cut: date) -> list[str]:
-    """Raw objects that landed before the cut: none of their rows is kept in any table."""
+    """Raw objects that landed before the cut: none of their rows remains in a table."""
     if not contract.source:
         return []
     prefix = f"raw/{contract.source}/"

@@ -1,7 +1,7 @@
-"""The daily round of one table: compact, expire, remove orphans, and say what it looked like before and after.
+"""The daily maintenance of one table: compact, expire snapshots, remove orphans, and measure it before and after.
 
 In this order, because compaction leaves snapshots to expire, and expiry leaves files that nothing refers to. Each step
-is safe beside writers and may be broken off anywhere: the next round goes on.
+is safe beside writers and may be interrupted anywhere: the next run continues.
 """
 
 from dataclasses import dataclass, field
@@ -10,27 +10,27 @@ from datetime import UTC, datetime, timedelta
 from lake.contracts import contracts
 from lake.contracts.base import Contract
 from lake.lake import Lake
-from lake.maintenance.compaction import Compacted, CompactionRule, compact
+from lake.maintenance.compaction import CompactionPolicy, CompactionResult, compact
 from lake.maintenance.expiry import expire
 from lake.maintenance.orphans import Orphans, remove_orphans
 from lake.tables.properties import MAINTENANCE
 from lake.tables.versions import TableVersion
 
 RETENTION = "retention"
-"""What ``MAINTENANCE`` says of a commit that took out rows past their retention."""
+"""Value of ``MAINTENANCE`` in the summary of a commit that removed rows past their retention."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CareRule:
-    """How a table is looked after."""
+class MaintenancePolicy:
+    """How tables are maintained."""
 
     keep_days: int = 7
-    """Snapshots that no tag protects expire at this age; a run that pinned one may take as long."""
+    """Age at which snapshots without a tag expire; a run that pinned one may take this long."""
     grace_days: int = 3
-    """What is younger is never taken for an orphan: it may belong to a commit in flight."""
-    compaction: CompactionRule = field(default_factory=CompactionRule)
+    """Younger objects are never taken for orphans: they may belong to a commit in progress."""
+    compaction: CompactionPolicy = field(default_factory=CompactionPolicy)
     files: bool = True
-    """Compact, and remove orphans. Off where Trino does both; see ``fuelline docs trino-maintenance``."""
+    """Whether to compact and to remove orphans. Off where Trino does both: see ``fuelline docs trino-maintenance``."""
 
     def __post_init__(self) -> None:
         if self.keep_days < 1 or self.grace_days < 1:
@@ -38,8 +38,8 @@ class CareRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
-    """What a read and a commit have to open, from the metadata alone."""
+class TableSize:
+    """What a read and a commit have to open, from the table's metadata."""
 
     rows: int
     files: int
@@ -50,13 +50,13 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Upkeep:
-    """What a round did to a table, or would do."""
+class TableMaintenance:
+    """What a run did to a table, or would do."""
 
     table: str
-    before: Shape
-    after: Shape
-    compacted: Compacted
+    before: TableSize
+    after: TableSize
+    compacted: CompactionResult
     expired: int
     """Snapshots."""
     orphans: int
@@ -64,26 +64,28 @@ class Upkeep:
     orphan_mb: float
 
 
-def look_after(lake: Lake, contract: Contract, rule: CareRule, *, dry_run: bool = False) -> Upkeep | None:
-    """Do the round; None where the table has never been written to.
+def run_maintenance(
+    lake: Lake, contract: Contract, rule: MaintenancePolicy, *, dry_run: bool = False
+) -> TableMaintenance | None:
+    """Maintain one table; None if it has never been written to.
 
     Raises:
         CommitContended: writers won every race.
-        IntegrityError: a rewritten file, or the table's own metadata, are not what they should be.
+        IntegrityError: a rewritten file or the table's own metadata are wrong.
     """
     if (current := lake.tables.current(contract)) is None:
         return None
-    before = shape(lake, contract, current)
-    compacted, orphans = Compacted(), Orphans(keys=(), bytes=0, kept=0)
+    before = table_size(lake, contract, current)
+    compacted, orphans = CompactionResult(), Orphans(keys=(), bytes=0, kept=0)
     if rule.files:
         compacted = compact(lake.tables, contract, rule.compaction, dry_run=dry_run)
     expired = _expire(lake, contract, timedelta(days=rule.keep_days), dry_run=dry_run)
     if rule.files:
         orphans = remove_orphans(lake, contract, grace=timedelta(days=rule.grace_days), dry_run=dry_run)
-    return Upkeep(
+    return TableMaintenance(
         table=contract.table,
         before=before,
-        after=shape(lake, contract, lake.tables.current(contract) or current),
+        after=table_size(lake, contract, lake.tables.current(contract) or current),
         compacted=compacted,
         expired=expired,
         orphans=len(orphans.keys),
@@ -91,13 +93,13 @@ def look_after(lake: Lake, contract: Contract, rule: CareRule, *, dry_run: bool 
     )
 
 
-def shape(lake: Lake, contract: Contract, version: TableVersion) -> Shape:
-    """The table as of a version."""
+def table_size(lake: Lake, contract: Contract, version: TableVersion) -> TableSize:
+    """The size of the table as of a version."""
     table = lake.tables.load(contract.table)
     snapshot = table.snapshot_by_id(version.snapshot_id)
-    told = snapshot.summary if snapshot and snapshot.summary else {}
-    files, size = int(told.get("total-data-files") or 0), int(told.get("total-files-size") or 0)
-    return Shape(
+    summary = snapshot.summary if snapshot and snapshot.summary else {}
+    files, size = int(summary.get("total-data-files") or 0), int(summary.get("total-files-size") or 0)
+    return TableSize(
         rows=version.rows,
         files=files,
         mean_mb=size / files / 1e6 if files else 0.0,
@@ -107,24 +109,24 @@ def shape(lake: Lake, contract: Contract, version: TableVersion) -> Shape:
 
 
 def _expire(lake: Lake, contract: Contract, keep: timedelta, *, dry_run: bool) -> int:
-    """By age. A set of rows that is found again by its key (a training set) is read from the snapshot that brought
-    it, however old; there only what retention has overtaken expires.
+    """Expire by age. A set of rows that is found by its key (a training set) is read from the snapshot that added it,
+    whatever its age; in such a table only the snapshots before the last removal by retention expire.
     """
     limit = lake.ledger.clock() - keep
     if contract.day_column:
         return len(expire(lake.tables, contract, limit, dry_run=dry_run))
-    taken = [
-        one.timestamp_ms / 1000
-        for one in lake.tables.snapshots(contract)
-        if one.summary and one.summary.additional_properties.get(MAINTENANCE) == RETENTION
+    removals = [
+        snapshot.timestamp_ms / 1000
+        for snapshot in lake.tables.snapshots(contract)
+        if snapshot.summary and snapshot.summary.additional_properties.get(MAINTENANCE) == RETENTION
     ]
-    overtaken = [instant for instant in taken if instant < limit.timestamp()]
-    if not overtaken:
+    past = [instant for instant in removals if instant < limit.timestamp()]
+    if not past:
         return 0
-    return len(expire(lake.tables, contract, datetime.fromtimestamp(max(overtaken), UTC), dry_run=dry_run))
+    return len(expire(lake.tables, contract, datetime.fromtimestamp(max(past), UTC), dry_run=dry_run))
 
 
-def maintain_all(lake: Lake, rule: CareRule, *, dry_run: bool = False) -> list[Upkeep]:
-    """``look_after`` every table that exists."""
-    tables = (look_after(lake, contract, rule, dry_run=dry_run) for contract in contracts().values())
+def maintain_all(lake: Lake, rule: MaintenancePolicy, *, dry_run: bool = False) -> list[TableMaintenance]:
+    """Maintain every table that exists."""
+    tables = (run_maintenance(lake, contract, rule, dry_run=dry_run) for contract in contracts().values())
     return [table for table in tables if table]

@@ -1,10 +1,10 @@
-"""Trino's share of the daily round, as SQL: ``fuelline docs trino-maintenance > maintenance.sql``.
+"""Trino's share of the daily table maintenance, as SQL: ``fuelline docs trino-maintenance > maintenance.sql``.
 
-On a cluster whose tables Trino reads, it has the machines to rewrite large ones, and it honours the row-level deletes
-that it alone writes. No client for it is installed here, so the statements are handed over: run the file with
-``trino --catalog iceberg --file maintenance.sql`` from a CronJob a little before ``care_daily``, and set
-``files=False`` in that plan's ``CareRule``, so that each file is looked after by one of the two. Snapshots expire by
-``care_daily`` all the same: Trino knows nothing of what is counted from, nor that a key has to outlive its snapshot.
+On a cluster whose tables Trino reads, it has the machines to rewrite large ones, and it respects the row-level deletes
+that only it writes. No client for it is installed here, so the statements are printed: run the file with ``trino
+--catalog iceberg --file maintenance.sql`` from a CronJob a little before ``care_daily``, and set ``files=False`` in the
+``MaintenancePolicy`` of that launch plan, so that only one of the two rewrites files. ``care_daily`` still expires the
+snapshots: Trino does not know which of them are counted from, nor that a key has to outlive its snapshot.
 
 Trino's rewrites are ``replace`` snapshots, which count as no new rows.
 """
@@ -12,17 +12,17 @@ Trino's rewrites are ``replace`` snapshots, which count as no new rows.
 from collections.abc import Iterable, Iterator
 
 from lake.contracts.base import Contract
-from lake.maintenance.run import CareRule
+from lake.maintenance.run import MaintenancePolicy
 
 CATALOG = "iceberg"
 """Name of the catalogue in Trino."""
 
 
-def statements(declared: Iterable[Contract], rule: CareRule) -> Iterator[str]:
+def statements(declared: Iterable[Contract], rule: MaintenancePolicy) -> Iterator[str]:
     """The statements, in order, each without its semicolon.
 
-    Trino refuses a grace period below ``iceberg.remove-orphan-files.min-retention``, by default seven days: what it
-    would refuse is not asked of it.
+    Trino refuses a grace period below ``iceberg.remove-orphan-files.min-retention``, by default seven days, so it is at
+    least that.
     """
     for contract in declared:
         namespace, _, name = contract.table.partition(".")

@@ -1,4 +1,4 @@
-"""The daily audit: keys that stand on days further apart than the neighbours that a commit compares.
+"""The daily audit: repeated keys on days that are further apart than those that a commit compares.
 
 One pass of DuckDB over the key columns of a version, streamed, so that memory holds keys and never texts.
 """
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     import duckdb
 
 SAMPLE = 20
-"""Keys that a finding names."""
+"""Keys that are listed for each broken rule."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Repeats:
-    """Keys that more than one row has."""
+class DuplicateKeys:
+    """The repeated keys of one rule of uniqueness."""
 
     columns: tuple[str, ...]
-    """The columns that no two rows may share."""
+    """The columns whose values have to be unique."""
     reason: str
-    """The name that ingestion gives to it."""
+    """The name that ingestion uses for it."""
     keys: int
     rows: int
-    """Rows that have one of these keys, the first of each included."""
+    """Rows with one of these keys, the first of each included."""
     sample: tuple[str, ...]
     """At most 20 of the keys, in order."""
 
 
-def audit(tables: Tables, contract: Contract, version: TableVersion) -> list[Repeats]:
-    """What the table holds more than once, one finding for each rule of the contract that is broken.
+def audit(tables: Tables, contract: Contract, version: TableVersion) -> list[DuplicateKeys]:
+    """Find repeated keys: one result for each broken rule of the contract.
 
     Raises:
-        UnknownName: the version is not there (any more).
+        UnknownName: the version does not exist, or has expired.
     """
     rules = (contract.key, *contract.unique)
     columns = sorted({column for rule in rules for column in rule})
@@ -66,14 +66,15 @@ def audit_newest(lake: Lake, data_set: str, source: str) -> Entry:
     return lake.ledger.append(chain, "audited", key, {"version": str(version), "findings": findings})
 
 
-def _repeats(db: "duckdb.DuckDBPyConnection", rule: tuple[str, ...]) -> Repeats:
+def _repeats(db: "duckdb.DuckDBPyConnection", rule: tuple[str, ...]) -> DuplicateKeys:
     columns = ", ".join(f'"{column}"' for column in rule)
     text = " || ', ' || ".join(f'"{column}"::VARCHAR' for column in rule)
     db.execute(
-        f"CREATE OR REPLACE TABLE twice AS SELECT {columns}, count(*) AS n FROM keys GROUP BY ALL HAVING count(*) > 1"
+        f"CREATE OR REPLACE TABLE repeated AS "
+        f"SELECT {columns}, count(*) AS n FROM keys GROUP BY ALL HAVING count(*) > 1"
     )
-    keys, rows = db.execute("SELECT count(*), coalesce(sum(n), 0)::BIGINT FROM twice").fetchall()[0]
-    sample = db.execute(f"SELECT {text} FROM twice ORDER BY {columns} LIMIT {SAMPLE}").fetchall()
-    return Repeats(
+    keys, rows = db.execute("SELECT count(*), coalesce(sum(n), 0)::BIGINT FROM repeated").fetchall()[0]
+    sample = db.execute(f"SELECT {text} FROM repeated ORDER BY {columns} LIMIT {SAMPLE}").fetchall()
+    return DuplicateKeys(
         columns=rule, reason=conflict_reason(rule), keys=keys, rows=rows, sample=tuple(key for (key,) in sample)
     )

@@ -1,11 +1,11 @@
-"""The hourly look at a source: how good was what landed, is everything as fresh as promised, does anything come at all?
+"""The hourly check of a source: the quality of what landed, the freshness of its data sets, and whether it has stopped.
 
-Every complaint goes to the ledger of the source, once a window. A broken promise is a warning: a person reads it in the
-deck and in the weekly report. Data too poor to train on, or none for a day, are something to act on: the run fails once
-its finding is kept, so that whoever is told of failures is told of this one.
+A check with complaints is written to the source's ledger, once per window. A broken promise of a contract is a warning,
+shown in the deck and the weekly report. Data too poor to train on, or none for a day, need action: the run fails after
+its result is recorded, so that the people who are notified of failures see it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,25 +18,26 @@ from lake.quality.score import QualityGate, QualityLevel, QualityReport, quality
 from lake.windows import Window
 
 CHECKED = "checked"
+"""Kind of the ledger entry of a check with complaints."""
 LANDING = "processed."
-"""Data sets of this namespace land from outside, a batch at a time."""
+"""Prefix of the data sets whose rows land from outside, in batches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WatchRule:
-    """What may be how old, and what is too little to judge."""
+class MonitoringPolicy:
+    """Which data sets are checked for freshness, and how much data are too few for a verdict."""
 
     data_sets: list[str] = field(
         default_factory=lambda: ["processed.agent_interactions", "ml.agent_features", "ml.user_features"]
     )
-    """Whose newest row is looked at. Data that come now and then, as thumbs do, are better left out."""
+    """Data sets whose newest row is checked. Better without those whose data are irregular, such as feedback."""
     where_there: list[str] = field(default_factory=lambda: ["ml.infrastructure_features"])
-    """The same, but only once they have a row: not every lake measures its clusters."""
+    """The same, but only once they have a row: not every lake has metrics of its clusters."""
     silent_after_hours: float = 24.0
-    """A source whose newest row is older than this has stopped, whatever its contract says."""
+    """A source whose newest row is older than this has stopped, whatever its contract promises."""
 
     least_lines: int = 50
-    """Poor quality of fewer lines than this only warns: three bad lines of a quiet hour need not wake anybody."""
+    """Poor quality of fewer lines than this is only a warning: three bad lines in a quiet hour are no alarm."""
 
     def __post_init__(self) -> None:
         if self.silent_after_hours <= 0 or self.least_lines < 0:
@@ -45,131 +46,132 @@ class WatchRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Freshness:
-    """How old a data set's newest row is, and how old it may be."""
+    """The age of a data set's newest row, and its limit."""
 
     data_set: str
     newest: str
-    """Its time, ISO 8601; empty where the data set has no row yet."""
+    """Time of the row, ISO 8601; empty if the data set has no row yet."""
     age_s: float
     """At the scheduled time of the check; 0 without a row."""
     limit_s: float
-    """The contract's promise; for rows that land from outside, and the time between two landings."""
+    """The contract's promise; plus the time between two landings, for rows that land from outside."""
     kept: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """What one check found."""
+class CheckResult:
+    """The result of one check."""
 
     window_end: str
     level: QualityLevel
     report: QualityReport
     freshness: list[Freshness]
     complaints: list[str]
-    """What is wrong, in words, the worst first; empty where nothing is."""
+    """What is wrong, the worst first; empty if nothing is."""
 
 
 def check(
-    lake: Lake, source: str, data_set: str, due: Window, *, period: timedelta, gate: QualityGate, rule: WatchRule
-) -> Finding:
-    """Judge what a source landed in a window and how fresh everything is at its end; a bad finding goes to the ledger.
+    lake: Lake, source: str, data_set: str, due: Window, *, period: timedelta, gate: QualityGate, rule: MonitoringPolicy
+) -> CheckResult:
+    """Check what a source landed in a window, and the freshness of all data sets at its end.
 
     Args:
         lake: where the data are.
         source: whose landings, and whose ledger.
-        data_set: what it lands.
-        due: the window; the same window finds the same again.
+        data_set: the data set that it lands.
+        due: the window; a repeated check of a window has the same result.
         period: the time between two landings.
         gate: the scores that warn and block.
-        rule: what may be how old, and what is too little to judge.
+        rule: which data sets are checked, and by which limits.
     """
-    form = contract(data_set)
-    report = quality_report(lake, form, source, since=due.start, until=due.end, gate=gate)
+    declared = contract(data_set)
+    report = quality_report(lake, declared, source, since=due.start, until=due.end, gate=gate)
     names = [*rule.data_sets, *(name for name in rule.where_there if lake.tables.newest_time(contract(name)))]
-    fresh = [freshness(lake, contract(name), due.end, period) for name in names]
-    silent = [one.data_set for one in fresh if one.data_set == form.name and _silent(one, rule)]
-    complaints = [*_silence(fresh, silent), *_poor(report, gate), *_broken(report), *_late(fresh, silent)]
+    ages = [freshness(lake, contract(name), due.end, period) for name in names]
+    stopped = [age for age in ages if age.data_set == declared.name and _has_stopped(age, rule)]
+    late = [age for age in ages if not age.kept and age not in stopped]
+    complaints = [*map(_stopped, stopped), *_poor(report, gate), *_broken(report), *map(_late, late)]
     poor = report.level is QualityLevel.BLOCKED and report.landed >= rule.least_lines
-    blocked = bool(silent) or poor
-    level = QualityLevel.BLOCKED if blocked else QualityLevel.WARNING if complaints else QualityLevel.GOOD
-    found = Finding(window_end=due.end.isoformat(), level=level, report=report, freshness=fresh, complaints=complaints)
+    result = CheckResult(
+        window_end=due.end.isoformat(),
+        level=_level(blocked=bool(stopped) or poor, warned=bool(complaints)),
+        report=report,
+        freshness=ages,
+        complaints=complaints,
+    )
     if complaints:
-        key = f"{CHECKED}:{form.name}:{found.window_end}"
-        lake.ledger.append(f"sources/{source}", CHECKED, key, _plain(found))
-    return found
+        key = f"{CHECKED}:{declared.name}:{result.window_end}"
+        lake.ledger.append(f"sources/{source}", CHECKED, key, _payload(result))
+    return result
 
 
-def require_sound(found: Finding) -> None:
-    """Fail where somebody has to act.
+def require_acceptable(result: CheckResult) -> None:
+    """Fail if the result needs action.
 
     Raises:
-        QualityTooLow: the finding is ``BLOCKED``; the message says what is wrong.
+        QualityTooLow: the result is ``BLOCKED``; the message has the complaints.
     """
-    if found.level is QualityLevel.BLOCKED:
-        raise QualityTooLow(f"{found.report.data_set} at {_minute(found.window_end)}: {'; '.join(found.complaints)}")
+    if result.level is QualityLevel.BLOCKED:
+        complaints = "; ".join(result.complaints)
+        raise QualityTooLow(f"{result.report.data_set} at {_minute(result.window_end)}: {complaints}")
 
 
-def freshness(lake: Lake, form: Contract, at: datetime, period: timedelta) -> Freshness:
-    """How old a data set's newest row is ``at`` an instant, from the table's metadata alone."""
-    limit = form.freshness_s + (period.total_seconds() if form.name.startswith(LANDING) else 0)
-    last = lake.tables.newest_time(form)
-    if last is None:
-        return Freshness(data_set=form.name, newest="", age_s=0.0, limit_s=limit, kept=False)
-    age = max(0.0, (at - last).total_seconds())
-    return Freshness(data_set=form.name, newest=last.isoformat(), age_s=age, limit_s=limit, kept=age <= limit)
+def freshness(lake: Lake, declared: Contract, at: datetime, period: timedelta) -> Freshness:
+    """The age of a data set's newest row ``at`` an instant, from the table's metadata alone."""
+    limit = declared.freshness_s + (period.total_seconds() if declared.name.startswith(LANDING) else 0)
+    newest = lake.tables.newest_time(declared)
+    if newest is None:
+        return Freshness(data_set=declared.name, newest="", age_s=0.0, limit_s=limit, kept=False)
+    age = max(0.0, (at - newest).total_seconds())
+    return Freshness(data_set=declared.name, newest=newest.isoformat(), age_s=age, limit_s=limit, kept=age <= limit)
 
 
-def _silent(one: Freshness, rule: WatchRule) -> bool:
-    return bool(one.newest) and one.age_s > rule.silent_after_hours * 3600
+def _level(*, blocked: bool, warned: bool) -> QualityLevel:
+    if blocked:
+        return QualityLevel.BLOCKED
+    return QualityLevel.WARNING if warned else QualityLevel.GOOD
 
 
-def _silence(fresh: list[Freshness], silent: list[str]) -> list[str]:
-    return [
-        f"nothing newer than {_minute(one.newest)} has come: {one.data_set} stands still"
-        for one in fresh
-        if one.data_set in silent
-    ]
+def _has_stopped(age: Freshness, rule: MonitoringPolicy) -> bool:
+    return bool(age.newest) and age.age_s > rule.silent_after_hours * 3600
+
+
+def _stopped(age: Freshness) -> str:
+    return f"{age.data_set} has stopped: it has no row newer than {_minute(age.newest)}"
 
 
 def _minute(instant: str) -> str:
     return f"{instant[:16].replace('T', ' ')} UTC"
 
 
-def _poor(report: QualityReport, gate: QualityGate) -> list[str]:
-    if report.level is QualityLevel.GOOD:
-        return []
-    limit = gate.block_below if report.level is QualityLevel.BLOCKED else gate.warn_below
-    worst = ", ".join(f"{rule.rule} {rule.rows}" for rule in report.rules[2:5])
-    told = f"{report.quarantined:,} of {report.landed:,} lines quarantined"
-    return [f"quality {report.score:.1f} is below {limit:g} ({told}: {worst})"]
+def _poor(report: QualityReport, gate: QualityGate) -> Iterable[str]:
+    if report.level is not QualityLevel.GOOD:
+        limit = gate.block_below if report.level is QualityLevel.BLOCKED else gate.warn_below
+        worst = ", ".join(f"{rule.rule} {rule.rows}" for rule in report.reasons[:3])
+        share = f"{report.quarantined:,} of {report.landed:,} lines quarantined"
+        yield f"quality {report.score:.1f} is below {limit:g} ({share}: {worst})"
 
 
-def _broken(report: QualityReport) -> list[str]:
-    """The contract's two promises."""
-    return [
-        f"{rule.rule.replace('_', ' ')}: {rule.share:.1%} of the lines broke it, {rule.limit:.1%} may"
-        for rule in report.rules[:2]
-        if not rule.kept
-    ]
+def _broken(report: QualityReport) -> Iterable[str]:
+    """The promises of the contract that are broken."""
+    for rule in report.promises:
+        if not rule.kept:
+            yield f"{rule.rule.replace('_', ' ')}: {rule.share:.1%} of the lines broke it, {rule.limit:.1%} is allowed"
 
 
-def _late(fresh: list[Freshness], silent: list[str]) -> list[str]:
-    late = [one for one in fresh if not one.kept and one.data_set not in silent]
-    return [
-        f"{one.data_set} is {one.age_s / 3600:.1f} h old, {one.limit_s / 3600:.1f} h are promised"
-        if one.newest
-        else f"{one.data_set} has no row yet"
-        for one in late
-    ]
+def _late(age: Freshness) -> str:
+    if not age.newest:
+        return f"{age.data_set} has no row yet"
+    return f"{age.data_set} is {age.age_s / 3600:.1f} h old, {age.limit_s / 3600:.1f} h is promised"
 
 
-def _plain(found: Finding) -> Mapping[str, Any]:
+def _payload(result: CheckResult) -> Mapping[str, Any]:
     names = ("score", "landed", "committed", "quarantined", "duplicates")
     return {
-        "window_end": found.window_end,
-        "data_set": found.report.data_set,
-        "level": found.level.value,
-        "complaints": found.complaints,
-        "freshness": [asdict(one) for one in found.freshness],
-        **{name: getattr(found.report, name) for name in names},
+        "window_end": result.window_end,
+        "data_set": result.report.data_set,
+        "level": result.level.value,
+        "complaints": result.complaints,
+        "freshness": [asdict(age) for age in result.freshness],
+        **{name: getattr(result.report, name) for name in names},
     }

@@ -1,7 +1,7 @@
-"""How good the data are: a score of 0 to 100, the contract's promises kept or not, and the gate before training.
+"""The quality of the data: a score of 0 to 100, whether the contract's promises are kept, and the gate before training.
 
-The score is the share of landed rows, identical duplicates left out, that passed every check of the contract. It is
-read from the ledger, where ingestion accounted for every row, so that it costs no scan.
+The score is the share of the landed rows, without identical duplicates, that passed every check of the contract. It is
+computed from the ledger, where ingestion counted every row, so that no table is scanned.
 """
 
 from collections import Counter, defaultdict
@@ -19,9 +19,13 @@ from lake.store.ledger import Entry
 UNREADABLE = frozenset(
     {"malformed_json", "malformed_csv", "invalid_utf8", "truncated_file", "unreadable_file", "oversized_line"}
 )
-"""Reasons that mean a line could not be read at all."""
+"""Reasons that mean that a line could not be read at all."""
 ROWS = ("landed", "committed", "quarantined", "duplicates")
-"""What ingestion counts: the first is the sum of the others."""
+"""The counts of ingestion: the first is the sum of the others."""
+
+
+PROMISES = 2
+"""The first rules of a report are the contract's promises: completeness and parsing errors."""
 
 
 class QualityLevel(Enum):
@@ -34,7 +38,7 @@ class QualityLevel(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QualityGate:
-    """The scores below which training is warned of, and refused."""
+    """The scores below which there is a warning, and below which training is refused."""
 
     warn_below: float = 95.0
     block_below: float = 80.0
@@ -46,15 +50,15 @@ class QualityGate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QualityRule:
-    """One promise of the contract and whether it was kept."""
+    """One promise of the contract, or one reason for quarantine, and whether it is within its limit."""
 
     rule: str
     rows: int
     """Rows that broke it."""
     share: float
-    """Of the landed rows without duplicates, 0..1."""
+    """Share of the landed rows without duplicates, 0..1."""
     limit: float
-    """Largest share that the contract allows."""
+    """The largest share that the contract allows."""
     kept: bool
 
 
@@ -71,8 +75,19 @@ class QualityReport:
     quarantined: int
     duplicates: int
     rules: list[QualityRule] = field(default_factory=list)
+    """The contract's two promises, then each reason that occurred, the most frequent first."""
     newest: str = ""
     """Time of the newest row, ISO 8601."""
+
+    @property
+    def promises(self) -> list[QualityRule]:
+        """Completeness and parsing errors, as the contract promises them."""
+        return self.rules[:PROMISES]
+
+    @property
+    def reasons(self) -> list[QualityRule]:
+        """Reasons for quarantine, the most frequent first."""
+        return self.rules[PROMISES:]
 
 
 def quality_report(
@@ -86,8 +101,8 @@ def quality_report(
 ) -> QualityReport:
     """Score what a source landed after ``since`` (default: ever) and up to ``until`` (default: now).
 
-    An object that was read again by a newer contract or parser counts once, as it was read last, and with the rows that
-    were committed before. Where nothing landed the score is 100: there is nothing to find fault with.
+    An object that was read again by a newer contract or parser counts once, by its last reading, and with the rows that
+    were committed before. Where nothing landed the score is 100.
     """
     gate = gate or QualityGate()
     entries = lake.ledger.entries(f"sources/{source}", kind="ingested", until=until)
@@ -109,27 +124,27 @@ def quality_report(
 
 
 def require_quality(report: QualityReport, gate: QualityGate | None = None) -> None:
-    """Close the gate on data too poor to train on.
+    """Refuse data that are too poor to train on.
 
     Raises:
         QualityTooLow: the score is under ``block_below``; the message names the worst reasons.
     """
     gate = gate or QualityGate()
     if report.level is QualityLevel.BLOCKED:
-        worst = ", ".join(f"{rule.rule} {rule.rows}" for rule in _by_rows(report.rules)[:3])
+        worst = ", ".join(f"{rule.rule} {rule.rows}" for rule in report.reasons[:3])
         raise QualityTooLow(
             f"{report.data_set}: quality {report.score:.1f} is below {gate.block_below:g} "
-            f"({report.quarantined} of {report.landed} rows quarantined: {worst}). Mend the source and ingest again, "
-            f"or look at quarantine.{report.data_set.split('.')[1]}"
+            f"({report.quarantined} of {report.landed} rows quarantined: {worst}). Repair the source and ingest again; "
+            f"the rows are in quarantine.{report.data_set.split('.')[1]}"
         )
 
 
 def account(ingested: Sequence[Entry]) -> dict[str, Any]:
-    """Objects and rows that these ``ingested`` entries of any sources account for, and why rows were quarantined. An
-    object that was read again counts once, as it was read last.
+    """The objects and rows in these ``ingested`` entries of any sources, and the reasons for quarantine. An object that
+    was read again counts once, by its last reading.
 
     Returns:
-        ``objects``, ``reasons`` (rows by reason, the most first), and the numbers of rows by the names in ``ROWS``.
+        ``objects``, ``reasons`` (rows by reason, the most frequent first), and the counts that ``ROWS`` names.
     """
     return _account([_together(read) for read in _readings(ingested)])
 
@@ -141,7 +156,7 @@ def _account(done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _readings(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """The entries of each object, in order: of each data set and content."""
+    """The entries of each object, that is of each data set and content, in order."""
     readings: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         data_set = entry.key.split(":")[1]
@@ -150,7 +165,7 @@ def _readings(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 
 def _together(readings: Sequence[Entry]) -> Mapping[str, Any]:
-    """What became of one object. Its own rows, committed when it was read before, are no duplicates of themselves."""
+    """The counts of one object over its readings. Rows that an earlier reading committed are not duplicates."""
     last = readings[-1].payload
     passed = last["landed"] - last["quarantined"]
     committed = min(passed, sum(entry.payload["committed"] for entry in readings))
@@ -165,7 +180,7 @@ def _level(score: float, gate: QualityGate) -> QualityLevel:
 
 
 def _rules(contract: Contract, reasons: Counter[str], unique: int) -> list[QualityRule]:
-    """The contract's two promises, then each reason that occurred, most frequent first."""
+    """The rules of a report, from the quarantined rows by reason and the number of rows without duplicates."""
     incomplete, unreadable = sum(reasons.values()), sum(n for name, n in reasons.items() if name in UNREADABLE)
     promises = [
         _rule("completeness", incomplete, unique, 1 - contract.completeness),
@@ -177,8 +192,3 @@ def _rules(contract: Contract, reasons: Counter[str], unique: int) -> list[Quali
 def _rule(name: str, rows: int, unique: int, limit: float) -> QualityRule:
     share = rows / unique if unique else 0.0
     return QualityRule(rule=name, rows=rows, share=share, limit=round(limit, 6), kept=share <= limit)
-
-
-def _by_rows(rules: Sequence[QualityRule]) -> list[QualityRule]:
-    """Reasons only, most rows first."""
-    return sorted(rules[2:], key=lambda rule: -rule.rows)

@@ -1,8 +1,9 @@
-"""Do the servers that are pulled from still tell anything? One that fell silent looks like a cluster without troubles.
+"""Whether the servers that are pulled from still have new data: a server that stopped sending looks like a cluster
+without problems.
 
-How far a source has been read stands in its table's watermark, which moves with its rows; so a collector that stopped
-and a server that has nothing left to say are told alike. A source that never told anything is a warning, because its
-plan may not be active yet; one that told and stopped is something to act on.
+How far a source has been read is its table's watermark, which moves with its rows. So a collector that stopped and a
+server without new data look the same. A source that never had data is a warning, because its launch plan may not be
+active yet; one that had data and stopped is an error.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -15,11 +16,12 @@ from lake.sources.pull import source_name
 from lake.sources.registry import pull_source
 
 SILENT = "silent"
+"""Kind of the ledger entry of a stale source."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SilenceRule:
-    """How long which data sets may have nothing new."""
+class StalenessPolicy:
+    """For how long a data set may have no new row from a server."""
 
     hours: dict[str, float] = field(
         default_factory=lambda: {
@@ -28,70 +30,76 @@ class SilenceRule:
             "processed.kubernetes_events": 24.0,
         }
     )
-    """By data set; a cluster where all is well may have no event for hours. One whose servers are not set is passed
-    over."""
+    """By data set; a healthy cluster may have no event for hours. A data set whose servers are not set is skipped."""
 
     def __post_init__(self) -> None:
-        if odd := [name for name, hours in self.hours.items() if hours <= 0]:
-            raise ValueError(f"hours must be above 0, unlike those of {', '.join(odd)}")
+        if invalid := [name for name, hours in self.hours.items() if hours <= 0]:
+            raise ValueError(f"hours must be above 0, unlike those of {', '.join(invalid)}")
         for name in self.hours:
             pull_source(name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Heard:
-    """How far one server's data set has come."""
+class SourceFreshness:
+    """The age of the newest row of one server and data set."""
 
     source: str
     """For example ``prometheus-studio``."""
     data_set: str
     newest: str
-    """Time of the newest row (UTC, ISO 8601); empty where none ever came."""
+    """Time of the newest row (UTC, ISO 8601); empty if there was never a row."""
     age_s: float
     limit_s: float
 
     @property
-    def silent(self) -> bool:
-        """Whether it told something once, and nothing for too long."""
+    def stale(self) -> bool:
+        """Whether it had rows, and none for too long."""
         return bool(self.newest) and self.age_s > self.limit_s
 
     @property
     def complaint(self) -> str:
-        """What is wrong, in words; empty where nothing is."""
-        if self.silent:
-            return f"{self.source} tells nothing: the newest row of {self.data_set} is of {self.newest[:16]} UTC"
-        return "" if self.newest else f"{self.source} has not told anything of {self.data_set} yet"
+        """What is wrong; empty if nothing is."""
+        if self.stale:
+            return f"{self.source} has stopped: the newest row of {self.data_set} is of {self.newest[:16]} UTC"
+        return "" if self.newest else f"{self.source} has had no row of {self.data_set} yet"
 
 
-def listen(lake: Lake, rule: SilenceRule, at: datetime) -> list[Heard]:
-    """How far every server of the rule's data sets has come ``at`` an instant (UTC); silence goes to its ledger, once.
+def check_sources(lake: Lake, policy: StalenessPolicy, at: datetime) -> list[SourceFreshness]:
+    """The freshness of every server of the policy's data sets ``at`` an instant (UTC). A stale one gets a ledger entry.
 
     Raises:
         UnknownName: no such data set.
     """
-    heard = []
-    for name, hours in rule.hours.items():
-        peer, form = pull_source(name).peer, contract(name)
+    checked = []
+    for name, hours in policy.hours.items():
+        peer = pull_source(name).peer
         if not getattr(lake.settings, peer):
             continue
         for endpoint in lake.settings.endpoints(peer):
-            source = source_name(endpoint)
-            newest = lake.tables.watermark(form, source)
-            age = (at - newest).total_seconds() if newest else 0.0
-            told = newest.isoformat() if newest else ""
-            one = Heard(source=source, data_set=name, newest=told, age_s=max(0.0, age), limit_s=hours * 3600)
-            if one.silent:
+            freshness = _freshness(lake, source_name(endpoint), name, at, limit_s=hours * 3600)
+            if freshness.stale:
                 key = f"{SILENT}:{name}:{at.isoformat()}"
-                lake.ledger.append(f"sources/{source}", SILENT, key, asdict(one))
-            heard.append(one)
-    return heard
+                lake.ledger.append(f"sources/{freshness.source}", SILENT, key, asdict(freshness))
+            checked.append(freshness)
+    return checked
 
 
-def require_heard(heard: list[Heard]) -> None:
-    """Fail where somebody has to act.
+def _freshness(lake: Lake, source: str, data_set: str, at: datetime, limit_s: float) -> SourceFreshness:
+    newest = lake.tables.watermark(contract(data_set), source)
+    return SourceFreshness(
+        source=source,
+        data_set=data_set,
+        newest=newest.isoformat() if newest else "",
+        age_s=max(0.0, (at - newest).total_seconds()) if newest else 0.0,
+        limit_s=limit_s,
+    )
+
+
+def require_fresh(checked: list[SourceFreshness]) -> None:
+    """Fail if a source is stale.
 
     Raises:
-        SourceError: a source fell silent; the message says which, and since when.
+        SourceError: a source has stopped; the message says which one, and since when.
     """
-    if complaints := [one.complaint for one in heard if one.silent]:
+    if complaints := [freshness.complaint for freshness in checked if freshness.stale]:
         raise SourceError("; ".join(complaints))

@@ -267,7 +267,7 @@ class HttpClient:
     def _check_size(self, path: str, size: int) -> None:
         if size > self.limits.body_bytes:
             raise ResponseTooLarge(
-                f"{self}: {path} answers with more than {self.limits.body_bytes} bytes; ask for less"
+                f"{self}: {path} answers with more than {self.limits.body_bytes} bytes; request less at once"
             )
 
     def _wait(self, path: str, error: _TransientError, retries: Retry) -> Retry:

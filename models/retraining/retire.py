@@ -13,7 +13,7 @@ from datetime import datetime
 
 from lake.contracts import contracts
 from lake.lake import Lake
-from lake.maintenance.retention import Due, find_due, remove
+from lake.maintenance.retention import RetentionDue, find_due, remove_due
 from models.registry import kinds
 from models.registry.fold import read_state
 from models.triggers.requests import request_training
@@ -39,7 +39,7 @@ class Retention:
     """The result of one run of retention."""
 
     dry_run: bool
-    due: list[Due]
+    due: list[RetentionDue]
     """Data sets with rows or raw objects past their retention."""
     retired: list[str]
     """Versions that this run retired, such as ``agents@v3``."""
@@ -107,11 +107,11 @@ def enforce(lake: Lake, now: datetime, patience: RetryBackoff, *, dry_run: bool 
         dry_run: only report.
     """
     past = {contract.name: find_due(lake, contract, now) for contract in contracts().values()}
-    past = {name: due for name, due in past.items() if not due.nothing}
+    past = {name: due for name, due in past.items() if not due.empty}
     if dry_run:
         return Retention(dry_run=True, due=list(past.values()), retired=[], successors=[])
     retired = [name for due in past.values() for name in retire(lake, due.tags, due.data_set, due.cut)]
     for name, due in past.items():
-        remove(lake, contracts()[name], due)
+        remove_due(lake, contracts()[name], due)
     successors = replace_retired(lake, patience, now.date().isoformat())
     return Retention(dry_run=False, due=list(past.values()), retired=retired, successors=successors)

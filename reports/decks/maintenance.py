@@ -3,20 +3,21 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from lake.maintenance.retention import Due
-from lake.maintenance.run import Upkeep
+from lake.maintenance.retention import RetentionDue
+from lake.maintenance.run import TableMaintenance
 from reports.common.html import facts, note, table
+from reports.common.ledger_text import words
 
 if TYPE_CHECKING:
     from models.retraining.retire import Successor
 
 
-def maintenance_deck(tables: Iterable[Upkeep]) -> list[str]:
+def maintenance_deck(tables: Iterable[TableMaintenance]) -> list[str]:
     """A row for each table: its files and snapshots before and after."""
-    return [table([_upkeep(one) for one in tables])]
+    return [table([_row(maintained) for maintained in tables])]
 
 
-def _upkeep(done: Upkeep) -> dict[str, object]:
+def _row(done: TableMaintenance) -> dict[str, object]:
     return {
         "table": done.table,
         "rows": done.after.rows,
@@ -34,7 +35,7 @@ def _change(before: int, after: int) -> str:
     return f"{before:,} → {after:,}"
 
 
-def retention_deck(due: Sequence[Due], retired: Sequence[str], successors: "Sequence[Successor]") -> list[str]:
+def retention_deck(due: Sequence[RetentionDue], retired: Sequence[str], successors: "Sequence[Successor]") -> list[str]:
     """What was past its retention, the versions that were retired for it, and the requests for their successors."""
     rows = [
         {
@@ -48,7 +49,7 @@ def retention_deck(due: Sequence[Due], retired: Sequence[str], successors: "Sequ
         for found in due
     ]
     parts: list[str] = [table(rows)] if rows else [note("Nothing is past its retention.")]
-    requests = {one.version: f"{one.answer.replace('_', ' ')}: {one.detail}" for one in successors}
+    requests = {successor.version: f"{words(successor.answer)}: {successor.detail}" for successor in successors}
     if retired or requests:
         parts.append(facts({"retired": ", ".join(retired) or "none new", **requests}))
     return parts

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lake.quality.monitor import Finding
+from lake.quality.monitor import CheckResult
 from lake.quality.score import QualityReport
-from lake.quality.staleness import Heard
+from lake.quality.staleness import SourceFreshness
 from reports.charts.common import bars
 from reports.common.html import facts, heading, note, table
 from reports.common.palette import RED
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def gate_deck(report: QualityReport) -> list[str]:
     """The score of what landed since the last training, and the rows by broken rule."""
-    reasons = report.rules[2:]
+    reasons = report.reasons
     names = ("score", "landed", "duplicates")
     return [
         facts({"level": report.level.value, **{name: getattr(report, name) for name in names}}),
@@ -26,26 +26,26 @@ def gate_deck(report: QualityReport) -> list[str]:
     ]
 
 
-def check_deck(found: Finding) -> list[str]:
+def check_deck(result: CheckResult) -> list[str]:
     """One hourly check: complaints, the age of each data set, the rules of the contract."""
-    report = found.report
+    report = result.report
     figures = {name: getattr(report, name) for name in ("score", "landed", "quarantined")}
     rules = [
         {"rule": r.rule, "lines": r.rows, "share": r.share, "limit": r.limit, "kept": r.kept} for r in report.rules
     ]
     ages = [
         {
-            "data set": one.data_set,
-            "newest row (UTC)": _minute(one.newest),
-            "age, hours": one.age_s / 3600,
-            "promised, hours": one.limit_s / 3600,
-            "kept": one.kept,
+            "data set": age.data_set,
+            "newest row (UTC)": _minute(age.newest),
+            "age, hours": age.age_s / 3600,
+            "promised, hours": age.limit_s / 3600,
+            "kept": age.kept,
         }
-        for one in found.freshness
+        for age in result.freshness
     ]
     return [
-        facts({"level": found.level.value, **figures, "up to": _minute(found.window_end)}),
-        *(note(complaint) for complaint in found.complaints or ["No complaints."]),
+        facts({"level": result.level.value, **figures, "up to": _minute(result.window_end)}),
+        *(note(complaint) for complaint in result.complaints or ["No complaints."]),
         heading("Freshness"),
         table(ages),
         heading("Quality"),
@@ -53,19 +53,19 @@ def check_deck(found: Finding) -> list[str]:
     ]
 
 
-def servers_deck(heard: Sequence[Heard]) -> list[str]:
+def servers_deck(checked: Sequence[SourceFreshness]) -> list[str]:
     """The newest row of each server that is pulled from, and the complaints."""
     ages = [
         {
-            "source": one.source,
-            "data set": one.data_set,
-            "newest row (UTC)": _minute(one.newest),
-            "age, hours": one.age_s / 3600,
-            "limit, hours": one.limit_s / 3600,
+            "source": age.source,
+            "data set": age.data_set,
+            "newest row (UTC)": _minute(age.newest),
+            "age, hours": age.age_s / 3600,
+            "limit, hours": age.limit_s / 3600,
         }
-        for one in heard
+        for age in checked
     ]
-    return [table(ages), *(note(one.complaint) for one in heard if one.complaint)]
+    return [table(ages), *(note(age.complaint) for age in checked if age.complaint)]
 
 
 def audit_deck(audited: "Entry") -> list[str]:

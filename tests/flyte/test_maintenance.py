@@ -8,7 +8,7 @@ import pytest
 
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake, open_lake
-from lake.maintenance.retention import cut_of
+from lake.maintenance.retention import cutoff
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from settings import settings
@@ -56,7 +56,7 @@ def test_a_dry_run_of_retention_tells_what_would_go_and_leaves_everything() -> N
     assert told.dry_run
     [due] = told.due
     assert (due.data_set, due.rows, due.tags, due.tagged_rows) == (CONTRACT.name, 4, ["agents-v1"], 2)
-    assert due.cut == cut_of(CONTRACT, datetime.now(UTC)).isoformat()
+    assert due.cut == cutoff(CONTRACT, datetime.now(UTC)).isoformat()
     assert rows(lake) == 8
     assert lake.ledger.chains("retention/") == []
 

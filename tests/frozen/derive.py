@@ -25,10 +25,10 @@ from features.drift import Profile, Shift
 from features.online.feast_repo import entities, feature_service, feature_views
 from lake.contracts import contracts
 from lake.ingest.pipeline import Ingested
-from lake.maintenance.retention import Due
-from lake.quality.monitor import Freshness, WatchRule
+from lake.maintenance.retention import RetentionDue
+from lake.quality.monitor import Freshness, MonitoringPolicy
 from lake.quality.score import QualityGate, QualityLevel
-from lake.quality.staleness import Heard
+from lake.quality.staleness import SourceFreshness
 from lake.sources.response_log import LoggedRequest
 from lake.sources.selection import Pulled
 from lake.store.leases import Lease
@@ -104,7 +104,7 @@ STORED: dict[str, type] = {
     "Probe": Probe,
     "ProbeLine": ProbeLine,
     "PulledWindow": Pulled,
-    "RetentionDue": Due,
+    "RetentionDue": RetentionDue,
     "RetrainingInputs": RetrainingInputs,
     "RolloutPlan": RolloutPlan,
     "RunScores": Scores,
@@ -113,7 +113,7 @@ STORED: dict[str, type] = {
     "ServingProof": GateResult,
     "ShadowEvidence": ShadowEvidence,
     "ShadowPairedEvents": PairedEvents,
-    "SilentSource": Heard,
+    "SilentSource": SourceFreshness,
     "TableVersion": TableVersion,
     "TrainedAdapter": TrainedAdapter,
     "TrainingSet": TrainingSet,
@@ -144,7 +144,7 @@ INPUTS: dict[str, type] = {
     "TrainingProfile": TrainingProfile,
     "TuningPlan": TuningPlan,
     "VolumeRule": VolumeRule,
-    "WatchRule": WatchRule,
+    "WatchRule": MonitoringPolicy,
     "Weights": Weights,
 }
 """Dataclasses that are hashed into keys, or given to launch plans by their fields' names."""

@@ -1,4 +1,4 @@
-"""The bucket's rules follow from the contracts, and S3 takes them."""
+"""The bucket's lifecycle rules follow from the contracts, and S3 accepts them."""
 
 import json
 
@@ -15,7 +15,7 @@ from lake.store.s3 import S3Store
 from settings import Settings
 
 
-def test_raw_objects_grow_cold_and_then_go_as_the_contract_says(s3_settings: Settings) -> None:
+def test_raw_objects_become_cold_and_expire_as_the_contract_says(s3_settings: Settings) -> None:
     rules = {rule["ID"]: rule for rule in lifecycle(contracts().values(), s3_settings, "COLD")["Rules"]}
     landed = [contract for contract in contracts().values() if contract.source]
     assert set(rules) == {f"raw-{contract.source}" for contract in landed}
@@ -28,7 +28,7 @@ def test_raw_objects_grow_cold_and_then_go_as_the_contract_says(s3_settings: Set
     assert agents["Expiration"] == {"Days": AGENT_INTERACTIONS.retention_days}
 
 
-def test_s3_takes_the_rules_and_gives_them_back(s3_settings: Settings) -> None:
+def test_s3_accepts_the_rules_and_returns_them(s3_settings: Settings) -> None:
     store = S3Store(s3_settings.store_address, s3_settings)
     rules = lifecycle(contracts().values(), s3_settings, "GLACIER")
     store.client.put_bucket_lifecycle_configuration(Bucket=store.bucket, LifecycleConfiguration=rules)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def test_the_command_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"agents/", "kubernetes-events/"} <= prefixes
 
 
-def test_whatever_a_server_or_a_gateway_brings_has_a_place_with_an_end() -> None:
+def test_raw_objects_of_every_source_expire() -> None:
     brought = {*PULL_SOURCES, "processed.cloud_events", "processed.model_predictions", "processed.agent_feedback"}
     assert [name for name in brought if not contracts()[name].source] == []
 

@@ -1,4 +1,4 @@
-"""Compaction changes files and never rows: beside writers, under tags, and for whoever counts what is new."""
+"""Compaction changes files and never rows: beside writers, under tags, and for the count of new rows."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -11,13 +11,13 @@ import lake.maintenance.compaction as lake_compaction
 from errors import IntegrityError
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake, open_lake
-from lake.maintenance.compaction import CompactionRule, compact
+from lake.maintenance.compaction import CompactionPolicy, compact
 from lake.maintenance.expiry import COUNTED_FROM, added_rows, expire
 from lake.maintenance.orphans import remove_orphans
 from lake.tables.versions import TableVersion
 from tests.lake.rows import interaction, table
 
-RULE = CompactionRule(min_files=2, min_manifests=4)
+RULE = CompactionPolicy(min_files=2, min_manifests=4)
 NO_GRACE = timedelta(seconds=-1)
 
 
@@ -41,7 +41,7 @@ def files(lake: Lake) -> list[str]:
     return [task.file.file_path for task in lake.tables.load(CONTRACT.table).scan().plan_files()]
 
 
-def test_small_files_become_one_a_partition_and_every_row_is_the_same(lake: Lake) -> None:
+def test_small_files_become_one_per_partition_with_the_same_rows(lake: Lake) -> None:
     grow(lake, 6)
     before = rows(lake)
     assert len(files(lake)) == 12
@@ -60,7 +60,7 @@ def test_a_compacted_file_is_sorted_by_time(lake: Lake) -> None:
     assert times == sorted(times)
 
 
-def test_what_is_compact_is_left_alone(lake: Lake) -> None:
+def test_a_compact_table_is_not_rewritten(lake: Lake) -> None:
     grow(lake, 3)
     compact(lake.tables, CONTRACT, RULE)
     snapshots = lake.tables.snapshots(CONTRACT)
@@ -68,7 +68,7 @@ def test_what_is_compact_is_left_alone(lake: Lake) -> None:
     assert lake.tables.snapshots(CONTRACT) == snapshots
 
 
-def test_a_dry_run_tells_what_would_be_done_and_does_nothing(lake: Lake) -> None:
+def test_a_dry_run_reports_and_changes_nothing(lake: Lake) -> None:
     grow(lake, 3)
     told = compact(lake.tables, CONTRACT, RULE, dry_run=True)
     assert (told.files_before, told.files_after, told.rows) == (6, 2, 12)
@@ -78,7 +78,7 @@ def test_a_dry_run_tells_what_would_be_done_and_does_nothing(lake: Lake) -> None
 def test_files_of_one_partition_are_packed_up_to_the_target(lake: Lake) -> None:
     grow(lake, 6)
     size = max(task.file.file_size_in_bytes for task in lake.tables.load(CONTRACT.table).scan().plan_files())
-    rule = CompactionRule(min_files=2, min_manifests=99, small_share=1.0, target_mb=(2.5 * size) / 1e6)
+    rule = CompactionPolicy(min_files=2, min_manifests=99, small_share=1.0, target_mb=(2.5 * size) / 1e6)
     done = compact(lake.tables, CONTRACT, rule)
     assert (done.files_before, done.files_after) == (12, 6)
 
@@ -94,10 +94,10 @@ def test_new_rows_are_counted_the_same_across_compactions(lake: Lake) -> None:
     assert added_rows(lake.tables, CONTRACT, None) == 28
 
 
-def test_the_lists_of_files_are_merged_and_every_row_is_still_found(lake: Lake) -> None:
+def test_manifests_are_merged_and_every_row_is_still_found(lake: Lake) -> None:
     grow(lake, 6)
     before = rows(lake)
-    done = compact(lake.tables, CONTRACT, CompactionRule(min_files=99, min_manifests=4))
+    done = compact(lake.tables, CONTRACT, CompactionPolicy(min_files=99, min_manifests=4))
     assert (done.files_before, done.manifests_merged) == (0, 6)
     current = lake.tables.load(CONTRACT.table).current_snapshot()
     assert current is not None
@@ -120,7 +120,7 @@ def test_a_tagged_snapshot_reads_the_same_rows_after_compaction_expiry_and_orpha
     assert added_rows(lake.tables, CONTRACT, counted) == 8
 
 
-def test_writers_and_two_compactions_at_once_lose_and_repeat_no_row(lake: Lake) -> None:
+def test_concurrent_writers_and_compactions_lose_and_duplicate_no_row(lake: Lake) -> None:
     grow(lake, 4)
     stop = threading.Event()
 
@@ -153,7 +153,7 @@ def test_an_append_between_rewriting_and_the_swap_is_kept(lake: Lake, monkeypatc
     assert len(rows(lake)) == 16
 
 
-def test_files_that_another_compaction_replaced_first_stay_as_it_left_them(
+def test_files_that_another_compaction_replaced_first_are_not_replaced_again(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grow(lake, 3)

@@ -1,4 +1,4 @@
-"""What is new is counted from summaries, whatever maintenance does, and expiry leaves what is counted from."""
+"""New rows are counted from summaries, unaffected by maintenance, and expiry keeps the snapshots that this needs."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,7 +34,7 @@ def test_new_rows_are_counted_from_the_summaries_since_a_version(lake: Lake) -> 
     assert added_rows(lake.tables, CONTRACT, first) == 7
 
 
-def test_maintenance_neither_adds_nor_takes_away_what_is_new(lake: Lake) -> None:
+def test_maintenance_does_not_change_the_count_of_new_rows(lake: Lake) -> None:
     first = start_of(lake)
     iceberg = lake.tables.load(CONTRACT.table)
     iceberg.delete("interaction_id == 'i000001'", snapshot_properties={MAINTENANCE: "erasure"})
@@ -62,7 +62,7 @@ def test_expiry_never_passes_the_oldest_snapshot_that_a_model_counts_from(lake: 
         added_rows(lake.tables, CONTRACT, versions[2])
 
 
-def test_the_key_of_an_expired_commit_is_found_though_its_writer_died_before_it_left_a_mark(lake: Lake) -> None:
+def test_the_key_of_an_expired_commit_is_found_although_its_writer_left_no_marker(lake: Lake) -> None:
     first = start_of(lake)
     for mark in list(lake.store.list("markers/")):
         lake.store.delete(mark)
@@ -75,7 +75,7 @@ def test_the_key_of_an_expired_commit_is_found_though_its_writer_died_before_it_
     assert current.rows == 9
 
 
-def test_expiry_begins_again_where_a_writer_was_quicker(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expiry_is_repeated_if_a_writer_was_faster(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     start_of(lake)
     from lake.tables.commit_keys import keep_marker as keep
 

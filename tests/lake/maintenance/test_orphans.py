@@ -1,4 +1,4 @@
-"""What nothing refers to goes when it is old enough; everything else stays, on a folder and on S3."""
+"""Old objects that nothing refers to are deleted; everything else stays, in a folder and on S3."""
 
 import os
 import time
@@ -10,7 +10,7 @@ import pytest
 from errors import IntegrityError, UnknownName
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake
-from lake.maintenance.compaction import CompactionRule, compact
+from lake.maintenance.compaction import CompactionPolicy, compact
 from lake.maintenance.expiry import expire
 from lake.maintenance.orphans import GRACE, remove_orphans
 from lake.tables.tables import Tables
@@ -31,7 +31,7 @@ def filled(lake: Lake) -> list[TableVersion]:
     return [lake.tables.append(CONTRACT, table([interaction(n)]), key=str(n)) for n in range(4)]
 
 
-def test_old_orphans_go_and_every_retained_snapshot_still_reads(either: Lake) -> None:
+def test_old_orphans_are_deleted_and_every_retained_snapshot_is_readable(either: Lake) -> None:
     versions = filled(either)
     either.store.write(f"{DATA}left-by-a-killed-writer.parquet", b"rows")
     found = remove_orphans(either, CONTRACT, grace=NO_GRACE)
@@ -40,9 +40,9 @@ def test_old_orphans_go_and_every_retained_snapshot_still_reads(either: Lake) ->
     assert [either.tables.read(version).num_rows for version in versions] == [1, 2, 3, 4]
 
 
-def test_what_compaction_and_expiry_forgot_goes_too(either: Lake) -> None:
+def test_files_of_compaction_and_expiry_are_deleted_too(either: Lake) -> None:
     filled(either)
-    compact(either.tables, CONTRACT, CompactionRule(min_files=2))
+    compact(either.tables, CONTRACT, CompactionPolicy(min_files=2))
     expire(either.tables, CONTRACT, datetime.now(UTC) + timedelta(days=1))
     removed = remove_orphans(either, CONTRACT, grace=NO_GRACE)
     assert sum(key.startswith(DATA) for key in removed.keys) == 4
@@ -53,7 +53,7 @@ def test_what_compaction_and_expiry_forgot_goes_too(either: Lake) -> None:
     assert remove_orphans(either, CONTRACT, grace=NO_GRACE).keys == ()
 
 
-def test_a_file_of_a_commit_in_flight_is_too_young_to_touch(lake: Lake) -> None:
+def test_a_file_of_a_commit_in_progress_is_kept(lake: Lake) -> None:
     filled(lake)
     with lake.tables.writer(CONTRACT, "in flight") as writer:
         writer.add(table([interaction(100)]))
@@ -73,14 +73,14 @@ def test_age_is_counted_from_the_last_write(lake: Lake) -> None:
     assert remove_orphans(lake, CONTRACT).keys == (f"{DATA}old.parquet",)
 
 
-def test_a_dry_run_tells_and_removes_nothing(lake: Lake) -> None:
+def test_a_dry_run_reports_and_removes_nothing(lake: Lake) -> None:
     filled(lake)
     lake.store.write(f"{DATA}stray.parquet", b"")
     assert remove_orphans(lake, CONTRACT, grace=NO_GRACE, dry_run=True).keys == (f"{DATA}stray.parquet",)
     assert lake.store.exists(f"{DATA}stray.parquet")
 
 
-def test_other_tables_and_other_objects_are_out_of_reach(lake: Lake) -> None:
+def test_other_tables_and_other_objects_are_kept(lake: Lake) -> None:
     filled(lake)
     others = ("raw/agents/2020-01-01/a.jsonl", "warehouse/processed/agent_interactions_v2/data/a.parquet")
     for key in others:
@@ -89,19 +89,19 @@ def test_other_tables_and_other_objects_are_out_of_reach(lake: Lake) -> None:
     assert all(lake.store.exists(key) for key in others)
 
 
-def test_a_store_that_is_not_the_tables_own_is_refused(lake: Lake, tmp_path: Path) -> None:
+def test_another_store_than_the_tables_own_is_refused(lake: Lake, tmp_path: Path) -> None:
     from dataclasses import replace
 
     from lake.store.folder import FolderStore
 
     filled(lake)
     elsewhere = FolderStore(tmp_path / "elsewhere")
-    with pytest.raises(IntegrityError, match="lies outside the store"):
+    with pytest.raises(IntegrityError, match="is outside the store"):
         remove_orphans(
             replace(lake, store=elsewhere, tables=Tables(lake.settings, elsewhere)), CONTRACT, grace=NO_GRACE
         )
 
 
-def test_a_table_that_was_never_made_has_no_orphans_to_tell_of(lake: Lake) -> None:
+def test_an_unknown_table_is_an_error(lake: Lake) -> None:
     with pytest.raises(UnknownName, match="no table named"):
         remove_orphans(lake, CONTRACT)

@@ -1,4 +1,4 @@
-"""Rows past their retention leave the table, every tag and the raw zone; the ledger says how many, and nothing else."""
+"""Rows past their retention leave the table, every tag and the raw zone; the ledger has counts and no data."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -12,15 +12,15 @@ from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
 from lake.maintenance.expiry import COUNTED_FROM, added_rows, expire
 from lake.maintenance.orphans import remove_orphans
-from lake.maintenance.retention import Due, cut_of, find_due, remove
-from lake.maintenance.run import CareRule, look_after
+from lake.maintenance.retention import RetentionDue, cutoff, find_due, remove_due
+from lake.maintenance.run import MaintenancePolicy, run_maintenance
 from lake.tables.properties import MAINTENANCE
 from lake.tables.versions import TableVersion
 from tests.lake.rows import START, interaction, table
 from tests.world.world import training_set
 
 NOW = START + timedelta(days=182, hours=1)
-"""A Thursday: what will be older than 180 days on the coming Monday has to go."""
+"""A Thursday: rows that will be older than 180 days on the coming Monday are removed."""
 CUT = date(2026, 10, 7)
 
 
@@ -46,20 +46,20 @@ def tagged(lake: Lake, tag: str) -> TableVersion:
     return TableVersion(table=CONTRACT.table, snapshot_id=snapshot.snapshot_id, rows=0)
 
 
-def enforced(lake: Lake, now: datetime = NOW) -> Due:
+def enforced(lake: Lake, now: datetime = NOW) -> RetentionDue:
     due = find_due(lake, CONTRACT, now)
-    remove(lake, CONTRACT, due)
+    remove_due(lake, CONTRACT, due)
     return due
 
 
 @pytest.mark.parametrize("contract", contracts().values(), ids=lambda contract: contract.name)
-def test_no_row_is_ever_older_than_its_contract_says_and_the_cut_moves_once_a_week(contract: Contract) -> None:
+def test_no_row_is_older_than_its_contract_says_and_the_cutoff_moves_once_a_week(contract: Contract) -> None:
     monday = datetime(2026, 11, 2, tzinfo=UTC)
-    cuts = {cut_of(contract, monday + timedelta(hours=hours)) for hours in range(24 * 7)}
+    cuts = {cutoff(contract, monday + timedelta(hours=hours)) for hours in range(24 * 7)}
     assert len(cuts) == 1
     [cut] = cuts
     assert cut + timedelta(days=contract.retention_days) == monday.date() + timedelta(weeks=1)
-    assert cut_of(contract, monday + timedelta(weeks=1)) == cut + timedelta(weeks=1)
+    assert cutoff(contract, monday + timedelta(weeks=1)) == cut + timedelta(weeks=1)
 
 
 def test_rows_past_their_days_leave_the_table_and_newer_ones_stay(lake: Lake) -> None:
@@ -67,7 +67,7 @@ def test_rows_past_their_days_leave_the_table_and_newer_ones_stay(lake: Lake) ->
     due = enforced(lake)
     assert (due.cut, due.rows, due.first, due.tags, due.raw_objects) == (CUT.isoformat(), 6, "2026-10-01", [], 0)
     assert ids(lake) == {6, 30}
-    assert find_due(lake, CONTRACT, NOW).nothing
+    assert find_due(lake, CONTRACT, NOW).empty
 
 
 def test_a_tag_loses_the_rows_and_keeps_the_others(lake: Lake) -> None:
@@ -89,7 +89,7 @@ def test_a_tag_without_such_rows_is_not_touched(lake: Lake) -> None:
     assert tagged(lake, "agents-v1") == before
 
 
-def test_once_expired_and_cleared_up_the_rows_are_in_no_file_of_the_store(lake: Lake) -> None:
+def test_after_expiry_and_orphan_removal_the_rows_are_in_no_file(lake: Lake) -> None:
     _, pinned = days(lake, 0, 9)
     lake.tables.tag(pinned, "agents-v1")
     lake.tables.tag(pinned, f"{COUNTED_FROM}agents")
@@ -102,7 +102,7 @@ def test_once_expired_and_cleared_up_the_rows_are_in_no_file_of_the_store(lake: 
     assert ids(lake, tagged(lake, "agents-v1")) == {9}
 
 
-def test_what_is_new_is_counted_on_when_the_snapshot_that_it_is_counted_from_has_gone(lake: Lake) -> None:
+def test_new_rows_are_still_counted_after_their_first_snapshot_was_removed(lake: Lake) -> None:
     _, pinned, _ = days(lake, 0, 9, 20)
     lake.tables.tag(pinned, f"{COUNTED_FROM}agents")
     assert added_rows(lake.tables, CONTRACT, pinned) == 2
@@ -115,14 +115,14 @@ def test_what_is_new_is_counted_on_when_the_snapshot_that_it_is_counted_from_has
     assert pinned.snapshot_id not in {one.snapshot_id for one in lake.tables.snapshots(CONTRACT)}
 
 
-def test_a_run_that_died_half_way_is_made_good_and_told_once(lake: Lake) -> None:
+def test_an_interrupted_run_is_completed_and_recorded_once(lake: Lake) -> None:
     _, pinned = days(lake, 0, 9)
     lake.tables.tag(pinned, "agents-v1")
     due = find_due(lake, CONTRACT, NOW)
     lake.tables.load(CONTRACT.table).manage_snapshots().create_branch(
         pinned.snapshot_id, "retention-agents-v1"
     ).commit()
-    first, second = remove(lake, CONTRACT, due), remove(lake, CONTRACT, due)
+    first, second = remove_due(lake, CONTRACT, due), remove_due(lake, CONTRACT, due)
     assert first == second
     assert [entry.kind for entry in lake.ledger.entries(f"retention/{CONTRACT.name}")] == [
         "retention_due",
@@ -131,7 +131,7 @@ def test_a_run_that_died_half_way_is_made_good_and_told_once(lake: Lake) -> None
     assert ids(lake, tagged(lake, "agents-v1")) == {9}
 
 
-def test_the_ledger_says_how_many_of_which_days_and_where_a_tag_went_and_nobodys_data(lake: Lake) -> None:
+def test_the_ledger_has_counts_days_and_moved_tags_and_no_data(lake: Lake) -> None:
     _, pinned = days(lake, 0, 9)
     lake.tables.tag(pinned, "agents-v1")
     enforced(lake)
@@ -142,7 +142,7 @@ def test_the_ledger_says_how_many_of_which_days_and_where_a_tag_went_and_nobodys
     assert "question" not in json.dumps(entry.payload)
 
 
-def test_raw_objects_that_landed_before_the_cut_go(lake: Lake) -> None:
+def test_raw_objects_that_landed_before_the_cutoff_are_deleted(lake: Lake) -> None:
     for name in ("2026-10-06/a.jsonl", "2026-10-07/b.jsonl"):
         lake.store.write(f"raw/agents/{name}", b"{}")
     for day in ("2026-10-06", "2026-10-07"):
@@ -156,21 +156,21 @@ def test_raw_objects_that_landed_before_the_cut_go(lake: Lake) -> None:
     ]
 
 
-def test_a_training_sets_rows_go_by_their_own_time(lake: Lake) -> None:
+def test_rows_of_a_training_set_are_removed_by_their_own_time(lake: Lake) -> None:
     made = training_set(lake, rows=40)
     lake.tables.tag(made.table, "agents-v1")
     a_year_later = made.cut + timedelta(days=365)
-    assert find_due(lake, TRAINING_SETS, a_year_later - timedelta(days=10)).nothing
+    assert find_due(lake, TRAINING_SETS, a_year_later - timedelta(days=10)).empty
     due = find_due(lake, TRAINING_SETS, a_year_later)
     assert (due.rows, due.tags) == (40, ["agents-v1"])
-    remove(lake, TRAINING_SETS, due)
-    assert find_due(lake, TRAINING_SETS, a_year_later).nothing
+    remove_due(lake, TRAINING_SETS, due)
+    assert find_due(lake, TRAINING_SETS, a_year_later).empty
 
 
 def test_a_training_set_can_be_found_by_its_key_until_retention_overtakes_it(lake: Lake) -> None:
     made = training_set(lake, rows=40)
     training_set(lake, "another", rows=40)
     lake.ledger.clock = lambda: datetime.now(UTC) + timedelta(days=100)
-    look_after(lake, TRAINING_SETS, CareRule())
+    run_maintenance(lake, TRAINING_SETS, MaintenancePolicy())
     assert lake.tables.read(made.table).num_rows == 40
     assert MAINTENANCE not in lake.tables.summary(TRAINING_SETS, "policy")

@@ -1,4 +1,4 @@
-"""The daily audit finds what a commit does not look for."""
+"""The daily audit finds repeated keys that a commit does not compare."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +28,7 @@ def test_ids_on_distant_days_are_found_counted_and_sampled(lake: Lake) -> None:
     assert finding.sample == tuple(f"i{n:06d}" for n in range(SAMPLE))
 
 
-def test_two_rows_at_one_moment_of_an_agent_are_found(lake: Lake) -> None:
+def test_two_rows_of_an_agent_at_the_same_instant_are_found(lake: Lake) -> None:
     rows = table([interaction(0), interaction(1, timestamp=interaction(0)["timestamp"], agent_name="bruno")])
     with lake.tables.writer(CONTRACT, "unchecked") as writer:
         writer.add(rows)

@@ -49,7 +49,7 @@ def test_identical_duplicates_do_not_lower_the_score(lake: Lake, tmp_path: Path)
     assert (report.score, report.duplicates, report.landed) == (95.0, 19, 39)
 
 
-def test_a_closed_gate_names_the_score_and_the_worst_reason(lake: Lake, tmp_path: Path) -> None:
+def test_the_gate_names_the_score_and_the_worst_reason(lake: Lake, tmp_path: Path) -> None:
     _land(lake, tmp_path / "logs", good=1, bad=3)
     with pytest.raises(QualityTooLow, match=r"25\.0 is below 80.*unknown_agent 3"):
         require_quality(quality_report(lake, AGENT_INTERACTIONS, "agents"))
@@ -73,7 +73,7 @@ def test_only_what_landed_of_this_data_set_after_an_instant_counts(lake: Lake, t
     assert quality_report(lake, AGENT_FEEDBACK, "agents").objects == 0
 
 
-def test_rows_that_a_newer_parser_finds_committed_before_count_as_committed(
+def test_rows_committed_by_an_earlier_reading_count_as_committed(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _land(lake, tmp_path / "logs", good=19, bad=1, doubled=5)
@@ -88,6 +88,6 @@ def test_rows_that_a_newer_parser_finds_committed_before_count_as_committed(
     assert account(twice) == account([first])
 
 
-def test_where_nothing_landed_there_is_nothing_to_find_fault_with(lake: Lake) -> None:
+def test_the_score_of_nothing_is_100(lake: Lake) -> None:
     report = quality_report(lake, AGENT_INTERACTIONS, "agents")
     assert (report.score, report.landed) == (100.0, 0)

@@ -1,4 +1,4 @@
-"""A server that stops telling is told of; one that is not set, not read yet, or merely quiet makes no run fail."""
+"""A server that stopped fails the run; one that is not set, not read yet, or within its limit does not."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -9,17 +9,17 @@ from errors import SourceError, UnknownName
 from lake.contracts.metrics import METRICS
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
-from lake.quality.staleness import SilenceRule, listen, require_heard
+from lake.quality.staleness import StalenessPolicy, check_sources, require_fresh
 from settings import read_settings
 from tests.features.conftest import FIRST_DAY
 
 HOUR = timedelta(hours=1)
-RULE = SilenceRule()
+POLICY = StalenessPolicy()
 
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Lake:
-    """A lake with two Prometheus servers, one of which told of midnight, and no Loki."""
+    """A lake with two Prometheus servers, one of which has a row of midnight, and no Loki."""
     settings = read_settings(
         home=tmp_path / "home", lake="test", prometheus="studio=http://127.0.0.1:9,forge=http://127.0.0.1:9"
     )
@@ -33,31 +33,35 @@ def measured(tmp_path: Path) -> Lake:
     return lake
 
 
-def test_a_source_that_told_and_stopped_fails_and_is_on_record_once(measured: Lake) -> None:
+def test_a_stopped_source_fails_and_is_recorded_once(measured: Lake) -> None:
     at = FIRST_DAY + HOUR + timedelta(seconds=1)
     for _ in range(2):
-        heard = listen(measured, RULE, at)
-    with pytest.raises(
-        SourceError, match=r"^prometheus-studio tells nothing: the newest row of processed.metrics is of"
-    ):
-        require_heard(heard)
+        checked = check_sources(measured, POLICY, at)
+    with pytest.raises(SourceError, match=r"^prometheus-studio has stopped: the newest row of processed.metrics is of"):
+        require_fresh(checked)
     [kept] = measured.ledger.entries("sources/prometheus-studio", kind="silent")
     assert kept.payload["age_s"] == 3601
 
 
-def test_within_its_hours_a_source_may_be_quiet(measured: Lake) -> None:
-    heard = listen(measured, RULE, FIRST_DAY + HOUR)
-    require_heard(heard)
+def test_within_its_limit_a_source_may_have_nothing_new(measured: Lake) -> None:
+    checked = check_sources(measured, POLICY, FIRST_DAY + HOUR)
+    require_fresh(checked)
     assert measured.ledger.entries("sources/prometheus-studio", kind="silent") == []
-    assert [one.complaint for one in heard] == ["", "prometheus-forge has not told anything of processed.metrics yet"]
+    assert [freshness.complaint for freshness in checked] == [
+        "",
+        "prometheus-forge has had no row of processed.metrics yet",
+    ]
 
 
-def test_a_server_that_is_not_set_is_not_listened_for(measured: Lake) -> None:
-    assert {one.source for one in listen(measured, RULE, FIRST_DAY)} == {"prometheus-studio", "prometheus-forge"}
+def test_a_server_that_is_not_set_is_not_checked(measured: Lake) -> None:
+    assert {freshness.source for freshness in check_sources(measured, POLICY, FIRST_DAY)} == {
+        "prometheus-studio",
+        "prometheus-forge",
+    }
 
 
-def test_a_rule_that_makes_no_sense_is_refused() -> None:
+def test_an_invalid_policy_is_refused() -> None:
     with pytest.raises(ValueError, match=r"above 0, unlike those of processed\.logs"):
-        SilenceRule(hours={"processed.logs": 0.0})
+        StalenessPolicy(hours={"processed.logs": 0.0})
     with pytest.raises(UnknownName, match=r"did you mean 'processed\.logs'"):
-        SilenceRule(hours={"processed.log": 1.0})
+        StalenessPolicy(hours={"processed.log": 1.0})

@@ -186,7 +186,7 @@ def test_an_unreadable_response_fails_the_pull(here: Lake, pointed: Pointed, pee
         (Reply(late_s=9), PeerError, "at last: timeout"),
         (Reply(status=401), SourceError, "FUELLINE_GITHUB_TOKEN"),
         (Reply(b'{"message":"Not Found"}', status=404), SourceError, r"\(404\): Not Found"),
-        (Reply(b'{"workflow_runs":'), PeerError, "no JSON"),
+        (Reply(b'{"workflow_runs":'), PeerError, "not JSON"),
         (Reply(b'{"message":"hello"}'), PeerError, "another form"),
     ):
         peer.answer = lambda _, reply=reply: reply  # type: ignore[misc]

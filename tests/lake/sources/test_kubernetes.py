@@ -198,7 +198,7 @@ def test_a_server_that_is_down_slow_forbidding_or_another_kind_fails_the_pull(
     for reply, error, words in (
         (Reply(late_s=9), PeerError, "at last: timeout"),
         (Reply(status=403), SourceError, "FUELLINE_KUBERNETES_TOKEN"),
-        (Reply(b"<html>"), PeerError, "no JSON"),
+        (Reply(b"<html>"), PeerError, "not JSON"),
         (Reply(b'{"items":[]}'), PeerError, "another form"),
     ):
         peer.answer = lambda _, reply=reply: reply  # type: ignore[misc]

@@ -156,7 +156,7 @@ def test_a_tempo_that_is_down_slow_or_no_tempo_fails_the_pull(peer: Peer, pointe
     reader.limits = replace(reader.limits, read_s=0.2, tries=2)
     with pytest.raises(PeerError, match="at last: down"):
         pull(pointed(tempo=f"studio=http://127.0.0.1:{free_port()}"), reader)
-    for reply, words in ((Reply(late_s=9), "timeout"), (Reply(b"<html>"), "no JSON"), (Reply(b"[1]"), "another form")):
+    for reply, words in ((Reply(late_s=9), "timeout"), (Reply(b"<html>"), "not JSON"), (Reply(b"[1]"), "another form")):
         peer.answer = lambda _, reply=reply: reply  # type: ignore[misc]
         with pytest.raises(PeerError, match=words):
             pull(pointed(tempo=f"studio={peer.url}"), reader)

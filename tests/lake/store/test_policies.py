@@ -14,9 +14,9 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.health import check
 from lake.lake import Lake, open_lake
 from lake.maintenance.bucket_lifecycle import lifecycle
-from lake.maintenance.compaction import CompactionRule
-from lake.maintenance.retention import find_due, remove
-from lake.maintenance.run import CareRule, look_after
+from lake.maintenance.compaction import CompactionPolicy
+from lake.maintenance.retention import find_due, remove_due
+from lake.maintenance.run import MaintenancePolicy, run_maintenance
 from lake.sources.cloudevents import Message
 from lake.sources.events import ingest_batch
 from lake.sources.inbox import collect_all, put
@@ -70,7 +70,7 @@ def test_the_tasks_do_the_whole_of_their_work(
     put(lake.store, "agents", "g", 1, 1, lines([interaction(2000)]))
     collect_all(lake, CONTRACT, "agents")
     later = open_lake(lake.settings, clock=lambda: datetime.now(UTC) + timedelta(days=14))
-    done = look_after(later, CONTRACT, CareRule(compaction=CompactionRule(min_files=2)))
+    done = run_maintenance(later, CONTRACT, MaintenancePolicy(compaction=CompactionPolicy(min_files=2)))
     assert done
     assert (done.expired > 0, done.orphans > 0) == (True, True)
     save_section(lake.store, "run", 10, "Deck", "<p>fine</p>")
@@ -85,7 +85,7 @@ def test_retention_removes_rows_and_raw_objects_and_never_an_entry_of_the_ledger
     lake = as_account("tasks")
     ingest(lake, write_logs(tmp_path / "logs", 0, 1))
     after = datetime.now(UTC) + timedelta(days=CONTRACT.retention_days + 60)
-    remove(lake, CONTRACT, find_due(lake, CONTRACT, after))
+    remove_due(lake, CONTRACT, find_due(lake, CONTRACT, after))
     assert list(emptied.list("raw/")) == []
     lake.ledger.append("models/agents", "tried", "key", {})
     with pytest.raises(PeerError, match="AccessDenied"):
