@@ -102,7 +102,7 @@ def _settings(port: int, scratch: str) -> "Settings":
 
 def write(port: int, scratch: str, as_of: datetime = AS_OF) -> Figures:
     """Fill all views with values that are the newest at ``as_of``."""
-    from features.definitions.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, USER_FEATURES, place_of
+    from features.definitions.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, USER_FEATURES, namespace_key
     from features.online.feast_repo import open_feature_store
     from lake.contracts.registries import AGENTS
 
@@ -110,7 +110,7 @@ def write(port: int, scratch: str, as_of: datetime = AS_OF) -> Figures:
     for view, names in (
         (USER_FEATURES, [f"user-{n:05d}" for n in range(USERS)]),
         (AGENT_FEATURES, list(AGENTS)),
-        (INFRASTRUCTURE_FEATURES, [place_of(CLUSTER)]),
+        (INFRASTRUCTURE_FEATURES, [namespace_key(CLUSTER)]),
     ):
         store.write_to_online_store(view.name, df=_values(view, names, as_of - view.delay))
     return {}
@@ -147,14 +147,14 @@ def ours(port: int, requests: int, scratch: str) -> Figures:
 
 def feast(port: int, requests: int, scratch: str) -> Figures:
     """Feast's ``get_online_features(...).to_dict()``, which checks no age."""
-    from features.definitions.views import VIEWS, place_of
+    from features.definitions.views import VIEWS, namespace_key
     from features.online.feast_repo import open_feature_store
 
     store = open_feature_store(_settings(port, scratch))
     references = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
 
     def read(user: str, agent: str) -> bool:
-        asked = [{"user_id": user, "agent_name": agent, "cluster_namespace": place_of(CLUSTER)}]
+        asked = [{"user_id": user, "agent_name": agent, "cluster_namespace": namespace_key(CLUSTER)}]
         answer = store.get_online_features(references, asked, full_feature_names=True).to_dict()
         return answer["user_features__total_queries"][0] is not None
 

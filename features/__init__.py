@@ -1,0 +1,1 @@
+"""Features: definitions, scheduled computation, training join, online store, streaming, curated tables, drift."""

@@ -1,0 +1,1 @@
+"""The scheduled computation of features, and the as-of join for training."""

@@ -1,15 +1,15 @@
-"""The training join: for each entity row the feature values that production would have seen at its timestamp.
+"""The training join: for each entity row, the feature values that production would have read at its timestamp.
 
-A value may be used at time t if ``event_timestamp <= t`` (nothing from the future), ``created_timestamp <= t`` (nothing
-that was available only later) and ``event_timestamp >= t - ttl``; of those the newest counts, on equal event times the
-one created last. These are Feast's point-in-time semantics with ``filter_by_created_timestamp``, edges included, and
-Feast is the oracle in the tests; but every entity row comes out exactly once, and it costs about as much as one bare
-DuckDB ASOF join.
+A value may be used at time t if ``event_timestamp <= t`` (not from the future), ``created_timestamp <= t`` (already
+available) and ``event_timestamp >= t - ttl``. Of those the newest is used, and of equal event times the one created
+last. These are the point-in-time semantics of Feast with ``filter_by_created_timestamp``, edges included, and the tests
+compare with Feast; but every entity row is returned exactly once, and the join costs about as much as one bare DuckDB
+ASOF join.
 
-An ASOF join takes one inequality, and there are two. Both hold once ``available = greatest(event, created)`` has
-passed. Where every row was created equally long after its event, as scheduled materialization does, the latest
-available row is the newest one and the join is direct. Otherwise (a back-fill, a recomputation) rows that are outdated
-on arrival are dropped first.
+An ASOF join supports one inequality, and there are two. Both hold once ``available = greatest(event, created)`` has
+passed. If every row was created with the same delay after its event, as by scheduled materialization, the latest
+available row is the newest one and the join is direct. Otherwise (a back-fill, a recomputation) rows that are already
+outdated when they become available are dropped first.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ from features.definitions.views import (
     INFRASTRUCTURE_FEATURES,
     USER_FEATURES,
     View,
-    agents_place,
+    agents_namespace_keys,
 )
 from lake.lake import Lake
 from lake.tables.engine import connect
 from lake.tables.versions import TableVersion
 
 VERSION = 2
-"""Moves with every change of the join's results; part of a training set's identity."""
+"""Increases with every change of the join's results; part of a training set's identity."""
 TIMESTAMP = "timestamp"
 
 
@@ -52,10 +52,10 @@ def as_of_join(entities: pa.Table, features: Sequence[FeatureRows]) -> pa.Table:
     """
     connection = connect()
     connection.register("entities", entities)
-    for each in features:
-        connection.register(f"{each.view.name}_rows", each.rows)
-    joins = "\n".join(_join(connection, each.view) for each in features)
-    columns = ", ".join(["e.*", *(column for each in features for column in _values(each.view))])
+    for stored in features:
+        connection.register(f"{stored.view.name}_rows", stored.rows)
+    joins = "\n".join(_join(connection, stored.view) for stored in features)
+    columns = ", ".join(["e.*", *(column for stored in features for column in _values(stored.view))])
     return connection.sql(f"SELECT {columns} FROM entities AS e\n{joins}").to_arrow_table()
 
 
@@ -66,10 +66,10 @@ def join_pinned(
     agents: TableVersion,
     infrastructure: TableVersion | None = None,
 ) -> pa.Table:
-    """``as_of_join`` with every view at a pinned snapshot, of which only the days that can matter are read.
+    """``as_of_join`` with every view at a pinned snapshot, of which only the relevant days are read.
 
-    ``entities`` needs ``cluster`` beside the users and agents: of the infrastructure an interaction has what its
-    cluster's agents had. Where nothing of it is pinned, its columns are null.
+    ``entities`` also needs ``cluster``: an interaction gets the infrastructure features of its cluster's agents.
+    Without a pinned version of these, their columns are null.
     """
     import pyarrow.compute as pc
 
@@ -83,19 +83,19 @@ def join_pinned(
             where = f"{EVENT_TIMESTAMP} >= '{low.isoformat()}' and {EVENT_TIMESTAMP} <= '{high.isoformat()}'"
         read = lake.tables.read(version, where=where) if version else view.contract.arrow_schema.empty_table()
         rows.append(FeatureRows(view=view, rows=read))
-    placed = entities.append_column(INFRASTRUCTURE_FEATURES.entity, agents_place(entities["cluster"]))
-    return as_of_join(placed, rows).drop_columns([INFRASTRUCTURE_FEATURES.entity])
+    keyed = entities.append_column(INFRASTRUCTURE_FEATURES.entity, agents_namespace_keys(entities["cluster"]))
+    return as_of_join(keyed, rows).drop_columns([INFRASTRUCTURE_FEATURES.entity])
 
 
 def _join(connection: duckdb.DuckDBPyConnection, view: View) -> str:
-    """The ASOF join of one view; ``available`` is the one inequality."""
+    """The ASOF join of one view, on ``available``."""
     rows = _direct(view) if _evenly_created(connection, view) else _current_on_arrival(view)
     on = f"{view.name}.{view.entity} = e.{view.entity} AND {view.name}.available <= e.{TIMESTAMP}"
     return f"ASOF LEFT JOIN ({rows}) AS {view.name} ON {on}"
 
 
 def _evenly_created(connection: duckdb.DuckDBPyConnection, view: View) -> bool:
-    """Whether every row was created equally long after its event, so that available order is event order."""
+    """Whether every row was created with the same delay, so that the order of availability is that of events."""
     delay = f"epoch_us({CREATED_TIMESTAMP}) - epoch_us({EVENT_TIMESTAMP})"
     [(shortest, longest)] = connection.sql(f"SELECT min({delay}), max({delay}) FROM {view.name}_rows").fetchall()
     return shortest is None or bool(shortest == longest and shortest >= 0)
@@ -106,10 +106,10 @@ def _direct(view: View) -> str:
 
 
 def _current_on_arrival(view: View) -> str:
-    """The rows that were the newest of their entity when they became available, one an instant.
+    """The rows that were the newest of their entity when they became available, one per instant.
 
-    In the order of arrival a row is current if no row before it has a later event; of rows with one event the last
-    to arrive was created last.
+    In the order of availability a row is current if no row before it has a later event; of rows with the same event the
+    last available one was created last.
     """
     arrival = f"PARTITION BY {view.entity} ORDER BY available, {EVENT_TIMESTAMP}, {CREATED_TIMESTAMP}"
     return f"""
@@ -119,6 +119,6 @@ def _current_on_arrival(view: View) -> str:
 
 
 def _values(view: View) -> list[str]:
-    """The view's columns, null where the value has outlived its TTL."""
+    """The view's columns, null where the value is older than its TTL."""
     fresh = f"{view.name}.{EVENT_TIMESTAMP} >= e.{TIMESTAMP} - INTERVAL {int(view.ttl.total_seconds())} SECOND"
     return [f"CASE WHEN {fresh} THEN {view.name}.{stored} END AS {joined}" for stored, joined in view.joined.items()]

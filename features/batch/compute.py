@@ -1,8 +1,8 @@
-"""The scheduled computation: rows that are missing up to now, from pinned snapshots of what the views are made of.
+"""The scheduled computation of missing feature rows, from pinned snapshots of the views' inputs.
 
-What is missing is found by looking, not remembered: the rows that the inputs call for, less those that are there. So a
-second run is a no-op, a late file fills its own gaps, and a crash needs no repair. A row that is there stays as it is,
-even where more arrived after it was computed: it is what production has seen.
+Missing rows are found by comparison: the rows that the inputs define, minus the stored ones. So a second run is a
+no-op, a late file fills its own gaps, and a crash needs no repair. A stored row never changes, even if more data
+arrived after it was computed: it is the value that production has used.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from features.batch.incremental import UPTO, Span, spans
 from features.definitions import transforms
-from features.definitions.views import CREATED_TIMESTAMP, EVENT_TIMESTAMP, VIEWS, Input, View
+from features.definitions.views import CREATED_TIMESTAMP, EVENT_TIMESTAMP, VIEWS, View, ViewInput
 from lake.lake import Lake
 from lake.tables.engine import as_ibis, connect, ibis_engine
 from lake.tables.versions import TableVersion
@@ -27,17 +27,17 @@ Pins = Mapping[str, TableVersion]
 
 
 def compute_features(lake: Lake, interactions: TableVersion, upto: datetime) -> list[TableVersion]:
-    """Compute every view of which there is anything to compute from, in the order of ``VIEWS``: the clusters' only
-    where metrics, logs or events were collected. What is pinned beside the interactions is the newest there is.
+    """Compute every view that has inputs, in the order of ``VIEWS``: the infrastructure's only if metrics, logs or
+    events were collected. Of other inputs than the interactions the newest version is used.
     """
     pins = pin_inputs(lake, interactions)
-    called = [view for view in VIEWS if any(one.windows and one.contract.table in pins for one in view.inputs)]
-    return [compute_view(lake, view, list(pins.values()), upto) for view in called]
+    views = [view for view in VIEWS if any(read.windows and read.contract.table in pins for read in view.inputs)]
+    return [compute_view(lake, view, list(pins.values()), upto) for view in views]
 
 
 def pin_inputs(lake: Lake, interactions: TableVersion) -> dict[str, TableVersion]:
-    """The interactions, and the newest version of whatever else a view is computed from and is there."""
-    others = {one.contract.table: one.contract for view in VIEWS for one in view.inputs}
+    """The interactions, and the newest version of every other input that exists."""
+    others = {read.contract.table: read.contract for view in VIEWS for read in view.inputs}
     current = {name: lake.tables.current(contract) for name, contract in others.items()}
     return {name: version for name, version in current.items() if version} | {interactions.table: interactions}
 
@@ -45,12 +45,12 @@ def pin_inputs(lake: Lake, interactions: TableVersion) -> dict[str, TableVersion
 def compute_view(lake: Lake, view: View, pins: Sequence[TableVersion], upto: datetime) -> TableVersion:
     """Append the view's rows that are due by ``upto`` (``created_timestamp <= upto``) and missing.
 
-    ``created_timestamp`` is the window's end plus the schedule's delay, never the clock, so a back-fill sees what
-    production would have seen. Returns the version that holds the rows: of this call, or of the first call with these
-    inputs. An input that is not among ``pins`` is taken to be empty.
+    ``created_timestamp`` is the end of the window plus the delay of the schedule, never the clock, so a back-fill sees
+    what production would have seen. Returns the version with the rows: of this call, or of the first call with these
+    inputs. An input that is not in ``pins`` is treated as empty.
     """
-    wanted = {one.contract.table for one in view.inputs}
-    pinned = {version.table: version for version in pins if version.table in wanted}
+    tables = {read.contract.table for read in view.inputs}
+    pinned = {version.table: version for version in pins if version.table in tables}
     key = _key(view, list(pinned.values()), upto)
     if done := lake.tables.find(view.contract, key):
         return done
@@ -64,18 +64,18 @@ def compute_view(lake: Lake, view: View, pins: Sequence[TableVersion], upto: dat
     if current and not rows.num_rows:
         return current
     log.info("%s: %d new rows from %s", view.contract.table, rows.num_rows, ", ".join(map(str, pinned.values())))
-    told = {UPTO: upto.isoformat()}
-    return lake.tables.append(view.contract, rows, key=key, inputs=list(pinned.values()), properties=told)
+    properties = {UPTO: upto.isoformat()}
+    return lake.tables.append(view.contract, rows, key=key, inputs=list(pinned.values()), properties=properties)
 
 
 def view_rows(view: View, rows: pa.Table, wanted: pa.Table, *others: pa.Table) -> pa.Table:
     """The view's rows in its contract's form for each (entity, event_timestamp) of ``wanted``; pure.
 
-    ``rows`` are those of the first input, ``others`` those of the next; an input that is left out is empty.
+    ``rows`` are those of the first input, ``others`` those of the next ones; an omitted input is empty.
     """
     engine = ibis_engine()
-    given = [as_ibis(engine, name, one) for name, one in _filled(view.inputs, (rows, *others))]
-    values = engine.to_pyarrow(view.transform(*given, as_ibis(engine, "wanted", wanted)))
+    inputs = [as_ibis(engine, name, table) for name, table in _named(view.inputs, (rows, *others))]
+    values = engine.to_pyarrow(view.transform(*inputs, as_ibis(engine, "wanted", wanted)))
     values = values.set_column(
         values.column_names.index(EVENT_TIMESTAMP), EVENT_TIMESTAMP, _utc(values[EVENT_TIMESTAMP])
     )
@@ -91,14 +91,14 @@ def view_rows(view: View, rows: pa.Table, wanted: pa.Table, *others: pa.Table) -
 
 
 def view_windows(view: View, rows: pa.Table, upto: datetime, *others: pa.Table) -> pa.Table:
-    """Every (entity, event_timestamp) that the inputs call for and that is due by ``upto``; pure. Inputs as in
-    ``view_rows``, less those that call for no window.
+    """Every (entity, event_timestamp) that the inputs define and that is due by ``upto``; pure. Inputs as in
+    ``view_rows``, without those that define no windows.
     """
     import ibis
 
     engine = ibis_engine()
-    calling = [one for one in view.inputs if one.windows]
-    windows = view.windows(*(as_ibis(engine, name, one) for name, one in _filled(calling, (rows, *others))))
+    defining = [read for read in view.inputs if read.windows]
+    windows = view.windows(*(as_ibis(engine, name, table) for name, table in _named(defining, (rows, *others))))
     due = windows.filter(windows.event_timestamp.cast("timestamp('UTC')") <= ibis.literal(upto - view.delay))
     found = engine.to_pyarrow(due)
     return pa.table({view.entity: found[view.entity], EVENT_TIMESTAMP: _utc(found[EVENT_TIMESTAMP])})
@@ -107,52 +107,52 @@ def view_windows(view: View, rows: pa.Table, upto: datetime, *others: pa.Table) 
 def _span_rows(
     lake: Lake, view: View, pinned: Pins, current: TableVersion | None, upto: datetime, span: Span
 ) -> pa.Table:
-    """The rows of a span's windows that are called for and not there, from no more than they depend on."""
+    """The missing rows of a span's windows, computed from the rows that they depend on."""
     missing = _missing(lake, view, pinned, current, upto, span)
     if not missing.num_rows:
         return view.contract.arrow_schema.empty_table()
     ends = pa.compute.min_max(missing[EVENT_TIMESTAMP]).as_py()
-    read = [_read(lake, one, pinned, one.columns, _before(one, ends["min"], ends["max"])) for one in view.inputs]
-    return view_rows(view, read[0], missing, *read[1:])
+    tables = [_read(lake, read, pinned, read.columns, _before(read, ends["min"], ends["max"])) for read in view.inputs]
+    return view_rows(view, tables[0], missing, *tables[1:])
 
 
 def _missing(
     lake: Lake, view: View, pinned: Pins, current: TableVersion | None, upto: datetime, span: Span
 ) -> pa.Table:
-    """The windows called for, less those that are stored. Reads a few narrow columns of each table."""
-    calling = [one for one in view.inputs if one.windows]
-    read = [_read(lake, one, pinned, one.windows, span.where("timestamp")) for one in calling]
-    called_for = view_windows(view, read[0], upto, *read[1:])
+    """The defined windows minus the stored ones. Reads a few narrow columns of each table."""
+    defining = [read for read in view.inputs if read.windows]
+    tables = [_read(lake, read, pinned, read.windows, span.where("timestamp")) for read in defining]
+    due = view_windows(view, tables[0], upto, *tables[1:])
     if current is None:
-        return called_for
+        return due
     stored = lake.tables.read(current, columns=[view.entity, EVENT_TIMESTAMP], where=span.ends(EVENT_TIMESTAMP))
     connection = connect()
-    connection.register("called_for", called_for)
+    connection.register("due", due)
     connection.register("stored", stored)
-    return connection.sql(f"FROM called_for ANTI JOIN stored USING ({view.entity}, {EVENT_TIMESTAMP})").to_arrow_table()
+    return connection.sql(f"FROM due ANTI JOIN stored USING ({view.entity}, {EVENT_TIMESTAMP})").to_arrow_table()
 
 
-def _before(one: Input, first: datetime, last: datetime) -> str:
+def _before(read: ViewInput, first: datetime, last: datetime) -> str:
     """The rows of an input that windows ending from ``first`` to ``last`` depend on."""
     where = f"timestamp < '{last.isoformat()}'"
-    return where if one.lookback is None else f"{where} and timestamp >= '{(first - one.lookback).isoformat()}'"
+    return where if read.lookback is None else f"{where} and timestamp >= '{(first - read.lookback).isoformat()}'"
 
 
-def _read(lake: Lake, one: Input, pinned: Pins, columns: Sequence[str], where: str) -> pa.Table:
-    if one.contract.table not in pinned:
-        return one.contract.arrow_schema.empty_table().select(list(columns))
-    both = " and ".join(part for part in (one.where, where) if part)
-    return lake.tables.read(pinned[one.contract.table], columns=columns, where=both)
+def _read(lake: Lake, read: ViewInput, pinned: Pins, columns: Sequence[str], where: str) -> pa.Table:
+    if read.contract.table not in pinned:
+        return read.contract.arrow_schema.empty_table().select(list(columns))
+    both = " and ".join(part for part in (read.where, where) if part)
+    return lake.tables.read(pinned[read.contract.table], columns=columns, where=both)
 
 
-def _filled(inputs: Sequence[Input], rows: Sequence[pa.Table]) -> list[tuple[str, pa.Table]]:
-    """Each input's rows under a name of its own."""
-    empty = [one.contract.arrow_schema.empty_table() for one in inputs[len(rows) :]]
-    return [(one.contract.name.replace(".", "_"), table) for one, table in zip(inputs, (*rows, *empty), strict=True)]
+def _named(inputs: Sequence[ViewInput], rows: Sequence[pa.Table]) -> list[tuple[str, pa.Table]]:
+    """The rows of each input with its name; omitted inputs are empty."""
+    empty = [read.contract.arrow_schema.empty_table() for read in inputs[len(rows) :]]
+    return [(read.contract.name.replace(".", "_"), table) for read, table in zip(inputs, (*rows, *empty), strict=True)]
 
 
 def _key(view: View, pinned: Sequence[TableVersion], upto: datetime) -> str:
-    """Digest of all that changes the rows."""
+    """Digest of everything that decides the rows."""
     versions = sorted(map(str, pinned))
     parts = [view.contract.table, view.contract.version, transforms.VERSION, *versions, upto.isoformat()]
     return f"features:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"

@@ -1,9 +1,8 @@
-"""Which part of its inputs a view has to look at: all of them, or the days in which anything may have changed.
+"""The days of its inputs that a view has to read: all, or those that may have changed since its last computation.
 
-Metrics are too many to be looked at whole every hour. A day is looked at where its files are others than those that the
-view's last commit was made from, because Iceberg's files are immutable, and where some of its windows were not due yet
-at that commit. Both stand in that commit itself, so there is no list of work done that could be wrong; where it has
-expired, every day is looked at.
+Metrics are too large to be read whole every hour. A day is read if its files differ from those that the view's last
+commit used, because Iceberg files are immutable, or if some of its windows were not due at that commit. Both are
+recorded in that commit, so there is no separate list that could be wrong; if it has expired, every day is read.
 """
 
 import json
@@ -20,13 +19,13 @@ from lake.tables.properties import INPUTS
 from lake.tables.versions import TableVersion
 
 UPTO = "fuelline.upto"
-"""In the summary of a commit of features: the instant up to which what was due was computed."""
+"""Key in the summary of a commit of features: the time up to which due rows were computed."""
 DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """A day (UTC), or all time."""
+    """One day (UTC), or all time."""
 
     day: date | None = None
 
@@ -38,7 +37,7 @@ class Span:
         return f"{column} >= '{start}' and {column} < '{end}'"
 
     def ends(self, column: str) -> str:
-        """The windows that end in the day or with it."""
+        """The windows that end during the day or at its end."""
         if self.day is None:
             return ""
         start, end = self._bounds()
@@ -51,36 +50,36 @@ class Span:
 
 
 def spans(lake: Lake, view: View, pinned: Mapping[str, TableVersion], upto: datetime) -> list[Span]:
-    """What a computation of the view has to look at, the oldest first."""
+    """The spans that a computation of the view has to read, the oldest first."""
     if not view.by_day:
         return [Span()]
     due = (upto - view.delay).date()
     before, done = _last(lake, view)
     days: set[date] = set()
-    for one in view.inputs:
-        name = one.contract.table
+    for read in view.inputs:
+        name = read.contract.table
         if name not in pinned:
             continue
-        now = files_by_partition(lake.tables, one.contract, pinned[name])
-        then = _files(lake, one.contract, before[name]) if name in before else {}
+        now = files_by_partition(lake.tables, read.contract, pinned[name])
+        then = _files(lake, read.contract, before[name]) if name in before else {}
         days |= {day for day in now if isinstance(day, date) and (now[day] != then.get(day) or done is None)}
         days |= {day for day in now if isinstance(day, date) and done and day >= (done - view.delay).date() - DAY}
     return [Span(day=day) for day in sorted(days) if day <= due]
 
 
 def _last(lake: Lake, view: View) -> tuple[dict[str, TableVersion], datetime | None]:
-    """The inputs of the newest commit of features, and up to when it computed; nothing where there is none."""
+    """The inputs of the newest commit of features, and the time up to which it computed; empty if there is none."""
     for snapshot in reversed(lake.tables.snapshots(view.contract)):
-        told = snapshot.summary.additional_properties if snapshot.summary else {}
-        if UPTO in told:
-            names = [str(name).partition("@") for name in json.loads(told[INPUTS])]
+        summary = snapshot.summary.additional_properties if snapshot.summary else {}
+        if UPTO in summary:
+            names = [str(name).partition("@") for name in json.loads(summary[INPUTS])]
             pins = {table: TableVersion(table=table, snapshot_id=int(number), rows=0) for table, _, number in names}
-            return pins, datetime.fromisoformat(told[UPTO])
+            return pins, datetime.fromisoformat(summary[UPTO])
     return {}, None
 
 
 def _files(lake: Lake, contract: Contract, version: TableVersion) -> dict[Partition, tuple[str, ...]]:
-    """The files of each day of a version; none that could be equal to any where the version has expired."""
+    """The files of each day of a version; empty if the version has expired."""
     try:
         return files_by_partition(lake.tables, contract, version)
     except UnknownName:

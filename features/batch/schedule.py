@@ -1,4 +1,4 @@
-"""What the schedule does about features, once for the same inputs: a late or doubled fire does nothing."""
+"""Scheduled computation and materialization of features, once for the same inputs: a repeated run does nothing."""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -15,10 +15,10 @@ CHAIN = "sources/features"
 
 
 def newest(lake: Lake, interactions: TableVersion) -> datetime:
-    """Just after the newest interaction of a version (UTC). Raises ``DataError`` where it holds none."""
+    """Just after the newest interaction of a version (UTC). Raises ``DataError`` if it has none."""
     at = lake.tables.newest_time(AGENT_INTERACTIONS, interactions)
     if at is None:
-        raise DataError(f"{interactions} holds no interaction; ingest some first")
+        raise DataError(f"{interactions} has no interaction; ingest some first")
     return at + timedelta(microseconds=1)
 
 
@@ -30,15 +30,15 @@ def compute_due(lake: Lake) -> list[TableVersion]:
     """
     interactions = lake.tables.current(AGENT_INTERACTIONS)
     if interactions is None:
-        raise DataError(f"{AGENT_INTERACTIONS.table} holds nothing yet; ingest interactions first")
+        raise DataError(f"{AGENT_INTERACTIONS.table} is empty; ingest interactions first")
     return compute_features(lake, interactions, newest(lake, interactions))
 
 
 def keep_up(lake: Lake, upto: datetime, *views: View) -> Materialization | None:
-    """Compute every feature row that is due by ``upto`` (UTC) and missing, and put the newest of ``views`` online.
+    """Compute every feature row that is due by ``upto`` (UTC) and missing, and write the newest of ``views`` online.
 
-    A view goes online by the schedule that its ``created_timestamp`` promises, and by no other: of two schedules that
-    caught up out of order, one would put older values over the newer ones. None where nothing was ingested yet.
+    Only the schedule that a view's ``created_timestamp`` assumes writes it online: of two schedules that catch up out
+    of order, one would overwrite newer values with older ones. None if nothing was ingested yet.
     """
     interactions = lake.tables.current(AGENT_INTERACTIONS)
     if interactions is None:
@@ -56,16 +56,16 @@ def materialize_once(
     views: tuple[View, ...] = VIEWS,
     again: bool = False,
 ) -> Materialization:
-    """Push the newest values as of ``as_of`` (UTC) to the online store, unless that was done before.
+    """Write the newest values as of ``as_of`` (UTC) to the online store, unless that was done before.
 
     Args:
         lake: where the feature tables are.
         users: pinned ``ml.user_features``.
         agents: pinned ``ml.agent_features``.
-        infrastructure: pinned ``ml.infrastructure_features``; None where nothing of the clusters was measured.
-        as_of: the scheduled instant.
-        views: which of them.
-        again: push although it was done before, for an online store that lost its data.
+        infrastructure: pinned ``ml.infrastructure_features``; None if the clusters are not measured.
+        as_of: the scheduled time.
+        views: the views to write.
+        again: write even if it was done before, for an online store that lost its data.
     """
     where = hashlib.sha256(lake.settings.online.encode()).hexdigest()[:8]
     which = "+".join(view.name for view in views)
@@ -74,7 +74,7 @@ def materialize_once(
     done = lake.ledger.find(CHAIN, key)
     if done and not again:
         return Materialization(as_of=as_of, **done.payload)
-    pushed = materialize(lake, users, agents, as_of, views=views, infrastructure=infrastructure)
-    counts = {"users": pushed.users, "agents": pushed.agents, "namespaces": pushed.namespaces}
+    written = materialize(lake, users, agents, as_of, views=views, infrastructure=infrastructure)
+    counts = {"users": written.users, "agents": written.agents, "namespaces": written.namespaces}
     lake.ledger.append(CHAIN, "materialized", key, counts)
-    return pushed
+    return written

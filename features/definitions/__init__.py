@@ -1,0 +1,1 @@
+"""Definitions of features: views, transforms, and measures of the infrastructure."""

@@ -1,8 +1,9 @@
-"""The 95th percentile of the requests of an hour, out of Prometheus' histograms, as PromQL's ``histogram_quantile``.
+"""The 95th percentile of the request latency of an hour from Prometheus histograms, as PromQL's
+``histogram_quantile`` computes it.
 
-A classic histogram has a counter a bucket; within a bucket the requests are taken to lie evenly. A native one has its
-buckets in the sample; within one of them they are taken to lie evenly on a logarithmic scale, as Prometheus does since
-3.0, and evenly in one that touches zero:
+A classic histogram has one counter per bucket; requests are assumed to be uniform within a bucket. A native histogram
+has its buckets in the sample; within a bucket requests are assumed to be uniform on a logarithmic scale, as in
+Prometheus since 3.0, and uniform on a linear scale in a bucket that touches zero:
 https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
 https://prometheus.io/docs/specs/native_histograms/#interpolation-within-a-bucket
 """
@@ -21,31 +22,31 @@ HISTOGRAMS = {
     "response_latency_ms": 1.0,  # Linkerd's proxies
     "vllm:e2e_request_latency_seconds": 1000.0,
 }
-"""Milliseconds in the unit of each histogram of requests that is known. Where a namespace has several, the first one
-counts, and of one name the native one: two of them would count the same requests twice."""
+"""The known histograms of request latency, with the milliseconds in their unit. Of several histograms of a namespace
+the first is used, and of one name the native one: two would count the same requests twice."""
 BUCKETS = tuple(f"{name}_bucket" for name in HISTOGRAMS)
 METRICS = (*HISTOGRAMS, *BUCKETS)
 _BY = ("cluster", "namespace", "hour", "metric")
 
 
-def latencies(metrics: "ibis.Table", whole: str) -> "ibis.Table":
-    """``p95_ms`` and ``requests`` of each cluster, namespace and hour whose requests a histogram tells of.
+def request_latencies(metrics: "ibis.Table", whole: str) -> "ibis.Table":
+    """``p95_ms`` and ``requests`` of each cluster, namespace and hour that has a histogram.
 
     Args:
         metrics: ``processed.metrics``.
-        whole: the namespace that stands for the whole cluster.
+        whole: the name for the whole cluster in the namespace column.
     """
     import ibis
     from ibis import _
 
     both = ibis.union(_classic(metrics, whole), _native(metrics, whole))
-    order = ibis.window(group_by=["cluster", "namespace", "hour"], order_by=["place"])
+    order = ibis.window(group_by=["cluster", "namespace", "hour"], order_by=["preference"])
     first = both.mutate(rank=ibis.row_number().over(order)).filter(_.rank == 0)
-    return first.drop("rank", "place")
+    return first.drop("rank", "preference")
 
 
 def with_whole(rows: "ibis.Table", whole: str) -> "ibis.Table":
-    """The rows of each namespace, and all of them once more as those of the whole cluster."""
+    """The rows of each namespace, and a copy of all rows for the whole cluster."""
     import ibis
 
     return ibis.union(rows.filter(rows.namespace != ""), rows.mutate(namespace=ibis.literal(whole)))
@@ -76,12 +77,12 @@ def _classic(metrics: "ibis.Table", whole: str) -> "ibis.Table":
         highest=_.high.max(),
         requests=_.total.max(),
     )
-    return _in_ms(found.mutate(p95=ibis.coalesce(_.inside, _.highest)), place=1)
+    return _in_ms(found.mutate(p95=ibis.coalesce(_.inside, _.highest)), preference=1)
 
 
 def _native(metrics: "ibis.Table", whole: str) -> "ibis.Table":
-    """What a bucket rose is the sum of what each point shows, less what the point before it had shown: a bucket that
-    was not there needs no row of its own for that.
+    """The increase of a bucket is the sum of its counts minus the counts of the points before: so a bucket that is
+    missing from a point needs no row.
     """
     import ibis
     from ibis import _
@@ -96,18 +97,20 @@ def _native(metrics: "ibis.Table", whole: str) -> "ibis.Table":
         next_hour=_.hour.lead().over(order),
         next_count=_["count"].lead().over(order),
     )
-    shows = known.filter(_.since <= LONGEST_GAP_S).mutate(sign=1.0)
-    showed = known.filter(_.until <= LONGEST_GAP_S, _.next_count >= _["count"]).mutate(hour=_.next_hour, sign=-1.0)
+    current = known.filter(_.since <= LONGEST_GAP_S).mutate(sign=1.0)
+    previous = known.filter(_.until <= LONGEST_GAP_S, _.next_count >= _["count"]).mutate(hour=_.next_hour, sign=-1.0)
     columns = (*_BY, "buckets", "sign")
-    told = ibis.union(shows.select(*columns), showed.select(*columns))
-    each = told.mutate(bucket=told.buckets.replace("[[", "").replace("]]", "").replace("],[", ";").split(";").unnest())
+    counts = ibis.union(current.select(*columns), previous.select(*columns))
+    each = counts.mutate(
+        bucket=counts.buckets.replace("[[", "").replace("]]", "").replace("],[", ";").split(";").unnest()
+    )
     fields = each.filter(_.bucket != "", _.bucket != "[]").mutate(parts=_.bucket.replace('"', "").split(","))
-    parted = fields.mutate(
+    bounds = fields.mutate(
         low=fields.parts[1].cast("float64"),
         high=fields.parts[2].cast("float64"),
         rise=fields.sign * fields.parts[3].cast("float64"),
     )
-    summed = with_whole(parted.group_by(*_BY, "low", "high").agg(rise=_.rise.sum()), whole)
+    summed = with_whole(bounds.group_by(*_BY, "low", "high").agg(rise=_.rise.sum()), whole)
     buckets = summed.group_by(*_BY, "low", "high").agg(rise=_.rise.sum()).filter(_.rise > 0)
     up_to = ibis.window(group_by=list(_BY), order_by="high", preceding=None, following=0)
     steps = buckets.mutate(
@@ -121,25 +124,25 @@ def _native(metrics: "ibis.Table", whole: str) -> "ibis.Table":
         p95=ibis.ifelse(_.low > 0, log.exp(), even).max(where=(_.seen - _.rise < rank) & (rank <= _.seen)),
         requests=_.total.max(),
     )
-    return _in_ms(found, place=0)
+    return _in_ms(found, preference=0)
 
 
 def _served(points: "ibis.Table") -> "ibis.Table":
-    """Linkerd counts a request where it leaves and where it arrives: here it counts where it arrives."""
+    """Only inbound requests: Linkerd counts each request twice, outbound and inbound."""
     import ibis
     from ibis import _
 
     return points.filter(ibis.coalesce(label(_.labels, "direction"), "inbound") == "inbound")
 
 
-def _in_ms(found: "ibis.Table", place: int) -> "ibis.Table":
-    """The quantile in milliseconds, and the place of its histogram in the order of preference."""
+def _in_ms(found: "ibis.Table", preference: int) -> "ibis.Table":
+    """The quantile in milliseconds, and the rank of its histogram in the order of preference."""
     import ibis
     from ibis import _
 
     names = found.metric.replace("_bucket", "")
-    known = [(names == name, unit, 2 * n + place) for n, (name, unit) in enumerate(HISTOGRAMS.items())]
-    unit = ibis.cases(*((here, unit) for here, unit, _n in known), else_=None)
-    order = ibis.cases(*((here, n) for here, _u, n in known), else_=None)
-    measured = found.mutate(p95_ms=found.p95 * unit, place=order).filter(_.requests > 0)
-    return measured.select("cluster", "namespace", "hour", "p95_ms", "requests", "place")
+    known = [(names == name, unit, 2 * n + preference) for n, (name, unit) in enumerate(HISTOGRAMS.items())]
+    unit = ibis.cases(*((match, unit) for match, unit, _n in known), else_=None)
+    order = ibis.cases(*((match, n) for match, _u, n in known), else_=None)
+    measured = found.mutate(p95_ms=found.p95 * unit, preference=order).filter(_.requests > 0)
+    return measured.select("cluster", "namespace", "hour", "p95_ms", "requests", "preference")

@@ -1,11 +1,11 @@
-"""How a cluster's namespaces do, hour by hour, out of its metrics, logs and Kubernetes events, as Ibis expressions.
+"""Hourly measures of a cluster's namespaces from its metrics, logs and Kubernetes events, as Ibis expressions.
 
-Each part tells one measure of some namespaces and hours as rows (cluster, namespace, hour, measure, value), and the
-parts stand one under the other until the end. So a source that is missing leaves its measures null, whichever others
-are there, and a measure is never zero because nobody looked. The namespace ``*`` is the whole cluster: what all
-namespaces do together, and what belongs to none.
+Each part computes one measure as rows (cluster, namespace, hour, measure, value), and the parts are concatenated before
+the final pivot. So a missing source leaves its measures null, whatever other sources there are, and a measure is never
+zero because it was not measured. The namespace ``*`` is the whole cluster: the sum of all namespaces, and what belongs
+to none.
 
-The features (``ml.infrastructure_features``) and ``curated.cluster_health_hourly`` are both made of this.
+The features (``ml.infrastructure_features``) and ``curated.cluster_health_hourly`` are computed from these measures.
 """
 
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import ibis
 
 WHOLE = "*"
-"""Stands where a namespace would, for the whole cluster."""
+"""The whole cluster, in the namespace column."""
 
 RESTARTS = "kube_pod_container_status_restarts_total"
 CPU, MEMORY = "container_cpu_usage_seconds_total", "container_memory_working_set_bytes"
@@ -26,30 +26,30 @@ LIMITS = "kube_pod_container_resource_limits"
 CPU_WAITING, MEMORY_WAITING = "node_pressure_cpu_waiting_seconds_total", "node_pressure_memory_waiting_seconds_total"
 UP, AVAILABLE = "up", "kube_deployment_status_replicas_available"
 METRICS = (RESTARTS, CPU, MEMORY, LIMITS, CPU_WAITING, MEMORY_WAITING, *histograms.METRICS)
-"""Those that are read: kube-state-metrics', cAdvisor's, the node exporter's and the histograms of requests."""
+"""Metrics that are read: of kube-state-metrics, cAdvisor and the node exporter, and the request histograms."""
 UPTIME_METRICS = (UP, AVAILABLE)
 
 ERROR_LEVEL = "error|err|fatal|critical|crit|alert|emergency|emerg|panic"
 ERROR_LINE = (
     rf"(?i:\b(level|lvl|severity)\b[\"']?\s*[:=]\s*[\"']?({ERROR_LEVEL})\b)"  # JSON and logfmt
-    r"|(^|\s)[EF][0-9]{4} [0-9]{2}:[0-9]{2}:"  # klog, Kubernetes' own, also behind a runtime's time and host
+    r"|(^|\s)[EF][0-9]{4} [0-9]{2}:[0-9]{2}:"  # klog (Kubernetes), also after the container runtime's time and host
     r"|\b(ERROR|FATAL|CRITICAL|PANIC)\b"
 )
-"""What a line looks like that says an error, where its stream has no level."""
+"""Matches a log line that reports an error, for streams without a level."""
 
 _KEY = ("cluster", "namespace", "hour")
 _ROW = (*_KEY, "measure", "value")
 
 
 def measures(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
-    """One row a cluster, namespace and hour of which anything is known, with a column a measure; null where its source
-    is missing.
+    """One row for each cluster, namespace and hour with any data, and one column for each measure; null where its
+    source is missing.
     """
     import ibis
     from ibis import _
 
     parts = [
-        _places(metrics, logs, events),
+        _known_hours(metrics, logs, events),
         _restarts(metrics),
         _cpu(metrics),
         _memory(metrics),
@@ -59,12 +59,12 @@ def measures(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") ->
         *_logs(logs),
         *_events(events),
     ]
-    told = ibis.union(*(part.select(*_ROW) for part in parts))
+    rows = ibis.union(*(part.select(*_ROW) for part in parts))
 
     def measure(name: str) -> "ibis.Deferred":
         return _.value.max(where=_.measure == name)
 
-    return told.group_by(*_KEY).agg(
+    return rows.group_by(*_KEY).agg(
         error_log_rate=measure("error_lines") / measure("log_lines").nullif(0.0),
         log_lines=measure("log_lines"),
         error_lines=measure("error_lines"),
@@ -78,16 +78,16 @@ def measures(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") ->
     )
 
 
-def places(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
-    """Every (cluster, namespace, hour) of which anything is known."""
-    return _places(metrics, logs, events).select(*_KEY).distinct()
+def known_hours(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+    """Every (cluster, namespace, hour) with any data."""
+    return _known_hours(metrics, logs, events).select(*_KEY).distinct()
 
 
 def uptime(metrics: "ibis.Table") -> "ibis.Table":
-    """``measured_percentage`` of each agent and hour: steps at which something answered for it, over all steps.
+    """``measured_percentage`` of each agent and hour: the share of steps at which the agent was up.
 
-    An agent answers while a target of its scrape job is up (``up``, the job named as the agent is, whatever stands
-    before a slash); where it has no such job, while its deployment has a replica available.
+    An agent is up while a target of its scrape job is up (``up``; the job has the agent's name, after an optional
+    prefix and slash); an agent without such a job is up while its deployment has an available replica.
     """
     import ibis
     from ibis import _
@@ -103,21 +103,21 @@ def uptime(metrics: "ibis.Table") -> "ibis.Table":
     steps = named_points.group_by("agent_name", "hour", "scraped", "timestamp").agg(
         answered=(_.value.max() >= 1).cast("int64")
     )
-    told = steps.group_by("agent_name", "hour", "scraped").agg(share=100.0 * _.answered.sum() / _.count())
-    return told.group_by("agent_name", "hour").agg(
+    shares = steps.group_by("agent_name", "hour", "scraped").agg(share=100.0 * _.answered.sum() / _.count())
+    return shares.group_by("agent_name", "hour").agg(
         measured_percentage=ibis.coalesce(_.share.max(where=_.scraped), _.share.max(where=~_.scraped))
     )
 
 
-def _places(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+def _known_hours(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
     import ibis
 
-    seen = [
+    sources = [
         metrics.select("cluster", "timestamp", namespace=namespace(metrics.labels)),
-        logs.select("cluster", "timestamp", namespace=_wrote(logs)),
+        logs.select("cluster", "timestamp", namespace=_log_namespace(logs)),
         events.select("cluster", "timestamp", namespace=ibis.coalesce(events.namespace, "")),
     ]
-    hours = [one.select("cluster", "namespace", hour=one.timestamp.truncate("h")).distinct() for one in seen]
+    hours = [rows.select("cluster", "namespace", hour=rows.timestamp.truncate("h")).distinct() for rows in sources]
     known = with_whole(ibis.union(*hours, distinct=True), WHOLE).distinct()
     return known.mutate(measure=ibis.literal("known"), value=ibis.literal(1.0)).select(*_ROW)
 
@@ -128,25 +128,27 @@ def _restarts(metrics: "ibis.Table") -> "ibis.Table":
 
 
 def _cpu(metrics: "ibis.Table") -> "ibis.Table":
-    """CPU used over CPU allowed, of the containers that have a limit."""
+    """CPU time used divided by the CPU limit, over the containers with a limit."""
     from ibis import _
 
     used = increases(by_container(metrics, CPU), ["cluster", "namespace", "pod", "container"])
     both = used.inner_join(_limits(metrics, "cpu"), [*_STEP]).drop("hour_right")
-    hours = with_whole(both.group_by(*_KEY).agg(used=_.rise.sum(), may=(_["limit"] * _.seconds).sum()), WHOLE)
-    totals = hours.group_by(*_KEY).agg(value=_.used.sum() / _.may.sum().nullif(0.0))
+    hours = with_whole(both.group_by(*_KEY).agg(used=_.rise.sum(), allowed=(_["limit"] * _.seconds).sum()), WHOLE)
+    totals = hours.group_by(*_KEY).agg(value=_.used.sum() / _.allowed.sum().nullif(0.0))
     return _measure(totals, "cpu")
 
 
 def _memory(metrics: "ibis.Table") -> "ibis.Table":
-    """Memory in use over memory allowed, of the containers that have a limit, at the step where that was most."""
+    """Memory in use divided by the memory limit, over the containers with a limit, at the step with the highest
+    share.
+    """
     from ibis import _
 
     used = by_container(metrics, MEMORY)
     both = used.inner_join(_limits(metrics, "memory"), [*_STEP]).drop("hour_right")
     by_step = (*_KEY, "timestamp")
-    steps = with_whole(both.group_by(*by_step).agg(used=_.value.sum(), may=_["limit"].sum()), WHOLE)
-    shares = steps.group_by(*by_step).agg(share=_.used.sum() / _.may.sum().nullif(0.0))
+    steps = with_whole(both.group_by(*by_step).agg(used=_.value.sum(), allowed=_["limit"].sum()), WHOLE)
+    shares = steps.group_by(*by_step).agg(share=_.used.sum() / _.allowed.sum().nullif(0.0))
     return _measure(shares.group_by(*_KEY).agg(value=_.share.max()), "memory")
 
 
@@ -154,14 +156,14 @@ _STEP = ("cluster", "namespace", "pod", "container", "timestamp")
 
 
 def _limits(metrics: "ibis.Table", resource: str) -> "ibis.Table":
-    """The limits of the containers that have one, at each step; there are two metrics in one, by resource."""
+    """The limits of containers at each step, of one resource: the metric has the limits of several."""
     of_resource = metrics.filter(label(metrics.labels, "resource") == resource)
     limits = by_container(of_resource, LIMITS)
     return limits.rename(limit="value").filter(limits.value > 0)
 
 
 def _waiting(metrics: "ibis.Table", metric: str, measure: str) -> "ibis.Table":
-    """Mean share of the time in which a task of a node waited (pressure stall information, ``some``)."""
+    """Mean share of time in which a task of a node waited (pressure stall information, ``some``)."""
     import ibis
     from ibis import _
 
@@ -171,21 +173,23 @@ def _waiting(metrics: "ibis.Table", metric: str, measure: str) -> "ibis.Table":
 
 
 def _latency(metrics: "ibis.Table") -> "list[ibis.Table]":
-    told = histograms.latencies(metrics, WHOLE)
-    return [_measure(told.mutate(value=told[name]), name) for name in ("p95_ms", "requests")]
+    latencies = histograms.request_latencies(metrics, WHOLE)
+    return [_measure(latencies.mutate(value=latencies[name]), name) for name in ("p95_ms", "requests")]
 
 
 def _logs(logs: "ibis.Table") -> "list[ibis.Table]":
-    """Lines, and those among them that say an error: by their stream's level, else by what they look like."""
+    """Log lines, and error lines: by the level of their stream, else by a pattern."""
     import ibis
     from ibis import _
 
     level = label(logs.stream, "level", "detected_level", "severity")
-    says = ibis.ifelse(
+    is_error = ibis.ifelse(
         level.notnull(), level.lower().re_search(f"^({ERROR_LEVEL})$"), logs.message.re_search(ERROR_LINE)
     )
-    lines = logs.mutate(namespace=_wrote(logs), hour=logs.timestamp.truncate("h"), says=says.cast("int64"))
-    hours = with_whole(lines.group_by(*_KEY).agg(lines=_.count(), errors=_.says.sum()), WHOLE)
+    lines = logs.mutate(
+        namespace=_log_namespace(logs), hour=logs.timestamp.truncate("h"), is_error=is_error.cast("int64")
+    )
+    hours = with_whole(lines.group_by(*_KEY).agg(lines=_.count(), errors=_.is_error.sum()), WHOLE)
     totals = hours.group_by(*_KEY).agg(lines=_.lines.sum(), errors=_.errors.sum())
     return [
         _measure(totals.mutate(value=totals[column].cast("float64")), measure)
@@ -193,17 +197,17 @@ def _logs(logs: "ibis.Table") -> "list[ibis.Table]":
     ]
 
 
-def _wrote(logs: "ibis.Table") -> "ibis.Value":
-    """Whose namespace a stream is, by the labels of promtail, Alloy and OpenTelemetry; empty where it does not say."""
+def _log_namespace(logs: "ibis.Table") -> "ibis.Value":
+    """The namespace of a stream, by the labels of promtail, Alloy and OpenTelemetry; empty where there is none."""
     import ibis
 
     return ibis.coalesce(label(logs.stream, "namespace", "k8s_namespace_name"), "")
 
 
 def _events(events: "ibis.Table") -> "list[ibis.Table]":
-    """Pods in a crash loop, and warnings; zero in each namespace of an hour in which the cluster told of anything.
+    """Pods in a crash loop, and warnings; zero in each namespace of an hour in which the cluster had any event.
 
-    The kubelet says ``BackOff`` of an image that cannot be pulled as well; only the message tells.
+    The kubelet reports ``BackOff`` also for an image that cannot be pulled; only the message differs.
     """
     import ibis
     from ibis import _
@@ -211,15 +215,15 @@ def _events(events: "ibis.Table") -> "list[ibis.Table]":
     loops = (_.event_reason == "CrashLoopBackOff") | (
         (_.event_reason == "BackOff") & ibis.coalesce(_.message, "").lower().contains("restarting failed")
     )
-    told = events.mutate(
+    parsed = events.mutate(
         hour=events.timestamp.truncate("h"),
         namespace=ibis.coalesce(events.namespace, ""),
         pod=ibis.coalesce(events.namespace, "").concat("/", ibis.coalesce(events.name, events.uid)),
-        warns=ibis.coalesce((events.type == "Warning").cast("int64"), 0),
+        warning=ibis.coalesce((events.type == "Warning").cast("int64"), 0),
     )
-    told = told.mutate(looping=ibis.ifelse(loops, told.pod, None))
-    both = with_whole(told, WHOLE)
-    hours = both.group_by(*_KEY).agg(loops=_.looping.nunique(), warnings=_.warns.sum())
+    parsed = parsed.mutate(looping=ibis.ifelse(loops, parsed.pod, None))
+    both = with_whole(parsed, WHOLE)
+    hours = both.group_by(*_KEY).agg(loops=_.looping.nunique(), warnings=_.warning.sum())
     return [
         _measure(hours.mutate(value=hours[column].cast("float64")), measure)
         for column, measure in (("loops", "crash_loops"), ("warnings", "warning_events"))

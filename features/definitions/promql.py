@@ -1,9 +1,9 @@
-"""What PromQL is made of, as Ibis expressions over ``processed.metrics``: labels, and by how much a counter rose.
+"""Parts of PromQL as Ibis expressions over ``processed.metrics``: labels, and the increase of a counter.
 
-Prometheus' answers land with their points at whole multiples of the step (``lake.sources.prometheus``), so the same
-step of two series is the same instant, and what a counter rose from one point to the next belongs to the hour of the
-later point. Hours then add up: what rose in a day is the sum of its hours, and nothing is extrapolated, as PromQL's
-``increase`` does. At the last point of an hour both say the same, because its window ends on points:
+Points from Prometheus are at whole multiples of the step (``lake.sources.prometheus``), so a step of two series is the
+same instant, and the increase from one point to the next belongs to the hour of the later point. So the increase of a
+day is the sum of its hours, and nothing is extrapolated as in PromQL's ``increase``. At the last point of an hour both
+are equal, because its window ends on points:
 https://prometheus.io/docs/prometheus/latest/querying/functions/#increase
 """
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import ibis
 
 LONGEST_GAP_S = 3600
-"""Two points of a counter that are further apart say nothing about when it rose; neither hour counts it."""
+"""Longest distance of two points whose increase counts (seconds); further apart, its hour is unknown."""
 
 
 def label(labels: "ibis.Value", *names: str) -> "ibis.Value":
-    """The value of the first of these labels that is there and not empty, out of canonical JSON; null where none is.
+    """The value of the first of these labels that is present and not empty, from canonical JSON; null if none is.
 
-    Exact without a JSON parser, which the engines do not share: within a value each quote has a backslash before it.
+    Exact without a JSON parser, which the engines do not share: quotes within a value are escaped.
     """
     import ibis
 
@@ -31,8 +31,8 @@ def label(labels: "ibis.Value", *names: str) -> "ibis.Value":
 def named(metrics: "ibis.Table", *names: str) -> "ibis.Table":
     """The finite samples of these metrics, each with its hour and its namespace.
 
-    A target that says itself which namespace it speaks of (kube-state-metrics, cAdvisor) may find its label renamed to
-    ``exported_namespace`` by the scrape; without any label a sample belongs to no namespace, and has an empty one.
+    The scrape may rename a namespace label that the target itself sets (kube-state-metrics, cAdvisor) to
+    ``exported_namespace``; a sample without such a label has an empty namespace.
     """
     from ibis import _
 
@@ -41,18 +41,17 @@ def named(metrics: "ibis.Table", *names: str) -> "ibis.Table":
 
 
 def namespace(labels: "ibis.Value") -> "ibis.Value":
-    """Which namespace a series speaks of; empty where it does not say."""
+    """The namespace that a series describes; empty if it has no such label."""
     import ibis
 
     return ibis.coalesce(label(labels, "exported_namespace", "namespace"), "")
 
 
 def by_container(metrics: "ibis.Table", *names: str) -> "ibis.Table":
-    """The points of each container, one a step.
+    """The points of each container, one per step.
 
-    Of several series of one container the largest counts: two replicas of an exporter tell the same, and a container
-    that was made anew has a series that begins and one that is about to end. Sums over a pod, and the sandbox that
-    holds it, are no container.
+    Of several series of one container the largest value is used: two replicas of an exporter report the same, and a
+    recreated container has an ending and a starting series. Sums over a pod and the pod's sandbox are left out.
     """
     from ibis import _
 
@@ -67,9 +66,9 @@ def by_container(metrics: "ibis.Table", *names: str) -> "ibis.Table":
 
 
 def increases(points: "ibis.Table", by: Sequence[str]) -> "ibis.Table":
-    """How much each counter rose up to each of its points (``rise``), and over how long (``seconds``).
+    """The increase of each counter up to each of its points (``rise``), and its duration (``seconds``).
 
-    A counter that fell was reset, and has risen by all that it shows. The first point of a counter has no rise.
+    A counter that fell was reset, so its increase is its value. The first point of a counter has no increase.
     """
     import ibis
     from ibis import _

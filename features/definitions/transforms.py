@@ -1,10 +1,8 @@
-"""The features' definitions, written once as Ibis expressions: DuckDB runs them here, Trino or Spark where a table
-outgrows it.
+"""The definitions of the features as Ibis expressions: run by DuckDB, and by Trino or Spark for larger tables.
 
-A value at window end T uses only rows with ``timestamp < T``. Ties are broken by rule, so equal inputs give
-equal rows. Engines have to run with their session in UTC, because ``truncate`` cuts days in the session's zone.
-Percentiles are by nearest rank: exact, and the same on every engine, where each engine's own quantile function
-interpolates or approximates differently.
+A value at window end T uses only rows with ``timestamp < T``. Ties are broken by rule, so equal inputs give equal rows.
+The session of an engine must be in UTC, because ``truncate`` cuts days in the session's zone. Percentiles are by
+nearest rank: exact, and the same on every engine, while the engines' own quantile functions interpolate or approximate.
 """
 
 from collections.abc import Sequence
@@ -16,9 +14,9 @@ if TYPE_CHECKING:
     import ibis
 
 VERSION = 2
-"""Moves with every change of results; the golden test in tests/features holds it."""
+"""Increases with every change of results; a golden test in tests/features checks it."""
 ACTIVE_DAYS = 7
-"""A user has rows while the last interaction lies at most this many days before the window's end."""
+"""A user has rows while the last interaction is at most this many days before the end of the window."""
 
 
 def user_windows(interactions: "ibis.Table") -> "ibis.Table":
@@ -33,8 +31,8 @@ def user_windows(interactions: "ibis.Table") -> "ibis.Table":
 def user_features(interactions: "ibis.Table", wanted: "ibis.Table") -> "ibis.Table":
     """The seven user features for each (user_id, event_timestamp) of ``wanted``, whose timestamps are midnights in UTC.
 
-    Interactions are counted by day first, and only the counts meet the windows: a back-fill never multiplies the raw
-    rows.
+    Interactions are counted by day first, and only the counts are joined to the windows: a back-fill does not multiply
+    the raw rows.
     """
     import ibis
     from ibis import _
@@ -72,7 +70,7 @@ def agent_windows(interactions: "ibis.Table") -> "ibis.Table":
 def agent_features(interactions: "ibis.Table", metrics: "ibis.Table", wanted: "ibis.Table") -> "ibis.Table":
     """The six agent features for each (agent_name, event_timestamp) of ``wanted``; timestamps are full hours, UTC.
 
-    What the metrics say of an agent's uptime in an hour goes before what its calls let one guess.
+    Uptime is measured from metrics where there are any, else estimated from the calls.
     """
     import ibis
     import ibis.selectors as cs
@@ -89,8 +87,8 @@ def agent_features(interactions: "ibis.Table", metrics: "ibis.Table", wanted: "i
         .group_by("agent_name", "event_timestamp")
         .agg(by_calls=100 * _.up.sum() / _.count())
     )
-    told = infrastructure.uptime(metrics)
-    measured = told.mutate(event_timestamp=told.hour + ibis.interval(hours=1)).drop("hour")
+    hours = infrastructure.uptime(metrics)
+    measured = hours.mutate(event_timestamp=hours.hour + ibis.interval(hours=1)).drop("hour")
     uptime = uptime.left_join(measured, ["agent_name", "event_timestamp"]).select(
         "agent_name", "event_timestamp", uptime_percentage=ibis.coalesce(_.measured_percentage, _.by_calls)
     )
@@ -106,8 +104,8 @@ def agent_features(interactions: "ibis.Table", metrics: "ibis.Table", wanted: "i
 
 
 def infrastructure_windows(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
-    """Every (cluster_namespace, event_timestamp) that has a row: the end of each hour of which anything is known."""
-    return _placed(infrastructure.places(metrics, logs, events)).select("cluster_namespace", "event_timestamp")
+    """Every (cluster_namespace, event_timestamp) that has a row: the end of each hour with any data."""
+    return _with_keys(infrastructure.known_hours(metrics, logs, events)).select("cluster_namespace", "event_timestamp")
 
 
 def infrastructure_features(
@@ -116,8 +114,8 @@ def infrastructure_features(
     """The eight infrastructure features for each (cluster_namespace, event_timestamp) of ``wanted``."""
     from ibis import _
 
-    told = _placed(infrastructure.measures(metrics, logs, events))
-    counted = told.mutate(
+    measured = _with_keys(infrastructure.measures(metrics, logs, events))
+    counted = measured.mutate(
         restarts=_.restarts.round().cast("int64"),
         crash_loops=_.crash_loops.cast("int64"),
         warning_events=_.warning_events.cast("int64"),
@@ -125,8 +123,8 @@ def infrastructure_features(
     return counted.semi_join(wanted, ["cluster_namespace", "event_timestamp"])
 
 
-def _placed(rows: "ibis.Table") -> "ibis.Table":
-    """Rows of a cluster, namespace and hour with the join key and the window's end."""
+def _with_keys(rows: "ibis.Table") -> "ibis.Table":
+    """Rows of a cluster, namespace and hour, with the join key and the end of the window."""
     import ibis
 
     return rows.mutate(
@@ -136,7 +134,7 @@ def _placed(rows: "ibis.Table") -> "ibis.Table":
 
 
 def _daily_counts(interactions: "ibis.Table") -> "ibis.Table":
-    """One row a user, agent and day: what every user feature is a sum of."""
+    """One row for each user, agent and day; every user feature is a sum of them."""
     from ibis import _
 
     days = interactions.mutate(day=interactions.timestamp.truncate("D"), failed=interactions.error.cast("int64"))
@@ -149,26 +147,26 @@ def _daily_counts(interactions: "ibis.Table") -> "ibis.Table":
 
 
 def latencies(calls: "ibis.Table", by: Sequence[str]) -> "ibis.Table":
-    """Median and 95th percentile by nearest rank over the calls that succeeded, a row a group that has any."""
+    """Median and 95th percentile by nearest rank over the successful calls; one row for each group with any."""
     import ibis
     from ibis import _
 
     succeeded = calls.filter(~_.error)
     ranked = succeeded.mutate(
-        place=ibis.row_number().over(ibis.window(group_by=list(by), order_by="latency_ms")) + 1,
+        rank=ibis.row_number().over(ibis.window(group_by=list(by), order_by="latency_ms")) + 1,
         calls=_.count().over(ibis.window(group_by=list(by))),
     )
     return ranked.group_by(*by).agg(
-        latency_p50_ms=_.latency_ms.min(where=100 * _.place >= 50 * _.calls).cast("float64"),
-        latency_p95_ms=_.latency_ms.min(where=100 * _.place >= 95 * _.calls).cast("float64"),
+        latency_p50_ms=_.latency_ms.min(where=100 * _.rank >= 50 * _.calls).cast("float64"),
+        latency_p95_ms=_.latency_ms.min(where=100 * _.rank >= 95 * _.calls).cast("float64"),
     )
 
 
 def _most_used(by_agent: "ibis.Table") -> "ibis.Table":
-    """The agent with the most queries a user and window; the first by name where several have as many."""
+    """The agent with the most queries of each user and window; the first by name if several have the same number."""
     import ibis
     from ibis import _
 
     order = ibis.window(group_by=["user_id", "event_timestamp"], order_by=[_.queries.desc(), _.agent_name])
-    first = by_agent.mutate(place=ibis.row_number().over(order)).filter(_.place == 0)
+    first = by_agent.mutate(rank=ibis.row_number().over(order)).filter(_.rank == 0)
     return first.select("user_id", "event_timestamp", most_used_agent="agent_name")

@@ -1,6 +1,6 @@
-"""The three feature views: whose features, from which contract and transform, how often, when available, for how long.
+"""The three feature views: entity, contract, transform, schedule, availability and time to live.
 
-Feast's definitions, the scheduled computation, the training join and the online read all take these facts from here.
+The Feast definitions, the scheduled computation, the training join and the online read all use them.
 """
 
 from collections.abc import Callable
@@ -43,64 +43,64 @@ HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Input:
+class ViewInput:
     """A data set that a view is computed from."""
 
     contract: Contract
     columns: tuple[str, ...]
-    """What the transform reads."""
+    """Columns that the transform reads."""
     windows: tuple[str, ...] = ()
-    """What the windows are found by; empty where its rows call for none, because they only refine what others say."""
+    """Columns that define the windows; empty if its rows define none and only refine the values of others."""
     where: str = ""
-    """Which rows, as an Iceberg filter; all where empty."""
+    """The rows, as an Iceberg filter; empty: all."""
     lookback: timedelta | None
-    """How far before the window's end it is read; None for everything retained."""
+    """How far before the end of a window it is read; None: everything that is retained."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One feature view. A value at ``event_timestamp`` T uses only what happened before T."""
+    """One feature view. A value at ``event_timestamp`` T uses only rows from before T."""
 
     name: str
     entity: str
-    """The join key's column."""
+    """The column of the join key."""
     contract: Contract
     delay: timedelta
-    """From the window's end to the scheduled materialization: ``created_timestamp - event_timestamp``."""
+    """From the end of a window to the scheduled materialization: ``created_timestamp - event_timestamp``."""
     ttl: timedelta
-    """A value older than this is missing, offline and online alike."""
-    inputs: tuple[Input, ...]
+    """A value older than this counts as missing, offline and online."""
+    inputs: tuple[ViewInput, ...]
     windows: "Callable[..., ibis.Table]"
-    """Takes one Ibis table for each input that calls for windows."""
+    """Takes one Ibis table for each input with ``windows``."""
     transform: "Callable[..., ibis.Table]"
-    """Takes one Ibis table an input, then the windows that are wanted."""
+    """Takes one Ibis table for each input, then the windows to compute."""
     by_day: bool = False
-    """Whether only days whose inputs have changed are looked at, one at a time: for inputs too large to look at whole.
-    A window then depends on nothing but its day and the lookback before it."""
+    """Whether only days with changed inputs are read, one at a time: for inputs that are too large to read whole. A
+    window then depends only on its day and the lookback before it."""
 
     prefix: str
-    """Set before a feature's name where both views' features stand side by side."""
+    """Prefix of the feature names in a join of several views."""
     time_column: str
-    """There, the column that holds the value's ``event_timestamp``."""
+    """In such a join, the column with the value's ``event_timestamp``."""
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The features' columns."""
+        """The columns of the features."""
         return feature_columns(self.contract)
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The features' names, for example ``error_rate``."""
+        """The names of the features, for example ``error_rate``."""
         return tuple(column.name for column in self.columns)
 
     @property
     def joined(self) -> dict[str, str]:
-        """The stored columns that a join brings along, and their names beside an interaction."""
+        """The stored columns that a join adds, and their names in its result."""
         return {EVENT_TIMESTAMP: self.time_column, **{name: self.prefix + name for name in self.features}}
 
 
-def _interactions(columns: tuple[str, ...], entity: str, lookback: timedelta | None) -> Input:
-    return Input(contract=AGENT_INTERACTIONS, columns=columns, windows=(entity, "timestamp"), lookback=lookback)
+def _interactions(columns: tuple[str, ...], entity: str, lookback: timedelta | None) -> ViewInput:
+    return ViewInput(contract=AGENT_INTERACTIONS, columns=columns, windows=(entity, "timestamp"), lookback=lookback)
 
 
 def _among(names: tuple[str, ...]) -> str:
@@ -112,7 +112,7 @@ USER_FEATURES = View(
     entity="user_id",
     contract=USER_CONTRACT,
     delay=timedelta(hours=2),  # materialized daily at 02:00
-    ttl=timedelta(days=7),  # survives some missed days; a user who stays away longer is a stranger again
+    ttl=timedelta(days=7),  # bridges some missed days; after a longer absence the user counts as new
     inputs=(
         _interactions(("user_id", "timestamp", "agent_name", "user_query", "latency_ms", "error"), "user_id", None),
     ),
@@ -125,11 +125,11 @@ AGENT_FEATURES = View(
     name="agent_features",
     entity="agent_name",
     contract=AGENT_CONTRACT,
-    delay=timedelta(minutes=15),  # materialized hourly, a quarter past
-    ttl=timedelta(hours=3),  # survives one missed run; older says nothing about the agent's state now
+    delay=timedelta(minutes=15),  # materialized hourly at quarter past
+    ttl=timedelta(hours=3),  # bridges one missed run; older values do not describe the agent's present state
     inputs=(
         _interactions(("agent_name", "timestamp", "latency_ms", "tokens_used", "error"), "agent_name", HOUR),
-        Input(
+        ViewInput(
             contract=METRICS,
             columns=("timestamp", "metric", "labels", "value"),
             where=_among(infrastructure.UPTIME_METRICS),
@@ -145,23 +145,23 @@ INFRASTRUCTURE_FEATURES = View(
     name="infrastructure_features",
     entity="cluster_namespace",
     contract=INFRASTRUCTURE_CONTRACT,
-    delay=timedelta(minutes=30),  # materialized hourly, half past: the hour's last metrics come in at a quarter past
+    delay=timedelta(minutes=30),  # materialized hourly at half past: the hour's last metrics arrive at quarter past
     ttl=timedelta(hours=3),
     inputs=(
-        Input(
+        ViewInput(
             contract=METRICS,
             columns=("cluster", "series", "timestamp", "metric", "labels", "value", "count", "buckets"),
             windows=("cluster", "labels", "timestamp"),
             where=_among(infrastructure.METRICS),
-            lookback=2 * HOUR,  # a counter's point before the hour
+            lookback=2 * HOUR,  # includes a counter's last point before the hour
         ),
-        Input(
+        ViewInput(
             contract=LOGS,
             columns=("cluster", "timestamp", "stream", "message"),
             windows=("cluster", "stream", "timestamp"),
             lookback=HOUR,
         ),
-        Input(
+        ViewInput(
             contract=KUBERNETES_EVENTS,
             columns=("cluster", "timestamp", "namespace", "name", "uid", "type", "event_reason", "message"),
             windows=("cluster", "namespace", "timestamp"),
@@ -185,15 +185,15 @@ def named_view(name: str) -> View:
     return known[name]
 
 
-def place_of(cluster: str, namespace: str = AGENTS_NAMESPACE) -> str:
-    """The key of a namespace's infrastructure features; the agents' namespace unless another is named."""
+def namespace_key(cluster: str, namespace: str = AGENTS_NAMESPACE) -> str:
+    """The key of a namespace's infrastructure features; by default of the agents' namespace."""
     return f"{cluster}/{namespace}"
 
 
-def agents_place(clusters: pa.ChunkedArray) -> pa.ChunkedArray:
-    """``place_of`` each cluster."""
+def agents_namespace_keys(clusters: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``namespace_key`` of each cluster, for the agents' namespace."""
     return pc.binary_join_element_wise(clusters, AGENTS_NAMESPACE, "/")
 
 
 SERVICES = {"agents_v1": (USER_FEATURES, AGENT_FEATURES), "agents_v2": VIEWS}
-"""Feature services by name. A service never changes: another choice of features is another name."""
+"""Feature services by name. A service never changes: another choice of features gets another name."""

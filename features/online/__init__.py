@@ -1,0 +1,1 @@
+"""The online store: materialization and reads through Feast."""

@@ -18,7 +18,7 @@ from features.definitions.views import (
     USER_FEATURES,
     VIEWS,
     View,
-    place_of,
+    namespace_key,
 )
 from features.online.feast_repo import open_feature_store
 from features.online.redis_pool import Hash, Hashes
@@ -199,7 +199,7 @@ class OnlineReader:
 
 def _entities(user_id: str, agent_name: str, cluster: str) -> tuple[tuple[View, str], ...]:
     """Whom a request asks about, by view."""
-    return (USER_FEATURES, user_id), (AGENT_FEATURES, agent_name), (INFRASTRUCTURE_FEATURES, place_of(cluster))
+    return (USER_FEATURES, user_id), (AGENT_FEATURES, agent_name), (INFRASTRUCTURE_FEATURES, namespace_key(cluster))
 
 
 def _entity_key(entity: str, name: str) -> "EntityKey":

@@ -1,0 +1,1 @@
+"""Streaming features: counters of events in Redis, summed over sliding windows."""

@@ -23,7 +23,7 @@ RECORDED = {
         "b6dcfcfe4fc9bcc66b8a6fc2fa2650e351777e7d396caba4faa7737124e8f920",
     ),
     "selecting": (
-        "c0162696d304d46016724a4fa37956f93021eb70f90de2f1fafeef55b3334293",
+        "b85e1eefcd34fd00aa06696a1d483d4c6f199d210437f507a4c1a2cb211404ec",
         "e03c9a3d4e9a2ef1eef2ab0b926934e28fc93d346e378229082a463d166912a2",
     ),
 }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from features.batch.compute import view_rows, view_windows
 from features.definitions import transforms
-from features.definitions.views import AGENT_FEATURES, USER_FEATURES, VIEWS, Input, View
+from features.definitions.views import AGENT_FEATURES, USER_FEATURES, VIEWS, View, ViewInput
 from tests.features.conftest import FIRST_DAY, make_interactions
 
 OF_CALLS = (USER_FEATURES, AGENT_FEATURES)
@@ -140,7 +140,7 @@ def test_the_same_expressions_compile_for_trino_and_spark(view: View, dialect: s
     assert "SELECT" in ibis.to_sql(view.windows(*calling), dialect=dialect)
 
 
-def _nullable(one: Input) -> pa.Schema:
+def _nullable(one: ViewInput) -> pa.Schema:
     return pa.schema([one.contract.arrow_schema.field(name).with_nullable(True) for name in one.columns])
 
 

@@ -13,7 +13,7 @@ import pytest
 from errors import UnknownName
 from features.batch.asof import join_pinned
 from features.batch.compute import compute_features
-from features.definitions.views import AGENT_FEATURES, USER_FEATURES, VIEWS, place_of
+from features.definitions.views import AGENT_FEATURES, USER_FEATURES, VIEWS, namespace_key
 from features.online.feast_repo import open_feature_store, register_model_version
 from features.online.reader import OnlineFeatures, OnlineReader, materialize
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
@@ -103,7 +103,7 @@ def test_reading_without_a_thread_gives_the_same_and_as_feast_does(redis_url: st
     assert len(set(found)) > len(AGENTS)
     references = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
     for (user, agent), features in zip(asked, found, strict=True):
-        row = [{"user_id": user, "agent_name": agent, "cluster_namespace": place_of("")}]
+        row = [{"user_id": user, "agent_name": agent, "cluster_namespace": namespace_key("")}]
         feast = store.get_online_features(references, row, full_feature_names=True).to_dict()
         for view in VIEWS:
             if getattr(features, view.time_column) is None:
