@@ -1,4 +1,4 @@
-"""Run a function in several processes at once, and count what a store was asked."""
+"""Run a function in several processes at once, and count the calls of a store."""
 
 import multiprocessing
 from collections import Counter
@@ -24,12 +24,12 @@ class Counted:
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
-        self.asked: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.store, name)
         if callable(value):
-            self.asked[name] += 1
+            self.calls[name] += 1
         return value
 
 

@@ -1,4 +1,4 @@
-"""The contracts: declared soundly, with the bounds that were agreed, and a page that says the same."""
+"""The contracts: consistent, with the agreed bounds, and a generated page that is up to date."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from lake.tables.schema import iceberg_schema, partition_spec
 from reports.contracts_page import REASONS, page
 from tests.lake.rows import interaction, table
 
-EVERY = pytest.mark.parametrize("declared", contracts().values(), ids=lambda one: one.name)
+EVERY = pytest.mark.parametrize("declared", contracts().values(), ids=lambda contract: contract.name)
 PERSONAL = {
     *("user_id", "user_query", "response", "raw", "actor", "subject", "title", "attributes"),
     *("data", "data_base64", "extensions"),
@@ -26,7 +26,7 @@ PERSONAL_IN = {"processed.logs": {"message"}}
 
 
 @EVERY
-def test_every_contract_is_declared_soundly(declared: Contract) -> None:
+def test_every_contract_is_complete_and_consistent(declared: Contract) -> None:
     namespace, _, name = declared.name.partition(".")
     assert namespace in ("processed", "curated", "ml", "quarantine")
     assert name
@@ -46,7 +46,7 @@ def test_every_contract_is_declared_soundly(declared: Contract) -> None:
     assert partition_spec(declared).fields
 
 
-def test_the_data_sets_are_all_there() -> None:
+def test_all_data_sets_have_contracts() -> None:
     assert set(contracts()) >= {
         "processed.agent_interactions",
         "processed.model_predictions",
@@ -60,7 +60,7 @@ def test_the_data_sets_are_all_there() -> None:
         contract("processed.agent_feedbak")
 
 
-def test_agent_interactions_promise_what_was_agreed() -> None:
+def test_the_contract_of_agent_interactions_has_the_agreed_values() -> None:
     assert CONTRACT.classification is Classification.CONFIDENTIAL
     assert (CONTRACT.retention_days, CONTRACT.freshness_s) == (180, 300)
     assert (CONTRACT.completeness, CONTRACT.parse_errors_max) == (0.99, 0.01)
@@ -94,13 +94,13 @@ def test_agent_interactions_promise_what_was_agreed() -> None:
         ({"timestamp": "2026-11-01T00:00:00.000001Z"}, "future_timestamp"),
     ],
 )
-def test_bounds_hold_to_the_last_value(change: dict[str, Any], reason: str | None) -> None:
+def test_bounds_include_their_limits(change: dict[str, Any], reason: str | None) -> None:
     landed = datetime(2026, 11, 1, tzinfo=UTC)
     verdicts = out_of_bounds(CONTRACT, table([interaction(0), interaction(1, **change)]), landed)
     assert verdicts["reason"].to_pylist() == [None, reason]
 
 
-def test_the_pandera_model_takes_good_rows_and_refuses_bad_ones() -> None:
+def test_the_pandera_model_accepts_good_rows_and_rejects_bad_ones() -> None:
     good = table(interaction(n) for n in range(6)).to_pandas(types_mapper=_nullable_ints)
     CONTRACT.model.validate(good)
     for change in ({"latency_ms": 40_000}, {"feedback": 2}, {"cluster": "x" * 300}, {"tokens_used": -1}):
@@ -117,7 +117,7 @@ def _nullable_ints(kind: Any) -> Any:
     return pd.Int64Dtype() if kind == pa.int64() else None
 
 
-def test_the_committed_page_is_what_the_contracts_say() -> None:
+def test_the_committed_page_is_up_to_date_with_the_contracts() -> None:
     committed = Path(__file__).parents[2] / "docs" / "contracts.md"
     assert committed.read_text() == page(), "run: fuelline docs contracts > docs/contracts.md"
     assert all(f"`{reason}`" in page() for reason in REASONS)

@@ -1,4 +1,4 @@
-"""What a wrong, missing or absent service is answered with, on the real ones."""
+"""Checks of real services: available, unavailable, and with wrong settings."""
 
 import json
 from pathlib import Path
@@ -16,25 +16,25 @@ from tests.conftest import free_port
 from tests.lake.sources.peer import Reply, serving
 
 
-def asked(settings: Settings, setting: str) -> ServiceCheck:
-    return next(one for one in check(settings) if one.setting == f"FUELLINE_{setting.upper()}")
+def checked(settings: Settings, setting: str) -> ServiceCheck:
+    return next(result for result in check(settings) if result.setting == f"FUELLINE_{setting.upper()}")
 
 
 def test_an_embedded_lake_needs_no_service(settings: Settings) -> None:
-    assert [(one.place, one.fault) for one in check(settings)] == [("", "")] * len(CHECKS)
+    assert [(result.place, result.fault) for result in check(settings)] == [("", "")] * len(CHECKS)
     require_ready(settings, *CHECKS)
 
 
-def test_every_service_that_is_there_is_told_with_its_place_and_without_its_password(
+def test_every_available_service_is_listed_with_its_address_and_without_its_password(
     s3_settings: Settings, database: str, redis_url: str, rabbitmq_url: str
 ) -> None:
-    there = {"catalog": database, "online": redis_url, "tracking": database, "rabbitmq": rabbitmq_url}
-    chosen = read_settings(**s3_settings.model_dump() | there)
-    told = check(chosen)
-    assert [one.fault for one in told] == [""] * len(CHECKS)
-    assert asked(chosen, "catalog").place == database.replace("fuelline:fuelline@", "")
-    assert "guest" not in str(told)
-    require_ready(chosen, "store", *there)
+    services = {"catalog": database, "online": redis_url, "tracking": database, "rabbitmq": rabbitmq_url}
+    chosen = read_settings(**s3_settings.model_dump() | services)
+    results = check(chosen)
+    assert [result.fault for result in results] == [""] * len(CHECKS)
+    assert checked(chosen, "catalog").place == database.replace("fuelline:fuelline@", "")
+    assert "guest" not in str(results)
+    require_ready(chosen, "store", *services)
     assert open_store(chosen).exists(PROBE)
 
 
@@ -46,16 +46,16 @@ def test_every_service_that_is_there_is_told_with_its_place_and_without_its_pass
         ("postgresql://127.0.0.1:{port}/db?user=me&password=hunter2", "postgresql://127.0.0.1:{port}/db"),
     ],
 )
-def test_a_place_is_told_without_its_password_wherever_that_stands(
+def test_an_address_is_shown_without_its_password_wherever_it_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, place: str
 ) -> None:
     port = free_port()
     monkeypatch.setenv("FUELLINE_HOME", str(tmp_path))
     monkeypatch.setenv("FUELLINE_CATALOG", address.format(port=port))
     for arguments in (["check"], ["check", "--json"]):
-        told = CliRunner().invoke(main, arguments)
-        assert place.format(port=port) in told.stdout
-        assert "ter2" not in told.output
+        outcome = CliRunner().invoke(main, arguments)
+        assert place.format(port=port) in outcome.stdout
+        assert "ter2" not in outcome.output
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_a_place_is_told_without_its_password_wherever_that_stands(
         ("vllm", "http://{host}"),
     ],
 )
-def test_a_service_that_is_away_is_named_by_its_setting_with_an_example(
+def test_an_unavailable_service_is_an_error_with_its_setting_and_an_example(
     settings: Settings, setting: str, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     chosen = read_settings(**settings.model_dump() | {setting: address.format(host=f"127.0.0.1:{free_port()}")})
-    fault = asked(chosen, setting).fault
+    fault = checked(chosen, setting).fault
     assert fault.startswith(f"FUELLINE_{setting.upper()}: ")
     assert f"Example: FUELLINE_{setting.upper()}=" in fault
     assert "hunter2" not in fault
@@ -92,7 +92,7 @@ def test_a_service_that_is_away_is_named_by_its_setting_with_an_example(
         ("rabbitmq", ("guest:guest", "guest:hunter2"), "refuses this user or virtual host"),
     ],
 )
-def test_wrong_credentials_and_names_are_a_fault_of_the_setting_that_no_task_tries_again(
+def test_wrong_credentials_and_names_are_settings_errors_that_no_task_retries(
     settings: Settings,
     setting: str,
     change: tuple[str, str],
@@ -103,36 +103,36 @@ def test_wrong_credentials_and_names_are_a_fault_of_the_setting_that_no_task_tri
         setting
     ]
     chosen = read_settings(**settings.model_dump() | {setting: request.getfixturevalue(fixture).replace(*change)})
-    for look in (require_ready, require_valid):
+    for require in (require_ready, require_valid):
         with pytest.raises(SettingsError, match=rf"^FUELLINE_{setting.upper()}: .*{reason}.*Example: ") as refused:
-            look(chosen, setting)
+            require(chosen, setting)
         assert "hunter2" not in str(refused.value)
 
 
-def test_a_bucket_that_is_not_there_and_a_key_that_is_wrong_are_told_apart(s3_settings: Settings) -> None:
+def test_a_missing_bucket_is_an_error_of_the_store_setting(s3_settings: Settings) -> None:
     gone = s3_settings.model_copy(update={"store": "s3://nobodys-bucket/lake"})
-    assert asked(gone, "store").fault.startswith("FUELLINE_STORE: there is no bucket 'nobodys-bucket'")
+    assert checked(gone, "store").fault.startswith("FUELLINE_STORE: there is no bucket 'nobodys-bucket'")
 
 
-def test_a_service_is_asked_once_a_process(settings: Settings, postgres: Postgres, database: str) -> None:
+def test_a_service_is_checked_once_per_process(settings: Settings, postgres: Postgres, database: str) -> None:
     chosen = settings.model_copy(update={"catalog": database})
     require_ready(chosen, "catalog")
     postgres.stop()
     try:
         require_ready(chosen, "catalog")
-        assert asked(chosen, "catalog").fault.startswith("FUELLINE_CATALOG: nothing listens there")
+        assert checked(chosen, "catalog").fault.startswith("FUELLINE_CATALOG: nothing listens there")
     finally:
         postgres.start()
 
 
-def test_a_tracking_server_that_answers_with_an_error_is_told_with_its_number(settings: Settings) -> None:
+def test_a_tracking_server_that_answers_with_an_error_is_reported_with_the_status(settings: Settings) -> None:
     with serving() as peer:
         peer.answer = lambda _: Reply(status=503)
-        fault = asked(read_settings(home=settings.home, tracking=peer.url), "tracking").fault
+        fault = checked(read_settings(home=settings.home, tracking=peer.url), "tracking").fault
     assert "answers 503" in fault
 
 
-def test_the_command_tells_each_service_and_ends_with_one_where_a_service_fails(
+def test_the_command_lists_each_service_and_exits_with_1_where_one_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, redis_url: str
 ) -> None:
     monkeypatch.setenv("FUELLINE_HOME", str(tmp_path))
@@ -142,7 +142,7 @@ def test_the_command_tells_each_service_and_ends_with_one_where_a_service_fails(
     monkeypatch.setenv("FUELLINE_ONLINE", f"redis://127.0.0.1:{free_port()}")
     failed = CliRunner().invoke(main, ["check", "--json"])
     assert failed.exit_code == 1
-    faults = {one["setting"]: one["fault"] for one in json.loads(failed.stdout) if one["fault"]}
+    faults = {result["setting"]: result["fault"] for result in json.loads(failed.stdout) if result["fault"]}
     assert list(faults) == ["FUELLINE_ONLINE"]
     assert "Example: FUELLINE_ONLINE=redis://" in faults["FUELLINE_ONLINE"]
 

@@ -1,4 +1,4 @@
-"""Windows of scheduled work: each instant once, however late, doubled, killed or at once the fires come."""
+"""Windows of scheduled work: each instant is done once, with late, doubled, killed and concurrent fires."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ NOW = FIRES[-1] + timedelta(minutes=7)
 
 
 class Clock:
-    """Time stands until it is moved. May be sent to another process."""
+    """A clock that moves only when it is told to. May be sent to another process."""
 
     def __init__(self, now: datetime = NOW) -> None:
         self.now = now
@@ -36,7 +36,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def here(settings: Settings, clock: Clock) -> Lake:
+def lake(settings: Settings, clock: Clock) -> Lake:
     return open_lake(settings, clock=clock)
 
 
@@ -56,9 +56,7 @@ def fire(lake: Lake, kickoff: datetime, run: str = "run", done: list[Window] | N
     late=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 7000)), max_size=60),
     period=st.sampled_from([timedelta(minutes=10), HOUR, timedelta(days=1)]),
 )
-def test_windows_follow_one_another_without_gap_or_overlap_and_cover_every_fire(
-    late: list[tuple[int, int]], period: timedelta
-) -> None:
+def test_windows_have_no_gap_or_overlap_and_cover_every_fire(late: list[tuple[int, int]], period: timedelta) -> None:
     done: datetime | None = None
     now = FIRST
     for number, seconds in late:
@@ -74,22 +72,22 @@ def test_windows_follow_one_another_without_gap_or_overlap_and_cover_every_fire(
         assert done >= kickoff
 
 
-def test_a_kickoff_a_little_ahead_of_the_clock_is_taken_at_its_word() -> None:
+def test_a_kickoff_a_little_ahead_of_the_clock_is_accepted() -> None:
     assert window(None, FIRST, FIRST - timedelta(seconds=3), HOUR) == Window(start=BEGINNING, end=FIRST)
 
 
-def test_a_kickoff_in_the_future_is_refused_because_it_would_swallow_the_fires_before_it() -> None:
+def test_a_kickoff_in_the_future_is_refused() -> None:
     with pytest.raises(UserError, match=r"2026-11-01T00:15:00\+00:00 is in the future"):
         window(None, FIRST, FIRST - HOUR, HOUR)
 
 
-def test_the_first_of_many_late_fires_does_it_all_and_the_others_nothing(here: Lake) -> None:
+def test_the_first_of_many_late_fires_does_all_the_work(lake: Lake) -> None:
     order = Random(3).sample(FIRES, len(FIRES))
-    results = [fire(here, kickoff, run=f"r{number}") for number, kickoff in enumerate(order)]
+    results = [fire(lake, kickoff, run=f"r{number}") for number, kickoff in enumerate(order)]
     assert results[0] == [Window(start=BEGINNING, end=FIRES[-1])]
     assert not any(results[1:])
-    assert watermark(here, "hourly") == FIRES[-1]
-    assert len(here.ledger.entries("schedules/hourly")) == 1
+    assert watermark(lake, "hourly") == FIRES[-1]
+    assert len(lake.ledger.entries("schedules/hourly")) == 1
 
 
 def _some_of_the_fires(settings: Settings, number: int) -> int:
@@ -98,7 +96,7 @@ def _some_of_the_fires(settings: Settings, number: int) -> int:
     return sum(len(fire(lake, kickoff, run=f"{number}-{kickoff}")) for kickoff in order)
 
 
-def test_late_fires_in_eight_processes_at_once_do_the_work_once(settings: Settings) -> None:
+def test_late_fires_in_eight_concurrent_processes_do_the_work_once(settings: Settings) -> None:
     assert sum(at_once(_some_of_the_fires, [(settings, number) for number in range(8)])) == 1
     lake = open_lake(settings, clock=Clock())
     [done] = lake.ledger.entries("schedules/hourly")
@@ -106,7 +104,7 @@ def test_late_fires_in_eight_processes_at_once_do_the_work_once(settings: Settin
     assert len(lake.ledger.entries("work")) == 1
 
 
-def test_late_fires_in_eight_threads_at_once_do_the_work_once(s3_settings: Settings) -> None:
+def test_late_fires_in_eight_concurrent_threads_do_the_work_once(s3_settings: Settings) -> None:
     counts: list[int] = []
 
     def some(number: int) -> None:
@@ -122,40 +120,40 @@ def test_late_fires_in_eight_threads_at_once_do_the_work_once(s3_settings: Setti
     assert len(open_lake(s3_settings).ledger.entries("work")) == 1
 
 
-def test_each_fire_that_comes_in_time_does_its_own_window(here: Lake, clock: Clock) -> None:
+def test_each_fire_in_time_does_its_own_window(lake: Lake, clock: Clock) -> None:
     for number in range(3):
         clock.now = FIRES[number] + timedelta(seconds=20)
-        assert len(fire(here, FIRES[number], run=f"r{number}")) == 1
-    ends = [entry.payload["end"] for entry in here.ledger.entries("schedules/hourly")]
+        assert len(fire(lake, FIRES[number], run=f"r{number}")) == 1
+    ends = [entry.payload["end"] for entry in lake.ledger.entries("schedules/hourly")]
     assert ends == [kickoff.isoformat() for kickoff in FIRES[:3]]
 
 
-def test_work_that_fails_is_left_to_the_next_fire(here: Lake) -> None:
+def test_work_that_fails_is_left_to_the_next_fire(lake: Lake) -> None:
     def fails(due: Window) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        catch_up(here, "hourly", fails, kickoff=FIRES[0], period=HOUR, run="a")
-    assert watermark(here, "hourly") is None
-    assert len(fire(here, FIRES[1], run="b")) == 1
+        catch_up(lake, "hourly", fails, kickoff=FIRES[0], period=HOUR, run="a")
+    assert watermark(lake, "hourly") is None
+    assert len(fire(lake, FIRES[1], run="b")) == 1
 
 
-def test_a_run_that_is_tried_again_gets_its_window_again_and_no_other_run_does(here: Lake) -> None:
-    first = fire(here, FIRES[3], run="a")
-    assert fire(here, FIRES[3], run="a") == first
-    assert fire(here, FIRES[3], run="b") == []
-    assert len(here.ledger.entries("work")) == len(here.ledger.entries("schedules/hourly")) == 1
+def test_only_the_retry_of_a_run_gets_its_finished_window_again(lake: Lake) -> None:
+    first = fire(lake, FIRES[3], run="a")
+    assert fire(lake, FIRES[3], run="a") == first
+    assert fire(lake, FIRES[3], run="b") == []
+    assert len(lake.ledger.entries("work")) == len(lake.ledger.entries("schedules/hourly")) == 1
 
 
-def test_a_dead_run_keeps_the_others_out_until_its_lease_runs_out(here: Lake, clock: Clock) -> None:
-    assert here.leases.acquire("schedules/hourly", "dead", 3600)
-    assert fire(here, FIRES[-1], run="b") == []
+def test_a_dead_run_blocks_the_others_until_its_lease_expires(lake: Lake, clock: Clock) -> None:
+    assert lake.leases.acquire("schedules/hourly", "dead", 3600)
+    assert fire(lake, FIRES[-1], run="b") == []
     clock.now += timedelta(seconds=3601)
-    assert [due.end for due in fire(here, FIRES[-1], run="b")] == [FIRES[-1] + HOUR]
+    assert [due.end for due in fire(lake, FIRES[-1], run="b")] == [FIRES[-1] + HOUR]
 
 
-def test_a_boundary_that_passes_during_the_work_is_worked_by_the_same_run(
-    here: Lake, settings: Settings, clock: Clock
+def test_a_boundary_that_passes_during_the_work_is_done_by_the_same_run(
+    lake: Lake, settings: Settings, clock: Clock
 ) -> None:
     other: list[list[Window]] = []
 
@@ -165,24 +163,26 @@ def test_a_boundary_that_passes_during_the_work_is_worked_by_the_same_run(
             other.append(fire(open_lake(settings, clock=clock), FIRES[-1] + HOUR, run="skipped"))
         return due.end
 
-    ends = catch_up(here, "hourly", slow, kickoff=FIRES[-1], period=HOUR, run="slow")
+    ends = catch_up(lake, "hourly", slow, kickoff=FIRES[-1], period=HOUR, run="slow")
     assert other == [[]]
     assert ends == [FIRES[-1], FIRES[-1] + HOUR]
 
 
-def test_two_runs_after_a_lease_ran_out_leave_the_newer_watermark(here: Lake, settings: Settings, clock: Clock) -> None:
+def test_two_runs_after_an_expired_lease_leave_the_newer_watermark(
+    lake: Lake, settings: Settings, clock: Clock
+) -> None:
     def overtaken(due: Window) -> None:
         clock.now += timedelta(hours=2)
         fire(open_lake(settings, clock=clock), FIRES[-1] + 2 * HOUR, run="quick")
 
-    catch_up(here, "hourly", overtaken, kickoff=FIRES[-1], period=HOUR, run="slow")
-    assert watermark(here, "hourly") == FIRES[-1] + 2 * HOUR
+    catch_up(lake, "hourly", overtaken, kickoff=FIRES[-1], period=HOUR, run="slow")
+    assert watermark(lake, "hourly") == FIRES[-1] + 2 * HOUR
 
 
-def test_schedules_do_not_know_of_one_another(here: Lake) -> None:
+def test_schedules_are_independent(lake: Lake) -> None:
     def nothing(due: Window) -> datetime:
         return due.end
 
-    fire(here, FIRES[0])
-    assert catch_up(here, "daily", nothing, kickoff=FIRES[0], period=timedelta(days=1), run="d")
-    assert here.ledger.chains("schedules/") == ["schedules/daily", "schedules/hourly"]
+    fire(lake, FIRES[0])
+    assert catch_up(lake, "daily", nothing, kickoff=FIRES[0], period=timedelta(days=1), run="d")
+    assert lake.ledger.chains("schedules/") == ["schedules/daily", "schedules/hourly"]

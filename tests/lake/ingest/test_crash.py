@@ -61,7 +61,7 @@ class Points:
 
 
 def run_until(fatal: int, settings: Settings, folder: Path, report: Any) -> None:
-    """In a child: ingest, and die at the given point; report how many points there were if there are fewer."""
+    """In a child: ingest, and die at a point; report the number of points if there are fewer."""
     from pyiceberg.catalog.sql import SqlCatalog
 
     points = Points(settings.home, fatal)
@@ -92,17 +92,17 @@ def crash(fatal: int, settings: Settings, folder: Path) -> int | None:
 def final_state(lake: Lake) -> Any:
     """What must not depend on where it was killed; times and ids may."""
     tables = []
-    for one in (CONTRACT, QUARANTINE):
-        version = lake.tables.current(one)
+    for declared in (CONTRACT, QUARANTINE):
+        version = lake.tables.current(declared)
         assert version
-        columns = [name for name in one.columns if name.name not in ("landed_at", "source_object")]
+        columns = [name for name in declared.columns if name.name not in ("landed_at", "source_object")]
         rows = lake.tables.read(version, columns=[column.name for column in columns]).to_pylist()
-        tables.append((sorted(rows, key=str), len(lake.tables.snapshots(one))))
+        tables.append((sorted(rows, key=str), len(lake.tables.snapshots(declared))))
     chain = "sources/agents"
     assert lake.ledger.verify(chain) == 4
-    told = [(e.kind, e.key, {k: v for k, v in e.payload.items() if k in COUNTS}) for e in lake.ledger.entries(chain)]
+    entries = [(e.kind, e.key, {k: v for k, v in e.payload.items() if k in COUNTS}) for e in lake.ledger.entries(chain)]
     raw = sorted(lake.store.read(key) for key in lake.store.list("raw/"))
-    return tables, told, raw, list(lake.store.list("staged/"))
+    return tables, entries, raw, list(lake.store.list("staged/"))
 
 
 def ingest(settings: Settings, folder: Path) -> None:
@@ -124,7 +124,7 @@ def landed_only(settings: Settings, folder: Path, step: str) -> Lake:
 
 
 @pytest.mark.parametrize("step", ["_commit", "_quarantine"])
-def test_what_landed_before_a_crash_is_ingested_even_if_its_file_has_been_rotated_since(
+def test_an_object_that_landed_before_a_crash_is_ingested_even_if_its_file_is_gone(
     settings: Settings, tmp_path: Path, step: str
 ) -> None:
     log = tmp_path / "agent.log"
@@ -133,12 +133,12 @@ def test_what_landed_before_a_crash_is_ingested_even_if_its_file_has_been_rotate
     log.write_bytes(lines([interaction(3)]))
     finished, fresh = Ingester(lake, CONTRACT, "agents").ingest_folder(log)
     assert (finished.committed, finished.quarantined, fresh.committed) == (2, 1, 1)
-    assert [lake.tables.current(one).rows for one in (CONTRACT, QUARANTINE)] == [3, 1]  # type: ignore[union-attr]
+    assert [lake.tables.current(contract).rows for contract in (CONTRACT, QUARANTINE)] == [3, 1]  # type: ignore[union-attr]
     assert list(lake.store.list("staged/")) == []
     assert len(Ingester(lake, CONTRACT, "agents").ingest_folder(log)) == 1
 
 
-def test_a_log_that_grew_after_a_crash_brings_each_row_once(settings: Settings, tmp_path: Path) -> None:
+def test_each_row_of_a_log_that_grew_after_a_crash_is_committed_once(settings: Settings, tmp_path: Path) -> None:
     log = tmp_path / "agent.log"
     log.write_bytes(lines([interaction(0), interaction(1)]))
     lake = landed_only(settings, log, "_commit")
@@ -147,7 +147,7 @@ def test_a_log_that_grew_after_a_crash_brings_each_row_once(settings: Settings, 
     assert (finished.committed, grown.committed, grown.duplicates) == (2, 1, 2)
 
 
-def test_a_landed_object_that_retention_has_deleted_holds_nothing_up_and_is_told(
+def test_a_landed_object_that_retention_has_deleted_is_skipped_and_logged(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = tmp_path / "agent.log"
@@ -162,21 +162,21 @@ def test_a_landed_object_that_retention_has_deleted_holds_nothing_up_and_is_told
     assert f"{name} is skipped" in caplog.text
 
 
-def test_a_file_that_two_sources_bring_is_done_for_both(lake: Lake, tmp_path: Path) -> None:
+def test_a_file_of_two_sources_is_ingested_for_both(lake: Lake, tmp_path: Path) -> None:
     log = tmp_path / "agent.log"
     log.write_bytes(lines([interaction(0)]))
     for source in ("agents", "again", "agents", "again"):
         results = Ingester(lake, CONTRACT, source).ingest_folder(log)
-    assert [one.new for one in results] == [False]
+    assert [result.new for result in results] == [False]
 
 
-def test_runs_that_finish_the_same_object_at_once_bring_each_row_once(settings: Settings, tmp_path: Path) -> None:
+def test_concurrent_runs_that_finish_the_same_object_commit_each_row_once(settings: Settings, tmp_path: Path) -> None:
     log = tmp_path / "agent.log"
     log.write_bytes(lines([interaction(n) for n in range(5)] + [interaction(5, latency_ms=5)]))
     lake = landed_only(settings, log, "_quarantine")
     log.write_bytes(lines([interaction(6)]))
     at_once(ingest, [(settings, log)] * 2)
-    assert [lake.tables.current(one).rows for one in (CONTRACT, QUARANTINE)] == [6, 1]  # type: ignore[union-attr]
+    assert [lake.tables.current(contract).rows for contract in (CONTRACT, QUARANTINE)] == [6, 1]  # type: ignore[union-attr]
 
 
 COUNTS = ("landed", "committed", "quarantined", "duplicates", "reasons", "sha256", "watermark")
@@ -193,7 +193,7 @@ def logs(tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(600)
-def test_killed_anywhere_and_run_again_gives_the_same_state(tmp_path: Path, logs: Path) -> None:
+def test_a_kill_at_any_point_and_a_second_run_give_the_same_state(tmp_path: Path, logs: Path) -> None:
     def settings(name: str) -> Settings:
         return read_settings(home=tmp_path / name, lake="test", cache=tmp_path / "cache")
 

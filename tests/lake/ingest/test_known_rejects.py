@@ -1,4 +1,4 @@
-"""Lines that come again: a log that grows lands whole each time, and each of its bad lines counts once."""
+"""Repeated lines: a log that grows lands whole each time, and each of its bad lines counts once."""
 
 import gzip
 from datetime import timedelta
@@ -35,7 +35,7 @@ def rejected(lake: Lake) -> list[dict[str, Any]]:
 
 
 def hour(number: int) -> bytes:
-    """Nine good lines, a slow one, one that is no row."""
+    """Nine good lines, a slow one, and one that is not a row."""
     good = [interaction(20 * number + minute) for minute in range(9)]
     return lines([*good, interaction(20 * number + 9, latency_ms=31_000)]) + b"{\n"
 
@@ -57,7 +57,7 @@ def test_a_row_that_conflicts_with_another_does_so_once(lake: Lake, tmp_path: Pa
 
 
 @pytest.mark.parametrize("bad", [lines([interaction(0, latency_ms=5)]), b"{\n"])
-def test_two_equal_bad_lines_of_one_object_are_two_and_are_known_when_they_come_again(
+def test_two_equal_bad_lines_of_one_object_count_twice_and_are_recognised_later(
     lake: Lake, tmp_path: Path, bad: bytes
 ) -> None:
     assert read(lake, tmp_path, bad + bad) == (0, 2, 0)
@@ -65,31 +65,31 @@ def test_two_equal_bad_lines_of_one_object_are_two_and_are_known_when_they_come_
     assert len(rejected(lake)) == 2
 
 
-def test_words_without_a_time_are_known_only_where_they_stood(lake: Lake, tmp_path: Path) -> None:
+def test_a_text_without_a_time_is_recognised_only_at_its_line_number(lake: Lake, tmp_path: Path) -> None:
     assert read(lake, tmp_path, b"Killed\n") == (0, 1, 0)
     assert read(lake, tmp_path, b"Killed\n" + lines([interaction(0)]) + b"Killed\n") == (1, 1, 1)
 
 
-def test_words_without_a_time_at_the_same_number_of_another_log_are_others(lake: Lake, tmp_path: Path) -> None:
+def test_a_text_without_a_time_at_the_same_line_of_another_log_is_new(lake: Lake, tmp_path: Path) -> None:
     for number in range(3):
         assert read(lake, tmp_path, lines([interaction(number)]) + b"Killed\n") == (1, 1, 0)
 
 
-def test_the_same_bad_line_of_another_source_is_another(lake: Lake, tmp_path: Path) -> None:
+def test_the_same_bad_line_of_another_source_is_new(lake: Lake, tmp_path: Path) -> None:
     bad = lines([interaction(0, latency_ms=5)])
     assert read(lake, tmp_path, bad) == (0, 1, 0)
     assert read(lake, tmp_path, bad + lines([interaction(1)]), source="others") == (1, 1, 0)
 
 
 @pytest.mark.parametrize(("days", "known"), [(DAYS_APART - 1, True), (DAYS_APART + 1, False)])
-def test_a_bad_line_is_known_for_some_days(settings: Settings, tmp_path: Path, days: int, known: bool) -> None:
+def test_a_bad_line_is_recognised_for_eight_days(settings: Settings, tmp_path: Path, days: int, known: bool) -> None:
     bad = lines([interaction(0, latency_ms=5)])
     read(open_lake(settings, clock=lambda: LANDED), tmp_path, bad)
     later = open_lake(settings, clock=lambda: LANDED + timedelta(days=days))
     assert read(later, tmp_path, bad + lines([interaction(1)])) == (1, not known, known)
 
 
-def test_bad_rows_of_a_csv_are_known_too(lake: Lake, tmp_path: Path) -> None:
+def test_bad_rows_of_a_csv_are_recognised_too(lake: Lake, tmp_path: Path) -> None:
     header, bad = ",".join(interaction()), ",".join(str(value or "") for value in interaction(0, latency_ms=5).values())
     text = f"{header}\n{bad}\n"
     assert read(lake, tmp_path, text.encode(), name="log.csv") == (0, 1, 0)
@@ -98,14 +98,14 @@ def test_bad_rows_of_a_csv_are_known_too(lake: Lake, tmp_path: Path) -> None:
     assert [row["reason"] for row in rejected(lake)].count("malformed_csv") == 2
 
 
-def test_files_of_which_nothing_can_be_read_are_each_told(lake: Lake, tmp_path: Path) -> None:
+def test_each_unreadable_file_is_quarantined(lake: Lake, tmp_path: Path) -> None:
     for cut in (9, 8):
         broken = gzip.compress(lines([interaction(0)]))[:cut]
         assert read(lake, tmp_path, broken, name="log.jsonl.gz") == (0, 1, 0)
     assert {row["digest"] for row in rejected(lake)} == {None}
 
 
-def test_a_quarantine_from_before_its_lines_had_digests_takes_new_ones(lake: Lake, tmp_path: Path) -> None:
+def test_a_quarantine_table_without_digests_accepts_new_lines(lake: Lake, tmp_path: Path) -> None:
     log = hour(0)
     read(lake, tmp_path, log)
     with lake.tables.load(QUARANTINE.table).update_schema() as update:

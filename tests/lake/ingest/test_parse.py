@@ -1,4 +1,4 @@
-"""The two ways of reading a block give the same rows, and results that move make the parser's version move."""
+"""The two ways of parsing a block give the same rows, and changed results need a new parser version."""
 
 import csv
 import hashlib
@@ -79,7 +79,7 @@ NAMES = [column.name for column in CONTRACT.columns]
 
 @st.composite
 def objects(draw: st.DrawFn) -> bytes:
-    """A row, mostly a good one, as one of the ways in which a program may write it."""
+    """A row, mostly a good one, in one of the forms in which a program may write it."""
     row = interaction(draw(st.integers(0, 99)))
     row["user_query"] = draw(st.text(max_size=12) | st.sampled_from(['}{ "', "},]", "\u2028\x00", "\\u0041\\", "a, ]"]))
     if draw(st.booleans()):
@@ -126,7 +126,7 @@ TWISTS = st.sampled_from(
     st.booleans(),
     st.sampled_from([1, 2, parse_module.CUT_ABOVE_LINES]),
 )
-def test_both_ways_of_reading_give_the_same(twisted: list[tuple[bytes, int, Any]], ends: bool, alike: int) -> None:
+def test_both_ways_of_parsing_give_the_same_rows(twisted: list[tuple[bytes, int, Any]], ends: bool, alike: int) -> None:
     made = [twist(line) if spoil else line for line, spoil, twist in twisted]
     data = b"\n".join(made) + b"\n" * ends
     with mock.patch.object(parse_module, "CUT_ABOVE_LINES", alike), mock.patch.object(parse_module, "PIECES", 2):
@@ -139,13 +139,13 @@ def test_both_ways_of_reading_give_the_same(twisted: list[tuple[bytes, int, Any]
         assert alone == [{**line, "line": 1}], "a row must not depend on its neighbours"
 
 
-def test_clean_lines_are_read_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_lines_are_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parse_module, "_parse_lines", None)
     rows = parse(CONTRACT, Block(first=7, data=lines(interaction(n) for n in range(50)))).rows
     assert rows["line"].to_pylist() == list(range(7, 57))
 
 
-def test_a_bad_line_takes_only_its_neighbours_out_of_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_lines_around_a_bad_one_are_parsed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = parse_module._parse_lines
     closely: list[Block] = []
 
@@ -164,14 +164,14 @@ def test_a_bad_line_takes_only_its_neighbours_out_of_the_fast_way(monkeypatch: p
 
 
 @given(st.lists(st.sampled_from([b"", b"a", b"bcd"]), min_size=1), st.integers(2, 5))
-def test_the_pieces_of_a_block_have_its_lines_and_their_numbers(texts: list[bytes], number: int) -> None:
+def test_the_pieces_of_a_block_keep_its_lines_and_their_numbers(texts: list[bytes], number: int) -> None:
     block = Block(first=7, data=b"\n".join(texts) + b"\n")
     pieces = list(block.pieces(number))
     assert b"".join(piece.data for piece in pieces) == block.data
     assert len(pieces) <= number
     assert block.texts(range(7, 7 + len(texts))) == texts
-    told = [text for piece in pieces for text in piece.texts(range(piece.first, piece.last + 1))]
-    assert told == texts
+    lines = [text for piece in pieces for text in piece.texts(range(piece.first, piece.last + 1))]
+    assert lines == texts
 
 
 CORPUS = [
@@ -233,11 +233,11 @@ def as_csv(cells: Sequence[Mapping[str, str]]) -> bytes:
     return out.getvalue().encode() + b"too,few\n"
 
 
-def test_results_that_move_need_a_new_version_of_the_parser(tmp_path: Path) -> None:
+def test_changed_results_need_a_new_parser_version(tmp_path: Path) -> None:
     (tmp_path / "cells.csv").write_bytes(as_csv(CELLS))
     pieces = [Block(first=1, data=b"".join(CORPUS)), *read_blocks(tmp_path / "cells.csv", CONTRACT)]
-    told = json.dumps([_results(piece) for piece in pieces], default=str)
-    digest = hashlib.sha256(told.encode()).hexdigest()
+    results = json.dumps([_results(piece) for piece in pieces], default=str)
+    digest = hashlib.sha256(results.encode()).hexdigest()
     assert GOLDEN.get(PARSER_VERSION) == digest, (
         f"what parsing or checking gives has moved: raise PARSER_VERSION and add its digest {digest} to GOLDEN"
     )
@@ -248,4 +248,4 @@ def _results(piece: Block | Fault) -> Any:
         return [piece.line, piece.reason]
     parsed = parse(CONTRACT, piece)
     verdicts = out_of_bounds(CONTRACT, parsed.rows, START.replace(year=2027))
-    return [one.to_pylist() for one in (parsed.rows, parsed.rejects, verdicts)]
+    return [part.to_pylist() for part in (parsed.rows, parsed.rejects, verdicts)]

@@ -50,7 +50,7 @@ def committed(lake: Lake) -> list[dict[str, Any]]:
 
 
 def quarantined(lake: Lake) -> dict[int, str]:
-    """Reason by line; fails if a line stands there twice."""
+    """Reason by line; fails if a line occurs twice."""
     version = lake.tables.current(QUARANTINE)
     rows = lake.tables.read(version).to_pylist() if version else []
     reasons = {row["line"]: row["reason"] for row in rows}
@@ -64,28 +64,28 @@ def ingest(lake: Lake, path: Path) -> Ingested:
 
 def state(lake: Lake) -> Any:
     """All that a second run must leave as it is."""
-    tables = [lake.tables.snapshots(one) for one in (CONTRACT, QUARANTINE)]
+    tables = [lake.tables.snapshots(contract) for contract in (CONTRACT, QUARANTINE)]
     return [[s.snapshot_id for s in snapshots] for snapshots in tables], list(lake.store.list(""))
 
 
 @needs_data
-def test_the_real_interactions_come_in_as_counted(lake: Lake) -> None:
+def test_the_real_interactions_are_ingested_with_the_known_counts(lake: Lake) -> None:
     done = Ingester(lake, CONTRACT, "agents").ingest_folder(DATA / "interactions/raw/agents")
-    assert sum(one.landed for one in done) == 11_873
-    assert sum(one.committed for one in done) == len(committed(lake)) == 11_798
-    assert sum(one.duplicates for one in done) == 0
-    assert sum((Counter(one.reasons) for one in done), Counter()) == {"latency_out_of_range": 75}
+    assert sum(result.landed for result in done) == 11_873
+    assert sum(result.committed for result in done) == len(committed(lake)) == 11_798
+    assert sum(result.duplicates for result in done) == 0
+    assert sum((Counter(result.reasons) for result in done), Counter()) == {"latency_out_of_range": 75}
     failed = [row for row in committed(lake) if row["error"]]
     assert len(failed) == 80
     assert lake.tables.watermark(CONTRACT, "agents") == max(row["timestamp"] for row in committed(lake))
     before = state(lake)
     again = Ingester(lake, CONTRACT, "agents").ingest_folder(DATA / "interactions/raw/agents")
-    assert not any(one.new for one in again)
+    assert not any(result.new for result in again)
     assert state(lake) == before
 
 
 @needs_data
-def test_every_spoilt_line_has_the_expected_reason(lake: Lake) -> None:
+def test_every_damaged_line_has_the_expected_reason(lake: Lake) -> None:
     expected = json.loads((DATA / "dirty/expected.json").read_text())
     done = ingest(lake, DATA / "dirty/interactions.jsonl.gz")
     reasons = {int(line): reason for line, reason in expected["by_line"].items()}
@@ -119,20 +119,20 @@ ROTATED = [
 
 
 @pytest.mark.parametrize("name", ROTATED)
-def test_a_log_is_read_whatever_its_rotation_put_behind_its_name(lake: Lake, tmp_path: Path, name: str) -> None:
+def test_a_rotated_log_is_read_whatever_its_suffix(lake: Lake, tmp_path: Path, name: str) -> None:
     data = lines([interaction(0), interaction(1)])
     put(tmp_path / "logs", name, gzip.compress(data) if name.lower().endswith(".gz") else data)
     [done] = Ingester(lake, CONTRACT, "agents").ingest_folder(tmp_path / "logs")
     assert (done.landed, done.committed) == (2, 2)
 
 
-def test_a_log_that_is_rotated_and_packed_brings_only_what_is_new(lake: Lake, tmp_path: Path) -> None:
+def test_a_log_that_is_rotated_and_compressed_adds_only_new_rows(lake: Lake, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     live = put(logs, "a.log", lines([interaction(0), interaction(1)]))
     Ingester(lake, CONTRACT, "agents").ingest_folder(logs)
     live.rename(logs / "a.log.1")
     put(logs, "a.log", lines([interaction(2)]))
-    assert [one.new for one in Ingester(lake, CONTRACT, "agents").ingest_folder(logs)] == [True, False]
+    assert [result.new for result in Ingester(lake, CONTRACT, "agents").ingest_folder(logs)] == [True, False]
     put(logs, "a.log.2.gz", gzip.compress((logs / "a.log.1").read_bytes() + lines([interaction(3)])))
     (logs / "a.log.1").unlink()
     _, packed = Ingester(lake, CONTRACT, "agents").ingest_folder(logs)
@@ -140,7 +140,7 @@ def test_a_log_that_is_rotated_and_packed_brings_only_what_is_new(lake: Lake, tm
     assert [row["interaction_id"] for row in committed(lake)] == [f"i{number:06}" for number in range(4)]
 
 
-def test_files_that_are_no_logs_by_their_names_are_passed_over_and_told(
+def test_files_that_are_not_logs_are_skipped_and_logged(
     lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     logs = tmp_path / "logs"
@@ -155,7 +155,7 @@ def test_files_that_are_no_logs_by_their_names_are_passed_over_and_told(
     assert "z.tmp" not in caplog.text
 
 
-def test_a_json_document_over_many_lines_is_no_log(
+def test_a_json_document_over_many_lines_is_not_a_log(
     lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     logs = tmp_path / "logs"
@@ -167,7 +167,7 @@ def test_a_json_document_over_many_lines_is_no_log(
     assert "skipped 2 files" in caplog.text
 
 
-def test_an_object_that_cannot_be_finished_keeps_nothing_else_out_and_is_told_each_time(
+def test_an_object_that_cannot_be_finished_blocks_no_other_and_fails_each_run(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = Ingester._commit
@@ -204,7 +204,7 @@ def test_a_new_release_of_the_code_ingests_nothing_again(
     assert not ingest(lake, path).new
 
 
-def test_what_a_newer_parser_rejects_again_stands_in_quarantine_once(
+def test_a_line_that_two_parser_versions_reject_is_in_quarantine_once(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(tmp_path, "log.jsonl", lines([interaction(0), interaction(1, latency_ms=5)]))
@@ -269,9 +269,7 @@ def test_every_format_gives_the_same_rows_and_reasons(
     assert done.committed == 27
 
 
-def test_a_csv_of_pandas_brings_its_numbers_as_whole_ones_and_its_missing_ones_as_null(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_whole_and_missing_numbers_in_a_csv_of_pandas_become_integers_and_nulls(lake: Lake, tmp_path: Path) -> None:
     frame = pd.DataFrame([interaction(n) for n in range(9)])
     assert frame["feedback"].dtype == "float64"
     for name, missing in {"1.csv": "", "2.csv": "NaN", "3.csv": "NULL"}.items():
@@ -280,7 +278,7 @@ def test_a_csv_of_pandas_brings_its_numbers_as_whole_ones_and_its_missing_ones_a
     assert [row["feedback"] for row in committed(lake)] == [0, 1, None] * 3
 
 
-def test_a_csvs_number_that_is_not_whole_or_not_there_is_rejected_where_the_column_needs_one(
+def test_a_fraction_or_missing_number_in_a_csv_is_rejected_in_a_required_integer_column(
     lake: Lake, tmp_path: Path
 ) -> None:
     rows = [interaction(0, feedback="0.5"), interaction(1, latency_ms="NaN"), interaction(2, tokens_used="None")]
@@ -346,7 +344,7 @@ BOMB = b'{"user_query": ' + b"[" * 200_000 + b"]" * 200_000 + b"}\n"
         ("log.csv", as_csv([{"a": 1, "b": 2}]), {2: "missing_column"}),
     ],
 )
-def test_a_bad_file_or_line_has_a_clear_reason_and_the_good_rows_are_in(
+def test_a_bad_file_or_line_has_a_clear_reason_and_the_good_rows_are_committed(
     lake: Lake, tmp_path: Path, name: str, data: bytes, reasons: dict[int, str]
 ) -> None:
     done = ingest(lake, put(tmp_path, name, data))
@@ -361,7 +359,7 @@ def test_a_bad_file_or_line_has_a_clear_reason_and_the_good_rows_are_in(
     assert done.landed == done.committed + len(found) + done.duplicates
 
 
-def test_what_stands_before_a_gzips_end_is_in(lake: Lake, tmp_path: Path) -> None:
+def test_rows_before_the_end_of_a_truncated_gzip_are_committed(lake: Lake, tmp_path: Path) -> None:
     rows = [interaction(n) for n in range(3_000)]
     packed = gzip.compress(lines(rows))
     done = ingest(lake, put(tmp_path, "log.jsonl.gz", packed[: len(packed) * 2 // 3]))
@@ -398,23 +396,23 @@ def test_blocks_and_slabs_may_end_anywhere(
     assert quarantined(sliced) == quarantined(lake)
 
 
-def test_a_line_is_too_long_wherever_the_reads_fall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_line_is_found_wherever_the_reads_fall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LINE_BYTES_MAX", 50)
     for block in range(1, 51):
         monkeypatch.setattr(files, "BLOCK_BYTES", block)
         path = put(
             tmp_path, "log.jsonl", b"\xef\xbb\xbfa" + b"x" * 49 + b"\nshort\n" + b"y" * 51 + b"\n\nz\n" + b"w" * 60
         )
-        told: dict[int, bytes] = {}
+        found: dict[int, bytes] = {}
         for piece in files.read_blocks(path, CONTRACT):
             if isinstance(piece, Fault):
-                assert piece.line not in told
-                told[piece.line] = piece.reason.encode()
+                assert piece.line not in found
+                found[piece.line] = piece.reason.encode()
             else:
-                told |= dict(enumerate(piece.data.removesuffix(b"\n").split(b"\n"), start=piece.first))
-        assert told[2] == b"short"
-        assert told[3] == told[6] == b"oversized_line"
-        assert told[5] == b"z"
+                found |= dict(enumerate(piece.data.removesuffix(b"\n").split(b"\n"), start=piece.first))
+        assert found[2] == b"short"
+        assert found[3] == found[6] == b"oversized_line"
+        assert found[5] == b"z"
 
 
 HUGE_LINE = """
@@ -431,7 +429,7 @@ assert peak < 700, peak
 """
 
 
-def test_a_line_of_100_mb_costs_no_memory_and_no_other_row(tmp_path: Path) -> None:
+def test_a_line_of_100_mb_needs_no_memory_and_loses_no_other_row(tmp_path: Path) -> None:
     good = lines(GOOD).splitlines(keepends=True)
     with (tmp_path / "log.jsonl").open("wb") as log:
         log.writelines(good[:3])
@@ -444,7 +442,7 @@ def test_a_line_of_100_mb_costs_no_memory_and_no_other_row(tmp_path: Path) -> No
     subprocess.run([sys.executable, "-c", HUGE_LINE, str(tmp_path / "log.jsonl")], check=True, env=home)
 
 
-def test_the_same_id_with_other_content_is_a_conflict(lake: Lake, tmp_path: Path) -> None:
+def test_the_same_id_with_different_content_is_a_conflict(lake: Lake, tmp_path: Path) -> None:
     ingest(lake, put(tmp_path, "1.jsonl", lines([interaction(0), interaction(1)])))
     changed = [interaction(0), interaction(1, response="another"), interaction(2), interaction(2, feedback=0)]
     done = ingest(lake, put(tmp_path, "2.jsonl", lines(changed)))
@@ -452,7 +450,7 @@ def test_the_same_id_with_other_content_is_a_conflict(lake: Lake, tmp_path: Path
     assert quarantined(lake) == {2: "interaction_id_conflict", 4: "interaction_id_conflict"}
 
 
-def test_quarantine_tells_what_can_be_read_and_nothing_unbounded(lake: Lake, tmp_path: Path) -> None:
+def test_quarantine_keeps_the_readable_values_and_a_bounded_part_of_the_line(lake: Lake, tmp_path: Path) -> None:
     rows = [
         interaction(0, error=True, tokens_used="many"),
         interaction(1, agent_name="x" * 5_000),
@@ -462,19 +460,19 @@ def test_quarantine_tells_what_can_be_read_and_nothing_unbounded(lake: Lake, tmp
     ingest(lake, put(tmp_path, "log.jsonl", lines(rows)))
     version = lake.tables.current(QUARANTINE)
     assert version
-    told = {row["line"]: row for row in lake.tables.read(version).to_pylist()}
-    assert [told[n]["reason"] for n in (1, 2, 3, 4)] == [
+    found = {row["line"]: row for row in lake.tables.read(version).to_pylist()}
+    assert [found[n]["reason"] for n in (1, 2, 3, 4)] == [
         "wrong_type",
         "unknown_agent",
         "oversized_text",
         "bad_timestamp",
     ]
-    assert [told[n]["column"] for n in (1, 2, 3, 4)] == ["tokens_used", "agent_name", "user_query", "timestamp"]
-    assert [told[n]["agent_name"] for n in (1, 2, 3, 4)] == ["bruno", None, "jamie", "mary-kay"]
-    assert [told[n]["error"] for n in (1, 2, 3, 4)] == [True, False, False, False]
-    assert told[4]["timestamp"] is None
-    assert all(len(row["raw"]) <= 2_000 for row in told.values())
-    assert {row["source_object"] for row in told.values()} == {
+    assert [found[n]["column"] for n in (1, 2, 3, 4)] == ["tokens_used", "agent_name", "user_query", "timestamp"]
+    assert [found[n]["agent_name"] for n in (1, 2, 3, 4)] == ["bruno", None, "jamie", "mary-kay"]
+    assert [found[n]["error"] for n in (1, 2, 3, 4)] == [True, False, False, False]
+    assert found[4]["timestamp"] is None
+    assert all(len(row["raw"]) <= 2_000 for row in found.values())
+    assert {row["source_object"] for row in found.values()} == {
         entry.payload["object"] for entry in lake.ledger.entries("sources/agents", kind="ingested")
     }
 
@@ -485,7 +483,7 @@ def test_the_raw_zone_holds_the_bytes_unchanged(lake: Lake, tmp_path: Path) -> N
     assert lake.store.read(done.object) == data
 
 
-def test_a_file_that_cannot_be_read_is_an_error_and_leaves_no_mark(lake: Lake, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error_and_leaves_no_trace(lake: Lake, tmp_path: Path) -> None:
     for missing in (tmp_path / "none", tmp_path):
         with pytest.raises(SourceError, match=str(missing)):
             Ingester(lake, CONTRACT, "agents").ingest_folder(missing)
@@ -496,11 +494,11 @@ def test_a_file_that_cannot_be_read_is_an_error_and_leaves_no_mark(lake: Lake, t
 
 def ingest_all(settings: Settings, folder: Path) -> list[tuple[str, int, int, int]]:
     done = Ingester(open_lake(settings), CONTRACT, "agents").ingest_folder(folder)
-    return [(one.sha256, one.committed, one.quarantined, one.duplicates) for one in done]
+    return [(result.sha256, result.committed, result.quarantined, result.duplicates) for result in done]
 
 
 @pytest.mark.parametrize("fixture", ["settings", "s3_settings"])
-def test_four_processes_at_once_ingest_every_row_once(
+def test_four_concurrent_processes_ingest_every_row_once(
     fixture: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     settings = request.getfixturevalue(fixture)
@@ -508,13 +506,13 @@ def test_four_processes_at_once_ingest_every_row_once(
         own = [interaction(n) for n in range(20 * who, 20 * who + 40)] + [interaction(500 + who, latency_ms=1)]
         put(tmp_path, f"{who}/own.jsonl", lines(own))
         put(tmp_path, f"{who}/shared.jsonl", lines([interaction(900), interaction(901, agent_name="ghost")]))
-    told = at_once(ingest_all, [(settings, tmp_path / str(who)) for who in range(4)])
+    found = at_once(ingest_all, [(settings, tmp_path / str(who)) for who in range(4)])
     lake = open_lake(settings)
     assert [row["interaction_id"] for row in committed(lake)] == [f"i{n:06d}" for n in [*range(100), 900]]
     version = lake.tables.current(QUARANTINE)
     assert version
     assert Counter(lake.tables.read(version)["reason"].to_pylist()) == {"latency_out_of_range": 4, "unknown_agent": 1}
-    by_file = {sha: counts for one in told for sha, *counts in one}
+    by_file = {sha: counts for results in found for sha, *counts in results}
     assert len(by_file) == 5
     assert [sum(counts) for counts in zip(*by_file.values(), strict=True)] == [101, 5, 60]
     assert lake.ledger.verify("sources/agents") == 10
@@ -526,7 +524,7 @@ LINE = st.sampled_from(["good", "again", "conflict", "same moment", "slow", "gho
 
 @hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds=st.lists(st.lists(LINE, max_size=12), min_size=1, max_size=3), slab=st.sampled_from([500, 1 << 20]))
-def test_landed_is_committed_and_quarantined_and_duplicates(
+def test_landed_is_the_sum_of_committed_quarantined_and_duplicates(
     kinds: list[list[str]], slab: int, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lake.ingest.classify.SLAB_BYTES", slab)
@@ -536,10 +534,10 @@ def test_landed_is_committed_and_quarantined_and_duplicates(
     number, good, expected = 0, [interaction(9_999)], Counter[str]()
     for at, kind in enumerate(kinds):
         data = b""
-        for one in kind:
+        for line in kind:
             number += 1
             new = interaction(number)
-            match one:
+            match line:
                 case "good":
                     good.append(new)
                     data += lines([new])
@@ -558,7 +556,7 @@ def test_landed_is_committed_and_quarantined_and_duplicates(
                 case _:
                     data += b" \n"
         done = ingest(lake, put(folder, f"{at}.jsonl", data))
-        assert done.landed == sum(one != "blank" for one in kind) or not done.new
+        assert done.landed == sum(line != "blank" for line in kind) or not done.new
         expected.update({"landed": done.landed * done.new, "committed": done.committed * done.new})
     rows = committed(lake)
     assert len({row["interaction_id"] for row in rows}) == len(rows) == expected["committed"]

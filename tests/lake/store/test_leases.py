@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, however many ask, and a number that tells the holders apart."""
+"""Leases: one holder at a time under contention, and a fencing number that distinguishes the holders."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ from tests.lake.processes import LostReply, at_once
 
 
 class Clock:
-    """Time stands until it is moved."""
+    """A clock that moves only when it is told to."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 1, tzinfo=UTC)
@@ -57,7 +57,7 @@ def test_renewing_keeps_the_lease_and_its_number(leases: Leases, clock: Clock) -
     assert lease.expires == clock.now + timedelta(seconds=60)
 
 
-def test_a_lease_that_passed_on_cannot_be_renewed(leases: Leases, clock: Clock) -> None:
+def test_a_lease_that_another_holder_took_cannot_be_renewed(leases: Leases, clock: Clock) -> None:
     lease = leases.acquire("x", "a", 60)
     assert lease
     clock.pass_s(61)
@@ -68,7 +68,7 @@ def test_a_lease_that_passed_on_cannot_be_renewed(leases: Leases, clock: Clock) 
     assert leases.acquire("x", "c", 60) is None
 
 
-def test_a_released_lease_is_free_at_once_under_a_new_number(leases: Leases) -> None:
+def test_a_released_lease_is_free_at_once_and_gets_a_new_number(leases: Leases) -> None:
     lease = leases.acquire("x", "a", 60)
     assert lease
     leases.release(lease)
@@ -77,14 +77,14 @@ def test_a_released_lease_is_free_at_once_under_a_new_number(leases: Leases) -> 
     assert again.fence == 2
 
 
-def test_a_holder_that_asks_again_has_the_lease_it_holds(leases: Leases) -> None:
+def test_a_holder_that_acquires_again_keeps_its_lease(leases: Leases) -> None:
     first, second = leases.acquire("x", "a", 60), leases.acquire("x", "a", 60)
     assert first
     assert second
     assert first.fence == second.fence == 1
 
 
-def test_one_who_expired_and_comes_back_gets_a_new_number(leases: Leases, clock: Clock) -> None:
+def test_a_holder_whose_lease_expired_gets_a_new_number(leases: Leases, clock: Clock) -> None:
     assert leases.acquire("x", "a", 60)
     clock.pass_s(61)
     again = leases.acquire("x", "a", 60)
@@ -92,7 +92,7 @@ def test_one_who_expired_and_comes_back_gets_a_new_number(leases: Leases, clock:
     assert again.fence == 2
 
 
-def test_another_process_of_the_holder_takes_the_lease_up_even_after_it_expired(leases: Leases, clock: Clock) -> None:
+def test_another_process_of_the_holder_resumes_the_lease_even_after_it_expired(leases: Leases, clock: Clock) -> None:
     lease = leases.acquire("x", "a", 60)
     assert lease
     clock.pass_s(600)
@@ -102,7 +102,7 @@ def test_another_process_of_the_holder_takes_the_lease_up_even_after_it_expired(
     assert leases.acquire("x", "b", 60) is None
 
 
-def test_a_lease_that_was_given_back_or_taken_is_not_taken_up_again(leases: Leases, clock: Clock) -> None:
+def test_a_lease_that_was_released_or_taken_cannot_be_resumed(leases: Leases, clock: Clock) -> None:
     lease = leases.acquire("x", "a", 60)
     assert lease
     leases.release(lease)
@@ -126,5 +126,5 @@ def ask(settings: Settings, who: int) -> int:
     return lease.fence if lease else 0
 
 
-def test_of_several_askers_one_gets_it(s3_settings: Settings) -> None:
+def test_of_several_processes_one_acquires_the_lease(s3_settings: Settings) -> None:
     assert sorted(at_once(ask, [(s3_settings, who) for who in range(4)])) == [0, 0, 0, 1]

@@ -1,4 +1,4 @@
-"""The ledger: nothing lost, nothing twice, nothing altered without notice, and a year of it folds in a few reads."""
+"""The ledger: nothing is lost, duplicated or altered unnoticed, and a year of entries takes a few reads."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path)
 
 
-def test_entries_come_back_in_order_each_bound_to_the_one_before(lake: Lake) -> None:
+def test_entries_are_read_in_order_and_each_holds_the_digest_of_the_one_before(lake: Lake) -> None:
     for number in range(5):
         lake.ledger.append(CHAIN, "trained", f"k{number}", {"n": number, "nested": {"a": (1, 2)}, "no": None})
     entries = Ledger(lake.store).entries(CHAIN)
@@ -45,7 +45,7 @@ def test_entries_come_back_in_order_each_bound_to_the_one_before(lake: Lake) -> 
     assert lake.ledger.verify(CHAIN) == 5
 
 
-def test_a_key_that_is_there_writes_nothing_and_returns_the_first(lake: Lake) -> None:
+def test_a_known_key_writes_nothing_and_returns_the_first_entry(lake: Lake) -> None:
     first = lake.ledger.append(CHAIN, "trained", "k", {"n": 1})
     assert lake.ledger.append(CHAIN, "trained", "k", {"n": 2}) == first
     assert Ledger(lake.store).append(CHAIN, "judged", "k", {}) == first
@@ -54,7 +54,7 @@ def test_a_key_that_is_there_writes_nothing_and_returns_the_first(lake: Lake) ->
     assert lake.ledger.find(CHAIN, "other") is None
 
 
-def test_an_entry_that_rests_on_what_the_chain_says_is_refused_where_another_comes_first(lake: Lake) -> None:
+def test_an_entry_with_a_condition_is_refused_where_another_entry_makes_it_false(lake: Lake) -> None:
     looks = []
 
     def nothing_is_open(entries: Sequence[Entry]) -> bool:
@@ -70,7 +70,7 @@ def test_an_entry_that_rests_on_what_the_chain_says_is_refused_where_another_com
     assert lake.ledger.append(CHAIN, "opened", "theirs", {}, nothing_is_open).key == "theirs"
 
 
-def test_chains_are_apart_even_when_their_names_begin_alike(lake: Lake) -> None:
+def test_chains_with_a_common_prefix_are_separate(lake: Lake) -> None:
     for chain in ("sources/a", "sources/a/e0", "sources/ab", "models/a"):
         lake.ledger.append(chain, "x", "k", {"chain": chain})
     assert lake.ledger.chains() == ["models/a", "sources/a", "sources/a/e0", "sources/ab"]
@@ -79,7 +79,7 @@ def test_chains_are_apart_even_when_their_names_begin_alike(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("payload", [{"x": float("nan")}, {"x": object()}])
-def test_what_is_no_json_is_refused_and_nothing_is_written(lake: Lake, payload: dict[str, Any]) -> None:
+def test_a_payload_that_is_not_json_is_refused_and_nothing_is_written(lake: Lake, payload: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
         lake.ledger.append(CHAIN, "x", "k", payload)
     assert lake.ledger.chains() == []
@@ -91,7 +91,7 @@ def append_all(place: Settings, keys: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("fixture", ["settings", "s3_settings"])
-def test_writers_at_once_append_each_entry_once(fixture: str, request: pytest.FixtureRequest) -> None:
+def test_concurrent_writers_append_each_entry_once(fixture: str, request: pytest.FixtureRequest) -> None:
     place = request.getfixturevalue(fixture)
     shared = [f"shared-{n}" for n in range(10)]
     nonces = at_once(append_all, [(place, shared + [f"own-{who}-{n}" for n in range(8)]) for who in range(4)])
@@ -99,10 +99,10 @@ def test_writers_at_once_append_each_entry_once(fixture: str, request: pytest.Fi
     keys = [entry.key for entry in ledger.entries(CHAIN)]
     assert len(keys) == len(set(keys)) == 10 + 4 * 8
     assert ledger.verify(CHAIN) == 42
-    assert all(one[:10] == nonces[0][:10] for one in nonces)
+    assert all(nonce[:10] == nonces[0][:10] for nonce in nonces)
 
 
-def test_a_lost_reply_is_known_by_the_nonce(s3_lake: Lake) -> None:
+def test_after_a_lost_reply_the_writer_recognises_its_entry_by_the_nonce(s3_lake: Lake) -> None:
     s3_lake.ledger.append(CHAIN, "x", "before", {})
     lossy = LostReply(s3_lake.store.client)  # type: ignore[attr-defined]
     entry = s3_lake.ledger.append(CHAIN, "x", "k", {})
@@ -181,7 +181,7 @@ def test_a_truncated_end_is_noticed_by_the_checkpoint(store: FolderStore) -> Non
         Ledger(store).verify(CHAIN)
 
 
-def test_a_year_of_hourly_entries_folds_in_a_few_reads(store: FolderStore) -> None:
+def test_a_year_of_hourly_entries_takes_a_few_reads(store: FolderStore) -> None:
     template = Entry(
         chain=CHAIN, seq=0, previous="", nonce="n", time=START, kind="stepped", key="", payload={"share": 0.5}
     )
@@ -201,9 +201,9 @@ def test_a_year_of_hourly_entries_folds_in_a_few_reads(store: FolderStore) -> No
     ledger = Ledger(counted)
     known = ledger.entries(CHAIN, until=START + timedelta(hours=8_000))
     assert known == entries[:8_001]
-    assert sum(counted.asked.values()) <= 8_760 - 8_704 + 3
+    assert sum(counted.calls.values()) <= 8_760 - 8_704 + 3
     assert len(ledger.entries(CHAIN)) == 8_760
-    assert sum(counted.asked.values()) <= 8_760 - 8_704 + 4
+    assert sum(counted.calls.values()) <= 8_760 - 8_704 + 4
 
 
 def test_only_the_last_two_checkpoints_are_kept_and_equal_the_entries(store: FolderStore) -> None:
@@ -215,7 +215,7 @@ def test_only_the_last_two_checkpoints_are_kept_and_equal_the_entries(store: Fol
     assert ledger.verify(CHAIN) == 4 * CHECKPOINT_EVERY
 
 
-def test_a_checkpoint_that_goes_while_it_is_looked_for_costs_only_reads(store: FolderStore) -> None:
+def test_a_checkpoint_that_is_deleted_after_its_listing_costs_only_reads(store: FolderStore) -> None:
     ledger = hourly(store)
     for number in range(2 * CHECKPOINT_EVERY):
         ledger.append(CHAIN, "x", f"k{number}", {})
@@ -229,7 +229,7 @@ def test_a_checkpoint_that_goes_while_it_is_looked_for_costs_only_reads(store: F
     assert len(Ledger(Vanishing(store)).entries(CHAIN)) == 2 * CHECKPOINT_EVERY
 
 
-def test_a_clock_that_goes_back_does_not_take_the_chain_back(store: FolderStore) -> None:
+def test_times_in_a_chain_never_go_back_when_a_clock_does(store: FolderStore) -> None:
     times = iter([START + timedelta(hours=5), START, START + timedelta(hours=6)])
     ledger = Ledger(store, lambda: next(times))
     for key in "abc":
@@ -242,7 +242,7 @@ def test_a_clock_that_goes_back_does_not_take_the_chain_back(store: FolderStore)
 @given(
     keys=st.lists(st.sampled_from("abcdefgh"), max_size=25), cut=st.integers(-1, 30), kinds=st.sampled_from(["x", "y"])
 )
-def test_a_fold_is_the_distinct_keys_in_order_up_to_the_time(
+def test_entries_until_a_time_are_the_distinct_keys_in_order(
     keys: list[str], cut: int, kinds: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     store = FolderStore(tmp_path_factory.mktemp("ledger"))

@@ -1,4 +1,4 @@
-"""The object store, over a folder and over S3: every verb, and the conditional ones under contention."""
+"""The object store, over a folder and over S3: every operation, and the conditional ones under contention."""
 
 import errno
 import itertools
@@ -36,7 +36,7 @@ def test_an_object_is_read_as_it_was_written(store: ObjectStore) -> None:
     assert store.exists("a/b")
 
 
-def test_an_object_that_is_not_there_is_said_to_be_missing(store: ObjectStore, tmp_path: Path) -> None:
+def test_a_missing_object_raises_object_missing(store: ObjectStore, tmp_path: Path) -> None:
     store.write("a/b", b"")
     for key in ("none", "a", "a/b/c"):
         assert not store.exists(key)
@@ -53,14 +53,14 @@ def test_deleting_twice_is_no_error(store: ObjectStore) -> None:
     assert not store.exists("a")
 
 
-def test_create_takes_a_free_name_only(store: ObjectStore) -> None:
+def test_create_needs_a_free_key(store: ObjectStore) -> None:
     etag = store.create("a", b"first")
     with pytest.raises(ObjectExists):
         store.create("a", b"second")
     assert store.read_versioned("a") == (b"first", etag)
 
 
-def test_replace_takes_the_stated_version_only(store: ObjectStore) -> None:
+def test_replace_needs_the_etag_of_the_stored_version(store: ObjectStore) -> None:
     first = store.create("a", b"1")
     second = store.replace("a", b"2", first)
     with pytest.raises(ObjectChanged):
@@ -81,7 +81,7 @@ def test_keys_are_listed_in_order_by_any_prefix(store: ObjectStore) -> None:
     assert list(store.list("none/")) == []
 
 
-def test_files_go_up_and_come_down_whole(store: ObjectStore, tmp_path: Path) -> None:
+def test_uploaded_files_are_downloaded_unchanged(store: ObjectStore, tmp_path: Path) -> None:
     data = os.urandom(9 << 20)
     (tmp_path / "up").write_bytes(data)
     store.upload("big", tmp_path / "up")
@@ -90,7 +90,7 @@ def test_files_go_up_and_come_down_whole(store: ObjectStore, tmp_path: Path) -> 
     assert (tmp_path / "down").read_bytes() == data
 
 
-def test_a_file_of_another_file_system_goes_up_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_on_another_file_system_can_be_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FolderStore(tmp_path / "store")
 
     def refuse(*_: object) -> None:
@@ -127,7 +127,7 @@ def compete(places: Settings, names: int, who: int) -> list[int]:
     return won
 
 
-def test_of_several_creators_one_wins_each_name(places: Settings) -> None:
+def test_of_several_concurrent_creates_one_wins_each_key(places: Settings) -> None:
     won = at_once(compete, [(places, 25, who) for who in range(4)])
     assert sorted(itertools.chain(*won)) == list(range(25))
     store = open_store(places)
@@ -146,7 +146,7 @@ def count_up(places: Settings, times: int) -> None:
             continue
 
 
-def test_no_replacement_is_lost(places: Settings) -> None:
+def test_concurrent_replacements_lose_no_update(places: Settings) -> None:
     open_store(places).create("counter", b"0")
     at_once(count_up, [(places, 10)] * 4)
     assert open_store(places).read("counter") == b"40"
@@ -169,7 +169,7 @@ store.create("deep/name", b"whole")
 """
 
 
-def test_a_kill_inside_create_leaves_the_name_free_or_whole(tmp_path: Path) -> None:
+def test_a_kill_inside_create_leaves_no_object_or_a_whole_one(tmp_path: Path) -> None:
     points = 0
     while True:
         root = tmp_path / str(points)
@@ -187,7 +187,7 @@ def test_a_kill_inside_create_leaves_the_name_free_or_whole(tmp_path: Path) -> N
     assert points > 4
 
 
-def test_the_mark_of_an_empty_folder_is_no_object(s3_settings: Settings) -> None:
+def test_the_marker_of_an_empty_folder_is_not_listed(s3_settings: Settings) -> None:
     store = open_store(s3_settings)
     assert isinstance(store, S3Store)
     store.create("warehouse/a/data", b"x")
@@ -195,13 +195,13 @@ def test_the_mark_of_an_empty_folder_is_no_object(s3_settings: Settings) -> None
     assert list(store.list("warehouse/")) == ["warehouse/a/data"]
 
 
-def test_a_bucket_that_is_not_there_is_a_fault_of_the_settings(s3_settings: Settings) -> None:
-    wrong = s3_settings.model_copy(update={"store": "s3://nobodys-bucket/lake"})
+def test_a_bucket_that_does_not_exist_is_a_settings_error(s3_settings: Settings) -> None:
+    unknown_bucket = s3_settings.model_copy(update={"store": "s3://nobodys-bucket/lake"})
     with pytest.raises(SettingsError, match=r"FUELLINE_STORE.*nobodys-bucket.*FUELLINE_S3_ENDPOINT"):
-        open_store(wrong)
+        open_store(unknown_bucket)
 
 
-def test_a_folder_that_cannot_be_made_is_a_fault_of_the_settings(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_settings_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="FUELLINE_STORE"):
         open_store(read_settings(store=str(tmp_path / "file" / "objects")))

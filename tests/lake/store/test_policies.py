@@ -1,4 +1,4 @@
-"""Each account does its work on a real S3 server that holds it to its policy, and nothing more."""
+"""Each account can do its work, and nothing else, on a real S3 server that enforces its policy."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -42,7 +42,7 @@ def endpoint(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def as_account(endpoint: str, tmp_path: Path, database: str) -> Callable[[str], Lake]:
-    """The one lake of the policies, as an account sees it, with a catalogue that all share."""
+    """The lake of the policies, as one account sees it, with a shared catalogue."""
 
     def opened(account: str) -> Lake:
         return open_lake(places(endpoint, tmp_path / account, account).model_copy(update={"catalog": database}))
@@ -75,7 +75,7 @@ def test_the_tasks_do_the_whole_of_their_work(
     assert (done.expired > 0, done.orphans > 0) == (True, True)
     save_section(lake.store, "run", 10, "Deck", "<p>fine</p>")
     lake.leases.acquire("training/agents", "me", 60)
-    assert [one.fault for one in check(lake.settings) if one.place] == ["", ""]
+    assert [result.fault for result in check(lake.settings) if result.place] == ["", ""]
     assert len(list(emptied.list(""))) > 20
 
 
@@ -92,7 +92,7 @@ def test_retention_removes_rows_and_raw_objects_and_never_an_entry_of_the_ledger
         lake.store.delete(ENTRY)
 
 
-def test_checkpoints_come_and_go(as_account: Callable[[str], Lake], emptied: ObjectStore) -> None:
+def test_the_tasks_write_and_delete_checkpoints(as_account: Callable[[str], Lake], emptied: ObjectStore) -> None:
     store = as_account("tasks").store
     for key in ("ml/checkpoints/k/step-000040/state.safetensors", "scratch/replay/x", "ml/tuning/s/checkpoints/k/x"):
         store.write(key, b"x")
@@ -100,14 +100,14 @@ def test_checkpoints_come_and_go(as_account: Callable[[str], Lake], emptied: Obj
     assert list(emptied.list("ml/")) == []
 
 
-def test_the_gateway_leaves_rows_and_reads_the_ledger_and_no_more(
+def test_the_gateway_can_only_put_rows_into_the_inbox_and_read_the_ledger(
     as_account: Callable[[str], Lake], emptied: ObjectStore
 ) -> None:
     as_account("tasks").ledger.append("models/agents", "tried", "key", {})
     lake = as_account("gateway")
     assert lake.ledger.entries("models/agents")[0].key == "key"
     put(lake.store, "agents", "g", 1, 1, lines([interaction(0)]))
-    assert [one.fault for one in check(lake.settings) if one.place] == ["", ""]
+    assert [result.fault for result in check(lake.settings) if result.place] == ["", ""]
     for refused in (
         lambda: lake.ledger.append("models/agents", "forged", "other", {}),
         lambda: lake.store.delete(ENTRY),
@@ -118,7 +118,7 @@ def test_the_gateway_leaves_rows_and_reads_the_ledger_and_no_more(
             refused()
 
 
-def test_the_steward_collects_what_gateways_left_bad_rows_too(
+def test_the_rollout_controller_ingests_the_inbox_including_bad_rows(
     as_account: Callable[[str], Lake], emptied: ObjectStore
 ) -> None:
     put(as_account("gateway").store, "agents", "g", 1, 2, lines([interaction(0), interaction(1, latency_ms=-5)]))
@@ -129,7 +129,7 @@ def test_the_steward_collects_what_gateways_left_bad_rows_too(
     lake.leases.acquire("rollout/agents", "me", 60)
 
 
-def test_the_lake_consumer_brings_in_what_comes_bad_rows_and_redeliveries_too(
+def test_the_lake_consumer_ingests_events_including_bad_rows_and_redeliveries(
     as_account: Callable[[str], Lake], emptied: ObjectStore
 ) -> None:
     lake = as_account("lake-consumer")
@@ -142,9 +142,8 @@ def test_the_lake_consumer_brings_in_what_comes_bad_rows_and_redeliveries_too(
     )
     sent = [Message(body=body, content_type=STRUCTURED) for body in bodies]
     ingest_batch(lake, sent)
-    ingest_batch(
-        lake, [replace(one, redelivered=True) for one in (*sent, Message(body=event(5), content_type=STRUCTURED))]
-    )
+    again = (*sent, Message(body=event(5), content_type=STRUCTURED))
+    ingest_batch(lake, [replace(message, redelivered=True) for message in again])
     version = lake.tables.current(CONTRACT)
     assert version
     assert version.rows == 6
@@ -157,7 +156,7 @@ def test_the_lake_consumer_brings_in_what_comes_bad_rows_and_redeliveries_too(
     assert list(emptied.list("staged/")) == []
 
 
-def test_the_lake_consumer_touches_nothing_that_is_not_the_brokers(
+def test_the_lake_consumer_can_access_only_the_data_of_the_broker(
     as_account: Callable[[str], Lake], emptied: ObjectStore
 ) -> None:
     lake = as_account("lake-consumer")
@@ -176,7 +175,7 @@ def test_the_lake_consumer_touches_nothing_that_is_not_the_brokers(
             refused()
 
 
-def test_the_streaming_consumer_has_the_key_of_the_users_and_nothing_else(
+def test_the_streaming_consumer_can_read_only_the_key_of_the_user_pseudonyms(
     as_account: Callable[[str], Lake], emptied: ObjectStore, redis_url: str
 ) -> None:
     lake = as_account("streaming-consumer")
@@ -192,7 +191,7 @@ def test_the_streaming_consumer_has_the_key_of_the_users_and_nothing_else(
             refused()
 
 
-def test_the_reconciler_reads_the_ledger_and_writes_nothing(
+def test_the_reconciler_can_read_the_ledger_and_write_nothing(
     as_account: Callable[[str], Lake], emptied: ObjectStore
 ) -> None:
     as_account("tasks").ledger.append("models/agents", "tried", "key", {})
@@ -208,7 +207,7 @@ def tell(settings: Settings, who: int) -> None:
         ledger.append("work", "told", f"{who}-{number}", {})
 
 
-def test_of_several_writers_on_a_real_server_none_writes_over_another(
+def test_concurrent_writers_on_a_real_server_do_not_overwrite_each_other(
     as_account: Callable[[str], Lake], emptied: ObjectStore
 ) -> None:
     lake = as_account("tasks")
@@ -216,12 +215,12 @@ def test_of_several_writers_on_a_real_server_none_writes_over_another(
     assert lake.ledger.verify("work") == 80
 
 
-def test_an_account_that_is_none_is_told_by_the_settings_name(endpoint: str, tmp_path: Path) -> None:
+def test_an_unknown_account_is_an_error_that_names_the_setting(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: S3 denies access to the bucket 'fuelline'"):
         open_lake(places(endpoint, tmp_path, "nobody"))
 
 
-def test_a_real_server_takes_the_lifecycle_rules(endpoint: str, tmp_path: Path) -> None:
+def test_a_real_server_accepts_the_lifecycle_rules(endpoint: str, tmp_path: Path) -> None:
     chosen = places(endpoint, tmp_path)
     store = S3Store(chosen.store_address, chosen)
     rules = lifecycle(contracts().values(), chosen, "GLACIER")

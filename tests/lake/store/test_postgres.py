@@ -1,4 +1,4 @@
-"""The catalogue in a real Postgres: several writers, a crash in the middle, and settings that are wrong."""
+"""The catalogue in a real Postgres: several writers, crashes, and wrong settings."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ def shared(s3_settings: Settings, database: str) -> Settings:
 
 
 def rows(key: str) -> pa.Table:
-    """Five rows of the key's own, and one that every key brings."""
+    """Five rows of this key, and one that all keys share."""
     first = 10 * KEYS.index(key)
     return table([interaction(1000), *(interaction(first + number) for number in range(5))])
 
@@ -44,7 +44,7 @@ def write(settings: Settings, first: int) -> None:
 
 
 def until_done(step: Callable[[], Any]) -> Any:
-    """Do as a task does, which begins again where a peer failed."""
+    """Retry as a task does when a service failed."""
     for _ in range(20):
         try:
             return step()
@@ -54,7 +54,9 @@ def until_done(step: Callable[[], Any]) -> Any:
 
 
 def assert_every_key_once(lake: Lake) -> None:
-    keys = [one.summary.additional_properties[KEY] for one in lake.tables.snapshots(CONTRACT) if one.summary]
+    keys = [
+        snapshot.summary.additional_properties[KEY] for snapshot in lake.tables.snapshots(CONTRACT) if snapshot.summary
+    ]
     assert sorted(keys) == KEYS
     version = lake.tables.current(CONTRACT)
     assert version
@@ -64,14 +66,12 @@ def assert_every_key_once(lake: Lake) -> None:
     assert sorted(entry.key for entry in lake.ledger.entries("work")) == KEYS
 
 
-def test_several_processes_writing_to_one_table_and_ledger_lose_nothing_and_double_nothing(shared: Settings) -> None:
+def test_several_processes_write_to_one_table_and_ledger_without_loss_or_duplicates(shared: Settings) -> None:
     at_once(write, [(shared, number) for number in range(4)])
     assert_every_key_once(open_lake(shared))
 
 
-def test_a_postgres_that_crashes_again_and_again_under_its_writers_costs_no_row(
-    shared: Settings, postgres: Postgres
-) -> None:
+def test_repeated_crashes_of_postgres_under_writers_lose_no_row(shared: Settings, postgres: Postgres) -> None:
     lake = open_lake(shared)
     writers = [threading.Thread(target=write, args=(shared, first)) for first in (0, 3)]
     for writer in writers:
@@ -85,12 +85,12 @@ def test_a_postgres_that_crashes_again_and_again_under_its_writers_costs_no_row(
     assert_every_key_once(lake)
 
 
-def test_a_commit_whose_answer_is_lost_is_known_by_its_key(shared: Settings, postgres: Postgres) -> None:
+def test_a_commit_whose_reply_is_lost_is_found_by_its_key(shared: Settings, postgres: Postgres) -> None:
     lake = open_lake(shared)
     first = lake.tables.append(CONTRACT, rows(KEYS[0]), key=KEYS[0])
     with lake.tables.writer(CONTRACT, KEYS[1]) as writer:
         writer.add(rows(KEYS[1]), drop_known=True)
-        writer.table.catalog.commit_table = losing_the_answer(writer.table.catalog.commit_table, postgres)  # type: ignore[method-assign]
+        writer.table.catalog.commit_table = losing_the_reply(writer.table.catalog.commit_table, postgres)  # type: ignore[method-assign]
         commit = writer.commit({})
     assert commit
     version = commit.version
@@ -98,7 +98,7 @@ def test_a_commit_whose_answer_is_lost_is_known_by_its_key(shared: Settings, pos
     assert lake.tables.read(version).num_rows == version.rows
 
 
-def losing_the_answer(commit: Callable[..., Any], postgres: Postgres) -> Callable[..., Any]:
+def losing_the_reply(commit: Callable[..., Any], postgres: Postgres) -> Callable[..., Any]:
     def lossy(*arguments: Any) -> Any:
         commit(*arguments)
         postgres.stop("immediate")
@@ -108,10 +108,10 @@ def losing_the_answer(commit: Callable[..., Any], postgres: Postgres) -> Callabl
     return lossy
 
 
-def test_while_postgres_is_away_an_append_fails_by_the_settings_name_and_leaves_the_table_as_it_was(
+def test_without_postgres_an_append_fails_with_the_settings_name_and_changes_nothing(
     shared: Settings, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(database, "RECONNECT_S", 0.0)
     lake = open_lake(shared)
     lake.tables.append(CONTRACT, rows(KEYS[0]), key=KEYS[0])
     postgres.stop("immediate")
@@ -122,7 +122,7 @@ def test_while_postgres_is_away_an_append_fails_by_the_settings_name_and_leaves_
             lake.tables.append(CONTRACT, rows(KEYS[1]), key=KEYS[1])
     finally:
         postgres.start()
-    assert [one.summary[KEY] for one in lake.tables.snapshots(CONTRACT) if one.summary] == [KEYS[0]]
+    assert [snapshot.summary[KEY] for snapshot in lake.tables.snapshots(CONTRACT) if snapshot.summary] == [KEYS[0]]
     assert lake.tables.append(CONTRACT, rows(KEYS[1]), key=KEYS[1]).rows == 11
 
 
@@ -134,7 +134,7 @@ def test_while_postgres_is_away_an_append_fails_by_the_settings_name_and_leaves_
         ({"user": "nobody"}, "the database refuses the password of 'nobody'"),
     ],
 )
-def test_a_wrong_catalogue_is_named_with_the_reason_and_an_example_and_without_its_password(
+def test_the_error_for_a_wrong_catalogue_has_the_reason_and_an_example_and_no_password(
     postgres: Postgres, tmp_path: Path, change: dict[str, str], reason: str
 ) -> None:
     with pytest.raises(SettingsError) as refused:
@@ -144,7 +144,9 @@ def test_a_wrong_catalogue_is_named_with_the_reason_and_an_example_and_without_i
     assert "hunter2" not in str(refused.value)
 
 
-def test_a_user_who_may_make_no_tables_is_told_so(postgres: Postgres, database: str, tmp_path: Path) -> None:
+def test_a_user_who_may_not_create_tables_is_a_settings_error(
+    postgres: Postgres, database: str, tmp_path: Path
+) -> None:
     name = database.rpartition("/")[2]
     postgres.execute("DROP ROLE IF EXISTS reader", "CREATE ROLE reader LOGIN PASSWORD 'reader'")
     with pytest.raises(SettingsError, match="FUELLINE_CATALOG: the user may not use the schema 'public'"):

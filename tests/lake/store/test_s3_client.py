@@ -1,4 +1,4 @@
-"""S3 as a homelab has it: TLS by an authority of one's own, addressed by path, credentials from the default chain."""
+"""S3 as in a homelab: TLS by a private authority, addressing by path, credentials from the default chain."""
 
 import socket
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def private(endpoint: str, authority: trustme.CA, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def bare(private: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
-    """A process whose chain finds nothing, until the test puts something there."""
+    """A process whose credential chain finds nothing until the test provides something."""
     for name in CHAIN.split():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -76,32 +76,32 @@ def test_a_private_authority_is_trusted_by_every_client(private: Settings) -> No
     assert_works(open_lake(private))
 
 
-def test_a_large_object_goes_up_and_comes_down_in_parts(private: Settings, tmp_path: Path) -> None:
-    lake, there, back = open_lake(private), tmp_path / "there", tmp_path / "back"
-    there.write_bytes(bytes(range(256)) * 4096 * 20)
-    lake.store.upload("ml/large", there)
-    lake.store.download("ml/large", back)
-    assert back.read_bytes() == there.read_bytes()
+def test_a_large_object_is_transferred_in_parts(private: Settings, tmp_path: Path) -> None:
+    lake, sent, received = open_lake(private), tmp_path / "sent", tmp_path / "received"
+    sent.write_bytes(bytes(range(256)) * 4096 * 20)
+    lake.store.upload("ml/large", sent)
+    lake.store.download("ml/large", received)
+    assert received.read_bytes() == sent.read_bytes()
     head = lake.store.client.head_object(Bucket=private.store.split("/")[2], Key="lake/test/ml/large")  # type: ignore[attr-defined]
     assert head["ETag"].endswith('-3"')
 
 
-def test_without_the_authority_the_setting_that_is_missing_is_named(private: Settings) -> None:
+def test_an_untrusted_certificate_is_an_error_that_names_the_setting(private: Settings) -> None:
     with pytest.raises(SettingsError, match=r"^FUELLINE_S3_CA: the certificate .*Example: FUELLINE_S3_CA=/etc"):
         open_lake(private.model_copy(update={"s3_ca": ""}))
 
 
-def test_a_file_of_certificates_that_is_not_there_is_named(private: Settings) -> None:
+def test_a_missing_file_of_certificates_is_named(private: Settings) -> None:
     with pytest.raises(SettingsError, match=r"^FUELLINE_S3_CA: there is no file /nowhere\.pem"):
         open_lake(private.model_copy(update={"s3_ca": "/nowhere.pem"}))
 
 
-def test_where_nothing_listens_the_endpoint_is_named_and_a_task_may_try_again(private: Settings) -> None:
+def test_an_endpoint_where_nothing_listens_is_an_error_that_a_task_may_retry(private: Settings) -> None:
     with pytest.raises(PeerError, match=r"^FUELLINE_S3_ENDPOINT: nothing listens there"):
         open_lake(private.model_copy(update={"s3_endpoint": f"http://127.0.0.1:{free_port()}"}))
 
 
-def test_keys_of_the_environment_feed_every_client(private: Settings, bare: pytest.MonkeyPatch) -> None:
+def test_every_client_uses_the_keys_of_the_environment(private: Settings, bare: pytest.MonkeyPatch) -> None:
     bare.setenv("AWS_ACCESS_KEY_ID", "from-the-environment")
     bare.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     chosen = without_keys(private)
@@ -109,7 +109,9 @@ def test_keys_of_the_environment_feed_every_client(private: Settings, bare: pyte
     assert_works(open_lake(chosen))
 
 
-def test_keys_of_the_shared_file_feed_every_client(private: Settings, bare: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_client_uses_the_keys_of_the_shared_file(
+    private: Settings, bare: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_text(
         "[forge]\naws_access_key_id = of-a-profile\naws_secret_access_key = secret\n"
@@ -120,7 +122,7 @@ def test_keys_of_the_shared_file_feed_every_client(private: Settings, bare: pyte
     assert_works(open_lake(chosen))
 
 
-def test_a_web_identity_feeds_every_client_with_keys_that_expire(
+def test_every_client_uses_the_expiring_keys_of_a_web_identity(
     private: Settings, bare: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "token").write_text("signed by the cluster")
@@ -133,7 +135,7 @@ def test_a_web_identity_feeds_every_client_with_keys_that_expire(
     assert_works(open_lake(chosen))
 
 
-def test_renewed_keys_are_used_from_then_on(private: Settings, bare: pytest.MonkeyPatch) -> None:
+def test_renewed_keys_are_used_at_once(private: Settings, bare: pytest.MonkeyPatch) -> None:
     bare.setenv("AWS_ACCESS_KEY_ID", "first")
     bare.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     lake, access = open_lake(without_keys(private)), S3Access.of(without_keys(private))
@@ -146,23 +148,25 @@ def test_renewed_keys_are_used_from_then_on(private: Settings, bare: pytest.Monk
     assert lake.tables.read(version).num_rows == 1
 
 
-def test_a_profile_that_is_not_there_is_said_by_the_settings_name(private: Settings, bare: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_does_not_exist_is_an_error_that_names_the_setting(
+    private: Settings, bare: pytest.MonkeyPatch
+) -> None:
     bare.setenv("AWS_PROFILE", "mistyped")
     with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: .*the default chain fails .*mistyped"):
         open_lake(without_keys(private))
 
 
-def test_no_credentials_anywhere_is_said_by_the_settings_name(private: Settings, bare: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_error_that_names_the_setting(private: Settings, bare: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: it is not set, and the default chain"):
         open_lake(without_keys(private))
 
 
-def test_what_is_said_of_s3_holds_no_secret(private: Settings) -> None:
-    told = f"{private!r} {S3Access.of(private)!r}"
-    assert "test-secret" not in told
+def test_the_text_form_of_the_s3_settings_holds_no_secret(private: Settings) -> None:
+    text = f"{private!r} {S3Access.of(private)!r}"
+    assert "test-secret" not in text
 
 
-def test_whoever_cannot_wait_asks_a_store_that_hangs_once() -> None:
+def test_with_a_timeout_a_store_that_hangs_is_tried_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging:
         chosen = read_settings(
             store="s3://lake/x",

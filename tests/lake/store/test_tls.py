@@ -1,4 +1,4 @@
-"""Postgres and Redis over TLS by an authority of one's own, which the address names."""
+"""Postgres and Redis over TLS by a private authority that the address names."""
 
 import os
 import pwd
@@ -56,7 +56,7 @@ def guarded_postgres(need_binary: Callable[[str, str], str], authority: trustme.
             server.stop("immediate")
 
 
-def test_postgres_is_held_to_its_certificate(guarded_postgres: Postgres, ca: Path, tmp_path: Path) -> None:
+def test_the_certificate_of_postgres_is_verified(guarded_postgres: Postgres, ca: Path, tmp_path: Path) -> None:
     def settings(options: str) -> Settings:
         return read_settings(
             home=tmp_path, catalog=guarded_postgres.url().replace("127.0.0.1", "localhost") + f"?{options}"
@@ -84,13 +84,11 @@ def guarded_redis(need_binary: Callable[[str, str], str], authority: trustme.CA,
         server.stop()
 
 
-def test_redis_is_held_to_its_certificate_by_the_check_and_by_feast(
-    guarded_redis: str, ca: Path, tmp_path: Path
-) -> None:
+def test_the_check_and_feast_verify_the_certificate_of_redis(guarded_redis: str, ca: Path, tmp_path: Path) -> None:
     trusted = read_settings(home=tmp_path, online=f"{guarded_redis}?ssl_ca_certs={ca}")
     require_ready(trusted, "online")
     store = open_feature_store(trusted)
-    asked = store.get_online_features(["user_features:total_queries"], [{"user_id": "nobody"}]).to_dict()
-    assert asked["total_queries"] == [None]
+    features = store.get_online_features(["user_features:total_queries"], [{"user_id": "nobody"}]).to_dict()
+    assert features["total_queries"] == [None]
     with pytest.raises(SettingsError, match=r"^FUELLINE_ONLINE: the certificate of Redis is not trusted"):
         require_ready(read_settings(home=tmp_path, online=guarded_redis), "online")

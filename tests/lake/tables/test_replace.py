@@ -1,4 +1,4 @@
-"""Partitions are replaced whole, once for what they were built from, whoever else writes at the same moment."""
+"""Partitions are replaced as a whole, once per input state, with concurrent writers too."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_a_replacement_changes_its_own_partitions_and_no_other(lake: Lake) -> No
     assert lake.tables.read(first.version).num_rows == 6
 
 
-def test_what_is_there_already_is_not_written_again(lake: Lake) -> None:
+def test_a_partition_that_is_up_to_date_is_not_written_again(lake: Lake) -> None:
     made = rows(*(health(day, "a") for day in DAYS))
     first = replace_partitions(lake.tables, CONTRACT, DAYS, made, inputs=())
     again = replace_partitions(lake.tables, CONTRACT, DAYS, made, inputs=())
@@ -73,7 +73,7 @@ def test_what_is_there_already_is_not_written_again(lake: Lake) -> None:
     assert replace_partitions(lake.tables, CONTRACT, DAYS[:2], mixed, inputs=()).replaced == (DAYS[1],)
 
 
-def test_a_state_that_comes_back_is_written_back(lake: Lake) -> None:
+def test_an_earlier_state_that_comes_back_is_written_again(lake: Lake) -> None:
     for origin, requests in (("a", 1), ("b", 2), ("a", 1)):
         made = rows(health(DAYS[0], origin, hours=1, requests=requests))
         replace_partitions(lake.tables, CONTRACT, DAYS[:1], made, inputs=())
@@ -98,7 +98,7 @@ def interactions(lake: Lake, number: int) -> TableVersion:
     return lake.tables.append(AGENT_INTERACTIONS, table([interaction(number)]), key=f"{number}")
 
 
-def test_a_run_that_was_overtaken_puts_no_old_rows_over_new_ones(lake: Lake) -> None:
+def test_a_run_with_older_inputs_does_not_overwrite_newer_rows(lake: Lake) -> None:
     older, newer = interactions(lake, 1), interactions(lake, 2)
     replace_partitions(lake.tables, CONTRACT, DAYS[:1], rows(health(DAYS[0], "new", requests=2)), inputs=[newer])
     late = replace_partitions(lake.tables, CONTRACT, DAYS[:1], rows(health(DAYS[0], "old")), inputs=[older])
@@ -106,17 +106,17 @@ def test_a_run_that_was_overtaken_puts_no_old_rows_over_new_ones(lake: Lake) -> 
     assert stored(lake) == {DAYS[0]: [2, 2]}
 
 
-def test_the_snapshot_says_what_it_replaced_and_from_what(lake: Lake) -> None:
+def test_the_snapshots_summary_holds_the_partitions_and_the_inputs(lake: Lake) -> None:
     pinned = interactions(lake, 1)
     replace_partitions(lake.tables, CONTRACT, DAYS[:2], rows(health(DAYS[0], "a")), inputs=[pinned])
     [snapshot] = lake.tables.snapshots(CONTRACT)
     assert snapshot.summary
-    said = snapshot.summary.additional_properties
-    assert said["fuelline.inputs"] == f'["{pinned}"]'
-    assert said["fuelline.partitions"] == '["2026-10-01"]'
+    summary = snapshot.summary.additional_properties
+    assert summary["fuelline.inputs"] == f'["{pinned}"]'
+    assert summary["fuelline.partitions"] == '["2026-10-01"]'
 
 
-def test_a_commit_that_loses_its_race_begins_again_on_the_winners_snapshot(
+def test_a_commit_that_was_overtaken_begins_again_on_the_other_writers_snapshot(
     lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_partitions(lake.tables, CONTRACT, DAYS, rows(*(health(day, "a") for day in DAYS)), inputs=())
@@ -141,13 +141,13 @@ def test_a_commit_that_loses_its_race_begins_again_on_the_winners_snapshot(
 def _orphans(lake: Lake) -> set[str]:
     """Data files that no snapshot refers to."""
     known: set[str] = set()
-    for one in lake.tables.snapshots(CONTRACT):
-        version = TableVersion(table=CONTRACT.table, snapshot_id=one.snapshot_id, rows=0)
+    for snapshot in lake.tables.snapshots(CONTRACT):
+        version = TableVersion(table=CONTRACT.table, snapshot_id=snapshot.snapshot_id, rows=0)
         for paths in files_by_partition(lake.tables, CONTRACT, version).values():
             known |= {Path(path).name for path in paths}
-    there = {path.name for path in Path(lake.settings.store_address, "warehouse", "curated").rglob("*.parquet")}
-    assert known <= there
-    return there - known
+    stored_files = {path.name for path in Path(lake.settings.store_address, "warehouse", "curated").rglob("*.parquet")}
+    assert known <= stored_files
+    return stored_files - known
 
 
 def _replace(home: str, day_number: int, origin: str) -> int:
@@ -165,7 +165,7 @@ def test_of_many_processes_with_the_same_rows_one_writes(settings: Settings) -> 
     assert stored(lake) == {DAYS[0]: [1, 1], DAYS[1]: [2, 2]}
 
 
-def test_the_same_holds_on_s3(s3_lake: Lake) -> None:
+def test_partitions_are_replaced_on_s3_too(s3_lake: Lake) -> None:
     for origin in ("a", "a", "b"):
         replace_partitions(s3_lake.tables, CONTRACT, DAYS[:1], rows(health(DAYS[0], origin)), inputs=())
     assert len(s3_lake.tables.snapshots(CONTRACT)) == 2

@@ -1,4 +1,4 @@
-"""Keyed appends: once a key and once a row, whoever else writes, whatever reply is lost."""
+"""Keyed appends: each key and each row is committed once, with concurrent writers and lost replies."""
 
 import dataclasses
 import json
@@ -44,7 +44,7 @@ def referenced(lake: Lake) -> set[str]:
     return {path.removeprefix("file://").removeprefix("s3://").removeprefix(root) for path in paths}
 
 
-def test_what_was_appended_is_read_back_with_its_types(anywhere: Lake) -> None:
+def test_appended_rows_are_read_back_with_their_types(anywhere: Lake) -> None:
     rows = table(interaction(n) for n in range(20))
     version = anywhere.tables.append(CONTRACT, rows, key="a", properties={"execution": "x1"})
     assert anywhere.tables.read(version).sort_by("interaction_id").equals(rows.cast(CONTRACT.arrow_schema))
@@ -55,7 +55,7 @@ def test_what_was_appended_is_read_back_with_its_types(anywhere: Lake) -> None:
     assert chosen.num_rows == 5
 
 
-def test_a_key_that_is_there_returns_its_version_and_writes_nothing(anywhere: Lake) -> None:
+def test_a_known_key_returns_its_version_and_writes_nothing(anywhere: Lake) -> None:
     first = anywhere.tables.append(CONTRACT, table([interaction(0)]), key="a")
     anywhere.tables.append(CONTRACT, table([interaction(1)]), key="b")
     before = list(anywhere.store.list(""))
@@ -71,12 +71,12 @@ def append_keys(settings: Settings, keys: int) -> list[int]:
 
 
 @pytest.mark.parametrize("fixture", ["settings", "s3_settings"])
-def test_processes_at_once_commit_each_key_and_each_row_once(fixture: str, request: pytest.FixtureRequest) -> None:
+def test_concurrent_processes_commit_each_key_and_each_row_once(fixture: str, request: pytest.FixtureRequest) -> None:
     settings = request.getfixturevalue(fixture)
     versions = at_once(append_keys, [(settings, 10)] * 4)
     lake = open_lake(settings)
     assert len(lake.tables.snapshots(CONTRACT)) == 10
-    assert all(one == versions[0] for one in versions)
+    assert all(version == versions[0] for version in versions)
     assert ids(lake) == [f"i{n:06d}" for n in range(14)]
     assert files(lake) == referenced(lake)
 
@@ -116,7 +116,7 @@ def test_a_commit_whose_reply_is_lost_happens_once(
     assert files(lake) >= referenced(lake) if in_doubt else files(lake) == referenced(lake)
 
 
-def test_a_commit_that_lost_leaves_no_files_and_one_in_doubt_leaves_them_to_the_search_for_orphans(
+def test_a_conflicting_commit_leaves_no_files_and_one_with_unknown_outcome_leaves_them(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, [(False, ConnectionError("gone"))])
@@ -132,17 +132,17 @@ def test_a_commit_that_lost_leaves_no_files_and_one_in_doubt_leaves_them_to_the_
 
 
 def test_a_key_outlives_its_expired_snapshot(lake: Lake) -> None:
-    first = lake.tables.append(CONTRACT, table([interaction(0)]), key="a", properties={"said": "x"})
+    first = lake.tables.append(CONTRACT, table([interaction(0)]), key="a", properties={"note": "x"})
     lake.tables.append(CONTRACT, table([interaction(1)]), key="b")
     lake.tables.load(CONTRACT.table).maintenance.expire_snapshots().by_id(first.snapshot_id).commit()
     assert lake.tables.append(CONTRACT, table([interaction(2)]), key="a") == first
-    assert lake.tables.summary(CONTRACT, "a")["said"] == "x"
+    assert lake.tables.summary(CONTRACT, "a")["note"] == "x"
     assert ids(lake) == ["i000000", "i000001"]
     with pytest.raises(UnknownName, match=str(first.snapshot_id)):
         lake.tables.read(first)
 
 
-def test_a_crash_before_the_marker_is_healed_by_the_next_look(lake: Lake) -> None:
+def test_a_marker_that_a_crash_prevented_is_written_by_the_next_attempt(lake: Lake) -> None:
     first = lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
     for key in list(lake.store.list("markers/")):
         lake.store.delete(key)
@@ -162,7 +162,7 @@ def test_a_tag_protects_its_snapshot_and_does_not_move(lake: Lake) -> None:
     assert lake.tables.read(first).num_rows == 1
 
 
-def test_rows_that_stand_within_a_day_are_left_out_and_others_are_not_looked_for(lake: Lake) -> None:
+def test_rows_known_within_a_day_are_left_out_and_distant_days_are_not_compared(lake: Lake) -> None:
     noon = datetime(2026, 10, 10, 12, tzinfo=UTC)
     stamp = [(noon + timedelta(days=day)).isoformat() for day in range(4)]
     row = interaction(0, timestamp=stamp[0])
@@ -174,7 +174,7 @@ def test_rows_that_stand_within_a_day_are_left_out_and_others_are_not_looked_for
     assert ids(lake) == ["i000000", "i000000", "i000001"]
 
 
-def test_a_version_is_read_as_it_was_when_more_has_come(lake: Lake) -> None:
+def test_a_version_is_read_unchanged_after_later_appends(lake: Lake) -> None:
     first = lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
     second = lake.tables.append(CONTRACT, table([interaction(1)]), key="b", inputs=(first,))
     assert lake.tables.read(first)["interaction_id"].to_pylist() == ["i000000"]
@@ -206,7 +206,7 @@ class WithLooser(CONTRACT.model):  # type: ignore[name-defined]
     response: str = Field(doc="What was answered", nullable=True)
 
 
-def test_an_optional_column_more_rewrites_nothing(lake: Lake) -> None:
+def test_a_new_optional_column_rewrites_no_file(lake: Lake) -> None:
     first = lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
     before = {key: lake.store.read(key) for key in files(lake)}
     wider = dataclasses.replace(CONTRACT, version="1.1", model=WithRegion)
@@ -248,7 +248,7 @@ def test_other_partitions_are_a_breaking_change(lake: Lake) -> None:
         lake.tables.append(dataclasses.replace(CONTRACT, partition=("day(timestamp)",)), table([]), key="b")
 
 
-def test_a_watermark_moves_forward_only_and_with_the_rows(lake: Lake) -> None:
+def test_a_watermark_only_moves_forward_and_with_the_rows(lake: Lake) -> None:
     noon = datetime(2026, 10, 10, 12, tzinfo=UTC)
 
     def commit(key: str, at: datetime, source: str = "agents") -> None:
@@ -266,7 +266,7 @@ def test_a_watermark_moves_forward_only_and_with_the_rows(lake: Lake) -> None:
     assert lake.tables.watermark(CONTRACT, "other") == noon
 
 
-def test_a_writer_that_lost_its_race_moves_no_watermark_and_leaves_no_files(lake: Lake) -> None:
+def test_a_writer_that_was_overtaken_moves_no_watermark_and_leaves_no_files(lake: Lake) -> None:
     noon = datetime(2026, 10, 10, 12, tzinfo=UTC)
     with lake.tables.writer(CONTRACT, "slow") as slow:
         slow.add(table([interaction(1)]), drop_known=True)
@@ -276,7 +276,7 @@ def test_a_writer_that_lost_its_race_moves_no_watermark_and_leaves_no_files(lake
     assert files(lake) == referenced(lake)
 
 
-def test_a_table_that_is_not_there_is_named(lake: Lake, tmp_path: Path) -> None:
+def test_a_table_that_does_not_exist_is_an_error_with_a_suggestion(lake: Lake, tmp_path: Path) -> None:
     lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
     with pytest.raises(UnknownName, match=r"did you mean 'processed.agent_interactions'"):
         lake.tables.load("processed.agent_interaction")
