@@ -109,7 +109,7 @@ def lineage(lake_name: str | None, version: str, svg: Path | None, all_objects: 
       fuelline lineage agents@v1
       fuelline lineage agents@v1 --svg agents-v1.svg
     """
-    from reports.lineage.graph import lineage as trace
+    from reports.lineage.build import lineage as trace
     from reports.lineage.render import as_svg, as_text
 
     graph = trace(open_lake(lake_name), version)

@@ -1,4 +1,4 @@
-"""The catalogue page: every contract in words, generated, so that it cannot differ from what is checked.
+"""The catalogue page: a description of every contract, generated, so that it cannot differ from what is checked.
 
 ``fuelline docs contracts > docs/contracts.md`` writes it; a test holds the committed page to it.
 """
@@ -10,33 +10,33 @@ from lake.contracts.base import Column, Contract
 from lake.contracts.registries import REGISTRIES
 
 REASONS: Mapping[str, str] = {
-    "invalid_utf8": "the line is no UTF-8",
+    "invalid_utf8": "the line is not UTF-8",
     "malformed_json": "the line is not one JSON object, names a key twice, or has a trailing comma",
     "malformed_csv": "the row has more or fewer cells than the header",
-    "missing_column": "a required column is not there",
-    "unexpected_column": "a column is there that the contract does not know",
+    "missing_column": "a required column is missing",
+    "unexpected_column": "a column is not in the contract",
     "null_required": "a required column is null",
-    "not_a_number": "NaN, an infinity, or more than any number can hold",
-    "wrong_type": "a value is of another type than its column",
-    "bad_timestamp": "not ISO 8601 with its offset, not on the calendar, or before 1970",
-    "future_timestamp": "later than the moment of landing",
-    "unknown_agent": "an agent that the registry does not list",
+    "not_a_number": "NaN, an infinity, or beyond the range of numbers",
+    "wrong_type": "a value has another type than its column",
+    "bad_timestamp": "not ISO 8601 with an offset, no valid date, or before 1970",
+    "future_timestamp": "later than the time of landing",
+    "unknown_agent": "an agent that is not in the registry",
     "unknown_specversion": "another version of CloudEvents than 1.0",
-    "oversized_text": "more characters than the column admits",
+    "oversized_text": "more characters than the column allows",
     "latency_out_of_range": "outside the column's bounds",
     "tokens_out_of_range": "outside the column's bounds",
-    "feedback_out_of_range": "none of the values that the column admits",
-    "interaction_id_conflict": "the id stands already with other content",
-    "timestamp_agent_conflict": "another interaction of this agent stands at this very moment",
-    "series_timestamp_conflict": "the series has another value at this step already",
-    "cluster_uid_count_conflict": "the event stands already with this count and other content",
-    "count_out_of_range": "a count below the least that there is",
+    "feedback_out_of_range": "not one of the column's values",
+    "interaction_id_conflict": "the id exists already with other content",
+    "timestamp_agent_conflict": "the agent has another interaction at this instant",
+    "series_timestamp_conflict": "the series already has another value at this step",
+    "cluster_uid_count_conflict": "the event exists already with this count and other content",
+    "count_out_of_range": "below the column's least value",
     "duration_out_of_range": "a span that ends before it begins",
-    "oversized_line": "more than 16 MiB in one line; it is skipped unread",
-    "truncated_file": "the gzip stream breaks off or is none; the rows before that are in",
-    "unreadable_file": "the rest of the file is not of its format; the rows before that are in",
+    "oversized_line": "a line of more than 16 MiB; it is skipped unread",
+    "truncated_file": "the gzip stream breaks off or is invalid; the rows before that are ingested",
+    "unreadable_file": "the rest of the file is not in its format; the rows before that are ingested",
 }
-"""Why a row goes to quarantine. An identical row is no reject: it is counted as a duplicate."""
+"""Why a row is quarantined. An identical row is not: it is counted as a duplicate."""
 
 
 def page() -> str:
@@ -70,7 +70,7 @@ def _section(contract: Contract) -> str:
             f"## {contract.name}",
             contract.doc,
             _table(("promise", "value"), facts.items()),
-            _table(("column", "type", "bounds", "personal", "what it is"), columns),
+            _table(("column", "type", "bounds", "personal", "meaning"), columns),
         ]
     )
 

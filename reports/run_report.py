@@ -11,7 +11,7 @@ from errors import UserError
 from lake.lake import Lake
 from lake.store.objects import ObjectStore
 from reports.common.html import facts, joined, note, render, section, style, table
-from reports.lineage.graph import candidate_lineage, lineage
+from reports.lineage.build import candidate_lineage, lineage
 from reports.lineage.render import as_svg
 from reports.run_summary import RunSummary, headline, key_figures, summarize
 

@@ -1,4 +1,4 @@
-"""A lake at a glance, as of now or of any time: its tables, its sources, where its models stand."""
+"""The state of a lake now or at any time: its tables, its sources, its models."""
 
 from datetime import datetime
 from typing import Any
@@ -39,7 +39,7 @@ def _tables(lake: Lake, until: datetime | None) -> list[dict[str, Any]]:
     tables = []
     for name, contract in contracts().items():
         snapshots = lake.tables.snapshots(contract)
-        past = [one for one in snapshots if until is None or one.timestamp_ms <= until.timestamp() * 1000]
+        past = [taken for taken in snapshots if until is None or taken.timestamp_ms <= until.timestamp() * 1000]
         if past:
             total = past[-1].summary["total-records"] if past[-1].summary else None
             tables.append({"table": name, "rows": int(total or 0), "snapshot_id": past[-1].snapshot_id})
@@ -77,18 +77,18 @@ def _model(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
 
 
 def _rollout(state: ModelState) -> str | None:
-    """The open rollout and how far it has come, or the promotion that is still watched."""
+    """The open rollout and its share of users, or the promotion that is still observed."""
     if rollout := state.rollout:
-        reach = f"at {rollout.share:.0%} of the users" if rollout.share else "not among users yet"
+        reach = f"at {rollout.share:.0%} of the users" if rollout.share else "not yet answering users"
         return f"{state.model}@v{rollout.version} against {rollout.baseline}, {reach}"
     if soak := state.soak:
         former = soak.former.name if soak.former else BASE
-        return f"none open; {state.baseline} is watched against {former} until {soak.until:%Y-%m-%d %H:%M} UTC"
+        return f"none open; {state.baseline} is observed against {former} until {soak.until:%Y-%m-%d %H:%M} UTC"
     return None
 
 
 def _training(lake: Lake, name: str) -> str | None:
-    """The run that holds the model now."""
+    """The run that has the training lease of the model now."""
     held = lease_holder(lake, name)
     return f"run {held.holder}, lease until {held.expires:%Y-%m-%d %H:%M:%S} UTC" if held else None
 

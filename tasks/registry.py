@@ -45,7 +45,7 @@ def decline_candidate(pinned: Pinned, evaluations: list[Evaluation], claim: Clai
     from models.registry.registry import decline
     from models.registry.training_lease import fenced
     from models.retraining.outcome import close, keep_counted_snapshot
-    from reports.lineage.graph import candidate_lineage
+    from reports.lineage.build import candidate_lineage
     from reports.lineage.render import as_svg
 
     lake, evaluation = fenced(task_lake(), claim), evaluations[0]

@@ -74,7 +74,7 @@ def _advance(version: str) -> Verdict:
     from models.registry.registry import production
     from models.retraining.mlflow import mirror_production
     from reports.decks.rollout import verdict_deck
-    from reports.lineage.graph import lineage
+    from reports.lineage.build import lineage
     from reports.lineage.render import as_svg
     from serving.rollout.rollout import advance
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmLines:
-    """One metric over time; every sequence is as long as ``hours``."""
+    """One metric over time; all sequences are as long as ``hours``."""
 
     title: str
     hours: Sequence[float]
@@ -22,28 +22,28 @@ class ArmLines:
     """Bad rates, 0 to 1; NaN where there was no request yet."""
     harm: Sequence[float]
     safety: Sequence[float]
-    """Evidence as a share of what decides, 0 to 1; NaN where the metric is not judged so."""
+    """Evidence as a share of what is needed for a decision, 0 to 1; NaN where the metric has no such test."""
 
 
 @styled
 def arms(metrics: Sequence[ArmLines], steps: Sequence[tuple[float, str]], title: str) -> str:
-    """A column a metric: rates above, evidence below.
+    """One column for each metric: rates above, evidence below.
 
     Args:
         metrics: the lines.
         steps: hour and name of each step, marked in every panel.
-        title: what the picture shows, for who cannot see it.
+        title: the caption, also for screen readers.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     panels = figure.subplots(2, len(metrics), sharex=True, sharey="row", squeeze=False)
-    for (upper, lower), one in zip(panels.T, metrics, strict=True):
-        _lines(upper, one.hours, (("stable", one.stable, BLUE), ("candidate", one.candidate, ORANGE)))
-        _lines(lower, one.hours, (("not worse", one.safety, GREEN), ("worse", one.harm, ORANGE)))
+    for (upper, lower), metric in zip(panels.T, metrics, strict=True):
+        _lines(upper, metric.hours, (("stable", metric.stable, BLUE), ("candidate", metric.candidate, ORANGE)))
+        _lines(lower, metric.hours, (("not worse", metric.safety, GREEN), ("worse", metric.harm, ORANGE)))
         lower.axhline(1.0, color=INK, linewidth=0.9, linestyle="--")
         lower.set_ylim(-0.03, 1.12)
-        upper.set_title(one.title, fontsize=10.5, loc="left", color=INK)
+        upper.set_title(metric.title, fontsize=10.5, loc="left", color=INK)
         lower.set_xlabel("hours since the first user")
         _mark(upper, lower, steps)
     panels[0][0].set_ylabel("share of bad answers")

@@ -1,6 +1,6 @@
-"""Charts for decks and the report: HTML figures that stand alone, without scripts or fetched files.
+"""Charts for decks and reports: HTML figures without scripts or loaded files.
 
-Every function takes aggregates, never rows, and escapes what it is given.
+Every function takes aggregates, never rows, and escapes its texts.
 """
 
 import math
@@ -38,7 +38,7 @@ def bars(
     unit: str = "",
     colors: Sequence[str] | str = BLUE,
 ) -> str:
-    """Horizontal bars in the order given, each with its value; ``colors`` is one for all or one a bar."""
+    """Horizontal bars in the given order, each with its value; ``colors`` is one for all or one for each bar."""
     if not labels:
         return note(f"{title}: none.")
     figure, axes = canvas(0.5 + 0.34 * max(1, len(labels)))
@@ -66,7 +66,7 @@ def loss_curve(
     title: str = "Training loss",
     unit: str = "nats per response token",
 ) -> str:
-    """Loss over steps, the raw values faint and ``smoothed`` strong (default: an exponential mean of the losses)."""
+    """Loss over steps, the values faint and ``smoothed`` strong (default: an exponential mean of the losses)."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = canvas(3.0)
@@ -99,56 +99,56 @@ def forest(
     title: str = "Score difference, candidate minus baseline",
     unit: str = "nats per response token",
 ) -> str:
-    """One line a slice: the difference with its interval about a zero line; left is better.
+    """One line for each slice: the difference with its interval around a zero line; left is better.
 
-    A slice shown better is green, one shown worse red, the rest grey. Where an interval has no bounds, that is said.
+    Green is better and red is worse beyond the interval, grey is neither. An interval without bounds is labelled so.
     """
     figure, axes = canvas(0.95 + 0.42 * max(1, len(slices)))
-    for place, one in enumerate(slices):
-        bounded = math.isfinite(one.low) and math.isfinite(one.high)
-        color = GREEN if bounded and one.high < 0 else RED if bounded and one.low > 0 else GREY
+    for place, part in enumerate(slices):
+        bounded = math.isfinite(part.low) and math.isfinite(part.high)
+        color = GREEN if bounded and part.high < 0 else RED if bounded and part.low > 0 else GREY
         if bounded:
-            axes.plot([one.low, one.high], [place, place], color=color, linewidth=3, solid_capstyle="round")
-        axes.plot([one.difference], [place], "o", color=color, markersize=8, markeredgecolor="white")
+            axes.plot([part.low, part.high], [place, place], color=color, linewidth=3, solid_capstyle="round")
+        axes.plot([part.difference], [place], "o", color=color, markersize=8, markeredgecolor="white")
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(slices)), labels=[str(one.slice) for one in slices])
+    axes.set_yticks(range(len(slices)), labels=[str(part.slice) for part in slices])
     axes.set_ylim(len(slices) - 0.4, -0.6)
     _symmetric(axes, slices)
-    for place, one in enumerate(slices):
-        axes.text(1.02, place, _interval(one), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
+    for place, part in enumerate(slices):
+        axes.text(1.02, place, _interval(part), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
     axes.set_xlabel(f"← better · {unit} · worse →")
     grid(axes, "x")
     return drawn(figure, title)
 
 
 def _symmetric(axes: "Axes", slices: Sequence[Difference]) -> None:
-    """Zero in view and the wider side ruling, so that no interval looks larger than it is."""
-    bounds = [value for one in slices for value in (one.difference, one.low, one.high) if math.isfinite(value)]
+    """Limits of the axis with zero in view, so that no interval looks larger than it is."""
+    bounds = [value for part in slices for value in (part.difference, part.low, part.high) if math.isfinite(value)]
     low, high = min([*bounds, 0.0]), max([*bounds, 0.0])
-    room = (high - low or 1.0) * 0.08
-    axes.set_xlim(low - room, max(high, (high - low) * 0.12) + room)
+    margin = (high - low or 1.0) * 0.08
+    axes.set_xlim(low - margin, max(high, (high - low) * 0.12) + margin)
 
 
-def _interval(one: Difference) -> str:
-    if not (math.isfinite(one.low) and math.isfinite(one.high)):
-        return f"{one.difference:+.3f}  too few users"
-    return f"{one.difference:+.3f}  [{one.low:+.3f}, {one.high:+.3f}]"
+def _interval(part: Difference) -> str:
+    if not (math.isfinite(part.low) and math.isfinite(part.high)):
+        return f"{part.difference:+.3f}  too few users"
+    return f"{part.difference:+.3f}  [{part.low:+.3f}, {part.high:+.3f}]"
 
 
 @styled
 def distributions(
     columns: Mapping[str, "np.ndarray[Any, Any]"], title: str = "Distributions", units: Mapping[str, str] | None = None
 ) -> str:
-    """A small histogram a column, three a row; missing values are left out and counted."""
+    """A small histogram for each column, three in a row; missing values are left out and counted."""
     from matplotlib.figure import Figure
 
-    across, stated = 3, units or {}
+    across, units = 3, units or {}
     down = max(1, math.ceil(len(columns) / across))
     figure = Figure(figsize=(WIDTH, 1.8 * down + 0.1), layout="constrained")
     figure.get_layout_engine().set(hspace=0.12)  # type: ignore[union-attr, call-arg]
     grid = figure.subplots(down, across, squeeze=False)
     for axes, (name, values) in zip(grid.flat, columns.items(), strict=False):
-        _histogram(axes, name, np.asarray(values, dtype=np.float64), stated.get(name, ""))
+        _histogram(axes, name, np.asarray(values, dtype=np.float64), units.get(name, ""))
     for axes in list(grid.flat)[len(columns) :]:
         axes.set_axis_off()
     return drawn(figure, title)
@@ -171,10 +171,10 @@ def _histogram(axes: "Axes", name: str, values: "np.ndarray[Any, Any]", unit: st
 
 
 @styled
-def flow(counts: Mapping[str, int], title: str = "What became of the lines that landed") -> str:
-    """``landed`` on the left, parted into the others on the right (``committed``, ``quarantined``, ``duplicates``).
+def flow(counts: Mapping[str, int], title: str = "Result for the lines that landed") -> str:
+    """``landed`` on the left, split into the others on the right (``committed``, ``quarantined``, ``duplicates``).
 
-    Bands keep a least width so that a few quarantined lines can be seen; the numbers are exact.
+    Bands have a least width, so that a few quarantined lines are visible; the numbers are exact.
     """
     shades = {"committed": GREEN, "quarantined": RED, "duplicates": GREY}
     parts = {name: count for name, count in counts.items() if name != "landed" and count}

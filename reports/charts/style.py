@@ -1,7 +1,7 @@
-"""The frame of every chart: one style, one size, an SVG that stands alone.
+"""What all charts share: one style, one size, and the SVG.
 
-matplotlib is used through its object interface, so that nothing is global and nothing needs a display; the same numbers
-give the same bytes. Text stays text, set in the reader's own system font.
+matplotlib is used by its object interface, so that no state is global and no display is needed; the same numbers give
+the same bytes. Text in the SVG stays text, in the reader's system font.
 """
 
 import functools
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 7.4
-"""Inches; a figure is drawn at 72 points an inch and scales down with its page."""
+"""Inches; a figure is drawn at 72 points per inch and scales down with its page."""
 
 RC: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -41,20 +41,20 @@ P = ParamSpec("P")
 
 
 def styled(chart: Callable[P, str]) -> Callable[P, str]:
-    """Draw under our style: matplotlib reads it when a thing is made, so the whole chart has to stand under it."""
+    """Draw in our style. matplotlib reads it when an object is made, so the whole chart is drawn within its context."""
 
     @functools.wraps(chart)
-    def drawn(*arguments: P.args, **named: P.kwargs) -> str:
+    def draw(*arguments: P.args, **named: P.kwargs) -> str:
         import matplotlib as mpl
 
         with mpl.rc_context(RC):  # type: ignore[arg-type]
             return chart(*arguments, **named)
 
-    return drawn
+    return draw
 
 
 def canvas(height: float) -> "tuple[Figure, Axes]":
-    """A figure of the page's width and this height in inches, and its one pair of axes."""
+    """A figure of the page's width and this height (inches), and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -62,7 +62,7 @@ def canvas(height: float) -> "tuple[Figure, Axes]":
 
 
 def bare(axes: "Axes", keep: str) -> None:
-    """Leave one side of the frame, ``left`` or ``bottom``; any other word leaves none."""
+    """Keep only one side of the frame, ``left`` or ``bottom``; any other word keeps none."""
     for side in {"left", "right", "top", "bottom"} - {keep}:
         axes.spines[side].set_visible(False)
 
@@ -75,7 +75,7 @@ def grid(axes: "Axes", axis: str) -> None:
 
 
 def drawn(figure: "Figure", title: str) -> str:
-    """The figure as HTML: one SVG without ids that could clash with another's, and the title as its caption."""
+    """The figure as HTML: an SVG without ids, which could collide with another's, and the title as its caption."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Charts of a search over hyperparameters: how each trial went, and what its parameters had to do with it."""
+"""Charts of a search over hyperparameters: the course of each trial, and its result by its parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ EARLY = ("pruned", "diverged")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Course:
-    """One trial as a chart takes it."""
+class TrialCurve:
+    """One trial: its role, its loss curve and its parameters."""
 
     name: str
     role: str
@@ -31,25 +31,25 @@ class Course:
 
     @property
     def mark(self) -> str:
-        """Of its end: a cross where it was ended early."""
+        """The marker of its end: a cross if it was stopped early."""
         return "x" if self.role in EARLY else "o"
 
 
 @styled
-def courses(trials: Sequence[Course], title: str = "Validation loss on the way", unit: str = UNIT) -> str:
-    """Loss over steps, a line a trial, of those that have a loss; start and winner stand out with their last one."""
+def loss_curves(trials: Sequence[TrialCurve], title: str = "Validation loss by step", unit: str = UNIT) -> str:
+    """Loss over steps, a line for each trial with a loss; start and winner are stronger, with their last value."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = canvas(3.5)
     shown = _shown(trials)
-    for one in shown:
-        strong = one.role in ("winner", "start")
-        axes.plot(one.steps, one.losses, color=SHADES[one.role], linewidth=2.4 if strong else 1.2)
-        axes.plot(one.steps[-1:], one.losses[-1:], one.mark, color=SHADES[one.role], markersize=6)
+    for trial in shown:
+        strong = trial.role in ("winner", "start")
+        axes.plot(trial.steps, trial.losses, color=SHADES[trial.role], linewidth=2.4 if strong else 1.2)
+        axes.plot(trial.steps[-1:], trial.losses[-1:], trial.mark, color=SHADES[trial.role], markersize=6)
         if strong:
-            end = (one.steps[-1], one.losses[-1])
+            end = (trial.steps[-1], trial.losses[-1])
             behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-            axes.annotate(f"{one.losses[-1]:.3f}", end, (8, 0), textcoords="offset points", va="center", bbox=behind)
+            axes.annotate(f"{trial.losses[-1]:.3f}", end, (8, 0), textcoords="offset points", va="center", bbox=behind)
     axes.set_xlabel("step")
     axes.set_ylabel(unit)
     axes.margins(x=0.06)
@@ -61,12 +61,12 @@ def courses(trials: Sequence[Course], title: str = "Validation loss on the way",
 
 @styled
 def parameters(
-    trials: Sequence[Course],
-    title: str = "Parameters against the last loss",
+    trials: Sequence[TrialCurve],
+    title: str = "Last loss by parameter",
     unit: str = UNIT,
     logs: Sequence[str] = (),
 ) -> str:
-    """The last loss against each parameter, a panel each; the axes of the parameters in ``logs`` are logarithmic."""
+    """The last loss by each parameter, a panel for each; the axes of the parameters in ``logs`` are logarithmic."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -75,15 +75,15 @@ def parameters(
     figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
     panels = list(figure.subplots(1, len(names), sharey=True, squeeze=False)[0])
     for axes, name in zip(panels, names, strict=True):
-        for one in shown:
-            axes.plot(one.values[name], one.losses[-1], one.mark, color=SHADES[one.role], markersize=7)
+        for trial in shown:
+            axes.plot(trial.values[name], trial.losses[-1], trial.mark, color=SHADES[trial.role], markersize=7)
         if name in logs:
-            tried = [one.values[name] for one in trials]
+            tried = [trial.values[name] for trial in trials]
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1,) if max(tried) >= 30 * min(tried) else (1, 2, 5)))
             axes.xaxis.set_minor_locator(NullLocator())
         else:
-            axes.set_xticks(sorted({one.values[name] for one in trials}))
+            axes.set_xticks(sorted({trial.values[name] for trial in trials}))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_xlabel(name)
         axes.margins(x=0.12)
@@ -92,16 +92,16 @@ def parameters(
     return drawn(figure, title)
 
 
-def _shown(trials: Sequence[Course]) -> list[Course]:
-    """Those that have a loss, the ones that matter last, so that they are drawn over the others."""
+def _shown(trials: Sequence[TrialCurve]) -> list[TrialCurve]:
+    """The trials with a loss, the important ones last, so that they are drawn over the others."""
     order = list(SHADES)
-    return sorted((one for one in trials if one.losses), key=lambda one: -order.index(one.role))
+    return sorted((trial for trial in trials if trial.losses), key=lambda trial: -order.index(trial.role))
 
 
-def _key(axes: "Axes", shown: Sequence[Course]) -> None:
+def _key(axes: "Axes", shown: Sequence[TrialCurve]) -> None:
     from matplotlib.lines import Line2D
 
-    marks = {one.role: one.mark for one in shown}
+    marks = {trial.role: trial.mark for trial in shown}
     handles = [
         Line2D([], [], color=shade, marker=marks[role], markersize=5, label=role)
         for role, shade in SHADES.items()

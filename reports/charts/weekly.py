@@ -1,4 +1,4 @@
-"""Charts of one week beside the one before."""
+"""Charts of one week beside the week before."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 SHADES = (BLUE, ORANGE, "#56b4e9", GREEN, "#cc79a7", "#f0e442", RED)
-"""Okabe and Ito's; of more than seven parts, the first shades come again."""
+"""Okabe and Ito's; with more than seven parts the first ones are used again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One measure of everybody, the week before and this week; None where there was nothing to measure."""
+    """One measure by name, in the week before and in this week; None where there was nothing to measure."""
 
     title: str
     unit: str
@@ -28,15 +28,15 @@ class Change:
 
 @styled
 def daily_stack(parts: Mapping[str, Sequence[int]], before: Sequence[int], title: str) -> str:
-    """A column a day from Monday to Sunday, parted by ``parts``; a tick where the same day of the week before stood."""
+    """A column for each day from Monday on, stacked by ``parts``; a line marks the same day of the week before."""
     figure, axes = canvas(3.1)
-    feet = [0] * len(DAYS)
+    tops = [0] * len(DAYS)
     for place, (name, counts) in enumerate(parts.items()):
-        axes.bar(DAYS, counts, 0.62, bottom=feet, color=SHADES[place % len(SHADES)], label=name)
-        feet = [foot + count for foot, count in zip(feet, counts, strict=True)]
+        axes.bar(DAYS, counts, 0.62, bottom=tops, color=SHADES[place % len(SHADES)], label=name)
+        tops = [top + count for top, count in zip(tops, counts, strict=True)]
     axes.hlines(before, [x - 0.38 for x in range(7)], [x + 0.38 for x in range(7)], color=INK, linewidth=1.4)
     axes.plot([], [], color=INK, linewidth=1.4, label="week before")
-    for place, count in enumerate(feet):
+    for place, count in enumerate(tops):
         axes.annotate(f"{count:,}", (place, max(count, before[place])), (0, 4), textcoords="offset points", ha="center")
     figure.legend(loc="outside upper left", ncols=len(parts) + 1, frameon=False, fontsize=10, handlelength=1.1)
     axes.set_yticks([])
@@ -47,9 +47,9 @@ def daily_stack(parts: Mapping[str, Sequence[int]], before: Sequence[int], title
 
 @styled
 def changes(measures: Sequence[Change], title: str) -> str:
-    """A panel a measure: for each name a hollow dot for the week before and a full one for this week.
+    """A panel for each measure, with a hollow dot for the week before and a full one for this week for each name.
 
-    Green where it became better, orange where it became worse, grey where there is nothing to compare with.
+    Green is better, orange is worse, grey is unchanged or has no comparison.
     """
     from matplotlib.figure import Figure
 

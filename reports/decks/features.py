@@ -34,13 +34,13 @@ def online_deck(pushed: "Iterable[Materialization]") -> list[str]:
     return [
         facts(
             {
-                "as of": f"{one.as_of:%Y-%m-%d %H:%M} UTC",
-                "users": one.users,
-                "agents": one.agents,
-                "namespaces": one.namespaces,
+                "as of": f"{done.as_of:%Y-%m-%d %H:%M} UTC",
+                "users": done.users,
+                "agents": done.agents,
+                "namespaces": done.namespaces,
             }
         )
-        for one in pushed
+        for done in pushed
     ] or [note("Nothing was due: an earlier run has done it, or nothing has been ingested yet.")]
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from reports.charts.common import forest
-from reports.charts.tuning import Course, courses, parameters
+from reports.charts.tuning import TrialCurve, loss_curves, parameters
 from reports.common.html import facts, note, table
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ def tuning_deck(tuned: "Tuned") -> list[str]:
     """Each trial's losses and parameters, the winner, and the trials' differences from the profile itself."""
     base = tuned.study.profile
     roles = {trial.number: trial.state.value for trial in tuned.trials} | {0: "start"} | {tuned.winner.number: "winner"}
-    drawn = [_course(trial, roles[trial.number]) for trial in tuned.trials]
+    drawn = [_curve(trial, roles[trial.number]) for trial in tuned.trials]
     ended = [trial.state.value for trial in tuned.trials]
     rows = [
         {
@@ -36,15 +36,15 @@ def tuning_deck(tuned: "Tuned") -> list[str]:
             }
         ),
         note(f"{tuned.reason[:1].upper()}{tuned.reason[1:]}."),
-        courses(drawn),
+        loss_curves(drawn),
         parameters(drawn, logs=("learning rate",)),
         forest(tuned.differences, title=f"Validation loss, trial minus profile {base.name}"),
         table(rows),
     ]
 
 
-def _course(trial: "Trial", role: str) -> Course:
-    return Course(
+def _curve(trial: "Trial", role: str) -> TrialCurve:
+    return TrialCurve(
         name=trial.name,
         role=role,
         steps=[rung.step for rung in trial.rungs],

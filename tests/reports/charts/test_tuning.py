@@ -4,15 +4,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.charts.tuning import Course, courses, parameters
+from reports.charts.tuning import TrialCurve, loss_curves, parameters
 from reports.common.palette import BLUE, ORANGE, RED
 
 HOSTILE = "<script>alert('$x$')</script>"
 
 
-def course(role: str, losses: list[float], rate: float = 1e-3) -> Course:
+def course(role: str, losses: list[float], rate: float = 1e-3) -> TrialCurve:
     steps = [4 * (i + 1) for i in range(len(losses))]
-    return Course(name=role, role=role, steps=steps, losses=losses, values={HOSTILE: rate, "rank": 8})
+    return TrialCurve(name=role, role=role, steps=steps, losses=losses, values={HOSTILE: rate, "rank": 8})
 
 
 TRIALS = [
@@ -23,7 +23,7 @@ TRIALS = [
 ]
 
 
-@pytest.mark.parametrize("chart", [courses, lambda trials, title: parameters(trials, title, logs=(HOSTILE,))])
+@pytest.mark.parametrize("chart", [loss_curves, lambda trials, title: parameters(trials, title, logs=(HOSTILE,))])
 def test_a_chart_is_well_formed_escaped_and_the_same_every_time(chart) -> None:  # type: ignore[no-untyped-def]
     drawn = chart(TRIALS, HOSTILE)
     assert "<script>" not in drawn
@@ -33,7 +33,7 @@ def test_a_chart_is_well_formed_escaped_and_the_same_every_time(chart) -> None: 
 
 
 def test_start_and_winner_show_their_last_loss_and_a_role_its_colour() -> None:
-    drawn = courses(TRIALS)
+    drawn = loss_curves(TRIALS)
     assert ">2.000<" in drawn
     assert ">2.500<" in drawn
     assert ">4.000<" not in drawn

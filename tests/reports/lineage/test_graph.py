@@ -11,7 +11,8 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.metrics import METRICS
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake
-from reports.lineage.graph import Graph, Node, folded, lineage
+from reports.lineage.build import lineage
+from reports.lineage.graph import Graph, Node, folded
 from reports.lineage.render import as_svg, as_text
 from settings import Settings, read_settings
 from tests.features import clusters
