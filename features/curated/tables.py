@@ -69,7 +69,9 @@ class Curated:
 
     @cached_property
     def definition(self) -> str:
-        """The expression as SQL of DuckDB: what moves when a result may, and with nothing else."""
+        """The expression as DuckDB SQL, part of every day's digest. It changes with the expression, so a renamed
+        intermediate column rebuilds the whole table: leave such names, here and in ``features.definitions``.
+        """
         return definition_of(self.expression)
 
 

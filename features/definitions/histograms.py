@@ -40,9 +40,9 @@ def request_latencies(metrics: "ibis.Table", whole: str) -> "ibis.Table":
     from ibis import _
 
     both = ibis.union(_classic(metrics, whole), _native(metrics, whole))
-    order = ibis.window(group_by=["cluster", "namespace", "hour"], order_by=["preference"])
+    order = ibis.window(group_by=["cluster", "namespace", "hour"], order_by=["place"])
     first = both.mutate(rank=ibis.row_number().over(order)).filter(_.rank == 0)
-    return first.drop("rank", "preference")
+    return first.drop("rank", "place")
 
 
 def with_whole(rows: "ibis.Table", whole: str) -> "ibis.Table":
@@ -144,5 +144,5 @@ def _in_ms(found: "ibis.Table", preference: int) -> "ibis.Table":
     known = [(names == name, unit, 2 * n + preference) for n, (name, unit) in enumerate(HISTOGRAMS.items())]
     unit = ibis.cases(*((match, unit) for match, unit, _n in known), else_=None)
     order = ibis.cases(*((match, n) for match, _u, n in known), else_=None)
-    measured = found.mutate(p95_ms=found.p95 * unit, preference=order).filter(_.requests > 0)
-    return measured.select("cluster", "namespace", "hour", "p95_ms", "requests", "preference")
+    measured = found.mutate(p95_ms=found.p95 * unit, place=order).filter(_.requests > 0)
+    return measured.select("cluster", "namespace", "hour", "p95_ms", "requests", "place")

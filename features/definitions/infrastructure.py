@@ -133,8 +133,8 @@ def _cpu(metrics: "ibis.Table") -> "ibis.Table":
 
     used = increases(by_container(metrics, CPU), ["cluster", "namespace", "pod", "container"])
     both = used.inner_join(_limits(metrics, "cpu"), [*_STEP]).drop("hour_right")
-    hours = with_whole(both.group_by(*_KEY).agg(used=_.rise.sum(), allowed=(_["limit"] * _.seconds).sum()), WHOLE)
-    totals = hours.group_by(*_KEY).agg(value=_.used.sum() / _.allowed.sum().nullif(0.0))
+    hours = with_whole(both.group_by(*_KEY).agg(used=_.rise.sum(), may=(_["limit"] * _.seconds).sum()), WHOLE)
+    totals = hours.group_by(*_KEY).agg(value=_.used.sum() / _.may.sum().nullif(0.0))
     return _measure(totals, "cpu")
 
 
@@ -147,8 +147,8 @@ def _memory(metrics: "ibis.Table") -> "ibis.Table":
     used = by_container(metrics, MEMORY)
     both = used.inner_join(_limits(metrics, "memory"), [*_STEP]).drop("hour_right")
     by_step = (*_KEY, "timestamp")
-    steps = with_whole(both.group_by(*by_step).agg(used=_.value.sum(), allowed=_["limit"].sum()), WHOLE)
-    shares = steps.group_by(*by_step).agg(share=_.used.sum() / _.allowed.sum().nullif(0.0))
+    steps = with_whole(both.group_by(*by_step).agg(used=_.value.sum(), may=_["limit"].sum()), WHOLE)
+    shares = steps.group_by(*by_step).agg(share=_.used.sum() / _.may.sum().nullif(0.0))
     return _measure(shares.group_by(*_KEY).agg(value=_.share.max()), "memory")
 
 
@@ -186,10 +186,8 @@ def _logs(logs: "ibis.Table") -> "list[ibis.Table]":
     is_error = ibis.ifelse(
         level.notnull(), level.lower().re_search(f"^({ERROR_LEVEL})$"), logs.message.re_search(ERROR_LINE)
     )
-    lines = logs.mutate(
-        namespace=_log_namespace(logs), hour=logs.timestamp.truncate("h"), is_error=is_error.cast("int64")
-    )
-    hours = with_whole(lines.group_by(*_KEY).agg(lines=_.count(), errors=_.is_error.sum()), WHOLE)
+    lines = logs.mutate(namespace=_log_namespace(logs), hour=logs.timestamp.truncate("h"), says=is_error.cast("int64"))
+    hours = with_whole(lines.group_by(*_KEY).agg(lines=_.count(), errors=_.says.sum()), WHOLE)
     totals = hours.group_by(*_KEY).agg(lines=_.lines.sum(), errors=_.errors.sum())
     return [
         _measure(totals.mutate(value=totals[column].cast("float64")), measure)
@@ -219,11 +217,11 @@ def _events(events: "ibis.Table") -> "list[ibis.Table]":
         hour=events.timestamp.truncate("h"),
         namespace=ibis.coalesce(events.namespace, ""),
         pod=ibis.coalesce(events.namespace, "").concat("/", ibis.coalesce(events.name, events.uid)),
-        warning=ibis.coalesce((events.type == "Warning").cast("int64"), 0),
+        warns=ibis.coalesce((events.type == "Warning").cast("int64"), 0),
     )
     parsed = parsed.mutate(looping=ibis.ifelse(loops, parsed.pod, None))
     both = with_whole(parsed, WHOLE)
-    hours = both.group_by(*_KEY).agg(loops=_.looping.nunique(), warnings=_.warning.sum())
+    hours = both.group_by(*_KEY).agg(loops=_.looping.nunique(), warnings=_.warns.sum())
     return [
         _measure(hours.mutate(value=hours[column].cast("float64")), measure)
         for column, measure in (("loops", "crash_loops"), ("warnings", "warning_events"))

@@ -153,12 +153,12 @@ def latencies(calls: "ibis.Table", by: Sequence[str]) -> "ibis.Table":
 
     succeeded = calls.filter(~_.error)
     ranked = succeeded.mutate(
-        rank=ibis.row_number().over(ibis.window(group_by=list(by), order_by="latency_ms")) + 1,
+        place=ibis.row_number().over(ibis.window(group_by=list(by), order_by="latency_ms")) + 1,
         calls=_.count().over(ibis.window(group_by=list(by))),
     )
     return ranked.group_by(*by).agg(
-        latency_p50_ms=_.latency_ms.min(where=100 * _.rank >= 50 * _.calls).cast("float64"),
-        latency_p95_ms=_.latency_ms.min(where=100 * _.rank >= 95 * _.calls).cast("float64"),
+        latency_p50_ms=_.latency_ms.min(where=100 * _.place >= 50 * _.calls).cast("float64"),
+        latency_p95_ms=_.latency_ms.min(where=100 * _.place >= 95 * _.calls).cast("float64"),
     )
 
 
@@ -168,5 +168,5 @@ def _most_used(by_agent: "ibis.Table") -> "ibis.Table":
     from ibis import _
 
     order = ibis.window(group_by=["user_id", "event_timestamp"], order_by=[_.queries.desc(), _.agent_name])
-    first = by_agent.mutate(rank=ibis.row_number().over(order)).filter(_.rank == 0)
+    first = by_agent.mutate(place=ibis.row_number().over(order)).filter(_.place == 0)
     return first.select("user_id", "event_timestamp", most_used_agent="agent_name")
