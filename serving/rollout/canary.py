@@ -18,7 +18,7 @@ from models.serialize import to_plain
 from models.types import ModelVersion, Outcome, Verdict
 from serving.policy import CanaryRule
 from serving.rollout.admission import admit
-from serving.rollout.forecast import forecast_text
+from serving.rollout.forecast import forecast
 from serving.rollout.observations import Observations
 from serving.rollout.outcome import close, in_progress, verdict
 from serving.rollout.plan import RolloutId, RolloutPlan, plan_of
@@ -95,7 +95,9 @@ def canary_step(
     if admission.refused:
         return close(lake, identity, admission.refused, admission.reason, evidence, live=True)
     if rollout.began is None:
-        evidence["forecast"] = _forecast(lake, version, rule)
+        evidence["forecast"] = forecast(lake, version.model, rule)
+        for line in evidence["forecast"].splitlines():
+            log.info("%s: %s", version.name, line)
     return _widen(lake, identity, step, evidence)
 
 
@@ -104,7 +106,7 @@ def interim_analysis(
 ) -> InterimAnalysis:
     """Analyse what was observed, and decide the next step of a canary."""
     analysis, exposure, missed, findings = None, NO_EXPOSURE, NONE_MISSED, NO_FINDINGS
-    if observations and rollout.widened:
+    if observations is not None and rollout.widened:
         analysis = observations.analyse(rule)
         exposure, missed = observations.exposure(rollout.widened), observations.missed_calls(rule)
         findings = _findings(analysis)
@@ -135,8 +137,10 @@ def watch_step(
         observations: of both arms; the process that began with the first user goes on.
     """
     rule = plan_of(lake, version.model, soak.key).canary
-    interim = watch_analysis(soak, rule, observations, lake.ledger.clock())
-    step, watched = interim.step, RolloutId(version=version, baseline=rollback_target, key=soak.key)
+    analysis, missed, now = observations.analyse(rule), observations.missed_calls(rule), lake.ledger.clock()
+    step = next_watch(rule, until=soak.until, now=now, missed=missed, findings=_findings(analysis))
+    interim = InterimAnalysis(step=step, observations=observations, analysis=analysis)
+    watched = RolloutId(version=version, baseline=rollback_target, key=soak.key)
     payload = watched.payload(step.reason, **interim.plain(rule))
     if step.action is Action.ROLL_BACK:
         key = f"{soak.key}:rolled_back"
@@ -149,13 +153,6 @@ def watch_step(
         return verdict(version, Outcome.PROMOTED, step.reason, entry)
     newest = lake.ledger.entries(watched.chain)[-1]
     return verdict(version, Outcome.PROMOTED, f"Promoted, {step.reason}.", newest)
-
-
-def watch_analysis(soak: Soak, rule: CanaryRule, observations: Observations, now: datetime) -> InterimAnalysis:
-    """Analyse what was observed, and decide the next step of a watch."""
-    analysis, missed = observations.analyse(rule), observations.missed_calls(rule)
-    step = next_watch(rule, until=soak.until, now=now, missed=missed, findings=_findings(analysis))
-    return InterimAnalysis(step=step, observations=observations, analysis=analysis)
 
 
 def _widen(lake: Lake, rollout: RolloutId, step: Step, evidence: dict[str, Any]) -> Verdict:
@@ -180,14 +177,6 @@ def _is_overdue(rollout: Rollout, rule: CanaryRule, now: datetime) -> bool:
     """
     waited = now - (rollout.shadow_passed or rollout.opened)
     return rollout.began is None and waited > timedelta(hours=rule.proof_hours)
-
-
-def _forecast(lake: Lake, version: ModelVersion, rule: CanaryRule) -> str:
-    """How long a decision should take, for the ledger and the log, before the first user meets the candidate."""
-    text = forecast_text(lake, version.model, rule)
-    for line in text.splitlines():
-        log.info("%s: %s", version.name, line)
-    return text
 
 
 def _findings(analysis: Analysis) -> Findings:

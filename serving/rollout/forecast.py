@@ -2,10 +2,7 @@
 
 import contextlib
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import timedelta
-
-import pyarrow as pa
 
 from errors import UnknownName
 from features.batch.schedule import newest
@@ -14,10 +11,11 @@ from lake.contracts.registries import AGENTS
 from lake.lake import Lake
 from lake.tables.engine import connect
 from serving.policy import CanaryRule, Metric
+from serving.rollout.observations import FEEDBACK, read_rows
 from serving.routing.routes import read_routes, route_for_agent
 from serving.statistics.duration import DurationForecast, MetricTraffic, expected_duration
 
-INTERACTIONS, FEEDBACK = "processed.agent_interactions", "processed.agent_feedback"
+INTERACTIONS = "processed.agent_interactions"
 WINDOW = timedelta(days=7)
 """A whole week, so that weekends count."""
 
@@ -33,26 +31,12 @@ _SUMS = """
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecentTraffic:
-    """The requests of one week."""
-
-    users: int
-    metrics: list[MetricTraffic]
-
-
-def forecast_text(lake: Lake, model: str, rule: CanaryRule) -> str:
-    """How long a decision about this model should take at the present traffic, a line a metric."""
-    expected = forecast(lake, model, rule)
+def forecast(lake: Lake, model: str, rule: CanaryRule) -> str:
+    """How long a decision about this model should take in the newest week of its agents' traffic, a line a metric."""
+    expected = _expected(lake, agents_by_model(lake).get(model, []), rule)
     if expected is None:
         return "How long a decision takes is not known: its agents have no interaction in the lake's last week."
     return expected.text
-
-
-def forecast(lake: Lake, model: str, rule: CanaryRule) -> DurationForecast | None:
-    """How long a decision should take in the newest week of the model's agents; None where they had no traffic."""
-    traffic = recent_traffic(lake, agents_by_model(lake).get(model, []), rule.slo_ms)
-    return expected_duration(rule, traffic.metrics, traffic.users) if traffic else None
 
 
 def agents_by_model(lake: Lake) -> dict[str, list[str]]:
@@ -65,8 +49,8 @@ def agents_by_model(lake: Lake) -> dict[str, list[str]]:
     return agents
 
 
-def recent_traffic(lake: Lake, agents: Collection[str], slo_ms: int) -> RecentTraffic | None:
-    """The newest week of these agents in the lake; None where they have no interaction in it."""
+def _expected(lake: Lake, agents: Collection[str], rule: CanaryRule) -> DurationForecast | None:
+    """The forecast for these agents; None where they have no interaction in the newest week of the lake."""
     version = lake.tables.current(contract(INTERACTIONS))
     if version is None or not agents:
         return None
@@ -79,24 +63,14 @@ def recent_traffic(lake: Lake, agents: Collection[str], slo_ms: int) -> RecentTr
     )
     if not rows.num_rows:
         return None
+    late_ratings, _ = read_rows(lake, FEEDBACK, ("interaction_id", "value"), f"timestamp >= '{since}'")
     with connect() as engine:
         engine.register("rows", rows)
-        engine.register("late_ratings", _late_ratings(lake, since))
-        users, hours, requests, rated, *rates = engine.execute(_SUMS, {"slo": slo_ms}).fetchall()[0]
+        engine.register("late_ratings", late_ratings)
+        users, hours, requests, rated, *rates = engine.execute(_SUMS, {"slo": rule.slo_ms}).fetchall()[0]
     counts = {Metric.ERROR: requests, Metric.SLOW: requests, Metric.THUMBS_DOWN: rated}
-    return RecentTraffic(
-        users=users,
-        metrics=[
-            MetricTraffic(metric=metric, per_hour=counts[metric] / float(hours), bad_rate=float(rate))
-            for metric, rate in zip(counts, rates, strict=True)
-        ],
-    )
-
-
-def _late_ratings(lake: Lake, since: str) -> pa.Table:
-    """Ratings that came later than the answers."""
-    columns, version = ("interaction_id", "value"), lake.tables.current(contract(FEEDBACK))
-    if version:
-        return lake.tables.read(version, columns=columns, where=f"timestamp >= '{since}'")
-    schema = contract(FEEDBACK).arrow_schema
-    return pa.schema([schema.field(name) for name in columns]).empty_table()
+    traffic = [
+        MetricTraffic(metric=metric, per_hour=counts[metric] / float(hours), bad_rate=float(rate))
+        for metric, rate in zip(counts, rates, strict=True)
+    ]
+    return expected_duration(rule, traffic, users)

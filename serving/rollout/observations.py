@@ -148,8 +148,8 @@ def observe(lake: Lake, version: ModelVersion, rollout: str) -> Observations:
     steps = _steps(entries, rollout)
     after = f"timestamp >= '{steps[0][0].isoformat()}'"
     belongs = f"(rollout == '{rollout}' or (model_version == '{adapter}' and failed == true))"
-    predictions, read_predictions = _rows(lake, PREDICTIONS, _COLUMNS, f"{after} and {belongs}")
-    feedback, read_feedback = _rows(lake, FEEDBACK, ("interaction_id", "timestamp", "value"), after)
+    predictions, read_predictions = read_rows(lake, PREDICTIONS, _COLUMNS, f"{after} and {belongs}")
+    feedback, read_feedback = read_rows(lake, FEEDBACK, ("interaction_id", "timestamp", "value"), after)
     times, shares = zip(*steps, strict=True)
     with connect() as engine:
         engine.register("predictions", predictions)
@@ -189,7 +189,8 @@ def _shadow_counts(entries: Sequence[Entry], rollout: str) -> ShadowCounts | Non
     return ShadowCounts(pairs=events.pairs, candidate_only=events.candidate_only, baseline_only=events.baseline_only)
 
 
-def _rows(lake: Lake, name: str, columns: tuple[str, ...], where: str) -> tuple[pa.Table, TableVersion | None]:
+def read_rows(lake: Lake, name: str, columns: tuple[str, ...], where: str) -> tuple[pa.Table, TableVersion | None]:
+    """Rows of the current version of a table, and that version; none of a table that nobody has written."""
     version = lake.tables.current(contract(name))
     if version:
         return lake.tables.read(version, columns=columns, where=where), version
