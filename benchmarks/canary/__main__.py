@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.canary.report import ENDS, ScenarioResult, bounds, ends_table, sizes_table
-from benchmarks.canary.scenarios import Scenario, scenarios
+from benchmarks.canary.scenarios import RolloutScenario, scenarios
 from benchmarks.canary.simulation import SimulatedRollout, simulate
 from benchmarks.canary.traffic import simulate_traffic
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(holds for _, holds in checked) else 1
 
 
-def _simulated(number: int, of: int, scenario: Scenario, options: argparse.Namespace) -> ScenarioResult:
+def _simulated(number: int, of: int, scenario: RolloutScenario, options: argparse.Namespace) -> ScenarioResult:
     start = time.monotonic()
     rollout = partial(_rollout, scenario, options.seed)
     if options.processes == 1:
@@ -46,7 +46,7 @@ def _simulated(number: int, of: int, scenario: Scenario, options: argparse.Names
     return result
 
 
-def _rollout(scenario: Scenario, seed: int, number: int) -> SimulatedRollout:
+def _rollout(scenario: RolloutScenario, seed: int, number: int) -> SimulatedRollout:
     # The name is part of the seed, so that a scenario simulated alone gives the same; renaming it gives other numbers.
     name = zlib.crc32(f"{scenario.truth} {scenario.name}".encode())
     generator = np.random.default_rng((seed, name, number))

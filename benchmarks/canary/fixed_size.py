@@ -9,13 +9,13 @@ import math
 
 from scipy.stats import norm
 
-from benchmarks.canary.scenarios import Scenario
+from benchmarks.canary.scenarios import RolloutScenario
 from serving.policy import Metric
 
 MAX_REQUESTS = 1e8
 
 
-def requests_needed(scenario: Scenario, power: float, widened: float) -> float:
+def requests_needed(scenario: RolloutScenario, power: float, widened: float) -> float:
     """Requests of both arms that give a one-sided z-test this power; infinite where so few users never give it.
 
     Args:
@@ -32,7 +32,7 @@ def requests_needed(scenario: Scenario, power: float, widened: float) -> float:
     return high
 
 
-def _shows(scenario: Scenario, power: float, requests: float, widened: float) -> bool:
+def _shows(scenario: RolloutScenario, power: float, requests: float, widened: float) -> bool:
     model, rule = scenario.model, scenario.rule
     rows = [min(requests, widened), max(requests - widened, 0.0)]
     weight = sum(n * q * (1 - q) for n, q in zip(rows, rule.steps, strict=True))

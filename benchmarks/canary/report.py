@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.canary.fixed_size import requests_needed
-from benchmarks.canary.scenarios import Scenario
+from benchmarks.canary.scenarios import RolloutScenario
 from benchmarks.canary.simulation import End, SimulatedRollout
 from benchmarks.simulation.report import table
 
@@ -30,7 +30,7 @@ MAX_POWER = 0.9995
 class ScenarioResult:
     """The rollouts of one scenario."""
 
-    scenario: Scenario
+    scenario: RolloutScenario
     rollouts: list[SimulatedRollout]
 
     def share(self, end: End) -> float:

@@ -11,7 +11,7 @@ Truth = Literal["equal", "margin", "within", "worse", "better"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scenario:
+class RolloutScenario:
     """One kind of rollout."""
 
     name: str
@@ -58,15 +58,15 @@ POPULATIONS = [
 ]
 
 
-def scenarios() -> list[Scenario]:
+def scenarios() -> list[RolloutScenario]:
     """All scenarios."""
     return [*_equal(), *_margin(), *_harm(), *_other()]
 
 
-def _equal() -> list[Scenario]:
-    single = [Scenario(name=kind.name, truth="equal", model=kind.model, rule=kind.rule) for kind in POPULATIONS]
+def _equal() -> list[RolloutScenario]:
+    single = [RolloutScenario(name=kind.name, truth="equal", model=kind.model, rule=kind.rule) for kind in POPULATIONS]
     further = (EqualMetric(rate=0.05), EqualMetric(rate=0.2, outcomes=0.1))
-    three = Scenario(
+    three = RolloutScenario(
         name="three metrics (5% errors, 5% slow, a tenth rated)",
         truth="equal",
         model=replace(BASE, equal_metrics=further),
@@ -75,9 +75,9 @@ def _equal() -> list[Scenario]:
     return [*single, three]
 
 
-def _margin() -> list[Scenario]:
+def _margin() -> list[RolloutScenario]:
     worst = [
-        Scenario(
+        RolloutScenario(
             name=f"{population.name}, margin {population.margin:.0%}",
             truth="margin",
             model=replace(population.model, excess=population.margin),
@@ -94,18 +94,18 @@ def _margin() -> list[Scenario]:
     ]
     return [
         *worst,
-        *(Scenario(name=name, truth="margin", model=model, rule=rule) for name, model, rule in more),
+        *(RolloutScenario(name=name, truth="margin", model=model, rule=rule) for name, model, rule in more),
     ]
 
 
-def _harm() -> list[Scenario]:
+def _harm() -> list[RolloutScenario]:
     populations = [
         ("users of one rate", 800, 0.0),
         ("1,000 users, alike 0.02", 1_000, 0.02),
         ("300 users, alike 0.02", 300, 0.02),
     ]
     until_deadline = [
-        Scenario(
+        RolloutScenario(
             name=f"{rate:.0%} bad {what}, {label}",
             truth="worse",
             model=TrafficModel(rate=rate, excess=rate * (times - 1), users=users, intraclass_correlation=correlation),
@@ -123,19 +123,19 @@ def _harm() -> list[Scenario]:
     return [*until_deadline, *later]
 
 
-def _other() -> list[Scenario]:
+def _other() -> list[RolloutScenario]:
     rule = CanaryRule(error_margin=0.03)
     every_request = TrafficModel(rate=0.10, users=100, intraclass_correlation=0.05, requests=2_000)
     wide = CanaryRule(error_margin=0.10, min_users=5)
     return [
-        Scenario(name="looked at after every request", truth="equal", model=every_request, rule=wide, every=1),
-        Scenario(
+        RolloutScenario(name="looked at after every request", truth="equal", model=every_request, rule=wide, every=1),
+        RolloutScenario(
             name="looked at after every request, margin 10%",
             truth="margin",
             model=replace(every_request, excess=0.10),
             rule=wide,
             every=1,
         ),
-        Scenario(name="5% bad, halved", truth="better", model=replace(BASE, excess=-0.025), rule=rule),
-        Scenario(name="5% bad, half the margin", truth="within", model=replace(BASE, excess=0.015), rule=rule),
+        RolloutScenario(name="5% bad, halved", truth="better", model=replace(BASE, excess=-0.025), rule=rule),
+        RolloutScenario(name="5% bad, half the margin", truth="within", model=replace(BASE, excess=0.015), rule=rule),
     ]

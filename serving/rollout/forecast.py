@@ -1,4 +1,4 @@
-"""The present traffic, and how long a canary should take in it: reported before any user meets the candidate."""
+"""The present traffic, and how long a canary should take in it: reported before any user gets the candidate."""
 
 import contextlib
 from collections.abc import Collection

@@ -89,7 +89,7 @@ def approve(lake: Lake, name: str, *, reason: str, by: str) -> None:
 
     Raises:
         UnknownName: it is not registered.
-        DataError: its rollout is not open, or it has met no user yet.
+        DataError: its rollout is not open, or it has had no user yet.
     """
     version = find_version(lake.ledger, name)
     rollout = read_state(lake.ledger, version.model).rollout
@@ -97,7 +97,7 @@ def approve(lake: Lake, name: str, *, reason: str, by: str) -> None:
         now = f"that of {version.model}@v{rollout.version} is" if rollout else "none is"
         raise DataError(f"no rollout of {name} is open ({now}), so there is nothing to approve")
     if rollout.share == 0:
-        raise DataError(f"{name} has met no user yet, so nobody has seen its answers; approve it later")
+        raise DataError(f"{name} has had no user yet, so nobody has seen its answers; approve it later")
     payload = {"version": rollout.version, "rollout": rollout.key, "reason": reason, "by": by}
     key = f"{rollout.key}:approved"
     lake.ledger.append(model_chain(version.model), kinds.PROMOTION_APPROVED, key, payload)

@@ -69,7 +69,7 @@ _COLUMNS = ("interaction_id", "timestamp", "unit", "arm", "failed", "latency_ms"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observations:
-    """What the two arms served since the rollout met its first user."""
+    """What the two arms served since the rollout had its first user."""
 
     rows: pa.Table
     """A request a row, in order of time: time (UTC), unit, candidate, failed, latency_ms, agent_name, model_version,
@@ -134,7 +134,7 @@ def _microseconds(times: "pa.Array | pa.ChunkedArray") -> np.ndarray:
 
 
 def observe(lake: Lake, version: ModelVersion, rollout: str) -> Observations:
-    """Read all requests that a rollout's arms have served since it met its first user, with their ratings.
+    """Read all requests that a rollout's arms have served since its first user, with their ratings.
 
     Args:
         lake: where the tables are.
@@ -142,7 +142,7 @@ def observe(lake: Lake, version: ModelVersion, rollout: str) -> Observations:
         rollout: the rollout's key.
 
     Raises:
-        DataError: it has met no user yet.
+        DataError: it has had no user yet.
     """
     adapter, entries = version.adapter_name, lake.ledger.entries(model_chain(version.model))
     steps = _steps(entries, rollout)
@@ -176,7 +176,7 @@ def _steps(entries: Sequence[Entry], rollout: str) -> tuple[tuple[datetime, floa
         if entry.kind == kinds.PROMOTED and entry.payload.get("soak")
     ]
     if not widened:
-        raise DataError(f"no user has met the candidate of {rollout!r} yet; there is evidence after its first step")
+        raise DataError(f"the candidate of {rollout!r} has had no user yet; evidence begins with its first step")
     return (*widened, *promoted)
 
 

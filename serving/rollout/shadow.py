@@ -1,4 +1,4 @@
-"""Shadow: recent real requests answered by candidate and baseline in process, before any user meets the candidate.
+"""Shadow: recent real requests answered by candidate and baseline in process, before any user gets the candidate.
 
 The evaluation has shown the candidate better on average; the shadow tests whether it does harm. Its requests are the
 newest held-out ones, outside the evaluation's sample as far as there are any. ``serving.statistics.shadow_test``

@@ -94,7 +94,7 @@ def next_step(
     Args:
         rule: steps, exposure, deadline, approval.
         share: the candidate's share now; 0 before its first user.
-        began: when it met its first user; None before.
+        began: when it had its first user; None before.
         now: the time of the interim analysis.
         exposure: since the share was last widened.
         missed: how many of its last calls have not reached it.

@@ -30,7 +30,7 @@ class MetricPoint:
     """One metric as of one moment."""
 
     hours: float
-    """Since the candidate met its first user."""
+    """Since the candidate had its first user."""
     candidate: float
     """Bad rate (0..1); NaN before the first request."""
     stable: float

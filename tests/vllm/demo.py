@@ -1,4 +1,4 @@
-"""``make demo-canary``: watch two candidates meet their users, the one promoted and the other taken back.
+"""``make demo-canary``: show the rollouts of two candidates, one promoted and one rolled back.
 
 Everything is what production runs: adapters trained on this machine, a real vLLM, a gateway, the rollout controller's
 steps. Only the users are simulated: they rate short answers in the style of the agents as good.
@@ -94,7 +94,7 @@ def _picture(lake: Lake, version: ModelVersion, people: People, said: str) -> Re
     )
     timeline = timeline_of(lake, version.name, points=2)
     return Group(
-        head, _rates(timeline) if timeline else Text("no user has met it yet"), Text(said, style="italic"), Text("")
+        head, _rates(timeline) if timeline else Text("it has had no user yet"), Text(said, style="italic"), Text("")
     )
 
 

@@ -17,7 +17,7 @@ from models.spec import laptop
 from models.training.train import train
 from models.types import ModelVersion
 from serving.policy import CanaryRule
-from serving.rollout.rollout import open_rollout
+from serving.rollout.opening import open_rollout
 from serving.statistics.shadow_test import ShadowRule
 from settings import read_settings
 from tests.world.world import ANSWERS, SPEC, Answering, garbled, shown_better, training_set

@@ -28,7 +28,8 @@ from serving.rollout import admission
 from serving.rollout.alerts import pending_alerts
 from serving.rollout.manual import approve, plan_rollback, roll_back
 from serving.rollout.observations import observe
-from serving.rollout.rollout import advance, collect_inbox, open_rollout, open_rollouts
+from serving.rollout.opening import open_rollout
+from serving.rollout.rollout import advance, collect_inbox, open_rollouts
 from serving.rollout.timeline import timeline_of
 from serving.routing.routes import Choice, Route, read_routes
 from serving.routing.split import arm_of

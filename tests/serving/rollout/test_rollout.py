@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.canary.fixed_size import requests_needed
 from benchmarks.canary.running_sums import RunningSums
-from benchmarks.canary.scenarios import HEAVY_TAILED, Scenario
+from benchmarks.canary.scenarios import HEAVY_TAILED, RolloutScenario
 from benchmarks.canary.simulation import evidence_of, expose, simulate, simulate_unscreened
 from benchmarks.canary.traffic import EqualMetric, TrafficModel, simulate_traffic
 from serving.policy import CanaryRule, Metric
@@ -84,7 +84,7 @@ def test_a_candidate_is_worse_by_the_margin_in_every_rollout_however_users_diffe
 @pytest.mark.parametrize("correlation", [0.0, 0.02])
 def test_a_test_of_fixed_size_has_the_power_it_was_sized_for(correlation: float) -> None:
     model = TrafficModel(rate=0.1, excess=0.1, users=800, intraclass_correlation=correlation)
-    scenario = Scenario(name="", truth="worse", model=model)
+    scenario = RolloutScenario(name="", truth="worse", model=model)
     size = round(requests_needed(scenario, power=0.9, widened=500))
     shown = [_z(replace(model, requests=size), scenario.rule, seed) > 2.71 for seed in range(150)]
 

@@ -15,7 +15,8 @@ from models.registry.registry import production, register
 from models.spec import TrainingProfile
 from models.types import ModelVersion, Outcome, Verdict
 from serving.policy import CanaryRule
-from serving.rollout.rollout import advance, open_rollout, open_rollouts
+from serving.rollout.opening import open_rollout
+from serving.rollout.rollout import advance, open_rollouts
 from serving.rollout.shadow import recent_requests
 from serving.statistics.shadow_test import ShadowRule
 from tests.world.world import PROFILE, SPEC, lake_with_tiny, shown_better, trained, training_set
