@@ -29,6 +29,11 @@ DISK = "/var/tmp"
 SERVICES = frozenset({"need_binary", "s3_endpoint"})
 """Fixtures that start a server; every other fixture that does depends on one of them."""
 
+SLOW_FIXTURES = frozenset({"old", "operated", "operated_lake", "spark", "warehouse"})
+"""Fixtures that take more than two seconds to set up: so the first test of a module is not the only slow one."""
+SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().split())
+"""Names of the test functions that were measured to take more than two seconds of a processor."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """The process that starts the workers says for all of them where temporary folders are."""
@@ -37,10 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start a server, and put modules with slow tests first, so that workers end together."""
+    """Mark what is slow or starts a server, and put modules with slow tests first, so that workers end together."""
     for item in items:
-        if SERVICES.intersection(getattr(item, "fixturenames", ())):
+        fixtures = getattr(item, "fixturenames", ())
+        if SERVICES.intersection(fixtures):
             item.add_marker("service")
+        if SLOW_FIXTURES.intersection(fixtures) or getattr(item, "originalname", "") in SLOW:
+            item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     service = {item.path for item in items if item.get_closest_marker("service")}
     items.sort(key=lambda item: (item.path not in slow, item.path not in service))
