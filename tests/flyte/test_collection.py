@@ -73,7 +73,7 @@ def test_a_run_that_fails_for_one_server_leaves_its_window_to_the_next(
     lake: Lake, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peer.script = [Reply(b"<html>")]
-    with pytest.raises(Exception, match="no JSON"):
+    with pytest.raises(Exception, match="not JSON"):
         fire(NOW.replace(minute=0))
     assert lake.ledger.entries("schedules/collect_metrics") == []
     assert sum(one.committed for one in fire(NOW.replace(minute=0))) == 60
