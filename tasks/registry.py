@@ -50,7 +50,7 @@ def decline_candidate(pinned: Pinned, evaluations: list[Evaluation], claim: Clai
 
     lake, evaluation = fenced(task_lake(), claim), evaluations[0]
     verdict = decline(lake, evaluation)
-    show_lineage(as_svg(candidate_lineage(lake, pinned.model, evaluation.adapter.training_key)))
+    show_lineage(as_svg(candidate_lineage(lake, evaluation.model, evaluation.adapter.training_key)))
     keep_counted_snapshot(lake, pinned)
     return close(lake, pinned, verdict, claim)
 

@@ -24,13 +24,12 @@ def begin_rollout(
     claim: Claim,
 ) -> Verdict:
     """Open the rollout of a registered version, which ends the retraining."""
-    from models.registry.registry import find_baseline
     from models.registry.training_lease import fenced
     from models.retraining.outcome import close, keep_counted_snapshot
     from serving.rollout.opening import open_rollout
 
     lake = fenced(task_lake(), claim)
-    verdict = open_rollout(lake, version, find_baseline(lake.ledger, pinned.baseline), profile, rule, canary)
+    verdict = open_rollout(lake, version, pinned.baseline, profile, rule, canary)
     keep_counted_snapshot(lake, pinned)
     return close(lake, pinned, verdict, claim)
 

@@ -85,14 +85,14 @@ def train_adapter(
 ) -> TrainedAdapter:
     """Train the LoRA adapter, or resume from its last checkpoint. One process per GPU; stops if the claim is lost."""
     from models.registry.training_lease import fenced, holding_lease
-    from models.retraining.outcome import record_trained
+    from models.training.record import record_trained
     from models.training.train import read_manifest, train
     from reports.decks.training import training_deck
 
     lake = fenced(task_lake(), claim)
     with holding_lease(lake, claim) as heartbeat:
         adapter = train(lake, training_set, spec, profile, on_step=lambda _: heartbeat.check())
-    record_trained(lake, adapter, pinned)
-    losses = read_manifest(lake.store, adapter.path)["losses"]
-    publish(50, "Training", *training_deck(adapter, profile.name, losses))
+    record_trained(lake, adapter, pinned.retraining, pinned.cause)
+    manifest = read_manifest(lake.store, adapter.path)
+    publish(50, "Training", *training_deck(adapter, manifest["profile"]["name"], manifest["losses"]))
     return adapter

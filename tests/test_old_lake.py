@@ -47,7 +47,7 @@ from models.tuning.plan import SearchSpace, TrialState, TuningPlan
 from models.tuning.propose import propose
 from models.tuning.select import close_study
 from models.tuning.study import open_study, read_trials
-from models.types import Outcome
+from models.types import BASE, Outcome
 from reports.decks.triggers import decision_deck
 from reports.trigger_explanation import explain
 from serving.policy import CanaryRule
@@ -59,7 +59,7 @@ from serving.statistics.shadow_test import ShadowRule
 from settings import settings as process_settings
 from tasks.evaluation import evaluate_candidate
 from tasks.training import build_training_set, train_adapter
-from tests.models.triggers.test_findings import BUSY, CHANGES, LOOK
+from tests.models.triggers.test_findings import BUSY, CHANGES, CHECK
 from tests.serving.rollout.test_canary import Clock, simulated_users
 from tests.world.tiny import build_tiny
 from tests.world.world import PROFILE
@@ -232,7 +232,7 @@ def test_why_explains_its_decisions_and_their_evidence_is_read(lake: Lake) -> No
 
 def test_a_decision_is_not_made_twice_and_made_anew_has_the_same_evidence(lake: Lake) -> None:
     [trained] = lake.ledger.entries(model_chain(MODEL), kind="trained")
-    cut, now = datetime.fromisoformat(trained.payload["cut"]), instant(LOOK * DAY_S)
+    cut, now = datetime.fromisoformat(trained.payload["cut"]), instant(CHECK * DAY_S)
     for rule in (ScheduleRule(), VolumeRule(), ErrorRateRule(), DriftRule(), FeedbackRule()):
         decide_again(lake, MODEL, rule, LakeHistory(lake), cut)
     for changed, change, _ in CHANGES:
@@ -277,7 +277,7 @@ def test_a_cached_task_whose_cache_misses_finds_what_is_there(lake: Lake) -> Non
 def test_a_rollout_that_was_closed_is_not_opened_again(lake: Lake) -> None:
     manifest = load_version(lake, "agents@v1")
     before = lasting(lake)
-    verdict = open_rollout(lake, manifest.version, None, manifest.profile, ShadowRule(), CanaryRule())
+    verdict = open_rollout(lake, manifest.version, BASE, manifest.profile, ShadowRule(), CanaryRule())
     assert verdict.outcome is Outcome.PROMOTED
     assert lasting(lake) == before
 

@@ -1,7 +1,7 @@
-"""Which held-out rows are judged: all of them, or a sample that does not depend on the candidate.
+"""The held-out rows of an evaluation: all of them, or a sample that does not depend on the candidate.
 
 Held out are the rows of the training set's test split, the last in time. Rows of weight 0 (failed calls, answers that
-were refused) are no example to be likely, so they are left out.
+were rated bad) are left out, because a model should not make them likely.
 """
 
 import hashlib
@@ -16,10 +16,10 @@ from models.types import TrainingSet
 
 
 def held_out_sample(lake: Lake, training_set: TrainingSet, count: int) -> pa.Table:
-    """The held-out rows that are judged: all of weight above 0, or ``count`` of them, stratified by agent.
+    """The held-out rows to evaluate: all of weight above 0, or ``count`` of them (0: all), stratified by agent.
 
     Every agent has its share of the whole, rounded by largest remainder. Within an agent a hash of set and row decides,
-    so every candidate of one training set meets the same rows. Ordered by time.
+    so all candidates of a training set get the same rows. Ordered by time.
     """
     rows = held_out_rows(lake, training_set)
     if not count or count >= rows.num_rows:
@@ -27,14 +27,18 @@ def held_out_sample(lake: Lake, training_set: TrainingSet, count: int) -> pa.Tab
     by_agent: dict[str, list[int]] = {}
     for index, agent in enumerate(rows["agent_name"].to_pylist()):
         by_agent.setdefault(agent, []).append(index)
-    order = [_lot(training_set, name) for name in rows["interaction_id"].to_pylist()]
+    order = [_random_order(training_set, name) for name in rows["interaction_id"].to_pylist()]
     shares = _shares({agent: len(indices) for agent, indices in by_agent.items()}, count)
-    chosen = [index for agent, own in by_agent.items() for index in sorted(own, key=order.__getitem__)[: shares[agent]]]
+    chosen = [
+        index
+        for agent, rows_of_agent in by_agent.items()
+        for index in sorted(rows_of_agent, key=order.__getitem__)[: shares[agent]]
+    ]
     return rows.take(sorted(chosen))
 
 
 def held_out_rows(lake: Lake, training_set: TrainingSet) -> pa.Table:
-    """The test split's rows whose answer was accepted or left unrated, in order of time."""
+    """The test split's rows whose answer was rated good or not rated, in order of time."""
     rows = read_training_set(lake, training_set, TEST)
     return rows.filter(pc.greater(rows["weight"], 0))
 
@@ -49,5 +53,5 @@ def _shares(sizes: dict[str, int], count: int) -> dict[str, int]:
     return shares
 
 
-def _lot(training_set: TrainingSet, interaction_id: str) -> bytes:
+def _random_order(training_set: TrainingSet, interaction_id: str) -> bytes:
     return hashlib.sha256(f"{training_set.training_set_id}\0{interaction_id}".encode()).digest()

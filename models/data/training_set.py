@@ -1,8 +1,8 @@
-"""Training sets: interactions before a cut, the latest ratings known then, features as production saw them, split by
-time.
+"""Training sets: interactions before a data cut, with their latest ratings before it, joined with the features that
+production had, and split by time.
 
-A set is rows of ``ml.training_sets`` under one id, the digest of all that changes them; the same inputs give the same
-id, and the second build writes nothing.
+A set consists of the rows of ``ml.training_sets`` with one id, a digest of everything that changes them. The same
+inputs give the same id, and a second build writes nothing.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from models.types import TrainingSet
 log = logging.getLogger("fuelline.training_set")
 
 VERSION = 1
-"""Moves with every change of what ``build_training_set`` makes of equal inputs."""
+"""Increase it when ``build_training_set`` makes other rows of equal inputs."""
 TRAIN, TEST = "train", "test"
 _INTERACTION_COLUMNS = (
     *("interaction_id", "timestamp", "agent_name", "user_id", "user_query", "response", "error", "feedback", "cluster"),
@@ -35,12 +35,14 @@ _INTERACTION_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weights:
-    """Weight of an example in the loss; a failed call weighs nothing, whatever its rating."""
+    """Weight of an example in the loss, by its rating; a failed call has weight 0."""
 
     thumbs_up: float = 1.0
+    """Of answers that were rated good."""
     unrated: float = 0.25
-    """Most rows are unrated; they teach the form of an answer, and must not drown the rated ones."""
+    """Most rows are unrated; they teach the form of an answer, and should not dominate the rated ones."""
     thumbs_down: float = 0.0
+    """Of answers that were rated bad."""
 
     def __post_init__(self) -> None:
         if min(asdict(self).values()) < 0:
@@ -62,27 +64,27 @@ def build_training_set(
     test_share: float = 0.2,
     weights: Weights = Weights(),
 ) -> TrainingSet:
-    """Join, weigh and split the interactions before ``cut`` (UTC), and keep them under their id.
+    """Join, weigh and split the interactions before ``cut`` (UTC), and write them under their id.
 
     Args:
         lake: where the tables are.
-        model: whose training set it is.
+        model: the model.
         interactions: pinned ``processed.agent_interactions``.
-        feedback: pinned ``processed.agent_feedback``; None where there is none, then the rows' own ratings stand.
+        feedback: pinned ``processed.agent_feedback``; None: the interactions' own ratings are used.
         user_features: pinned ``ml.user_features``.
         agent_features: pinned ``ml.agent_features``.
-        infrastructure_features: pinned ``ml.infrastructure_features``; None where nothing of the clusters was measured.
+        infrastructure_features: pinned ``ml.infrastructure_features``; None: the clusters were not measured.
         cut: only interactions and ratings before it are used.
-        agents: whose interactions; empty for all.
+        agents: whose interactions are used; empty: all.
         feature_service: name of the service that the model reads online; part of the set's identity.
-        test_share: share of the rows, the last in time, that is held out.
+        test_share: share of the rows, the last in time, that are held out.
         weights: weight of an example by its rating.
 
     Raises:
-        DataError: too few rows to train and test on; the message says how many there are.
+        DataError: too few rows to train and test on; the message has their number.
     """
     if not 0 < test_share < 1:
-        raise ValueError(f"test_share must lie between 0 and 1, not {test_share}")
+        raise ValueError(f"test_share must be between 0 and 1, not {test_share}")
     features = (user_features, agent_features, infrastructure_features)
     inputs = [version for version in (interactions, feedback, *features) if version]
     set_id = _digest(model, interactions, feedback, *features, cut, agents, feature_service, test_share, weights)
@@ -105,26 +107,26 @@ def read_training_set(
     """Rows of one split (``train`` or ``test``), in order of time (ties by interaction id).
 
     Raises:
-        ValueError: ``split`` is neither.
+        ValueError: ``split`` is something else.
     """
     if split not in (TRAIN, TEST):
-        raise ValueError(f"a split is {TRAIN!r} or {TEST!r}, not {split!r}")
+        raise ValueError(f"split must be {TRAIN!r} or {TEST!r}, not {split!r}")
     where = f"training_set_id == '{training_set.training_set_id}' and split == '{split}'"
     order = ("timestamp", "interaction_id")
-    chosen = None if columns is None else [*columns, *(name for name in order if name not in columns)]
-    rows = lake.tables.read(training_set.table, columns=chosen, where=where)
+    needed = None if columns is None else [*columns, *(name for name in order if name not in columns)]
+    rows = lake.tables.read(training_set.table, columns=needed, where=where)
     rows = rows.sort_by([(name, "ascending") for name in order])
     return rows if columns is None else rows.select(list(columns))
 
 
 def _digest(*parts: object) -> str:
-    """The set's id: what was pinned, how it was cut, and by which versions of the code."""
+    """The set's id: the pinned versions, the parameters, and the versions of the code."""
     versions = (VERSION, asof.VERSION, TRAINING_SETS.version)
-    told = json.dumps([*map(_told, parts), *versions])
-    return hashlib.sha256(told.encode()).hexdigest()
+    text = json.dumps([*map(_plain, parts), *versions])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _told(part: object) -> object:
+def _plain(part: object) -> object:
     if isinstance(part, datetime):
         return part.isoformat()
     if isinstance(part, Weights):
@@ -137,7 +139,7 @@ def _told(part: object) -> object:
 def _rated(
     lake: Lake, interactions: TableVersion, feedback: TableVersion | None, cut: datetime, agents: Sequence[str]
 ) -> pa.Table:
-    """Interactions before the cut, each with the latest rating before the cut, or its own where nobody rated later."""
+    """Interactions before the cut, each with its latest rating before the cut, or its own if there is no later one."""
     where = f"timestamp < '{cut.isoformat()}'"
     connection = connect()
     connection.register("interactions", lake.tables.read(interactions, columns=_INTERACTION_COLUMNS, where=where))
@@ -153,7 +155,7 @@ def _rated(
 
 
 def _split_at(timestamps: pa.ChunkedArray, test_share: float, source: str, agents: Sequence[str]) -> datetime:
-    """The first test row's timestamp: rows at it go to the test, so no instant is on both sides."""
+    """The timestamp of the first test row: all rows at it are test rows, so no instant is on both sides."""
     rows = len(timestamps)
     of_agents = f" of {', '.join(agents)}" if agents else ""
     if rows < 2:
@@ -164,14 +166,14 @@ def _split_at(timestamps: pa.ChunkedArray, test_share: float, source: str, agent
     split_at: datetime = ordered[min(int(rows * (1 - test_share)), rows - 1)].as_py().astimezone(UTC)
     if split_at == ordered[0].as_py():
         raise DataError(
-            f"{source}: no interaction{of_agents} lies before the split at {split_at.isoformat()}, so nothing is "
-            f"left to train on; {rows} interactions is too few, or they share one timestamp"
+            f"{source}: no interaction{of_agents} is before the split at {split_at.isoformat()}, so there is none to "
+            f"train on; {rows} interactions are too few, or have one timestamp"
         )
     return split_at
 
 
 def _finish(joined: pa.Table, set_id: str, split_at: datetime, weights: Weights) -> pa.Table:
-    """The contract's form: id, split and weight added, ordered by time."""
+    """The rows in the contract's schema, with id, split and weight, ordered by time."""
     connection = connect()
     connection.register("joined", joined)
     finished = connection.sql(
@@ -190,15 +192,15 @@ def _check_weights(rows: pa.Table, interactions: TableVersion) -> None:
         of_split = rows.filter(pc.equal(rows["split"], split))
         if not pc.any(pc.greater(of_split["weight"], 0)).as_py():
             raise DataError(
-                f"{interactions}: all {of_split.num_rows} rows of the {split} split weigh nothing (failed calls, "
-                "thumbs down); wait for more interactions"
+                f"{interactions}: all {of_split.num_rows} rows of the {split} split have weight 0 (failed calls, "
+                "answers rated bad); wait for more interactions"
             )
 
 
 def _describe(
     lake: Lake, model: str, set_id: str, version: TableVersion, inputs: list[TableVersion], cut: datetime
 ) -> TrainingSet:
-    """Read the set's shape off its rows."""
+    """The set's description, read from its rows."""
     rows = lake.tables.read(version, columns=["timestamp", "split"], where=f"training_set_id == '{set_id}'")
     test = rows.filter(pc.equal(rows["split"], TEST))
     return TrainingSet(

@@ -1,10 +1,10 @@
-"""Is the candidate shown better than the model in production? On the same held-out rows, and only then.
+"""Evaluate a candidate against the model in production on the same held-out rows.
 
 Both models score the accepted answers of the training set's test split: response tokens only, rows of weight above 0.
-The difference is in nats a response token with an interval clustered by user (``models.evaluation.statistics``). A
-candidate is BETTER only if the overall interval lies wholly below zero and no agent's interval lies wholly above it.
-The overall interval holds its level by itself; the agents' intervals share one error, so more agents do not mean more
-false alarms.
+The difference is in nats per response token, with an interval clustered by user (``models.evaluation.statistics``). A
+candidate is BETTER only if the overall interval is entirely below zero and no agent's interval is entirely above it.
+The overall interval has its own level; the agents' intervals share one error, so more agents do not cause more false
+alarms.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from lake.lake import Lake
 from models.data.held_out import held_out_sample
-from models.evaluation.pair import ModelPair, open_model_pair, prompts_and_answers
+from models.evaluation.pair import open_model_pair
 from models.evaluation.statistics import Interval, PairedScores, paired_interval, simultaneous_level
 from models.llm.code_version import JUDGING_CODE, code_digest
 from models.registry import kinds
@@ -33,24 +33,25 @@ log = logging.getLogger("fuelline.evaluation")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationRule:
-    """What it takes to be shown better: a launch-plan input."""
+    """When a candidate is shown better: a launch-plan input."""
 
     confidence: float = 0.95
-    """Two-sided level of the overall interval, and of the agents' intervals together. A candidate no better than its
-    baseline passes in at most (1 - confidence) / 2 of all evaluations."""
+    """Two-sided level of the overall interval, and of all agents' intervals together. A candidate that is not better
+    than its baseline passes in at most (1 - confidence) / 2 of all evaluations."""
     min_rows: int = 30
-    """Held-out rows below which nothing is judged."""
+    """Least number of held-out rows; with fewer there is no result."""
     min_users: int = 10
-    """Users below which nothing is judged: they are the independent units."""
+    """Least number of users, the independent units; with fewer there is no result."""
     resamples: int = 10_000
+    """Of the bootstrap."""
     seed: int = 0
-    """Of the bootstrap: the same scores give the same interval."""
+    """Seed of the bootstrap: the same scores give the same interval."""
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.confidence < 1:
             raise ValueError(f"confidence must be at least 0.5 and below 1, not {self.confidence}")
         if self.min_rows < 1 or self.min_users < 2 or self.resamples < 100:
-            raise ValueError("min_rows must be at least 1, min_users 2 and resamples 100")
+            raise ValueError(f"min_rows must be at least 1, min_users 2 and resamples 100, but the rule is {self}")
 
 
 def evaluate(
@@ -61,25 +62,25 @@ def evaluate(
     baseline: ModelVersion | None,
     rule: EvaluationRule | None = None,
 ) -> Evaluation:
-    """Judge a trained adapter against a version, or against the base model where ``baseline`` is None.
+    """Evaluate a trained adapter against a version, or against the base model where ``baseline`` is None.
 
-    The first result for the same inputs stands: asked again, it is read from the ledger.
+    The ledger keeps the first result for the same inputs, and a repeated call returns it.
 
     Raises:
-        BaseModelError: the base is not there, or one of the two was trained on another base.
-        TamperedArtifact: an adapter's weights are not those recorded.
+        BaseModelError: the base does not exist, or one of the two was trained on another base.
+        TamperedArtifact: an adapter's weights were changed.
     """
     rule = rule or EvaluationRule()
-    where, key = kinds.model_chain(adapter.model), _key(adapter, profile, baseline, rule)
-    if known := lake.ledger.find(where, key):
-        return _recorded(adapter, known.payload)
+    chain, key = kinds.model_chain(adapter.model), _key(adapter, profile, baseline, rule)
+    if known := lake.ledger.find(chain, key):
+        return _evaluation(adapter, known.payload)
     rows = held_out_sample(lake, adapter.training_set, profile.eval_rows)
     agents = np.array(rows["agent_name"].to_pylist(), dtype=str)
     scores = _no_scores()
     if rows.num_rows:
         log.info("scoring %d held-out rows under both models", rows.num_rows)
         with open_model_pair(lake, adapter, baseline, spec, profile) as pair:
-            scores = paired_scores(pair, rows, profile.max_tokens)
+            scores = pair.scores(rows)
     path = f"ml/evaluations/{adapter.model}/{key.removeprefix('judged:').replace(':', '/')}.parquet"
     lake.store.write(path, _parquet(rows, scores))
     overall, slices, judgement = judge(scores, agents, rule)
@@ -92,23 +93,23 @@ def evaluate(
         agents=slices,
         path=path,
     )
-    log.info("judged %s against %s on %d rows", judgement.value, evaluation.baseline, overall.rows)
-    entry = lake.ledger.append(where, kinds.JUDGED, key, _payload(evaluation, rule))
-    return _recorded(adapter, entry.payload)
+    log.info("evaluated: %s against %s on %d rows", judgement.value, evaluation.baseline, overall.rows)
+    entry = lake.ledger.append(chain, kinds.JUDGED, key, _payload(evaluation, rule))
+    return _evaluation(adapter, entry.payload)
 
 
 def judge(
     scores: PairedScores, agents: np.ndarray, rule: EvaluationRule
 ) -> tuple[ScoreDifference, list[ScoreDifference], Judgement]:
-    """The overall difference, each agent's in order of name, and what they amount to.
+    """The overall difference, that of each agent by name, and the judgement.
 
     Args:
-        scores: one element a row.
+        scores: one element per row.
         agents: the agent of each row, str [rows].
-        rule: the levels and the least amount of data.
+        rule: the levels and the least number of rows and users.
     """
     if not len(scores):
-        return _nothing(), [], Judgement.TOO_LITTLE_DATA
+        return _no_difference(), [], Judgement.TOO_LITTLE_DATA
     names = sorted(set(agents.tolist()))
     level = simultaneous_level(rule.confidence, len(names))
     overall = _difference("all", scores, rule.confidence, rule)
@@ -117,55 +118,34 @@ def judge(
 
 
 def read_scores(lake: Lake, evaluation: Evaluation) -> pa.Table:
-    """Per-row scores: interaction_id, agent_name, user, tokens, candidate_nll, baseline_nll (nats, summed).
+    """Scores by row: interaction_id, agent_name, user, tokens, candidate_nll, baseline_nll (nats, summed).
 
-    ``user`` counts the users of this file in order of appearance: it is neither an id nor made from one.
+    ``user`` numbers the users of this file in order of appearance; it is not derived from an id.
     """
     import pyarrow.parquet as pq
 
     return pq.read_table(pa.BufferReader(lake.store.read(evaluation.path)))
 
 
-def paired_scores(pair: ModelPair, rows: pa.Table, max_tokens: int) -> PairedScores:
-    """Score the rows' accepted answers under both models, response tokens only."""
-    from models.llm.likelihood import examples_nll
-    from models.llm.tokens import tokenize
-
-    messages, answers = prompts_and_answers(rows)
-    examples = tokenize(messages, answers, pair.tokenizer, max_tokens)
-    with pair.candidate() as model:
-        candidate = examples_nll(model, examples, pair.tokenizer)
-    log.info("scored %d rows under the candidate", len(examples))
-    with pair.baseline() as model:
-        baseline = examples_nll(model, examples, pair.tokenizer)
-    log.info("scored %d rows under the baseline", len(examples))
-    return PairedScores(
-        candidate=candidate.nll_sum,
-        baseline=baseline.nll_sum,
-        tokens=candidate.tokens.astype(np.float64),
-        users=np.array(rows["user_id"].to_pylist(), dtype=str),
-    )
-
-
 def _no_scores() -> PairedScores:
-    none = np.zeros(0)
-    return PairedScores(candidate=none, baseline=none, tokens=none, users=np.zeros(0, dtype=str))
+    empty = np.zeros(0)
+    return PairedScores(candidate=empty, baseline=empty, tokens=empty, users=np.zeros(0, dtype=str))
 
 
-def _nothing() -> ScoreDifference:
+def _no_difference() -> ScoreDifference:
     return ScoreDifference(
         slice="all", rows=0, users=0, candidate=0.0, baseline=0.0, difference=0.0, low=-math.inf, high=math.inf
     )
 
 
 def _difference(name: str, scores: PairedScores, confidence: float, rule: EvaluationRule) -> ScoreDifference:
-    found: Interval = paired_interval(scores, confidence=confidence, resamples=rule.resamples, seed=rule.seed)
+    interval: Interval = paired_interval(scores, confidence=confidence, resamples=rule.resamples, seed=rule.seed)
     total = float(scores.tokens.sum())
     return ScoreDifference(
         slice=name,
         candidate=float(scores.candidate.sum()) / total,
         baseline=float(scores.baseline.sum()) / total,
-        **asdict(found),
+        **asdict(interval),
     )
 
 
@@ -178,7 +158,7 @@ def _judgement(overall: ScoreDifference, agents: list[ScoreDifference], rule: Ev
 
 
 def _key(adapter: TrainedAdapter, profile: TrainingProfile, baseline: ModelVersion | None, rule: EvaluationRule) -> str:
-    """Everything that changes the judgement and is not in the training key already."""
+    """The entry's key: everything that changes the judgement and is not in the training key."""
     parts = [asdict(rule), profile.eval_rows, profile.max_tokens, code_digest(*JUDGING_CODE)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
     return kinds.judged_key(adapter.training_key, baseline_name(baseline), digest)
@@ -217,7 +197,7 @@ def _payload(evaluation: Evaluation, rule: EvaluationRule) -> dict[str, Any]:
     }
 
 
-def _recorded(adapter: TrainedAdapter, payload: dict[str, Any]) -> Evaluation:
+def _evaluation(adapter: TrainedAdapter, payload: dict[str, Any]) -> Evaluation:
     return Evaluation(
         model=adapter.model,
         adapter=adapter,

@@ -1,12 +1,12 @@
-"""How sure a comparison of two models is: paired intervals clustered by user, and exact counts of bad events.
+"""Statistics of a comparison of two models: paired intervals clustered by user, and exact tests of bad events.
 
-The unit is the nat per response token: the sum of the rows' differences in negative log likelihood over the sum of
-their tokens, so a long answer weighs what it costs to say. One user's rows resemble each other, so users are resampled
-and never rows; the bootstrap is studentized, because the plain percentile interval is too narrow for a few dozen users.
+The unit is nats per response token: the sum of the rows' differences in negative log likelihood over the sum of their
+tokens, so an answer counts by its length. The rows of one user are not independent, so users are resampled, never rows.
+The bootstrap is studentized, because the plain percentile interval is too narrow for a few dozen users.
 
 Sources: cluster bootstrap-t, Cameron, Gelbach and Miller (2008), Review of Economics and Statistics 90(3), section
 III.C; the interval, Efron and Tibshirani (1993), An Introduction to the Bootstrap, section 12.5; simultaneous
-intervals, Dunn (1961), JASA 56(293) (Holm's (1979) step-down test has more power but gives no intervals to show).
+intervals, Dunn (1961), JASA 56(293) (Holm's (1979) step-down test has more power but gives no intervals).
 """
 
 import math
@@ -18,27 +18,28 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 CELLS = 4_000_000
-"""Resampling weights held at once: 32 MB of float64 and as much of counts, whatever the number of users."""
+"""Resampling weights in memory at once: 32 MB of float64 and as much of counts, for any number of users."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedScores:
-    """Two models' scores of the same rows; arrays of one length, one element a row."""
+    """Two models' scores of the same rows; arrays of equal length, one element per row."""
 
     candidate: Floats
-    """Negative log likelihood of the row's response under the candidate, nats (summed over its tokens)."""
+    """Negative log likelihood of the row's response under the candidate, nats, summed over its tokens."""
     baseline: Floats
+    """The same under the baseline."""
     tokens: Floats
     """Response tokens of the row, at least 1."""
     users: npt.NDArray[np.str_]
-    """Whom the row belongs to (any pseudonym will do): the unit that is resampled."""
+    """The row's user (any pseudonym): the unit that is resampled."""
 
     def __post_init__(self) -> None:
         lengths = {len(self.candidate), len(self.baseline), len(self.tokens), len(self.users)}
         if len(lengths) != 1:
-            raise ValueError(f"paired scores need arrays of one length, not {sorted(lengths)}")
+            raise ValueError(f"paired scores need arrays of equal length, not {sorted(lengths)}")
         if len(self.tokens) and float(self.tokens.min()) < 1:
-            raise ValueError("a row without response tokens has no score")
+            raise ValueError("every row needs at least 1 response token")
         if not (np.isfinite(self.candidate).all() and np.isfinite(self.baseline).all()):
             raise ValueError("a score is not a finite number")
 
@@ -57,7 +58,7 @@ class PairedScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A difference, candidate minus baseline, in nats a response token, and where it may lie."""
+    """A difference, candidate minus baseline, in nats per response token, with its confidence interval."""
 
     difference: float
     low: float
@@ -71,11 +72,11 @@ def paired_interval(
 ) -> Interval:
     """Studentized cluster-bootstrap interval of ``sum(candidate - baseline) / sum(tokens)``.
 
-    Fewer than two users show nothing about other users: the interval is then the whole line.
+    With fewer than two users the interval is unbounded: they show nothing about other users.
 
     Args:
         scores: at least one row.
-        confidence: two-sided level of this one interval, in (0, 1).
+        confidence: two-sided level of this interval, in (0, 1).
         resamples: bootstrap resamples of the users.
         seed: the same scores and seed give the same interval.
 
@@ -85,7 +86,7 @@ def paired_interval(
     if not len(scores):
         raise ValueError("no rows to compare")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is a level between 0 and 1, not {confidence}")
+        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
     differences, tokens = _sums_by_user(scores)
     point = float(differences.sum() / tokens.sum())
     low, high = -math.inf, math.inf
@@ -100,12 +101,12 @@ def paired_interval(
 
 
 def simultaneous_level(confidence: float, intervals: int) -> float:
-    """The level each of several intervals needs for all of them to hold at once with ``confidence`` (Dunn 1961)."""
+    """The level of each of several intervals at which all hold simultaneously with ``confidence`` (Dunn 1961)."""
     return 1 - (1 - confidence) / max(intervals, 1)
 
 
 def sign_test(worse: int, better: int) -> float:
-    """One-sided exact McNemar test: the chance of at least ``worse`` of the discordant pairs if both sides were equal.
+    """p-value of the one-sided exact McNemar test: ``worse`` or more of the discordant pairs if both sides are equal.
 
     McNemar (1947), Psychometrika 12(2); exact form: binomial with p = 1/2 over the discordant pairs.
     """
@@ -116,8 +117,8 @@ def sign_test(worse: int, better: int) -> float:
 def excess_limit(worse: int, better: int, pairs: int, *, confidence: float) -> float:
     """Upper one-sided limit of the candidate's excess rate of bad events over ``pairs`` matched requests.
 
-    The excess is the rate of candidate-only events less that of baseline-only ones; each has its exact limit (Clopper
-    and Pearson 1934, Biometrika 26(4)) at half the error, so it holds for a dozen pairs as for a thousand.
+    The excess is the rate of candidate-only events minus that of baseline-only ones; each has its exact limit (Clopper
+    and Pearson 1934, Biometrika 26(4)) at half the error, so it holds for any number of pairs.
     """
     from scipy.stats import beta
 
@@ -128,7 +129,7 @@ def excess_limit(worse: int, better: int, pairs: int, *, confidence: float) -> f
 
 
 def _sums_by_user(scores: PairedScores) -> tuple[Floats, Floats]:
-    """Sums of the difference (nats) and of the tokens, one element a user."""
+    """Sums of the difference (nats) and of the tokens, one element per user."""
     _, code = np.unique(scores.users, return_inverse=True)
     differences: Floats = np.bincount(code, weights=scores.candidate - scores.baseline).astype(np.float64)
     return differences, np.bincount(code, weights=scores.tokens).astype(np.float64)
@@ -141,14 +142,14 @@ def _standard_error(weights: Floats, differences: Floats, tokens: Floats) -> tup
     squares = (
         weights @ differences**2 - 2 * ratio * (weights @ (differences * tokens)) + ratio**2 * (weights @ tokens**2)
     )
-    # Identical users leave a residue of rounding that is no spread at all.
+    # Identical users leave a rounding error, which is no variance.
     floor = 1e-12 * (weights @ differences**2)
     squares = np.where(squares > floor, squares, 0.0)
     return ratio, np.sqrt(squares * users / (users - 1)) / total
 
 
 def _studentized(differences: Floats, tokens: Floats, point: float, resamples: int, seed: int) -> Floats:
-    """The bootstrap-t pivots, in blocks of bounded memory; a resample without spread counts as infinitely far off."""
+    """The bootstrap-t pivots, in blocks of bounded memory; a resample without variance counts as infinite."""
     generator, users = np.random.default_rng(seed), len(tokens)
     block = max(1, CELLS // users)
     pivots: list[Floats] = []
@@ -164,5 +165,5 @@ def _studentized(differences: Floats, tokens: Floats, point: float, resamples: i
 
 
 def _shifted(point: float, error: float, pivot: float) -> float:
-    """``point - pivot * error``; without any spread among the users the interval is the point."""
+    """``point - pivot * error``; without variance among the users the interval is the point."""
     return point if error == 0 else point - pivot * error

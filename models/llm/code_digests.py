@@ -7,23 +7,23 @@ edited since the second was recorded, without a change of results. The first row
 
 RECORDED = {
     "training": (
-        "700231384bdaa4c9bf95c134230f9796deda0732b6b16c690a61cd224d03963b",
+        "8d910870eaec94e89218d807da8c36fe75e4fa5941bc8fbf917d4536dc5014e3",
         "668ede93d30cda1f1b29cb2e432e4a488c3987aff722401e237d5e6ce5cced4e",
     ),
     "judging": (
-        "0f5269a659b7eef213f3a483b0f8ec6780b2118c3b02bc24545eb85a44033499",
+        "a66c67ce7405d99f0f5707fb0884cf717f5a5c2ddecf75b4875dcb600b7ca985",
         "1cae7fbb92518ac15d175b6d7848d88a995fc009c186c10c42455bbb8717ac00",
     ),
     "retraining": (
-        "5c38ca4fbda6b1a752ca3de8e46bd868aab49af084e519e46c440f58908c9cdf",
+        "628231a57646e35d29a9a236f17dd13652018fa9d85b1f9aac2631e265f7129b",
         "c92efba86316136ef16b8347ca1bb913ea76d29bba46760b47016f76008aac0b",
     ),
     "tuning": (
-        "39f10d5c25d632aed582017d4599975af689962f1d3bb947ff2f4c4bd105e605",
+        "df07c06c226fd51edee7faecc64f3ecd47442484ecd63f974ed0a12ba98ef612",
         "b6dcfcfe4fc9bcc66b8a6fc2fa2650e351777e7d396caba4faa7737124e8f920",
     ),
     "selecting": (
-        "b85e1eefcd34fd00aa06696a1d483d4c6f199d210437f507a4c1a2cb211404ec",
+        "4e0f4c570d898a5f1e3c22079f47ff0853f17181493dd05eb5d840b34f453a42",
         "e03c9a3d4e9a2ef1eef2ab0b926934e28fc93d346e378229082a463d166912a2",
     ),
 }

@@ -1,8 +1,8 @@
-"""The version of the code that decides a result: what a training key and a cache version carry.
+"""The version of the code that decides a result, as training keys and cache versions contain it.
 
-It is a digest of the syntax of the modules that decide the result. Nobody has to bump anything, and a release that
-changes no results trains nothing again. Imports, comments, docstrings and layout do not count, and every module counts
-under a *label* that never changes, so that a module can move: only its path in ``PATHS`` changes then.
+It is a digest of the syntax of the modules that decide the result. So no version number is maintained by hand, and a
+release that changes no results trains nothing again. Imports, comments, docstrings and layout do not count. Every
+module counts under a *label* that never changes; when a module moves, only its path in ``PATHS`` changes.
 
 Other edits that change no results (a renamed function, a split module) do move the digest. For those,
 ``models.llm.code_digests`` maps the digest of the present syntax of each set of modules to the digest that is
@@ -12,12 +12,12 @@ Other edits that change no results (a renamed function, a split module) do move 
 - The edit changes no results (a replay gives the same bytes): ``python -m models.llm.code_version keep``. Keys stay.
 - The edit changes results: ``python -m models.llm.code_version new training judging ...`` with the sets concerned.
   Their keys change, and what they decide is computed again, once. The rows of the other sets move as with ``keep``.
-- The table conflicts in a merge: take either side of it, then ``keep``.
+- The table conflicts in a merge: take either side, then ``keep``.
 
 When a module is renamed or moved, change its path in ``PATHS`` and leave its label. When a module is split, add a label
 for each new part to ``PATHS`` and to each set that has the old label; when two are merged, give both labels the same
-path. Then ``keep``. Since imports do not count, it is not seen when a name is imported from another module that does
-something else: import it under another name then, and use ``new``.
+path. Then ``keep``. Imports do not count, so the digest does not show that a name is now imported from another module
+that does something else: import it under another name then, and use ``new``.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from models.llm import code_digests
 from models.llm.code_digests import RECORDED
 
 ROOT = Path(models.__file__).parents[1]
-"""The folder of the packages."""
+"""The folder that contains the packages."""
 TABLE = Path(code_digests.__file__)
 PATHS = {
     "adapters": "models/llm/lora.py",
@@ -62,18 +62,17 @@ PATHS = {
 """Where the module of each label is, below ``ROOT``. Labels are part of the digest: they stay, paths may change."""
 
 TRAINING_CODE = ("adapters", "dataset", "likelihood", "loop", "prompt", "runtime", "training")
-"""Labels of the modules whose behaviour decides the weights."""
+"""Labels of the modules that decide the weights."""
 JUDGING_CODE = ("adapters", "evaluation", "held_out", "likelihood", "pair", "prompt", "statistics")
-"""Labels of the modules whose behaviour decides an evaluation."""
+"""Labels of the modules that decide an evaluation."""
 TUNING_CODE = (*TRAINING_CODE, "proposals", "statistics", "study", "trials", "tuning", "validation", "winner")
-"""Labels of the modules whose behaviour decides a search over hyperparameters."""
+"""Labels of the modules that decide a hyperparameter search."""
 SELECTING_CODE = (
     "training_set",
     *("asof", "engine", "views"),
     *("joined_features", "training_sets"),
 )
-"""Labels of the modules whose behaviour decides a training set: its selection, the join with the features, and its
-columns."""
+"""Labels of the modules that decide a training set: its selection, the join with the features, and its columns."""
 SETS = {
     "training": TRAINING_CODE,
     "judging": JUDGING_CODE,
@@ -81,11 +80,11 @@ SETS = {
     "tuning": TUNING_CODE,
     "selecting": SELECTING_CODE,
 }
-"""Each set of labels that a digest is taken of, under its name in the table."""
+"""The sets of labels of which digests are taken, by their names in the table."""
 
 
 def code_digest(*labels: str) -> str:
-    """The digest that keys carry for the modules of these labels: the recorded one, or that of their syntax."""
+    """The digest that keys contain for the modules of these labels: the recorded one, or that of their syntax."""
     syntax = syntax_digest(*labels)
     return next((recorded for known, recorded in RECORDED.values() if known == syntax), syntax)
 
@@ -100,8 +99,8 @@ def syntax_digest(*labels: str) -> str:
 
 
 def _syntax(value: object) -> Iterator[str]:
-    """The syntax tree as text. Fields that are absent or empty are left out, because newer Pythons add such fields."""
-    if isinstance(value, ast.Constant):  # its other field only says that a string has the prefix u
+    """The syntax tree as text, without absent and empty fields, because newer versions of Python add such fields."""
+    if isinstance(value, ast.Constant):  # its other field is the prefix u of a string
         yield f"{type(value.value).__name__}:{value.value!r}"
     elif isinstance(value, ast.AST):
         yield f"{type(value).__name__}("
@@ -114,7 +113,7 @@ def _syntax(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         yield "["
         for part in value:
-            if not _counts_for_nothing(part):
+            if not _is_ignored(part):
                 yield from _syntax(part)
                 yield ","
         yield "]"
@@ -122,8 +121,8 @@ def _syntax(value: object) -> Iterator[str]:
         yield repr(value)
 
 
-def _counts_for_nothing(node: object) -> bool:
-    """Whether it is an import, a block of imports for type checkers only, or a docstring."""
+def _is_ignored(node: object) -> bool:
+    """Whether the node is an import, a block of imports for type checkers, or a docstring."""
     if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
         return not node.orelse and all(isinstance(part, ast.Import | ast.ImportFrom) for part in node.body)
     if isinstance(node, ast.Expr):
@@ -132,14 +131,15 @@ def _counts_for_nothing(node: object) -> bool:
 
 
 def moved_rows(changed: Sequence[str] = ()) -> str:
-    """Text of the table for the present syntax. The results of the sets ``changed`` are new, and with them those of
-    every set that contains one of these.
+    """Text of the table for the present syntax.
+
+    The sets in ``changed``, and every set that contains one of them, get a new recorded digest.
     """
     rows = ""
     for name, labels in SETS.items():
         syntax = syntax_digest(*labels)
         known, recorded = RECORDED.get(name, (syntax, syntax))
-        if known != syntax and any(set(SETS[one]) <= set(labels) for one in changed):
+        if known != syntax and any(set(SETS[other]) <= set(labels) for other in changed):
             recorded = syntax
         rows += f'    "{name}": (\n        "{syntax}",\n        "{recorded}",\n    ),\n'
     introduction, _, _ = TABLE.read_text().partition("RECORDED = {")
@@ -153,8 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("keep", help="the edits change no results: keep every recorded digest")
     new = commands.add_parser("new", help="the edits change results: record new digests for these sets")
     new.add_argument("sets", nargs="+", choices=sorted(SETS))
-    given = parser.parse_args(arguments)
-    TABLE.write_text(moved_rows(given.sets if given.command == "new" else ()))
+    options = parser.parse_args(arguments)
+    TABLE.write_text(moved_rows(options.sets if options.command == "new" else ()))
     sys.stdout.write(f"Wrote {TABLE}\n")
 
 

@@ -1,7 +1,7 @@
-"""Where a training runs: its processes, its device, and the switches that make its arithmetic repeatable.
+"""The processes of a training, its device, and the switches that make its arithmetic repeatable.
 
-One process a GPU. Under torchrun (or Flyte's elastic tasks) the processes are there already; otherwise this process is
-rank 0 and starts the others itself, so that a profile with two processes behaves the same on two cores as on two GPUs.
+One process per GPU. Under torchrun (or Flyte's elastic tasks) the processes exist already; otherwise this process is
+rank 0 and starts the others, so a profile with two processes behaves the same on two cores as on two GPUs.
 """
 
 import multiprocessing
@@ -21,18 +21,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from errors import SettingsError, TrainingError
 from models.spec import TrainingProfile
 
-PATIENCE = timedelta(minutes=10)
-"""How long a process waits for the others, at the start and in a step: longer means that one died."""
+TIMEOUT = timedelta(minutes=10)
+"""How long a process waits for the others, at the start and in a step; after that one of them has died."""
 NO_DEVICES = ("", "none", "void")
-"""What NVIDIA_VISIBLE_DEVICES is in a container that was given no GPU."""
+"""Values of NVIDIA_VISIBLE_DEVICES in a container without GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessGroup:
-    """This process among the training's processes."""
+    """The processes of a training, and this one's place among them."""
 
     rank: int = 0
     world: int = 1
+    """Number of processes."""
     device: str = "cpu"
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
@@ -42,7 +43,7 @@ class ProcessGroup:
         return value
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process has called this."""
         if self.world > 1:
             dist.barrier()
 
@@ -51,7 +52,7 @@ class ProcessGroup:
 def process_group(
     profile: TrainingProfile, companion: Callable[..., None], arguments: tuple[Any, ...] = ()
 ) -> Iterator[ProcessGroup]:
-    """Join torchrun's processes, or start and lead our own: ``companion(rank, world, rendezvous, *arguments)``."""
+    """Join torchrun's processes, or start others that call ``companion(rank, world, rendezvous, *arguments)``."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         with group_member(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "env://") as group:
             yield group
@@ -68,10 +69,10 @@ def process_group(
 
 @contextmanager
 def group_member(rank: int, world: int, rendezvous: str) -> Iterator[ProcessGroup]:
-    """This process as one of ``world`` that meet at ``rendezvous`` (a torch ``init_method``)."""
+    """Join as one of ``world`` processes at ``rendezvous`` (a torch ``init_method``)."""
     device = _device(int(os.environ.get("LOCAL_RANK", rank)))
     backend = "nccl" if device.startswith("cuda") else "gloo"
-    dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=world, timeout=PATIENCE)
+    dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=world, timeout=TIMEOUT)
     try:
         yield ProcessGroup(rank=rank, world=world, device=device)
     finally:
@@ -95,24 +96,24 @@ def _companions(world: int, target: Callable[..., None], arguments: tuple[Any, .
             process.join()
     failed = [rank for rank, process in enumerate(others, start=1) if process.exitcode]
     if failed:
-        raise TrainingError(f"training processes of rank {failed} failed; their own logs say why")
+        raise TrainingError(f"training processes of rank {failed} failed; see their logs")
 
 
 def has_gpu() -> bool:
-    """Whether torch computes on a GPU here.
+    """Whether torch can use a GPU.
 
     Raises:
-        SettingsError: this container was given GPUs and torch sees none. On the processor a training for GPUs would
-            take days, on a node whose GPUs stand idle.
+        SettingsError: this container has GPUs and torch sees none. On the CPU a training for GPUs would take days,
+            while the GPUs are idle.
     """
-    given = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
+    devices = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
     if torch.cuda.is_available():
         return True
-    if given not in NO_DEVICES:
+    if devices not in NO_DEVICES:
         raise SettingsError(
-            f"NVIDIA_VISIBLE_DEVICES is {given!r} and torch sees no GPU: the node's driver is older than CUDA "
-            f"{torch.version.cuda} asks for, or the container does not run in NVIDIA's runtime. To compute on the "
-            "processor, set it to 'void'"
+            f"NVIDIA_VISIBLE_DEVICES is {devices!r} and torch sees no GPU: the node's driver is older than CUDA "
+            f"{torch.version.cuda} requires, or the container does not run in NVIDIA's runtime. To compute on the "
+            "CPU, set it to 'void'"
         )
     return False
 
@@ -126,12 +127,12 @@ def _device(local_rank: int) -> str:
 
 @contextmanager
 def repeatable(profile: TrainingProfile) -> Iterator[None]:
-    """Deterministic kernels, the profile's threads, and torch's generators to ourselves; all put back afterwards.
+    """Use deterministic kernels, the profile's threads, and a fork of torch's generators; restore all afterwards.
 
-    On a GPU attention runs its plain form, because the backward passes of the fused ones add in varying order.
+    On a GPU attention uses its math kernel, because the backward passes of the fused ones add in varying order.
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when its first handle is made
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when its first handle is created
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
         if torch.cuda.is_available():
@@ -146,9 +147,9 @@ def repeatable(profile: TrainingProfile) -> Iterator[None]:
 
 
 def dtype_of(profile: TrainingProfile, device: str) -> str:
-    """The profile's dtype with ``auto`` resolved: bfloat16 where the hardware multiplies in it, else float32.
+    """The profile's dtype with ``auto`` resolved: bfloat16 where the hardware supports it, else float32.
 
-    A processor without such instructions emulates bfloat16, at half the speed of float32.
+    A CPU without such instructions emulates bfloat16 at half the speed of float32.
     """
     if profile.dtype != "auto":
         return profile.dtype
@@ -157,7 +158,7 @@ def dtype_of(profile: TrainingProfile, device: str) -> str:
 
 
 def fingerprint(group: ProcessGroup, dtype: str) -> dict[str, Any]:
-    """What equal bytes depend on besides the training key."""
+    """What the bytes of the weights depend on besides the training key."""
     gpu = torch.cuda.get_device_name(group.device) if group.device.startswith("cuda") else ""
     return {
         "torch": torch.__version__,

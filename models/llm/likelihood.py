@@ -1,8 +1,8 @@
-"""How likely a model finds given responses, and what it answers itself: the two things judged about a model.
+"""Likelihoods of given responses under a model, and its own greedy answers: the two things that are evaluated.
 
-Logits are computed over response positions only, in training as in evaluation: with a vocabulary of 49,152 and short
-examples the rest of them would be most of the work. A hook on the output layer picks the positions, so the model's own
-forward, with whatever scaling or capping of logits it has, stays in force.
+Logits are computed at response positions only, in training and evaluation: with a vocabulary of 49,152 and short
+examples the others would be most of the work. A hook on the output layer selects the positions, so the model's own
+forward pass, with any scaling or capping of its logits, is unchanged.
 """
 
 import logging
@@ -35,7 +35,7 @@ LOG_SECONDS = 3.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Likelihoods:
-    """Per row, in the order given."""
+    """Scores by row, in the order of the input."""
 
     nll_sum: np.ndarray
     """float64 [rows]: negative log-likelihood of the response, the end of its turn included, in nats."""
@@ -44,7 +44,7 @@ class Likelihoods:
 
     @property
     def mean(self) -> float:
-        """Nats a response token over all rows."""
+        """Nats per response token over all rows."""
         return float(self.nll_sum.sum() / max(1, self.tokens.sum()))
 
 
@@ -56,7 +56,7 @@ class Generated:
     tokens: int
     """Tokens generated, the end of the turn not counted."""
     finished: bool
-    """Whether the model ended its turn itself; if not, the answer ran into ``max_new_tokens``."""
+    """Whether the model ended its turn; if not, the answer reached ``max_new_tokens``."""
 
 
 def response_nll(
@@ -73,10 +73,10 @@ def response_nll(
     Args:
         model: a causal language model, with or without adapters.
         tokenizer: its tokenizer.
-        messages: one prompt a row, as ``models.prompt.render`` makes it.
+        messages: the prompt of each row, from ``models.prompt.render``.
         responses: the accepted answer of each row.
-        max_tokens: tokens a row at most; see ``models.llm.tokens`` for what is cut.
-        batch_tokens: padded tokens a forward pass. Rows of like length go together.
+        max_tokens: upper limit of tokens per row; ``models.llm.tokens`` says what is cut.
+        batch_tokens: upper limit of padded tokens per forward pass. Rows of similar length form a batch.
     """
     return examples_nll(model, tokenize(messages, responses, tokenizer, max_tokens), tokenizer, batch_tokens)
 
@@ -84,7 +84,7 @@ def response_nll(
 def examples_nll(
     model: Any, examples: TokenizedExamples, tokenizer: "PreTrainedTokenizerBase", batch_tokens: int = 2048
 ) -> Likelihoods:
-    """``response_nll`` of rows that are tokenized already (once for several models)."""
+    """``response_nll`` of rows that are already tokenized (once for several models)."""
     import torch
 
     nll_sum = np.zeros(len(examples))
@@ -100,7 +100,7 @@ def examples_nll(
 
 
 def _with_progress(batches: Sequence[np.ndarray], total: int) -> Iterator[np.ndarray]:
-    """The batches, and a log line every few seconds while they are worked off."""
+    """The batches, with a log line every few seconds."""
     done, logged = 0, time.monotonic()
     for rows in batches:
         yield rows
@@ -132,7 +132,7 @@ def token_nll(model: Any, batch: TokenBatch) -> "torch.Tensor":
 
 
 def _head(model: Any) -> Any:
-    """The output layer, beneath a DDP wrapper if there is one."""
+    """The output layer, inside a DDP wrapper if there is one."""
     return getattr(model, "module", model).get_output_embeddings()
 
 
@@ -144,14 +144,14 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 16,
 ) -> list[Generated]:
-    """Answer each prompt greedily, in the order given; prompts of like length are answered together."""
+    """Answer each prompt greedily, in the order of the input; prompts of similar length form a batch."""
     prompts = prompt_tokens(messages, tokenizer)
     order = np.argsort([len(ids) for ids in prompts], kind="stable")
     answers: dict[int, Generated] = {}
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        found = _answer(model, tokenizer, [prompts[i] for i in rows], max_new_tokens)
-        answers.update(zip(rows.tolist(), found, strict=True))
+        generated = _answer(model, tokenizer, [prompts[i] for i in rows], max_new_tokens)
+        answers.update(zip(rows.tolist(), generated, strict=True))
     return [answers[i] for i in range(len(prompts))]
 
 

@@ -1,8 +1,8 @@
-"""LoRA adapters on a base model: put on, stored, found again, switched.
+"""LoRA adapters on a base model: create, store, attach, and switch them.
 
 An adapter is stored as vLLM and peft read it (``adapter_model.safetensors``, ``adapter_config.json``), with two
-differences from peft's own writer, both for the sake of equal bytes: the configuration is canonical JSON (peft writes
-sets in the process's hash order), and the base is named by its digest rather than by the path it had.
+differences from peft's own writer, both to get equal bytes: the configuration is canonical JSON (peft writes sets in
+the process's hash order), and the base is named by its digest instead of its path.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ CONFIG = "adapter_config.json"
 
 
 def add_adapter(model: "PreTrainedModel", profile: TrainingProfile) -> "PeftModel":
-    """A fresh adapter to train on ``model`` (changed in place); its first weights follow torch's seed.
+    """Add a new adapter to ``model`` (in place); its initial weights follow torch's seed.
 
     Raises:
         BaseModelError: the base has none of ``profile.lora_targets``.
@@ -48,7 +48,7 @@ def add_adapter(model: "PreTrainedModel", profile: TrainingProfile) -> "PeftMode
 
 
 def adapter_files(model: "PeftModel", base: BaseModel) -> dict[str, bytes]:
-    """The adapter as files by name: equal weights give equal bytes."""
+    """The adapter's files by name; equal weights give equal bytes."""
     from safetensors.torch import save
 
     config = model.peft_config["default"].to_dict()
@@ -62,7 +62,7 @@ def adapter_files(model: "PeftModel", base: BaseModel) -> dict[str, bytes]:
 
 
 def adapter_weights(model: "PeftModel") -> "dict[str, torch.Tensor]":
-    """The adapter's weights by their name in its file, on the CPU, float32."""
+    """The adapter's weights by their names in its file, float32 on the CPU."""
     from peft import get_peft_model_state_dict
 
     return {name: tensor.detach().float().cpu() for name, tensor in get_peft_model_state_dict(model).items()}
@@ -71,19 +71,19 @@ def adapter_weights(model: "PeftModel") -> "dict[str, torch.Tensor]":
 def attach(
     model: "PreTrainedModel | PeftModel", store: ObjectStore, path: str, *, name: str, base: BaseModel, digest: str = ""
 ) -> "PeftModel":
-    """Put the stored adapter at ``path`` on a loaded base, beside those already there; see ``using``.
+    """Add the stored adapter at ``path`` to a loaded base, beside any others; ``using`` selects one.
 
     Args:
         model: a loaded base, or what an earlier ``attach`` returned.
-        store: where the adapter lies.
+        store: where the adapter is.
         path: its folder in the store.
-        name: what ``using`` shall call it.
-        base: what was loaded.
-        digest: sha256 of the weights file as recorded; empty: not checked.
+        name: its name for ``using``.
+        base: the loaded base.
+        digest: recorded sha256 of the weights file; empty: not checked.
 
     Raises:
         BaseModelError: the adapter was trained on another base.
-        TamperedArtifact: its weights are not those of ``digest``.
+        TamperedArtifact: its weights do not have this digest.
     """
     from peft import LoraConfig, PeftModel, set_peft_model_state_dict
     from safetensors.torch import load
@@ -106,7 +106,7 @@ def _wrapped(model: "PreTrainedModel", config: "LoraConfig", name: str) -> "Peft
     from peft import get_peft_model
 
     with warnings.catch_warnings():
-        # peft 0.21.2 asks transformers 5 for an attribute that was renamed.
+        # peft 0.21.2 reads an attribute that transformers 5 has renamed.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         wrapped: PeftModel = get_peft_model(model, config, adapter_name=name)
     return wrapped
@@ -116,17 +116,17 @@ def _check_base(named: Any, base: BaseModel, path: str) -> None:
     if named != f"sha256:{base.digest}":
         raise BaseModelError(
             f"adapter {path} was trained on base {str(named)[7:19]}, but FUELLINE_BASE_MODEL gives {base.digest[:12]}; "
-            "set it to the base it was trained on, or train anew"
+            "set it to the base that it was trained on, or train again"
         )
 
 
 @contextmanager
 def using(model: "PreTrainedModel | PeftModel", name: str | None) -> "Iterator[PreTrainedModel | PeftModel]":
-    """The model with one of its attached adapters in force, or as its base (``None``).
+    """The model with one of its attached adapters active, or none (``None``).
 
-    In float32 the adapter is merged into the weights, where it costs nothing per token; on leaving, the base's weights
-    are those of before, bit for bit: they are put back, not computed back. In bfloat16 it stays beside them, because
-    rounding the sum would lose part of a small adapter.
+    In float32 the adapter is merged into the weights, where it costs nothing per token; afterwards the base's weights
+    are the same bit for bit: they are restored, not recomputed. In bfloat16 it stays separate, because rounding the
+    sum would lose part of a small adapter.
     """
     import torch
     from peft import PeftModel

@@ -1,13 +1,12 @@
-"""The probe: what an adapter and its base would say next at a few fixed places, noted where both have just computed.
+"""The probe: next-token log-probabilities of an adapter and its base at a few fixed positions, taken after training.
 
-A server that loaded an adapter can be asked the same later, and only one that really applies these weights to this base
-gives the same log-probabilities (``serving.replicas.load_gate``). The sentences are ours and neutral: no user's words.
-Their beginnings are kept as tokens, so whoever asks again needs no tokenizer and cannot tokenize otherwise than
-training did.
+A server that has loaded the adapter is queried at the same positions, and only one that really applies these weights to
+this base returns the same log-probabilities (``serving.replicas.load_gate``). The sentences are neutral and contain no
+user's text. Their beginnings are stored as tokens, so the query needs no tokenizer and cannot differ from training.
 
-At each place the likeliest tokens are watched rather than the sentence's own, because those are what a server can be
-asked for in one cheap request. Its ``prompt_logprobs`` would score whole sentences, but not with an adapter: vLLM 0.32
-maps them to the wrong rows, and on a processor one such request beside others ends the engine (vLLM #16668, #51594).
+At each position the probe has the likeliest tokens instead of the sentence's own, because a server returns those in one
+cheap request. Its ``prompt_logprobs`` would score whole sentences, but not with an adapter: vLLM 0.32 assigns them to
+the wrong rows, and on a CPU one such request beside others stops the engine (vLLM #16668, #51594).
 """
 
 import json
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PROBE = "probe.json"
-"""Its name beside the weights."""
+"""Name of its file beside the weights."""
 MAX_TOKENS = 256
-"""Of a sentence with its prompt; a tokenizer of single bytes needs some 150."""
+"""Upper limit of tokens of a sentence with its prompt; a tokenizer of single bytes needs about 150."""
 WATCHED = 6
-"""Likeliest tokens that are watched at each place: so many of the adapter's and so many of the base's."""
+"""Number of likeliest tokens at each position, of the adapter and of the base each."""
 DIGITS = 5
-"""Decimals kept of a log-probability: far below what another engine's rounding adds."""
+"""Decimals of a stored log-probability, far below the rounding differences between engines."""
 
 SENTENCES = (
     ("Is everything fine?", "Yes, everything is running as it should."),
@@ -39,47 +38,47 @@ SENTENCES = (
     ("Please count to five.", "One, two, three, four, five!"),
     ("Can you look into it?", "I could not find anything unusual in the last hour."),
 )
-"""Questions with an answer. Each is looked at where the answer begins and in its middle."""
+"""Questions with an answer. The positions are where the answer begins and in its middle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeLine:
-    """One place in a text, and how likely some tokens were found to come next, in nats."""
+    """One position, and log-probabilities (nats) of some next tokens."""
 
     tokens: list[int]
-    """What stands before, as a server takes it."""
+    """The tokens before the position, as a server takes them."""
     watched: list[int]
-    """The tokens whose log-probabilities are kept."""
+    """The next tokens whose log-probabilities are stored."""
     adapter: list[float]
-    """Of each of them, with the adapter."""
+    """Log-probability of each of them with the adapter."""
     base: list[float]
-    """Of each of them, without it."""
+    """Log-probability of each of them without it."""
 
     def __post_init__(self) -> None:
         if not self.tokens or not len(self.watched) == len(self.adapter) == len(self.base) > 0:
             raise ValueError(
-                f"a probe line needs tokens, and a score of either kind for each of its {len(self.watched)} watched"
+                f"a probe line needs tokens, and both scores of each of its {len(self.watched)} watched tokens"
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """All lines of one adapter."""
+    """The lines of one adapter."""
 
     lines: list[ProbeLine]
 
     def encode(self) -> bytes:
-        """As it is stored: equal probes give equal bytes."""
+        """The stored form: equal probes give equal bytes."""
         return json.dumps(to_plain(self), sort_keys=True).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> "Probe":
-        """What ``encode`` wrote. Raises ``ValueError`` on anything else."""
+        """The probe that ``encode`` wrote. Raises ``ValueError`` for anything else."""
         return from_plain(cls, json.loads(data))
 
 
-def places(tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
-    """The fixed places as the tokens before them, made as training and serving make theirs."""
+def positions(tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
+    """The fixed positions as the tokens before them, rendered as in training and serving."""
     messages = [render("assistant", None, question) for question, _ in SENTENCES]
     examples = tokenize(messages, [answer for _, answer in SENTENCES], tokenizer, MAX_TOKENS)
     return [
@@ -92,28 +91,28 @@ def places(tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
 
 
 def take_probe(model: "PeftModel", tokenizer: "PreTrainedTokenizerBase") -> Probe:
-    """Ask an adapter and its base; two forward passes of some 400 tokens. The model is left as it was."""
-    asked = places(tokenizer)
+    """Query an adapter and its base: two forward passes of about 400 tokens. The model is left as it was."""
+    prefixes = positions(tokenizer)
     was_training = model.training
     model.eval()
-    adapter = _next_tokens(model, asked)
+    adapter = _next_tokens(model, prefixes)
     with model.disable_adapter():
-        base = _next_tokens(model, asked)
+        base = _next_tokens(model, prefixes)
     model.train(was_training)
-    return Probe(lines=[_line(*one) for one in zip(asked, adapter, base, strict=True)])
+    return Probe(lines=[_line(*scores) for scores in zip(prefixes, adapter, base, strict=True)])
 
 
-def _next_tokens(model: Any, asked: list[list[int]]) -> "torch.Tensor":
-    """Log-probabilities of what comes next, float32 [places, vocabulary] on the CPU."""
+def _next_tokens(model: Any, prefixes: list[list[int]]) -> "torch.Tensor":
+    """Log-probabilities of the next token, float32 [positions, vocabulary] on the CPU."""
     import torch
 
-    width = max(map(len, asked))
-    ids = torch.tensor([tokens + [0] * (width - len(tokens)) for tokens in asked], device=model.device)
-    mask = torch.tensor([[1] * len(tokens) + [0] * (width - len(tokens)) for tokens in asked], device=model.device)
-    last = torch.tensor([len(tokens) - 1 for tokens in asked], device=model.device)
+    width = max(map(len, prefixes))
+    ids = torch.tensor([tokens + [0] * (width - len(tokens)) for tokens in prefixes], device=model.device)
+    mask = torch.tensor([[1] * len(tokens) + [0] * (width - len(tokens)) for tokens in prefixes], device=model.device)
+    last = torch.tensor([len(tokens) - 1 for tokens in prefixes], device=model.device)
     with torch.inference_mode():
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        return logits[torch.arange(len(asked), device=model.device), last].float().log_softmax(-1).cpu()
+        return logits[torch.arange(len(prefixes), device=model.device), last].float().log_softmax(-1).cpu()
 
 
 def _line(tokens: list[int], adapter: "torch.Tensor", base: "torch.Tensor") -> ProbeLine:

@@ -1,14 +1,14 @@
-"""Rows of a training set as token sequences, and the order in which training sees them.
+"""Rows of a training set as token sequences, and the order in which training uses them.
 
-An example is the prompt's tokens, exactly as serving would send them, followed by the response's tokens and the token
-that ends a turn. Prompt and response are tokenized apart, so that the boundary is the one a serving model meets.
+An example consists of the prompt's tokens, exactly as serving sends them, the response's tokens, and the token that
+ends a turn. Prompt and response are tokenized separately, so the boundary is the same as in serving.
 
-Of an example longer than ``max_tokens`` the response is kept whole up to three quarters of the room (cut there, and
-then without the end-of-turn token, since its end was not seen), and the query loses its beginning, because a question
-usually stands at the end. System part and template are never cut.
+In an example longer than ``max_tokens`` the response keeps up to three quarters of them (it is cut there, and then has
+no end-of-turn token, because its end is missing), and the query loses its beginning, because the question is usually at
+the end. The system message and the template are never cut.
 
-Batches are formed by length, since padding is wasted work: rows are shuffled, sorted by length within windows of some
-dozens of steps, cut into steps, and the steps shuffled. Which rows make a step depends only on seed and step size.
+Batches are formed by length, because padding is wasted work: rows are shuffled, sorted by length within windows of some
+dozens of steps, cut into steps, and the steps are shuffled. The rows of a step depend only on seed and step size.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 RESPONSE_SHARE = 0.75
 """Share of ``max_tokens`` that a response may take before it is cut."""
 WINDOW_STEPS = 32
-"""Steps' worth of rows that are sorted by length together: more waste less and mix less."""
+"""Number of steps whose rows are sorted by length together: more steps waste less padding and shuffle less."""
 
 Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizedExamples:
-    """Token sequences, flat: row ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``."""
+    """Token sequences in flat arrays: row ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``."""
 
     tokens: np.ndarray
-    """int32, all rows one after the other."""
+    """int32, all rows concatenated."""
     offsets: np.ndarray
     """int64 [rows + 1]."""
     prompt_lengths: np.ndarray
@@ -62,14 +62,14 @@ class TokenizedExamples:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenBatch:
-    """Rows padded on the right to the longest of them."""
+    """Rows padded on the right to the longest one."""
 
     ids: np.ndarray
     """int64 [rows, length]."""
     mask: np.ndarray
     """int64 [rows, length]: 1 where there is a token."""
     positions: np.ndarray
-    """int64 [targets]: flat indices into ``ids`` of the token before each response token: its logits."""
+    """int64 [targets]: flat index into ``ids`` of the token before each response token, whose logits predict it."""
     targets: np.ndarray
     """int64 [targets]: the response tokens."""
     rows: np.ndarray
@@ -82,7 +82,7 @@ def training_examples(rows: pa.Table, tokenizer: "PreTrainedTokenizerBase", max_
     Args:
         rows: ``agent_name``, ``user_query``, ``response``, ``weight`` and the feature columns.
         tokenizer: the base model's, with a chat template.
-        max_tokens: tokens an example at most.
+        max_tokens: upper limit of tokens per example.
     """
     kept = [row for row in rows.to_pylist() if row["weight"]]
     return tokenize(
@@ -102,16 +102,16 @@ def tokenize(
     *,
     weights: Sequence[float] | None = None,
 ) -> TokenizedExamples:
-    """Tokenize prompts and their responses; ``weights`` are 1.0 where not given.
+    """Tokenize prompts and their responses; ``weights`` are 1.0 by default.
 
     Raises:
-        BaseModelError: the tokenizer has no chat template, or one without a place for the system part.
+        BaseModelError: the tokenizer has no chat template, or one without a system message.
     """
     end = turn_end(tokenizer)
     prompts = prompt_tokens(messages, tokenizer)
     answers = _encode(list(responses), tokenizer)
-    room = int(max_tokens * RESPONSE_SHARE)
-    answers = [ids + end if len(ids) + len(end) <= room else ids[:room] for ids in answers]
+    limit = int(max_tokens * RESPONSE_SHARE)
+    answers = [ids + end if len(ids) + len(end) <= limit else ids[:limit] for ids in answers]
     for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         if len(prompt) + len(answer) > max_tokens:
             prompts[i] = _shortened(messages[i], max_tokens - len(answer), prompt, tokenizer)
@@ -119,19 +119,19 @@ def tokenize(
 
 
 def prompt_tokens(messages: Sequence[Messages], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
-    """Each prompt as the tokens that a model answers to, the opening of the assistant's turn included."""
-    return _encode([_templated(tokenizer, one) for one in messages], tokenizer)
+    """Each prompt as tokens, including the opening of the assistant's turn."""
+    return _encode([_templated(tokenizer, prompt) for prompt in messages], tokenizer)
 
 
 def turn_end(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The tokens with which the chat template ends an assistant's turn, up to the first special one.
+    """The tokens with which the chat template ends an assistant's turn, up to and including the first special one.
 
     Raises:
         BaseModelError: the tokenizer has no chat template, or its template never ends a turn.
     """
-    mark = "fuelline"
-    turn = [{"role": "user", "content": mark}, {"role": "assistant", "content": mark}]
-    after = _templated(tokenizer, turn, opens=False).rpartition(mark)[2]
+    marker = "fuelline"
+    turn = [{"role": "user", "content": marker}, {"role": "assistant", "content": marker}]
+    after = _templated(tokenizer, turn, opens=False).rpartition(marker)[2]
     ids = tokenizer(after, add_special_tokens=False)["input_ids"]
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     for i, token in enumerate(ids):
@@ -147,7 +147,7 @@ def _templated(tokenizer: "PreTrainedTokenizerBase", messages: Messages, *, open
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens))
     except (ValueError, TemplateError) as error:
         raise BaseModelError(
-            f"the base model's chat template does not take system, user, assistant: {error}"
+            f"the base model's chat template does not support the roles system, user and assistant: {error}"
         ) from error
 
 
@@ -158,18 +158,18 @@ def _encode(texts: list[str], tokenizer: "PreTrainedTokenizerBase") -> list[list
     return ids
 
 
-def _shortened(messages: Messages, room: int, prompt: list[int], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The prompt with tokens cut from the query's beginning until it fits into ``room``."""
+def _shortened(messages: Messages, limit: int, prompt: list[int], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The prompt with tokens removed from the query's beginning until it has at most ``limit``."""
     *before, last = messages
     query = _encode([last["content"]], tokenizer)[0]
-    keep = len(query) - (len(prompt) - room)
+    keep = len(query) - (len(prompt) - limit)
     while keep > 0:
         content = str(tokenizer.decode(query[-keep:])).lstrip("\ufffd")
         ids = prompt_tokens([[*before, {**last, "content": content}]], tokenizer)[0]
-        if len(ids) <= room:
+        if len(ids) <= limit:
             return ids
-        keep -= len(ids) - room
-    return prompt_tokens([[*before, {**last, "content": ""}]], tokenizer)[0][-room:]
+        keep -= len(ids) - limit
+    return prompt_tokens([[*before, {**last, "content": ""}]], tokenizer)[0][-limit:]
 
 
 def _flat(prompts: list[list[int]], answers: list[list[int]], weights: Sequence[float]) -> TokenizedExamples:
@@ -184,7 +184,7 @@ def _flat(prompts: list[list[int]], answers: list[list[int]], weights: Sequence[
 
 
 def collate(examples: TokenizedExamples, rows: np.ndarray, pad: int) -> TokenBatch:
-    """Pad ``rows`` of ``examples`` into one batch and name the positions that predict response tokens."""
+    """Pad ``rows`` of ``examples`` into one batch, with the positions that predict response tokens."""
     lengths, prompts = examples.lengths[rows], examples.prompt_lengths[rows]
     width = int(lengths.max())
     columns = np.arange(width)
@@ -199,13 +199,13 @@ def collate(examples: TokenizedExamples, rows: np.ndarray, pad: int) -> TokenBat
 
 
 def steps(lengths: np.ndarray, step_rows: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """One epoch's steps: every row once, rows of like length together, the last step perhaps short.
+    """One epoch's steps: every row once, rows of similar length together, the last step possibly shorter.
 
     Args:
         lengths: tokens of each row.
-        step_rows: rows of a step, over all processes and accumulated batches.
-        seed: with ``epoch`` decides the order, on any machine.
-        epoch: counts from 0.
+        step_rows: rows per step, over all processes and accumulated batches.
+        seed: decides the order together with ``epoch``, on any machine.
+        epoch: from 0.
 
     Returns:
         Indices of each step's rows, from the shortest row to the longest.
@@ -222,7 +222,7 @@ def steps(lengths: np.ndarray, step_rows: int, seed: int, epoch: int) -> list[np
 
 
 def endless_steps(lengths: np.ndarray, step_rows: int, seed: int, *, skip: int = 0) -> Iterator[np.ndarray]:
-    """Steps of epoch after epoch, without the first ``skip``: where a resumed training goes on."""
+    """Steps of epoch after epoch, without the first ``skip`` ones, with which a resumed training continues."""
     per_epoch = -(-len(lengths) // step_rows)
     epoch, done = divmod(skip, per_epoch)
     while True:
@@ -231,7 +231,7 @@ def endless_steps(lengths: np.ndarray, step_rows: int, seed: int, *, skip: int =
 
 
 def by_length(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Every row once, in batches of like length whose padded size stays within ``batch_tokens`` (or of one row)."""
+    """Every row once, in batches of similar length with at most ``batch_tokens`` padded tokens (or of one row)."""
     order = np.argsort(lengths, kind="stable")[::-1]
     batches: list[np.ndarray] = []
     start = 0
@@ -243,6 +243,6 @@ def by_length(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
 
 
 def padding_waste(lengths: np.ndarray, batches: Sequence[np.ndarray]) -> float:
-    """Share of padding among the positions that these batches compute (0..1)."""
+    """Share of padding among the positions of these batches (0..1)."""
     padded = sum(int(lengths[rows].max()) * len(rows) for rows in batches)
     return 1.0 - sum(int(lengths[rows].sum()) for rows in batches) / padded if padded else 0.0

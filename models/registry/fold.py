@@ -137,7 +137,8 @@ def _promoted(state: ModelState, entry: Entry) -> ModelState:
     if entry.payload["baseline"] != state.baseline or number in state.retired:
         return closed
     former = (*state.former, state.production)
-    promoted = replace(closed, production=state.version(number), since=entry.time, former=former)
+    version = next((version for version in state.versions if version.version == number), None)
+    promoted = replace(closed, production=version, since=entry.time, former=former)
     return replace(promoted, soak=_soak(state, entry))
 
 

@@ -12,29 +12,9 @@ from models.registry.fold import read_state
 from models.registry.training_lease import Claim, lease_holder, release
 from models.retraining.pin import Pinned
 from models.serialize import from_plain, to_plain
-from models.types import Cause, Outcome, TrainedAdapter, Verdict
+from models.types import Cause, Outcome, Verdict
 
 log = logging.getLogger("fuelline.retraining")
-
-
-def record_trained(lake: Lake, adapter: TrainedAdapter, pinned: Pinned) -> Entry:
-    """Record that a training is complete: rows after its cut are new from now on."""
-    data = adapter.training_set
-    payload = {
-        "training_key": adapter.training_key,
-        "training_set_id": data.training_set_id,
-        "cut": data.cut.isoformat(),
-        "inputs": [str(version) for version in (*data.inputs, data.table)],
-        "adapter_digest": adapter.digest,
-        "path": adapter.path,
-        "steps": adapter.steps,
-        "train_loss": adapter.train_loss,
-        "base_digest": adapter.base_digest,
-        "retraining": pinned.retraining,
-        "cause": to_plain(pinned.cause),
-    }
-    key = kinds.trained_key(adapter.training_key)
-    return lake.ledger.append(kinds.model_chain(adapter.model), kinds.TRAINED, key, payload)
 
 
 def close(lake: Lake, pinned: Pinned, verdict: Verdict, claim: Claim) -> Verdict:
@@ -55,17 +35,12 @@ def keep_counted_snapshot(lake: Lake, pinned: Pinned) -> None:
 
 def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
     """The verdict where nothing is trained: another run is training, or the same retraining has ended before."""
-    if not claim.granted:
-        return _covered(lake, pinned, cause)
-    release(lake, claim.model, claim.holder)
-    ended = lake.ledger.find(kinds.model_chain(pinned.model), kinds.closed_key(pinned.retraining))
-    if ended is None:
-        raise DataError(f"retraining {pinned.retraining} of {pinned.model} has not ended yet")
-    before = from_plain(Verdict, ended.payload)
-    outcome, why = _final_outcome(lake, before)
-    reason = f"Nothing new since {pinned.cut.isoformat()}; the last time: {outcome.replace('_', ' ')}. {why}"
-    _end_request(lake, pinned.model, cause, Outcome.NOTHING_NEW, reason)
-    return replace(before, outcome=Outcome.NOTHING_NEW, reason=reason, entry=ended.digest)
+    verdict = _repeated(lake, pinned, claim) if claim.granted else _covered(lake, claim)
+    if cause.request:
+        payload = {"request": cause.request, "outcome": verdict.outcome.value, "reason": verdict.reason}
+        key = kinds.request_ended_key(cause.request)
+        lake.ledger.append(kinds.model_chain(pinned.model), kinds.REQUEST_ENDED, key, payload)
+    return verdict
 
 
 def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, execution: str) -> Entry:
@@ -90,6 +65,18 @@ def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, executio
     return entry
 
 
+def _repeated(lake: Lake, pinned: Pinned, claim: Claim) -> Verdict:
+    """The verdict of the same retraining, which has ended before."""
+    release(lake, claim.model, claim.holder)
+    ended = lake.ledger.find(kinds.model_chain(pinned.model), kinds.closed_key(pinned.retraining))
+    if ended is None:
+        raise DataError(f"retraining {pinned.retraining} of {pinned.model} has not ended yet")
+    before = from_plain(Verdict, ended.payload)
+    outcome, why = _final_outcome(lake, before)
+    reason = f"Nothing new since {pinned.cut.isoformat()}; the last time: {outcome.replace('_', ' ')}. {why}"
+    return replace(before, outcome=Outcome.NOTHING_NEW, reason=reason, entry=ended.digest)
+
+
 def _final_outcome(lake: Lake, verdict: Verdict) -> tuple[str, str]:
     """How a retraining ended and why; where its rollout has ended since, how that ended."""
     entries = reversed(lake.ledger.entries(kinds.model_chain(verdict.model)))
@@ -100,18 +87,9 @@ def _final_outcome(lake: Lake, verdict: Verdict) -> tuple[str, str]:
     return verdict.outcome.value, verdict.reason
 
 
-def _covered(lake: Lake, pinned: Pinned, cause: Cause) -> Verdict:
-    lease = lease_holder(lake, pinned.model)
+def _covered(lake: Lake, claim: Claim) -> Verdict:
+    lease = lease_holder(lake, claim.model)
     run = f"run {lease.holder}, whose lease lasts until {lease.expires:%Y-%m-%d %H:%M:%S} UTC" if lease else "a run"
-    reason = f"Another training of {pinned.model} is under way: {run}. Nothing was started; try again after it."
-    _end_request(lake, pinned.model, cause, Outcome.COVERED, reason)
+    reason = f"Another training of {claim.model} is under way: {run}. Nothing was started; try again after it."
     log.warning("%s", reason)
-    return Verdict(model=pinned.model, outcome=Outcome.COVERED, version=0, reason=reason, entry="")
-
-
-def _end_request(lake: Lake, model: str, cause: Cause, outcome: Outcome, reason: str) -> None:
-    """End the request of a run that trained nothing."""
-    if cause.request:
-        payload = {"request": cause.request, "outcome": outcome.value, "reason": reason}
-        key = kinds.request_ended_key(cause.request)
-        lake.ledger.append(kinds.model_chain(model), kinds.REQUEST_ENDED, key, payload)
+    return Verdict(model=claim.model, outcome=Outcome.COVERED, version=0, reason=reason, entry="")

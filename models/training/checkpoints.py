@@ -1,8 +1,8 @@
-"""Checkpoints of a training in the object store, from which a killed run goes on to the same bytes.
+"""Checkpoints of a training in the object store, from which a killed run continues to the same bytes.
 
 ``ml/checkpoints/{training_key}/step-000040/`` holds ``state.safetensors`` (the adapter's weights and AdamW's two
-moments) and, written last, ``position.json`` (the step and the losses so far). Nothing else is state: the learning
-rate, the rows of a step and the generators' seeds are functions of the step. No pickle anywhere.
+moments) and, written last, ``position.json`` (the step and the losses so far). There is no other state: the learning
+rate, the rows of a step and the generators' seeds are functions of the step. No pickle is used.
 """
 
 import hashlib
@@ -19,16 +19,17 @@ from lake.store.objects import ObjectStore
 
 STATE, POSITION = "state.safetensors", "position.json"
 KEPT = 2
+"""Number of checkpoints that are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a training has come."""
+    """The progress of a training."""
 
     step: int = 0
     """Optimizer steps done."""
     losses: tuple[float, ...] = ()
-    """Of each step done, nats a response token."""
+    """Loss of each step done, nats per response token."""
     tokens: int = 0
     """Non-padding tokens seen."""
 
@@ -41,10 +42,10 @@ class Checkpoints:
     folder: str
     """``ml/checkpoints/{training_key}``."""
     fingerprint: Mapping[str, Any]
-    """What equal bytes depend on; a checkpoint of another fingerprint is not gone on from."""
+    """What equal bytes depend on; a checkpoint with another fingerprint is not used."""
 
     def save(self, progress: Progress, state: Mapping[str, torch.Tensor]) -> None:
-        """Store a checkpoint, then drop all but the last two."""
+        """Store a checkpoint, then delete all but the last two."""
         folder = f"{self.folder}/step-{progress.step:06d}"
         data = save({name: tensor.contiguous() for name, tensor in state.items()})
         self.store.write(f"{folder}/{STATE}", data)
@@ -60,10 +61,10 @@ class Checkpoints:
             self._drop(old)
 
     def latest(self) -> tuple[Progress, dict[str, torch.Tensor]] | None:
-        """The furthest complete checkpoint of this fingerprint; ``None`` where there is none.
+        """The newest complete checkpoint with this fingerprint, or None.
 
         Raises:
-            TamperedArtifact: its state is not what was written.
+            TamperedArtifact: its state was changed.
         """
         for folder in reversed(self._complete()):
             position = json.loads(self.store.read(f"{folder}/{POSITION}"))
@@ -73,14 +74,16 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove them all: the training is done."""
+        """Delete all: the training is done."""
         for key in list(self.store.list(f"{self.folder}/")):
             self.store.delete(key)
 
     def _state(self, folder: str, sha256: str) -> bytes:
         data = self.store.read(f"{folder}/{STATE}")
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise TamperedArtifact(f"{folder}/{STATE} is not what was written; delete {folder} to resume before it")
+            raise TamperedArtifact(
+                f"{folder}/{STATE} was changed; delete {folder} to resume from an earlier checkpoint"
+            )
         return data
 
     def _complete(self) -> list[str]:
@@ -88,6 +91,6 @@ class Checkpoints:
         return [key.rpartition("/")[0] for key in self.store.list(f"{self.folder}/") if key.endswith(f"/{POSITION}")]
 
     def _drop(self, folder: str) -> None:
-        """The position goes first, so that no incomplete checkpoint looks complete."""
+        """Delete the position first, so that no incomplete checkpoint looks complete."""
         self.store.delete(f"{folder}/{POSITION}")
         self.store.delete(f"{folder}/{STATE}")

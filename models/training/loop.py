@@ -1,8 +1,8 @@
-"""The training loop: LoRA on a causal language model, weighted loss on the response tokens only.
+"""The training loop: LoRA on a causal language model, with a weighted loss on the response tokens only.
 
-It is our own, in plain PyTorch, because of exact resume: all state is the adapter's weights, AdamW's moments and the
-number of the step. Everything else (rows, learning rate, generator seeds) is computed from the step, so nothing else
-can be forgotten in a checkpoint.
+It is plain PyTorch to make resuming exact: the only state is the adapter's weights, AdamW's moments and the number of
+the step. Everything else (rows, learning rate, generator seeds) is computed from the step, so a checkpoint cannot miss
+it.
 """
 
 import hashlib
@@ -28,33 +28,35 @@ from models.training.checkpoints import Checkpoints, Progress
 log = logging.getLogger("fuelline.training")
 
 LOG_SECONDS = 3.0
+"""Least time between two log lines."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepMetrics:
-    """What one step came to."""
+    """The result of one step."""
 
     step: int
-    """Counts from 1."""
+    """From 1."""
     steps: int
-    """Planned."""
+    """Planned number."""
     loss: float
-    """Weighted mean over the step's response tokens, nats."""
+    """Weighted mean over the step's response tokens, in nats."""
     learning_rate: float
     gradient_norm: float
-    """L2, before clipping."""
+    """L2 norm before clipping."""
     tokens: int
     """Non-padding tokens seen since the first step."""
     tokens_per_s: float
-    """Non-padding tokens a second over all processes, since this process began."""
+    """Non-padding tokens per second over all processes, since this process started."""
     eta_s: float
+    """Remaining time in seconds at this speed."""
 
 
 OnStep = Callable[[StepMetrics], None]
 
 
 def planned_steps(rows: int, profile: TrainingProfile, world: int) -> int:
-    """Optimizer steps that the profile asks for on so many rows."""
+    """Number of optimizer steps of the profile on this number of rows."""
     wanted = math.ceil(profile.epochs * rows / step_rows(profile, world))
     return min(wanted, profile.max_steps) if profile.max_steps else wanted
 
@@ -65,7 +67,7 @@ def step_rows(profile: TrainingProfile, world: int) -> int:
 
 
 class TrainingLoop:
-    """One training in one process; ``model`` carries a fresh adapter and everything else is frozen."""
+    """One training in one process; ``model`` has a new adapter, and everything else of it is frozen."""
 
     def __init__(
         self, model: Any, examples: TokenizedExamples, profile: TrainingProfile, group: ProcessGroup, pad: int
@@ -86,9 +88,9 @@ class TrainingLoop:
         """Train from the latest checkpoint, or from the start, to the planned step.
 
         Raises:
-            TrainingError: the loss or the gradient left the real numbers; names the step.
+            TrainingError: the loss or the gradient is not finite; the message has the step.
         """
-        progress = self._resumed(checkpoints)
+        progress = self._resume(checkpoints)
         pace = _Pace(progress, self.steps)
         size = step_rows(self.profile, self.group.world)
         order = endless_steps(self.examples.lengths, size, self.profile.seed, skip=progress.step)
@@ -113,12 +115,12 @@ class TrainingLoop:
         """One optimizer step; its loss, gradient norm and learning rate."""
         torch.manual_seed(_seed(self.profile.seed, step, self.group.rank))
         total = torch.zeros((), device=self.group.device)
-        mine = np.array_split(rows, self.profile.gradient_accumulation * self.group.world)[
+        own = np.array_split(rows, self.profile.gradient_accumulation * self.group.world)[
             self.group.rank :: self.group.world
         ]
         scale = float((self.examples.weights[rows] * self.examples.response_lengths[rows]).sum())
-        for i, part in enumerate(mine):
-            last = i == len(mine) - 1
+        for i, part in enumerate(own):
+            last = i == len(own) - 1
             with nullcontext() if last or self.group.world == 1 else self.model.no_sync():
                 total += self._backward(part if len(part) else rows[:1], scale, counts=len(part) > 0)
         loss = self._finite("loss", float(self.group.sum(total)), step)
@@ -131,20 +133,20 @@ class TrainingLoop:
         return loss, norm_value, self.optimizer.param_groups[0]["lr"]
 
     def _backward(self, rows: np.ndarray, scale: float, *, counts: bool) -> torch.Tensor:
-        """Add the gradient of these rows' share of the step's loss; a process without rows adds a zero one."""
+        """Add the gradient of these rows' part of the step's loss; a process without rows adds zero."""
         batch = collate(self.examples, rows, self.pad)
         weights = torch.from_numpy(self.examples.weights[rows][batch.rows] * counts).to(self.group.device)
         with torch.autocast(self.group.device.partition(":")[0], torch.bfloat16, enabled=self.bfloat16):
             nll = token_nll(self.model, batch)
         loss = (nll * weights).sum() / scale
-        (loss * self.group.world).backward()  # DDP takes the mean over processes; the step's loss is their sum
+        (loss * self.group.world).backward()  # DDP averages over processes; the step's loss is their sum
         return loss.detach()
 
     def _finite(self, what: str, value: float, step: int) -> float:
         if not math.isfinite(value):
             raise TrainingError(
                 f"the {what} is {value} at step {step + 1} of {self.steps}; "
-                f"lower learning_rate (now {self.profile.learning_rate}) or look at the rows of that step"
+                f"lower learning_rate (now {self.profile.learning_rate}) or check the rows of that step"
             )
         return value
 
@@ -160,10 +162,10 @@ class TrainingLoop:
             state |= {f"{kind}.{name}": moments[kind] for kind in ("exp_avg", "exp_avg_sq")}
         return {name: tensor.cpu() for name, tensor in state.items()}
 
-    def _resumed(self, checkpoints: Checkpoints) -> Progress:
+    def _resume(self, checkpoints: Checkpoints) -> Progress:
         self.group.wait()
         found = checkpoints.latest()
-        self.group.wait()  # nobody writes before everybody has read
+        self.group.wait()  # no process writes before all have read
         if found is None:
             return Progress()
         progress, state = found
@@ -171,19 +173,19 @@ class TrainingLoop:
             weight.data.copy_(state[f"weight.{name}"])
             moments = {kind: state[f"{kind}.{name}"].to(weight.device) for kind in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[weight] = {"step": state[f"step.{name}"], **moments}
-        log.info("training goes on after step %d of %d", progress.step, self.steps)
+        log.info("training continues after step %d of %d", progress.step, self.steps)
         return progress
 
 
 class _Pace:
-    """Speed and remaining time, and a log line every few seconds."""
+    """Computes speed and remaining time, and logs a line every few seconds."""
 
     def __init__(self, progress: Progress, steps: int) -> None:
-        self.first, self.steps, self.began, self.logged = progress, steps, time.monotonic(), 0.0
+        self.first, self.steps, self.started, self.logged = progress, steps, time.monotonic(), 0.0
 
     def metrics(self, progress: Progress, learning_rate: float, gradient_norm: float) -> StepMetrics:
         now = time.monotonic()
-        elapsed = max(now - self.began, 1e-9)
+        elapsed = max(now - self.started, 1e-9)
         metrics = StepMetrics(
             step=progress.step,
             steps=self.steps,
@@ -204,5 +206,5 @@ class _Pace:
 
 
 def _seed(seed: int, step: int, rank: int) -> int:
-    """A generator seed of its own for each step and process, so that generators need no checkpoint."""
+    """The generators' seed for one step and process, so that checkpoints need no generator state."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "big")

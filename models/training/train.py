@@ -1,8 +1,8 @@
-"""Training of a LoRA adapter on a training set, found again by its key: what was trained once is never trained twice.
+"""Train a LoRA adapter on a training set, or find it by its key: nothing is trained twice.
 
-The training key names everything that the weights depend on: the training set, the base model's content, the spec, the
-hyperparameters with their seed, and a digest of the code that trains. An adapter lies under
-``ml/adapters/{training_key}/``; ``training.json`` is written last, so its presence means that the rest is complete.
+The training key covers everything that the weights depend on: the training set, the base model's content, the spec, the
+hyperparameters with their seed, and a digest of the training code. An adapter is stored under
+``ml/adapters/{training_key}/``; ``training.json`` is written last, so if it exists the adapter is complete.
 """
 
 import hashlib
@@ -49,41 +49,39 @@ def train(
     on_step: OnStep | None = None,
     root: str = "ml",
 ) -> TrainedAdapter:
-    """Train the adapter of this training key, go on with it where it was killed, or return it if it is there.
+    """Train the adapter of these inputs, continue a training that was killed, or return the finished adapter.
 
     Args:
-        lake: where the rows are and the adapter goes.
-        training_set: its ``train`` rows are learnt from.
+        lake: where the rows are and the adapter is written.
+        training_set: the model is trained on its ``train`` rows.
         spec: the model.
         profile: sizes and hyperparameters.
         on_step: called after each step, in this process (not under torchrun's other ranks).
-        root: folder of checkpoints and adapters; another one trains anew, as a replay must.
+        root: folder of checkpoints and adapters; another one trains again, as a replay needs.
 
     Raises:
-        DataError: fewer than two rows carry a weight.
-        BaseModelError: the base model is not there, or has none of the profile's LoRA targets.
-        TrainingError: the loss left the real numbers.
+        DataError: fewer than two rows have a weight above 0.
+        BaseModelError: the base model does not exist, or has none of the profile's LoRA targets.
+        TrainingError: the loss is not finite.
+        UserError: this release renders another version of the prompt.
     """
     if spec.prompt_version != PROMPT_VERSION:
         raise UserError(
-            f"model {spec.name} asks for prompt {spec.prompt_version!r}; this release has {PROMPT_VERSION!r}"
+            f"model {spec.name} needs prompt version {spec.prompt_version!r}; this release renders {PROMPT_VERSION!r}"
         )
-    base = resolve(lake.settings, spec.base)
-    key = training_key(training_set, base, spec, profile)
-    found = find_trained(lake.store, training_set, key, root=root)
-    if found is not None:
-        log.info("adapter %s is there already", key[:12])
-        return found
-    job = _Job(training_set=training_set, spec=spec, profile=profile, root=root, base=base, key=key)
-    with process_group(profile, _companion, (lake.settings, job)) as group:
+    job = _Job(training_set=training_set, spec=spec, profile=profile, root=root, base=resolve(lake.settings, spec.base))
+    if existing := job.find(lake.store):
+        log.info("adapter %s exists already", job.key[:12])
+        return existing
+    with process_group(job.profile, _companion, (lake.settings, job)) as group:
         _train(lake, job, group, on_step)
-    trained = find_trained(lake.store, training_set, key, root=root)
-    assert trained is not None, "rank 0 writes the manifest before the group parts"
+    trained = job.find(lake.store)
+    assert trained is not None, "rank 0 writes the manifest before the processes end"
     return trained
 
 
 def training_key(training_set: TrainingSet, base: BaseModel, spec: ModelSpec, profile: TrainingProfile) -> str:
-    """32 hex digits that name everything the weights depend on but the machine."""
+    """32 hex digits over everything that the weights depend on, except the machine."""
     parts = {
         "training_set": training_set.training_set_id,
         "base": base.digest,
@@ -94,25 +92,6 @@ def training_key(training_set: TrainingSet, base: BaseModel, spec: ModelSpec, pr
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def find_trained(store: ObjectStore, training_set: TrainingSet, key: str, *, root: str = "ml") -> TrainedAdapter | None:
-    """The finished adapter of this key, if there is one."""
-    path = f"{root}/adapters/{key}"
-    if not store.exists(f"{path}/{MANIFEST}"):
-        return None
-    manifest = json.loads(store.read(f"{path}/{MANIFEST}"))
-    return TrainedAdapter(
-        model=training_set.model,
-        training_key=key,
-        training_set=training_set,
-        path=path,
-        digest=manifest["adapter_digest"],
-        base_digest=manifest["base_digest"],
-        steps=manifest["steps"],
-        train_loss=manifest["train_loss"],
-        tokens=manifest["tokens"],
-    )
-
-
 def read_manifest(store: ObjectStore, path: str) -> dict[str, Any]:
     """``training.json`` of the adapter at ``path``: losses of every step, parameters, machine."""
     manifest: dict[str, Any] = json.loads(store.read(f"{path.rstrip('/')}/{MANIFEST}"))
@@ -121,18 +100,44 @@ def read_manifest(store: ObjectStore, path: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
-    """What every process of one training is told."""
+    """The inputs of a training, as every process of it gets them."""
 
     training_set: TrainingSet
     spec: ModelSpec
     profile: TrainingProfile
     root: str
     base: BaseModel
-    key: str
+
+    @property
+    def key(self) -> str:
+        """The training key."""
+        return training_key(self.training_set, self.base, self.spec, self.profile)
+
+    @property
+    def path(self) -> str:
+        """Folder of the adapter in the store."""
+        return f"{self.root}/adapters/{self.key}"
+
+    def find(self, store: ObjectStore) -> TrainedAdapter | None:
+        """The finished adapter, or None."""
+        if not store.exists(f"{self.path}/{MANIFEST}"):
+            return None
+        manifest = read_manifest(store, self.path)
+        return TrainedAdapter(
+            model=self.training_set.model,
+            training_key=self.key,
+            training_set=self.training_set,
+            path=self.path,
+            digest=manifest["adapter_digest"],
+            base_digest=manifest["base_digest"],
+            steps=manifest["steps"],
+            train_loss=manifest["train_loss"],
+            tokens=manifest["tokens"],
+        )
 
 
 def _companion(rank: int, world: int, rendezvous: str, settings: Settings, job: _Job) -> None:
-    """What the processes other than rank 0 do."""
+    """Train in a process other than rank 0."""
     lake = open_lake(settings)
     with group_member(rank, world, rendezvous) as group:
         _train(lake, job, group, None)
@@ -151,20 +156,20 @@ def _train(lake: Lake, job: _Job, group: ProcessGroup, on_step: OnStep | None) -
             report = _report(job, fitted.examples, fitted.progress, checkpoints)
             files = adapter_files(fitted.model, job.base)
             files[PROBE] = take_probe(fitted.model, fitted.tokenizer).encode()
-            _store(lake.store, f"{job.root}/adapters/{job.key}", files, report)
+            _store(lake.store, job.path, files, report)
             checkpoints.clear()
         group.wait()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fitted:
-    """A training that has just ended, in this process."""
+    """The result of a training in this process."""
 
     model: "PeftModel"
     tokenizer: "PreTrainedTokenizerBase"
     examples: TokenizedExamples
     progress: Progress
-    """With every step's loss."""
+    """With the loss of every step."""
 
 
 def fit(
@@ -179,15 +184,15 @@ def fit(
     """Train on these rows in this process; call it under ``models.llm.distributed.repeatable``.
 
     Raises:
-        DataError: fewer than two rows carry a weight.
-        TrainingError: the loss left the real numbers.
+        DataError: fewer than two rows have a weight above 0.
+        TrainingError: the loss is not finite.
     """
     model, tokenizer = load(base, dtype_of(profile, group.device), group.device)
     examples = training_examples(rows, tokenizer, profile.max_tokens)
     if len(examples) < 2:
         raise DataError(
-            f"{len(examples)} of {len(rows)} training rows carry a weight; training needs two at least: "
-            "widen the window, or look at what was quarantined"
+            f"{len(examples)} of {len(rows)} training rows have a weight above 0; training needs at least 2: "
+            "use more data, or check the quarantine"
         )
     torch.manual_seed(profile.seed)
     adapted = add_adapter(model, profile)
@@ -216,7 +221,7 @@ def _report(job: _Job, examples: TokenizedExamples, progress: Progress, checkpoi
 
 
 def _store(store: ObjectStore, path: str, files: dict[str, bytes], report: dict[str, Any]) -> None:
-    """The manifest goes last: where it is, everything is."""
+    """Write the files, the manifest last: if it exists, all do."""
     for name, data in files.items():
         store.write(f"{path}/{name}", data)
     report |= {"adapter_digest": hashlib.sha256(files[WEIGHTS]).hexdigest()}

@@ -1,10 +1,10 @@
-"""What is tried next, and what is not worth going on with: Optuna, asked with a study that is rebuilt from the ledger.
+"""Propose trials and decide which to prune, with an Optuna study that is rebuilt from the ledger.
 
-Both answers depend on what had ended when a trial's batch began, never on what a neighbour happens to have reported by
-then. So a search comes out the same however its pods are timed, killed or started twice.
+Both depend on the trials that had ended when a trial's batch began, never on reports of trials that run at the same
+time. So the result of a search does not depend on how its pods are timed, killed or started twice.
 
-Proposals: tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24), its multivariate form (Falkner et al.
-2018, ICML, section 3); the other trials of a batch count as losers while they run, so that they are not proposed twice.
+Proposals come from a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24) in its multivariate form
+(Falkner et al. 2018, ICML, section 3); running trials of the batch count as bad ones, so they are not proposed twice.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 DIGITS = 3
-"""Significant digits of a proposed learning rate: more tell nothing apart, and people read them."""
+"""Significant digits of a proposed learning rate: more make no difference and are harder to read."""
 
 
 def propose(lake: Lake, study: Study, batch: int) -> list[Trial]:
-    """The trials of a batch; those that were proposed before are returned as they were.
+    """Propose the trials of a batch; those that were proposed before are returned unchanged.
 
     Raises:
-        TrainingError: the profile itself diverged.
+        TrainingError: trial 0, the profile itself, diverged.
     """
     numbers = study.plan.numbers(batch)
     known = {trial.number: trial.parameters for trial in read_trials(lake, study)}
@@ -38,16 +38,16 @@ def propose(lake: Lake, study: Study, batch: int) -> list[Trial]:
     trials = []
     for number in numbers:
         search.sampler = _sampler(study, number)
-        parameters = _asked(search, study, known.get(number))
+        parameters = _next_parameters(search, study, known.get(number))
         trials.append(write_proposed(lake, study, Trial(number=number, parameters=parameters)))
     return trials
 
 
 def should_prune(study: Study, trial: Trial, before: Sequence[Trial]) -> bool:
-    """Whether a trial's best loss so far is outside the plan's percentage of those complete before it at its last rung.
+    """Whether a trial's best loss so far is outside the plan's best percentage of earlier trials at its last rung.
 
     Args:
-        study: gives percentage and startup.
+        study: has the percentage and the number of startup trials.
         trial: with its rungs so far.
         before: the trials that had ended when its batch began.
     """
@@ -69,7 +69,7 @@ def _rebuilt(study: Study, before: Sequence[Trial]) -> "optuna.Study":
     space = _distributions(study)
     for trial in before:
         complete = trial.state is TrialState.COMPLETE
-        rungs = [] if trial.state is TrialState.DIVERGED else trial.rungs  # Optuna ranks a loser without any last
+        rungs = [] if trial.state is TrialState.DIVERGED else trial.rungs  # without values Optuna ranks it last
         search.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.PRUNED,
@@ -83,7 +83,7 @@ def _rebuilt(study: Study, before: Sequence[Trial]) -> "optuna.Study":
 
 
 def _sampler(study: Study, number: int) -> "optuna.samplers.TPESampler":
-    """A sampler with a seed of its own for each trial, so that a proposal needs no generator's state."""
+    """A sampler with its own seed for each trial, so that a proposal needs no generator state."""
     from optuna.samplers import TPESampler
 
     digest = hashlib.sha256(f"{study.plan.seed}/{number}".encode()).digest()
@@ -106,8 +106,8 @@ def _distributions(study: Study) -> "dict[str, BaseDistribution]":
     }
 
 
-def _asked(search: "optuna.Study", study: Study, known: Parameters | None) -> Parameters:
-    """Let the sampler propose, or tell it what was proposed already; either way the trial runs in it from now on."""
+def _next_parameters(search: "optuna.Study", study: Study, known: Parameters | None) -> Parameters:
+    """The sampler's proposal, or ``known`` if it was made before; either way the trial is now running in the search."""
     if known:
         search.enqueue_trial(asdict(known))
     params = search.ask(_distributions(study)).params

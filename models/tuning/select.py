@@ -1,7 +1,7 @@
-"""Which trial wins: the lowest validation loss among those shown better than the profile that the search began with.
+"""Select the winner: the lowest validation loss among the trials shown better than trial 0, the original profile.
 
-Each complete trial is compared with trial 0 on the same rows, with an interval clustered by user; all intervals hold
-together, so that more trials do not make a lucky one win more often. Where none is shown better, trial 0 wins.
+Each complete trial is compared with trial 0 on the same rows, with an interval clustered by user. The intervals hold
+simultaneously, so more trials do not let a lucky one win more often. If none is shown better, trial 0 wins.
 """
 
 import logging
@@ -15,7 +15,7 @@ from models.evaluation.statistics import PairedScores, paired_interval, simultan
 from models.registry import kinds
 from models.serialize import from_plain, to_plain
 from models.tuning.plan import Study, Trial, TrialState, Tuned
-from models.tuning.study import known_before, study_ledger
+from models.tuning.study import known_before, ledger_chain
 from models.tuning.validation import read_scores, split_train
 from models.types import ScoreDifference
 
@@ -23,11 +23,11 @@ log = logging.getLogger("fuelline.tuning")
 
 
 def close_study(lake: Lake, study: Study) -> Tuned:
-    """Compare the trials, and write down which wins; the first result for so many trials stands.
+    """Compare the trials and record the winner. The ledger keeps the first result for a number of trials.
 
     Raises:
-        DataError: trials have not ended yet.
-        TrainingError: the profile itself diverged.
+        DataError: not all trials were proposed and have ended.
+        TrainingError: trial 0, the profile itself, diverged.
     """
     trials = known_before(lake, study, study.plan.batches * study.plan.parallel)
     if len(trials) < study.plan.trials:
@@ -35,18 +35,18 @@ def close_study(lake: Lake, study: Study) -> Tuned:
             f"study {study.name}: {len(trials)} of {study.plan.trials} trials were proposed; run the others"
         )
     key = f"closed:{study.plan.trials}:{study.plan.confidence}"
-    found = lake.ledger.find(study_ledger(study), key)
+    found = lake.ledger.find(ledger_chain(study), key)
     if found is None:
         differences = _differences(lake, study, trials)
-        better = {one.slice for one in differences if one.high < 0}
+        better = {difference.slice for difference in differences if difference.high < 0}
         winner = min([t for t in trials if not t.number or t.name in better], key=lambda trial: trial.loss)
-        payload = {"winner": winner.number, "differences": [to_plain(one) for one in differences]}
-        found = lake.ledger.append(study_ledger(study), "study_closed", key, payload)
+        payload = {"winner": winner.number, "differences": [to_plain(difference) for difference in differences]}
+        found = lake.ledger.append(ledger_chain(study), "study_closed", key, payload)
     tuned = _tuned(
         study, trials, found.payload["winner"], from_plain(list[ScoreDifference], found.payload["differences"])
     )
     log.info(tuned.reason)
-    _tell_model(lake, tuned)
+    _record_in_model_chain(lake, tuned)
     return tuned
 
 
@@ -59,13 +59,13 @@ def _differences(lake: Lake, study: Study, trials: list[Trial]) -> list[ScoreDif
     differences = []
     for trial in trials[1:]:
         if trial.state is TrialState.COMPLETE:
-            own = read_scores(lake, study, trial)
+            scores = read_scores(lake, study, trial)
             paired = PairedScores(
-                candidate=own.nll_sum, baseline=start.nll_sum, tokens=own.tokens.astype(np.float64), users=users
+                candidate=scores.nll_sum, baseline=start.nll_sum, tokens=scores.tokens.astype(np.float64), users=users
             )
             interval = paired_interval(paired, confidence=level, seed=study.plan.seed)
             differences.append(
-                ScoreDifference(slice=trial.name, candidate=own.mean, baseline=start.mean, **asdict(interval))
+                ScoreDifference(slice=trial.name, candidate=scores.mean, baseline=start.mean, **asdict(interval))
             )
     return differences
 
@@ -76,7 +76,7 @@ def _tuned(study: Study, trials: list[Trial], number: int, differences: list[Sco
         others = len(trials) - 1
         reason = f"tuning {study.name}: none of {others} other trials was shown better than profile {base.name}"
         return Tuned(study=study, trials=trials, winner=winner, profile=base, differences=differences, reason=reason)
-    shown = next(one for one in differences if one.slice == winner.name)
+    shown = next(difference for difference in differences if difference.slice == winner.name)
     return Tuned(
         study=study,
         trials=trials,
@@ -85,13 +85,13 @@ def _tuned(study: Study, trials: list[Trial], number: int, differences: list[Sco
         differences=differences,
         reason=(
             f"tuning {study.name}: {winner.name} of {len(trials)}, {shown.difference:+.3f} [{shown.low:+.3f}, "
-            f"{shown.high:+.3f}] nats a response token against profile {base.name} on {shown.rows} validation rows"
+            f"{shown.high:+.3f}] nats per response token against profile {base.name} on {shown.rows} validation rows"
         ),
     )
 
 
-def _tell_model(lake: Lake, tuned: Tuned) -> None:
-    """An entry in the model's own chain, so that its history says where a profile came from."""
+def _record_in_model_chain(lake: Lake, tuned: Tuned) -> None:
+    """Write an entry to the model's own chain, so that its history has the origin of a profile."""
     study = tuned.study
     lake.ledger.append(
         kinds.model_chain(study.training_set.model),

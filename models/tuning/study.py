@@ -1,8 +1,8 @@
-"""A study in the ledger: opened once, and its trials written down as they come.
+"""A study in the ledger: opened once, with an entry for each step of its trials.
 
-The chain ``tuning/<model>/<study id>`` is a study's only memory, so there is no database to run, to lock or to lose.
-Its entries: ``study_opened``, ``trial_proposed``, ``trial_reported`` at each rung, ``trial_complete``,
-``trial_pruned`` or ``trial_diverged``, ``study_closed``. The first entry of a key stands, whoever writes it.
+The chain ``tuning/<model>/<study id>`` is the only state of a study, so there is no database to run, to lock or to
+lose. Its entries: ``study_opened``, ``trial_proposed``, ``trial_reported`` at each rung, ``trial_complete``,
+``trial_pruned`` or ``trial_diverged``, ``study_closed``. The ledger keeps the first entry of a key.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from models.tuning.plan import Rung, SearchSpace, Study, Trial, TrialState, Tuni
 from models.types import TrainingSet
 
 
-def study_ledger(study: Study) -> str:
+def ledger_chain(study: Study) -> str:
     """Name of the study's ledger chain."""
     return study_chain(study.training_set.model, study.study_id)
 
@@ -33,11 +33,11 @@ def open_study(
     space: SearchSpace,
     plan: TuningPlan,
 ) -> Study:
-    """Name the study of these inputs and write it down; one that is there already goes on.
+    """Open the study of these inputs in the ledger; an existing one continues.
 
     Raises:
-        UserError: the profile's own parameters lie outside the space.
-        BaseModelError: the base model is not there.
+        UserError: the profile's own parameters are outside the space.
+        BaseModelError: the base model does not exist.
     """
     space.start(profile)
     parts = {
@@ -46,7 +46,7 @@ def open_study(
         "spec": {name: value for name, value in asdict(spec).items() if name != "base"},
         "parameters": profile.training_parameters(),
         "space": asdict(space),
-        "plan": {name: value for name, value in asdict(plan).items() if name not in _CHANGES_NO_TRIAL},
+        "plan": {name: value for name, value in asdict(plan).items() if name not in _NOT_IN_KEY},
         "code": code_digest(*TUNING_CODE),
     }
     study = Study(
@@ -57,30 +57,30 @@ def open_study(
         space=space,
         plan=plan,
     )
-    lake.ledger.append(study_ledger(study), "study_opened", "opened", parts)
+    lake.ledger.append(ledger_chain(study), "study_opened", "opened", parts)
     return study
 
 
-_CHANGES_NO_TRIAL = frozenset({"trials", "confidence"})
+_NOT_IN_KEY = frozenset({"trials", "confidence"})
 
 
 def read_trials(lake: Lake, study: Study) -> list[Trial]:
-    """The plan's trials that were proposed so far, as they stand, by number."""
-    entries = lake.ledger.entries(study_ledger(study))
-    found = [from_plain(Trial, e.payload) for e in entries if e.key.startswith(("proposed:", "ended:"))]
-    latest = {trial.number: trial for trial in found if trial.number < study.plan.trials}
+    """The plan's trials that were proposed so far, in their present state, by number."""
+    entries = lake.ledger.entries(ledger_chain(study))
+    trials = [from_plain(Trial, e.payload) for e in entries if e.key.startswith(("proposed:", "ended:"))]
+    latest = {trial.number: trial for trial in trials if trial.number < study.plan.trials}
     return [latest[number] for number in sorted(latest)]
 
 
 def read_rungs(lake: Lake, study: Study, number: int) -> list[Rung]:
-    """What a trial reported so far, in order."""
-    entries = lake.ledger.entries(study_ledger(study), kind="trial_reported")
-    found = [from_plain(Rung, e.payload) for e in entries if e.key.startswith(f"reported:{number}:")]
-    return sorted(found, key=lambda one: one.rung)
+    """The rungs that a trial reported so far, in order."""
+    entries = lake.ledger.entries(ledger_chain(study), kind="trial_reported")
+    rungs = [from_plain(Rung, e.payload) for e in entries if e.key.startswith(f"reported:{number}:")]
+    return sorted(rungs, key=lambda rung: rung.rung)
 
 
 def known_before(lake: Lake, study: Study, number: int) -> list[Trial]:
-    """The ended trials of all batches before this trial's: what its proposal and its pruning may know.
+    """The trials of all batches before this trial's, which its proposal and its pruning use; all have ended.
 
     Raises:
         DataError: one of them has not ended.
@@ -91,32 +91,32 @@ def known_before(lake: Lake, study: Study, number: int) -> list[Trial]:
         raise DataError(f"study {study.name}: trials {running} have not ended; run them first")
     if before and before[0].state is TrialState.DIVERGED:
         raise TrainingError(
-            f"trial 0, profile {study.profile.name} itself, left the real numbers; lower its learning_rate "
+            f"the loss of trial 0, profile {study.profile.name} itself, is not finite; lower its learning_rate "
             f"(now {study.profile.learning_rate}) before searching around it"
         )
     return before
 
 
 def write_proposed(lake: Lake, study: Study, trial: Trial) -> Trial:
-    """Write a proposal down; the first one of this number stands."""
-    entry = lake.ledger.append(study_ledger(study), "trial_proposed", f"proposed:{trial.number}", to_plain(trial))
+    """Record a proposal and return it; the ledger keeps the first one of a number."""
+    entry = lake.ledger.append(ledger_chain(study), "trial_proposed", f"proposed:{trial.number}", to_plain(trial))
     return from_plain(Trial, entry.payload)
 
 
 def write_rung(lake: Lake, study: Study, number: int, rung: Rung) -> Rung:
-    """Write a trial's loss at a rung down; the first one stands, so a repetition elsewhere decides nothing anew."""
+    """Record a trial's loss at a rung and return it; the ledger keeps the first one of a rung."""
     key = f"reported:{number}:{rung.rung}"
-    return from_plain(Rung, lake.ledger.append(study_ledger(study), "trial_reported", key, to_plain(rung)).payload)
+    return from_plain(Rung, lake.ledger.append(ledger_chain(study), "trial_reported", key, to_plain(rung)).payload)
 
 
 def write_ended(lake: Lake, study: Study, trial: Trial) -> Trial:
-    """Write down how a trial ended; the first end stands."""
+    """Record how a trial ended and return it; the ledger keeps the first end."""
     kind, key = f"trial_{trial.state.value}", f"ended:{trial.number}"
-    entry = lake.ledger.append(study_ledger(study), kind, key, to_plain(trial))
+    entry = lake.ledger.append(ledger_chain(study), kind, key, to_plain(trial))
     return from_plain(Trial, entry.payload)
 
 
 def find_ended(lake: Lake, study: Study, number: int) -> Trial | None:
     """The trial, if it has ended."""
-    entry = lake.ledger.find(study_ledger(study), f"ended:{number}")
+    entry = lake.ledger.find(ledger_chain(study), f"ended:{number}")
     return from_plain(Trial, entry.payload) if entry else None

@@ -1,8 +1,8 @@
-"""One trial: a training on the earlier part of the train split, judged at each rung on its last part in time.
+"""Run one trial: a training on the earlier part of the train split, evaluated at each rung on its last part in time.
 
-A trial's checkpoints are its rungs, and a rung is written down before its checkpoint, so whatever a killed trial goes
-on from was reported. It trains with the loop of every other training, on one device; what would be several processes
-become accumulated gradients, which are equal to them within rounding.
+A trial has a checkpoint at each rung, and the rung is recorded before its checkpoint, so a killed trial continues from
+a reported rung. It uses the loop of every other training, on one device; several processes are replaced by accumulated
+gradients, which give the same result within rounding.
 """
 
 import logging
@@ -32,19 +32,19 @@ log = logging.getLogger("fuelline.tuning")
 
 
 def run_trial(lake: Lake, study: Study, trial: Trial, *, on_step: OnStep | None = None) -> Trial:
-    """Run a proposed trial to its end, go on with it where it was killed, or return it if it has ended.
+    """Run a proposed trial to its end, continue one that was killed, or return one that has ended.
 
-    A loss that leaves the real numbers ends the trial, not the search.
+    A loss that is not finite ends the trial, not the search.
 
     Args:
-        lake: where the rows are and the trial is written down.
-        study: whose trial it is.
+        lake: where the rows are and the trial is recorded.
+        study: the trial's study.
         trial: as proposed.
         on_step: called after each step.
 
     Raises:
-        DataError: too few rows to learn from or to judge on.
-        BaseModelError: the base model is not there, or has none of the profile's LoRA targets.
+        DataError: too few rows to train or to evaluate on.
+        BaseModelError: the base model does not exist, or has none of the profile's LoRA targets.
     """
     folder = f"{study.folder}/checkpoints/{trial.number:03d}"
     ended = find_ended(lake, study, trial.number)
@@ -57,25 +57,27 @@ def run_trial(lake: Lake, study: Study, trial: Trial, *, on_step: OnStep | None 
 
 
 def trial_profile(study: Study, trial: Trial) -> TrainingProfile:
-    """What the trial trains with: its parameters, on one device, with as many rows a step as the training will have."""
-    wanted = trial.parameters.of(study.profile)
-    return replace(wanted, processes=1, gradient_accumulation=wanted.gradient_accumulation * max(1, wanted.processes))
+    """The trial's profile: its parameters on one device, with as many rows per step as the training will have."""
+    profile = trial.parameters.of(study.profile)
+    return replace(
+        profile, processes=1, gradient_accumulation=profile.gradient_accumulation * max(1, profile.processes)
+    )
 
 
 def _run(lake: Lake, study: Study, trial: Trial, folder: str, on_step: OnStep | None) -> Trial:
     group = ProcessGroup(device="cuda:0" if has_gpu() else "cpu")
     profile = trial_profile(study, trial)
     with repeatable(profile):
-        climb = _Climb(lake, study, trial, profile, group)
-        ladder = _Ladder(
+        training = _TrialTraining(lake, study, trial, profile, group)
+        checkpoints = _RungCheckpoints(
             store=lake.store,
             folder=folder,
             fingerprint=fingerprint(group, dtype_of(profile, group.device)),
-            climb=climb,
+            training=training,
         )
         try:
-            scores = climb.run(ladder, on_step)
-        except _Hopeless:
+            scores = training.run(checkpoints, on_step)
+        except _Pruned:
             state = TrialState.PRUNED
         except TrainingError as error:
             log.warning("trial %d: %s", trial.number, error)
@@ -86,22 +88,22 @@ def _run(lake: Lake, study: Study, trial: Trial, folder: str, on_step: OnStep | 
     return replace(trial, state=state, rungs=read_rungs(lake, study, trial.number))
 
 
-class _Hopeless(Exception):
-    """The trial is not worth going on with."""
+class _Pruned(Exception):
+    """The trial is pruned."""
 
 
-class _Climb:
-    """A trial in this process: the loop that trains it, and the rows it is judged on."""
+class _TrialTraining:
+    """A trial in this process: the training loop, and the rows to evaluate on."""
 
     def __init__(self, lake: Lake, study: Study, trial: Trial, profile: TrainingProfile, group: ProcessGroup) -> None:
         self.lake, self.study, self.trial = lake, study, trial
         self.before = known_before(lake, study, trial.number)
-        learnt, judged = split_train(lake, study)
+        train_rows, validation_rows = split_train(lake, study)
         base = resolve(lake.settings, study.spec.base)
         model, self.tokenizer = load(base, dtype_of(profile, group.device), group.device)
-        examples = training_examples(learnt, self.tokenizer, profile.max_tokens)
-        messages, answers = prompts_and_answers(judged)
-        self.judged = tokenize(messages, answers, self.tokenizer, profile.max_tokens)
+        examples = training_examples(train_rows, self.tokenizer, profile.max_tokens)
+        messages, answers = prompts_and_answers(validation_rows)
+        self.validation = tokenize(messages, answers, self.tokenizer, profile.max_tokens)
         self.steps = planned_steps(len(examples), profile, group.world)
         self.part = max(1, math.ceil(self.steps / study.plan.rungs))
         torch.manual_seed(profile.seed)
@@ -109,35 +111,35 @@ class _Climb:
         by_part = replace(profile, checkpoint_every=self.part)
         self.loop = TrainingLoop(self.model, examples, by_part, group, int(self.tokenizer.pad_token_id))
 
-    def run(self, ladder: "_Ladder", on_step: OnStep | None) -> Likelihoods:
-        """Train to the end; the scores of the judged rows there."""
-        self.loop.run(ladder, on_step)
+    def run(self, checkpoints: "_RungCheckpoints", on_step: OnStep | None) -> Likelihoods:
+        """Train to the end and return the scores of the validation rows."""
+        self.loop.run(checkpoints, on_step)
         return self._report(self.study.plan.rungs, self.steps)
 
-    def pause(self, step: int) -> None:
-        """Judge part of the way. Raises ``_Hopeless``."""
+    def evaluate_rung(self, step: int) -> None:
+        """Evaluate at a rung. Raises ``_Pruned``."""
         rung = step // self.part
         self._report(rung, step)
-        so_far = [one for one in read_rungs(self.lake, self.study, self.trial.number) if one.rung <= rung]
-        if should_prune(self.study, replace(self.trial, rungs=so_far), self.before):
-            raise _Hopeless
+        rungs = [known for known in read_rungs(self.lake, self.study, self.trial.number) if known.rung <= rung]
+        if should_prune(self.study, replace(self.trial, rungs=rungs), self.before):
+            raise _Pruned
 
     def _report(self, rung: int, step: int) -> Likelihoods:
-        scores = examples_nll(self.model, self.judged, self.tokenizer)
+        scores = examples_nll(self.model, self.validation, self.tokenizer)
         if not math.isfinite(scores.mean):
             raise TrainingError(f"the validation loss is {scores.mean} at step {step} of {self.steps}")
-        told = write_rung(self.lake, self.study, self.trial.number, Rung(rung=rung, step=step, loss=scores.mean))
-        log.info("trial %d step %d/%d  validation loss %.4f", self.trial.number, step, self.steps, told.loss)
+        written = write_rung(self.lake, self.study, self.trial.number, Rung(rung=rung, step=step, loss=scores.mean))
+        log.info("trial %d step %d/%d  validation loss %.4f", self.trial.number, step, self.steps, written.loss)
         return scores
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ladder(Checkpoints):
-    """Checkpoints at rungs: the loss is written down before the weights are."""
+class _RungCheckpoints(Checkpoints):
+    """Checkpoints at rungs: the loss is recorded before the weights are stored."""
 
-    climb: _Climb
+    training: _TrialTraining
 
     def save(self, progress: Progress, state: Mapping[str, torch.Tensor]) -> None:
-        """See ``Checkpoints``. Raises ``_Hopeless``."""
-        self.climb.pause(progress.step)
+        """See ``Checkpoints``. Raises ``_Pruned``."""
+        self.training.evaluate_rung(progress.step)
         super().save(progress, state)

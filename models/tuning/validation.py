@@ -1,6 +1,6 @@
-"""What trials are judged on: the last part in time of the train split, and each trial's scores of it.
+"""The validation rows of a search, the last part in time of the train split, and each trial's scores of them.
 
-The held-out test split is never read here, so the evaluation that follows a search stays honest.
+The held-out test split is not read, so the evaluation after a search stays unbiased.
 """
 
 import io
@@ -17,9 +17,10 @@ from models.tuning.plan import Study, Trial
 
 
 def split_train(lake: Lake, study: Study) -> tuple[pa.Table, pa.Table]:
-    """The train split's rows to learn from, and the later ones to judge on; no instant is on both sides.
+    """The train split's rows to train on, and the later ones to validate on; no instant is on both sides.
 
-    Judged are rows of weight above 0, as in the evaluation; of more than ``validation_rows`` as many, evenly over time.
+    Validation rows have a weight above 0, as in the evaluation; at most ``validation_rows`` are taken, evenly over
+    time.
 
     Raises:
         DataError: one of the two is empty.
@@ -27,20 +28,22 @@ def split_train(lake: Lake, study: Study) -> tuple[pa.Table, pa.Table]:
     rows, plan = read_training_set(lake, study.training_set, TRAIN), study.plan
     boundary = rows["timestamp"][int(rows.num_rows * (1 - plan.validation_share))] if rows.num_rows else None
     later = pc.greater_equal(rows["timestamp"], boundary)
-    learnt = rows.filter(pc.invert(later))
-    judged = rows.filter(pc.and_(later, pc.greater(rows["weight"], 0)))
-    if not learnt.num_rows or not judged.num_rows:
+    train = rows.filter(pc.invert(later))
+    validation = rows.filter(pc.and_(later, pc.greater(rows["weight"], 0)))
+    if not train.num_rows or not validation.num_rows:
         raise DataError(
-            f"{rows.num_rows} training rows leave {learnt.num_rows} to learn from and {judged.num_rows} of weight "
-            f"above 0 to judge on, with validation_share {plan.validation_share}; a search needs both"
+            f"{rows.num_rows} training rows leave {train.num_rows} to train on and {validation.num_rows} of weight "
+            f"above 0 to validate on, with validation_share {plan.validation_share}; a search needs both"
         )
-    if plan.validation_rows and plan.validation_rows < judged.num_rows:
-        judged = judged.take(np.linspace(0, judged.num_rows - 1, plan.validation_rows).round().astype(np.int64))
-    return learnt, judged
+    if plan.validation_rows and plan.validation_rows < validation.num_rows:
+        validation = validation.take(
+            np.linspace(0, validation.num_rows - 1, plan.validation_rows).round().astype(np.int64)
+        )
+    return train, validation
 
 
 def write_scores(lake: Lake, study: Study, trial: Trial, scores: Likelihoods) -> None:
-    """Keep a trial's score of each judged row, in their order, without a word of whose row it is."""
+    """Store a trial's score of each validation row, in order, without ids."""
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
@@ -49,7 +52,7 @@ def write_scores(lake: Lake, study: Study, trial: Trial, scores: Likelihoods) ->
 
 
 def read_scores(lake: Lake, study: Study, trial: Trial) -> Likelihoods:
-    """What ``write_scores`` kept."""
+    """The scores that ``write_scores`` stored."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(pa.BufferReader(lake.store.read(_path(study, trial))))

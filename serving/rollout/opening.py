@@ -14,7 +14,7 @@ from models.registry.registry import find_version
 from models.registry.state import ModelState, Rollout
 from models.serialize import to_plain
 from models.spec import TrainingProfile
-from models.types import ModelVersion, Outcome, Verdict, baseline_name
+from models.types import ModelVersion, Outcome, Verdict
 from serving.policy import CanaryRule
 from serving.rollout.outcome import close, in_progress, verdict_of, void_reason
 from serving.rollout.plan import RolloutId, RolloutPlan, closing_key, plan_fields
@@ -24,7 +24,7 @@ from serving.statistics.shadow_test import ShadowRule
 def open_rollout(
     lake: Lake,
     version: ModelVersion,
-    baseline: ModelVersion | None,
+    baseline: str,
     profile: TrainingProfile,
     rule: ShadowRule,
     canary: CanaryRule,
@@ -37,14 +37,14 @@ def open_rollout(
     Args:
         lake: where the ledger is.
         version: the candidate.
-        baseline: what it was evaluated against; None for the base model.
+        baseline: name of what it was evaluated against: ``agents@v3`` or ``base``.
         profile: how many requests the shadow compares.
         rule: what the shadow counts as harm.
         canary: the canary's steps, and what a promotion needs.
     """
     plan = RolloutPlan(
         version=version.version,
-        baseline=baseline_name(baseline),
+        baseline=baseline,
         rule=rule,
         canary=canary,
         profile=profile,

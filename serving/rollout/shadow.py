@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from lake.lake import Lake
 from models.data.held_out import held_out_rows, held_out_sample
-from models.evaluation.evaluate import paired_scores
 from models.evaluation.pair import ModelPair, open_model_pair, prompts_and_answers
 from models.llm.likelihood import Generated, generate
 from models.registry.fold import read_state
@@ -71,7 +70,7 @@ def compare(
     answered = rows.slice(max(0, rows.num_rows - count)) if count else rows[:0]
     log.info("shadow: %d recent requests by likelihood, %d by generation", rows.num_rows, answered.num_rows)
     with open_model_pair(lake, version, baseline, spec, profile) as pair:
-        scores = paired_scores(pair, rows, profile.max_tokens)
+        scores = pair.scores(rows)
         by_candidate, by_baseline = _answers(pair, answered, profile)
     return weigh(scores, by_candidate, by_baseline, fresh, rule)
 

@@ -15,7 +15,7 @@ from models.registry.kinds import model_chain
 from models.registry.registry import register
 from models.spec import laptop
 from models.training.train import train
-from models.types import ModelVersion
+from models.types import ModelVersion, baseline_name
 from serving.policy import CanaryRule
 from serving.rollout.opening import open_rollout
 from serving.statistics.shadow_test import ShadowRule
@@ -81,7 +81,7 @@ class World:
     def roll_out(self, version: ModelVersion, rule: CanaryRule = CANARY) -> None:
         """Open the rollout of a version against what is in production."""
         baseline = read_state(self.lake.ledger, version.model).production
-        open_rollout(self.lake, version, baseline, PROFILE, SHADOW, rule)
+        open_rollout(self.lake, version, baseline_name(baseline), PROFILE, SHADOW, rule)
 
 
 def build_world(folder: Path, harms: Sequence[str] = ("wrong",)) -> World:

@@ -12,8 +12,8 @@ from features.curated.numbers import newest_numbers
 from lake.lake import Lake
 from lake.tables.versions import TableVersion
 from models.registry.registry import register
-from models.retraining.outcome import record_trained
 from models.retraining.pin import Pinned
+from models.training.record import record_trained
 from tests.world.world import CUT, PROFILE, SPEC, lake_with_tiny, shown_better, trained, training_set
 
 PIN = TableVersion(table="processed.agent_interactions", snapshot_id=1, rows=900)
@@ -59,7 +59,7 @@ def test_trainings_and_registrations_rebuild_the_row_of_their_set_and_no_other(t
     adapter = trained(tiny)
     adapter = replace(adapter, training_set=replace(adapter.training_set, inputs=[PIN]))
     assert len(build_datasets(tiny).rebuilt) == 2
-    record_trained(tiny, adapter, PINNED)
+    record_trained(tiny, adapter, PINNED.retraining, PINNED.cause)
     assert build_datasets(tiny).rebuilt == ["policy"]
     tiny.ledger.append("models/agents", "registered", "r", {"version": 3, "training_key": adapter.training_key})
     assert build_datasets(tiny).rebuilt == ["policy"]
@@ -72,7 +72,7 @@ def test_trainings_and_registrations_rebuild_the_row_of_their_set_and_no_other(t
 
 def test_what_the_registry_writes_is_what_the_list_reads(tiny: Lake) -> None:
     adapter = trained(tiny)
-    record_trained(tiny, adapter, PINNED)
+    record_trained(tiny, adapter, PINNED.retraining, PINNED.cause)
     version = register(tiny, shown_better(adapter), SPEC, PROFILE)
     [row] = listed(tiny)
     assert row["model_versions"] == version.name

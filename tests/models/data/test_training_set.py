@@ -1,4 +1,4 @@
-"""Training sets on a real lake: what goes in, where it is cut and split, and that it is made once."""
+"""Training sets on a real lake: their rows, data cut and split, and that each is built once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,7 +53,7 @@ def rows_of(lake: Lake, built: TrainingSet) -> list[dict[str, Any]]:
     return [row for split in ("train", "test") for row in read_training_set(lake, built, split).to_pylist()]
 
 
-def test_each_interaction_has_what_its_cluster_was_known_to_do_and_an_unmeasured_one_nothing(lake: Lake) -> None:
+def test_each_interaction_has_the_known_features_of_its_cluster_and_null_where_unmeasured(lake: Lake) -> None:
     lake.tables.append(METRICS, clusters.metrics(clusters.a_day_of_metrics(FIRST_DAY)), key="a")
     lake.tables.append(KUBERNETES_EVENTS, clusters.events(clusters.a_day_of_events(FIRST_DAY)), key="a")
     rows = make_interactions(400)
@@ -70,8 +70,8 @@ def test_each_interaction_has_what_its_cluster_was_known_to_do_and_an_unmeasured
     where = {row["interaction_id"]: row["cluster"] for row in rows.to_pylist()}
     hits = 0
     for row in rows_of(lake, built):
-        asked = row["timestamp"] - timedelta(minutes=30)
-        newest = asked.replace(minute=0, second=0, microsecond=0)
+        known_until = row["timestamp"] - timedelta(minutes=30)
+        newest = known_until.replace(minute=0, second=0, microsecond=0)
         ends = [newest - n * timedelta(hours=1) for n in range(4)]
         place = f"{where[row['interaction_id']]}/agents"
         known = [stored[place, end] for end in ends if (place, end) in stored and row["timestamp"] - end <= TTL]
@@ -82,7 +82,7 @@ def test_each_interaction_has_what_its_cluster_was_known_to_do_and_an_unmeasured
     assert 20 < hits < 100
 
 
-def test_every_interaction_before_the_cut_is_in_it_once_and_split_by_time(lake: Lake) -> None:
+def test_every_interaction_before_the_cut_occurs_once_and_is_split_by_time(lake: Lake) -> None:
     rows = make_interactions(400)
     built = build(lake, pinned(lake, rows))
     expected = {r["interaction_id"] for r in rows.to_pylist() if r["timestamp"] < CUT}
@@ -94,7 +94,7 @@ def test_every_interaction_before_the_cut_is_in_it_once_and_split_by_time(lake: 
     assert built.split_at in {row["timestamp"] for row in found}
 
 
-def test_no_value_from_the_future_or_available_only_later_enters(lake: Lake) -> None:
+def test_no_value_from_the_future_or_available_only_later_is_used(lake: Lake) -> None:
     for row in rows_of(lake, build(lake, pinned(lake))):
         for time, delay in (
             ("user_event_timestamp", timedelta(hours=2)),
@@ -104,7 +104,7 @@ def test_no_value_from_the_future_or_available_only_later_enters(lake: Lake) -> 
 
 
 def test_back_filled_rows_have_features(lake: Lake) -> None:
-    """Features computed long after the interactions: still rows have what production would have had."""
+    """Features computed long after the interactions: rows have the values that production would have had."""
     rows = [
         row
         for row in rows_of(lake, build(lake, pinned(lake)))
@@ -145,7 +145,7 @@ def test_the_latest_rating_before_the_cut_counts(lake: Lake) -> None:
     assert "not an interaction" not in found
 
 
-def test_errors_and_thumbs_down_weigh_nothing_and_unrated_a_quarter(lake: Lake) -> None:
+def test_errors_and_bad_ratings_have_weight_0_and_unrated_rows_a_quarter(lake: Lake) -> None:
     weights = {(r["error"], r["feedback"]): r["weight"] for r in rows_of(lake, build(lake, pinned(lake)))}
     failed = {(True, rating): 0.0 for rating in (1, 0, None)}
     assert weights == {(False, 1): 1.0, (False, 0): 0.0, (False, None): 0.25, **failed}
@@ -157,7 +157,7 @@ def test_the_same_inputs_give_the_same_set_and_write_nothing(lake: Lake) -> None
     assert len(lake.tables.snapshots(TRAINING_SETS)) == 1
 
 
-def test_all_that_changes_the_rows_changes_the_id(lake: Lake) -> None:
+def test_everything_that_changes_the_rows_changes_the_id(lake: Lake) -> None:
     inputs = pinned(lake)
     changes: list[dict[str, Any]] = [
         {},
@@ -174,7 +174,7 @@ def test_all_that_changes_the_rows_changes_the_id(lake: Lake) -> None:
     assert ids[0] == ids[-1]
 
 
-def test_only_the_agents_asked_for_are_in_it(lake: Lake) -> None:
+def test_only_rows_of_the_named_agents_are_used(lake: Lake) -> None:
     found = rows_of(lake, build(lake, pinned(lake), agents=["jamie", "bruno"]))
     assert {row["agent_name"] for row in found} == {"jamie", "bruno"}
 
@@ -189,15 +189,15 @@ def test_the_reader_projects_and_orders_by_time(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(("cut", "message"), [(FIRST_DAY, "0 interactions"), (CUT, "1 interactions")])
-def test_too_few_interactions_say_how_many_there_are(lake: Lake, cut: datetime, message: str) -> None:
+def test_too_few_interactions_are_an_error_with_their_number(lake: Lake, cut: datetime, message: str) -> None:
     with pytest.raises(DataError, match=message):
         build(lake, pinned(lake, make_interactions(1)), cut=cut)
 
 
-def test_a_split_in_which_nothing_weighs_anything_is_refused(lake: Lake) -> None:
+def test_a_split_without_any_weight_is_refused(lake: Lake) -> None:
     rows = make_interactions(100)
     failed = rows.set_column(rows.column_names.index("error"), "error", pa.array([True] * rows.num_rows))
-    with pytest.raises(DataError, match="train split weigh nothing"):
+    with pytest.raises(DataError, match="train split have weight 0"):
         build(lake, pinned(lake, failed))
 
 
@@ -210,7 +210,7 @@ def test_interactions_older_than_every_feature_train_as_new_users(lake: Lake) ->
     assert {row["total_queries"] for row in rows_of(lake, built)} == {None}
 
 
-def test_one_agent_that_nobody_asked_is_named(lake: Lake) -> None:
+def test_an_agent_without_interactions_is_named(lake: Lake) -> None:
     with pytest.raises(DataError, match="0 interactions of nobody"):
         build(lake, pinned(lake), agents=["nobody"])
 

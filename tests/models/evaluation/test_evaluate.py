@@ -1,4 +1,4 @@
-"""Judging candidates: the four judgements, on really trained adapters where it matters and on made scores elsewhere."""
+"""Evaluation: the four judgements, on trained adapters where it matters and on generated scores elsewhere."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def made_scores(effects: dict[str, float], *, users: int = 40, seed: int = 0) -> tuple[PairedScores, np.ndarray]:
-    """Ten rows of ten tokens a user and agent, each agent with an effect of its own in nats a token."""
+    """Ten rows of ten tokens per user and agent, each agent with its own effect in nats per token."""
     generator = np.random.default_rng(seed)
     agents = np.repeat(sorted(effects), users * 10)
     user = np.tile(np.repeat(np.arange(users), 10), len(effects))
@@ -42,7 +42,7 @@ def made_scores(effects: dict[str, float], *, users: int = 40, seed: int = 0) ->
     return scores, agents
 
 
-def test_a_candidate_that_learnt_the_policy_is_better_than_the_base(lake: Lake) -> None:
+def test_a_candidate_that_learned_the_policy_is_better_than_the_base(lake: Lake) -> None:
     evaluation = evaluate(lake, trained(lake), SPEC, PROFILE, None, QUICK)
     assert evaluation.judgement is Judgement.BETTER
     assert evaluation.baseline == "base"
@@ -71,7 +71,7 @@ def test_the_production_model_is_not_better_than_itself(lake: Lake) -> None:
     assert (again.baseline, again.overall.difference) == ("agents@v1", 0.0)
 
 
-def test_the_first_result_stands_and_the_second_call_computes_nothing(lake: Lake) -> None:
+def test_a_second_call_returns_the_first_result_and_computes_nothing(lake: Lake) -> None:
     adapter = trained(lake)
     first = evaluate(lake, adapter, SPEC, PROFILE, None, QUICK)
     lake.store.delete(f"{adapter.path}/adapter_model.safetensors")
@@ -79,14 +79,14 @@ def test_the_first_result_stands_and_the_second_call_computes_nothing(lake: Lake
     assert len(lake.ledger.entries(model_chain(SPEC.name), kind="judged")) == 1
 
 
-def test_another_rule_is_another_judgement(lake: Lake) -> None:
+def test_another_rule_makes_another_judgement(lake: Lake) -> None:
     adapter = trained(lake)
     evaluate(lake, adapter, SPEC, PROFILE, None, QUICK)
     strict = replace(QUICK, min_users=1000)
     assert evaluate(lake, adapter, SPEC, PROFILE, None, strict).judgement is Judgement.TOO_LITTLE_DATA
 
 
-def test_weights_other_than_those_trained_are_not_judged(lake: Lake) -> None:
+def test_weights_that_were_changed_are_not_evaluated(lake: Lake) -> None:
     adapter = trained(lake)
     path = f"{adapter.path}/adapter_model.safetensors"
     data = bytearray(lake.store.read(path))
@@ -96,7 +96,7 @@ def test_weights_other_than_those_trained_are_not_judged(lake: Lake) -> None:
         evaluate(lake, adapter, SPEC, PROFILE, None, QUICK)
 
 
-def test_the_scores_are_kept_row_by_row_without_any_user_id(lake: Lake) -> None:
+def test_the_scores_are_stored_by_row_without_user_ids(lake: Lake) -> None:
     evaluation = evaluate(lake, trained(lake), SPEC, PROFILE, None, QUICK)
     scores = read_scores(lake, evaluation)
     difference = np.array(scores["candidate_nll"]) - np.array(scores["baseline_nll"])
@@ -128,19 +128,19 @@ def test_one_agent_shown_worse_fails_a_candidate_that_is_better_overall() -> Non
 
 
 @pytest.mark.parametrize(("users", "expected"), [(9, Judgement.TOO_LITTLE_DATA), (10, Judgement.BETTER)])
-def test_too_few_users_are_too_little_data_however_many_rows(users: int, expected: Judgement) -> None:
+def test_too_few_users_are_too_little_data_for_any_number_of_rows(users: int, expected: Judgement) -> None:
     scores, agents = made_scores({"bruno": -0.5}, users=users)
     assert judge(scores, agents, QUICK)[2] is expected
 
 
-def test_nothing_held_out_is_too_little_data() -> None:
+def test_without_held_out_rows_there_is_too_little_data() -> None:
     none = np.zeros(0)
     empty = PairedScores(candidate=none, baseline=none, tokens=none, users=np.zeros(0, dtype=str))
     overall, slices, judgement = judge(empty, np.zeros(0, dtype=str), QUICK)
     assert (overall.rows, slices, judgement) == (0, [], Judgement.TOO_LITTLE_DATA)
 
 
-def test_an_agent_with_a_single_user_shows_nothing(lake: Lake) -> None:
+def test_an_agent_with_one_user_has_an_unbounded_interval(lake: Lake) -> None:
     scores, agents = made_scores({"bruno": -0.5, "jamie": 2.0})
     lone = (agents == "bruno") | (scores.users == "3")
     _, slices, judgement = judge(scores.where(lone), agents[lone], QUICK)
@@ -149,7 +149,7 @@ def test_an_agent_with_a_single_user_shows_nothing(lake: Lake) -> None:
 
 
 def test_four_agents_do_not_multiply_the_false_alarms() -> None:
-    """Equal models: any agent is called worse in at most 2.5% of evaluations, whatever the number of agents."""
+    """Equal models: any agent is judged worse in at most 2.5% of evaluations, whatever the number of agents."""
     runs, quick = 300, EvaluationRule(resamples=400)
     effects = dict.fromkeys(["auditor", "bruno", "jamie", "mary-kay"], 0.0)
     alarms = passes = 0
@@ -163,7 +163,7 @@ def test_four_agents_do_not_multiply_the_false_alarms() -> None:
     assert passes <= 17
 
 
-def test_infinite_intervals_survive_the_ledger(lake: Lake) -> None:
+def test_infinite_intervals_are_stored_in_the_ledger(lake: Lake) -> None:
     adapter = trained(lake)
     rule = replace(QUICK, min_rows=1, min_users=2)
     tiny = replace(PROFILE, eval_rows=4)

@@ -1,4 +1,4 @@
-"""The intervals and the counts: right where the answer is known, honest where there is little to go on."""
+"""The intervals and the counts: correct where the result is known, wide where there are few data."""
 
 import math
 
@@ -14,7 +14,7 @@ TRUE = -0.05
 
 
 def clustered(users: int, seed: int) -> PairedScores:
-    """Users with effects of their own around ``TRUE``, one to some twenty rows each."""
+    """Users with their own effects around ``TRUE``, one to some twenty rows each."""
     generator = np.random.default_rng(seed)
     rows = generator.geometric(1 / 5, size=users)
     user = np.repeat(np.arange(users), rows)
@@ -25,14 +25,14 @@ def clustered(users: int, seed: int) -> PairedScores:
 
 
 def flat(differences: np.ndarray, users: list[str] | None = None) -> PairedScores:
-    """Rows of one token each; every row a user of its own unless told otherwise."""
+    """Rows of one token each; by default every row has its own user."""
     zeros = np.zeros(len(differences))
     names = np.array(users if users is not None else [str(i) for i in range(len(differences))])
     return PairedScores(candidate=differences, baseline=zeros, tokens=zeros + 1, users=names)
 
 
 @pytest.mark.parametrize("users", [15, 60])
-def test_the_interval_covers_the_truth_as_often_as_it_says(users: int) -> None:
+def test_the_interval_covers_the_truth_at_its_level(users: int) -> None:
     runs, level = 400, 0.95
     intervals = [paired_interval(clustered(users, seed), confidence=level, resamples=800) for seed in range(runs)]
     covered = sum(interval.low <= TRUE <= interval.high for interval in intervals)
@@ -41,7 +41,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(users: int) -> None:
     assert low <= covered <= high
 
 
-def test_ignoring_the_users_would_be_too_sure() -> None:
+def test_an_interval_that_ignores_users_is_too_narrow() -> None:
     runs = 200
     covered = 0
     for seed in range(runs):
@@ -69,7 +69,7 @@ def test_without_clusters_it_agrees_with_scipy() -> None:
     assert ours.high == pytest.approx(theirs.high, abs=0.03 * width)
 
 
-def test_a_long_answer_weighs_its_tokens() -> None:
+def test_an_answer_counts_by_its_tokens() -> None:
     scores = PairedScores(
         candidate=np.array([30.0, 1.0]),
         baseline=np.array([0.0, 0.0]),
@@ -92,23 +92,23 @@ def test_a_higher_confidence_makes_a_wider_interval() -> None:
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_one_user_shows_nothing_about_the_others() -> None:
+def test_with_one_user_the_interval_is_unbounded() -> None:
     interval = paired_interval(flat(np.array([-1.0, -1.1, -0.9]), ["a"] * 3))
     assert (interval.low, interval.high, interval.users) == (-math.inf, math.inf, 1)
 
 
-def test_equal_models_leave_an_interval_of_nothing() -> None:
+def test_equal_models_have_an_interval_of_zero_width() -> None:
     interval = paired_interval(flat(np.zeros(50)))
     assert (interval.difference, interval.low, interval.high) == (0.0, 0.0, 0.0)
 
 
-def test_users_who_all_agree_leave_a_point() -> None:
+def test_equal_users_give_an_interval_of_one_point() -> None:
     interval = paired_interval(flat(np.full(50, -0.3)))
     assert interval.low == interval.high == pytest.approx(-0.3)
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=30), st.integers(0, 5))
-def test_the_interval_is_never_nan_and_holds_its_order(differences: list[float], seed: int) -> None:
+def test_the_interval_is_never_nan_and_its_limits_are_ordered(differences: list[float], seed: int) -> None:
     interval = paired_interval(flat(np.array(differences)), resamples=50, seed=seed)
     assert interval.low <= interval.high
 
@@ -125,19 +125,19 @@ def test_no_rows_and_impossible_levels_are_refused() -> None:
         paired_interval(flat(np.zeros(3)), confidence=1.5)
 
 
-def test_four_intervals_at_once_share_one_error() -> None:
+def test_simultaneous_intervals_share_one_error() -> None:
     assert simultaneous_level(0.95, 4) == pytest.approx(0.9875)
     assert simultaneous_level(0.95, 1) == pytest.approx(0.95)
 
 
 @pytest.mark.parametrize(("worse", "better"), [(0, 0), (0, 5), (5, 0), (7, 3), (60, 41)])
-def test_the_sign_test_is_the_binomial_one(worse: int, better: int) -> None:
+def test_the_sign_test_equals_the_binomial_test(worse: int, better: int) -> None:
     expected = stats.binomtest(worse, worse + better, alternative="greater").pvalue if worse + better else 1.0
     assert sign_test(worse, better) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("pairs", [16, 200])
-def test_the_excess_limit_errs_no_more_often_than_it_says(pairs: int) -> None:
+def test_the_excess_limit_holds_its_level(pairs: int) -> None:
     """Candidate-only events at 15%, baseline-only at 5%: the limit lies below the true excess in at most 5% of runs."""
     generator, runs = np.random.default_rng(0), 4000
     counts = generator.multinomial(pairs, [0.15, 0.05, 0.8], size=runs)

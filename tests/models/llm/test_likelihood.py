@@ -1,4 +1,6 @@
-"""Scores of given responses and greedy answers: equal to the plain way, and the base unharmed by switching adapters."""
+"""Scores of given responses and greedy answers: equal to a naive computation, and the base unchanged by switching
+adapters.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -87,8 +89,8 @@ def test_two_adapters_and_the_base_share_one_model(base: BaseModel, tmp_path: Pa
         model = attach(model, store, path, name=name, base=base)
 
     def scores(name: str | None) -> np.ndarray:
-        with using(model, name) as asked:
-            return response_nll(asked, tokenizer, MESSAGES, RESPONSES).nll_sum
+        with using(model, name) as active:
+            return response_nll(active, tokenizer, MESSAGES, RESPONSES).nll_sum
 
     first = {name: scores(name) for name in (None, "baseline", "candidate")}
     again = {name: scores(name) for name in ("candidate", None, "baseline")}
@@ -103,8 +105,8 @@ def test_a_merged_adapter_scores_as_the_unmerged_one(base: BaseModel, tmp_path: 
     loaded = load(base)
     model = attach(loaded.model, store, stored_adapter(store, base, "x", 3), name="candidate", base=base)
     unmerged = response_nll(model, loaded.tokenizer, MESSAGES, RESPONSES).nll_sum
-    with using(model, "candidate") as asked:
-        assert response_nll(asked, loaded.tokenizer, MESSAGES, RESPONSES).nll_sum == pytest.approx(unmerged, rel=1e-5)
+    with using(model, "candidate") as active:
+        assert response_nll(active, loaded.tokenizer, MESSAGES, RESPONSES).nll_sum == pytest.approx(unmerged, rel=1e-5)
 
 
 def test_an_adapter_of_another_base_is_refused(base: BaseModel, tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_an_adapter_of_another_base_is_refused(base: BaseModel, tmp_path: Path) 
         attach(load(base).model, store, path, name="candidate", base=other)
 
 
-def test_a_changed_weights_file_is_noticed(base: BaseModel, tmp_path: Path) -> None:
+def test_a_changed_weights_file_is_refused(base: BaseModel, tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     path = stored_adapter(store, base, "x", 0)
     with pytest.raises(TamperedArtifact, match=WEIGHTS):
@@ -125,11 +127,11 @@ def test_a_changed_weights_file_is_noticed(base: BaseModel, tmp_path: Path) -> N
 def test_greedy_answers_do_not_depend_on_their_batch(base: BaseModel) -> None:
     model, tokenizer = load(base)
     together = generate(model, tokenizer, MESSAGES, max_new_tokens=6)
-    alone = [generate(model, tokenizer, [one], max_new_tokens=6)[0] for one in MESSAGES]
+    alone = [generate(model, tokenizer, [prompt], max_new_tokens=6)[0] for prompt in MESSAGES]
     assert together == alone
 
 
-def test_an_answer_says_whether_it_ended_by_itself(base: BaseModel) -> None:
+def test_an_answer_says_whether_the_model_ended_its_turn(base: BaseModel) -> None:
     model, tokenizer = load(base)
     runaway = generate(model, tokenizer, MESSAGES[:1], max_new_tokens=4)[0]
     assert (runaway.tokens, runaway.finished) == (4, False)

@@ -1,4 +1,4 @@
-"""The probe: what an adapter says is noted beside what its base says, and asking leaves no trace in the model."""
+"""The probe: scores of an adapter and its base, taken without changing the model."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def lake(tmp_path: Path) -> Lake:
     return lake_with_tiny(tmp_path)
 
 
-def test_a_registered_version_carries_what_its_adapter_says_again_when_asked_again(lake: Lake) -> None:
+def test_the_probe_of_a_registered_version_is_reproduced_by_its_adapter(lake: Lake) -> None:
     adapter = trained(lake)
     version = register(lake, shown_better(adapter), SPEC, PROFILE)
     base = resolve(lake.settings)
@@ -32,7 +32,7 @@ def test_a_registered_version_carries_what_its_adapter_says_again_when_asked_aga
         assert max(abs(a - b) for a, b in zip(before.adapter, before.base, strict=True)) > 0.1
 
 
-def test_an_adapter_that_has_learnt_nothing_says_what_the_base_says(lake: Lake) -> None:
+def test_an_untrained_adapter_has_the_scores_of_the_base(lake: Lake) -> None:
     loaded = load(resolve(lake.settings))
     model = add_adapter(loaded.model, PROFILE)
     model.train()

@@ -1,4 +1,4 @@
-"""Tokenizing and batching: what a model sees of a row, and that no row is lost, doubled or cut in the wrong place."""
+"""Tokenizing and batching: the tokens of a row, and that no row is lost, doubled or cut in the wrong place."""
 
 import copy
 from typing import Any
@@ -54,7 +54,7 @@ def test_the_whole_is_what_the_chat_template_makes_of_the_conversation(tokenizer
     assert tokenizer.decode(row_tokens(tokenize([messages], ["yes"], tokenizer, 200), 0)) == whole.rstrip("\n")
 
 
-def test_an_over_long_query_loses_its_beginning_and_the_response_stays_whole(tokenizer: Any) -> None:
+def test_a_too_long_query_loses_its_beginning_and_the_response_is_kept(tokenizer: Any) -> None:
     query = "".join(f"{i:04d} " for i in range(200)) + "so what now?"
     examples = tokenize([render("jamie", None, query)], ["short"], tokenizer, 160)
     text = tokenizer.decode(row_tokens(examples, 0))
@@ -65,7 +65,7 @@ def test_an_over_long_query_loses_its_beginning_and_the_response_stays_whole(tok
     assert text.endswith("short<|im_end|>")
 
 
-def test_an_over_long_response_is_cut_and_does_not_pretend_to_end(tokenizer: Any) -> None:
+def test_a_too_long_response_is_cut_and_has_no_end_of_turn(tokenizer: Any) -> None:
     examples = tokenize([render("jamie", None, "hi")], ["x" * 500], tokenizer, 200)
     assert examples.response_lengths.tolist() == [150]
     assert row_tokens(examples, 0)[-1] != turn_end(tokenizer)[-1]
@@ -98,7 +98,7 @@ def test_rows_of_weight_zero_are_left_out(tokenizer: Any) -> None:
 
 
 @given(LENGTHS, st.integers(1, 40), st.integers(0, 9), st.integers(0, 3))
-def test_an_epoch_holds_every_row_once(lengths: np.ndarray, step_rows: int, seed: int, epoch: int) -> None:
+def test_an_epoch_has_every_row_once(lengths: np.ndarray, step_rows: int, seed: int, epoch: int) -> None:
     assert sorted(np.concatenate(steps(lengths, step_rows, seed, epoch)).tolist()) == list(range(len(lengths)))
 
 
@@ -112,13 +112,13 @@ def test_skipping_steps_is_the_same_as_having_done_them(lengths: np.ndarray, ste
 
 
 @given(LENGTHS, st.integers(1, 2000))
-def test_batches_by_length_hold_every_row_once_within_their_budget(lengths: np.ndarray, budget: int) -> None:
+def test_batches_by_length_have_every_row_once_within_their_budget(lengths: np.ndarray, budget: int) -> None:
     batches = by_length(lengths, budget)
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     assert all(len(rows) == 1 or lengths[rows].max() * len(rows) <= budget for rows in batches)
 
 
-def test_rows_of_like_length_go_together() -> None:
+def test_rows_of_similar_length_form_a_batch() -> None:
     lengths = np.random.default_rng(0).geometric(1 / 40, size=4000)
     unsorted = [np.arange(i, i + 8) for i in range(0, 4000, 8)]
     assert padding_waste(lengths, steps(lengths, 8, 0, 0)) < 0.12 < 0.4 < padding_waste(lengths, unsorted)
@@ -130,7 +130,7 @@ def test_another_seed_or_epoch_gives_another_order() -> None:
     assert len(orders) == 4
 
 
-def test_collated_positions_stand_just_before_their_targets(tokenizer: Any) -> None:
+def test_collated_positions_are_just_before_their_targets(tokenizer: Any) -> None:
     messages = [render("jamie", None, "q" * n) for n in (3, 30, 12)]
     examples = tokenize(messages, ["yes", "no", "perhaps"], tokenizer, 200)
     batch = collate(examples, np.array([2, 0, 1]), pad=257)
@@ -139,7 +139,7 @@ def test_collated_positions_stand_just_before_their_targets(tokenizer: Any) -> N
     assert batch.mask.sum(axis=1).tolist() == examples.lengths[[2, 0, 1]].tolist()
 
 
-def test_a_template_that_takes_no_system_part_is_the_base_models_fault(tokenizer: Any) -> None:
+def test_a_template_without_system_messages_is_an_error_of_the_base_model(tokenizer: Any) -> None:
     strict = copy.deepcopy(tokenizer)
     strict.chat_template = "{{ raise_exception('System role not supported') }}"
     with pytest.raises(BaseModelError, match="System role not supported"):

@@ -93,14 +93,16 @@ def test_registering_again_changes_nothing(lake: Lake, evaluation: Evaluation) -
     assert everything(lake) == before
 
 
-@pytest.mark.parametrize("judgement", [one for one in Judgement if one is not Judgement.BETTER])
+@pytest.mark.parametrize("judgement", [judgement for judgement in Judgement if judgement is not Judgement.BETTER])
 def test_only_a_candidate_shown_better_is_registered(lake: Lake, evaluation: Evaluation, judgement: Judgement) -> None:
     with pytest.raises(UserError, match=judgement.value):
         register(lake, replace(evaluation, judgement=judgement), SPEC, PROFILE)
     assert registered(lake) == []
 
 
-def test_killed_before_any_of_its_writes_it_heals_on_the_next_run(lake: Lake, evaluation: Evaluation) -> None:
+def test_a_registration_killed_before_any_of_its_writes_is_completed_by_the_next_run(
+    lake: Lake, evaluation: Evaluation
+) -> None:
     """Every write of a registration in turn is the one that never happens."""
     points = 0
     while True:
@@ -172,7 +174,7 @@ def test_a_missing_file_is_named(lake: Lake, evaluation: Evaluation, tmp_path: P
         fetch_adapter(lake, version, tmp_path / "adapter")
 
 
-def test_weights_that_are_not_those_judged_are_not_registered(lake: Lake, evaluation: Evaluation) -> None:
+def test_weights_that_were_changed_are_not_registered(lake: Lake, evaluation: Evaluation) -> None:
     lake.store.write(f"{evaluation.adapter.path}/adapter_model.safetensors", b"other weights")
     with pytest.raises(TamperedArtifact, match="not what was trained"):
         register(lake, evaluation, SPEC, PROFILE)
@@ -208,7 +210,9 @@ def test_the_card_shows_the_scores_and_the_lineage(lake: Lake, evaluation: Evalu
     assert str(evaluation.adapter.training_set.table) in card
 
 
-def test_a_version_survives_on_s3_as_in_a_folder(s3_settings: Settings, lake: Lake, evaluation: Evaluation) -> None:
+def test_a_version_on_s3_has_the_same_bytes_as_in_a_folder(
+    s3_settings: Settings, lake: Lake, evaluation: Evaluation
+) -> None:
     """The same registration on S3: conditional claims there, and the same bytes."""
     on_s3 = open_lake(s3_settings)
     for key in lake.store.list(f"{evaluation.adapter.path}/"):

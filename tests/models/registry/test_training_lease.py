@@ -1,4 +1,4 @@
-"""One training of a model at a time: who holds the claim, who has lost it, and what a run that lost it may still do."""
+"""One training of a model at a time: which run has the claim, and what a run that lost it may still do."""
 
 import json
 import time
@@ -26,7 +26,7 @@ def lake(settings: Settings, clock: Clock) -> Lake:
     return open_lake(settings, clock=clock)
 
 
-def test_a_model_is_claimed_by_one_run_and_given_back(lake: Lake) -> None:
+def test_a_model_is_claimed_by_one_run_and_released(lake: Lake) -> None:
     first = claim(lake, "agents", "run-1")
     assert (first.granted, first.fence) == (True, 1)
     assert not claim(lake, "agents", "run-2").granted
@@ -38,7 +38,7 @@ def test_a_model_is_claimed_by_one_run_and_given_back(lake: Lake) -> None:
     assert claim(lake, "agents", "run-2").fence == 2
 
 
-def test_a_stage_takes_the_lease_up_where_the_one_before_left_it(lake: Lake, clock: Clock) -> None:
+def test_a_stage_takes_the_lease_over_from_the_stage_before(lake: Lake, clock: Clock) -> None:
     mine = claim(lake, "agents", "run-1", patience_s=6 * 3600)
     clock.pass_s(5 * 3600)
     with holding_lease(lake, mine):
@@ -50,13 +50,15 @@ def test_a_stage_takes_the_lease_up_where_the_one_before_left_it(lake: Lake, clo
     assert (held.fence, held.expires - clock.now) == (1, timedelta(hours=6))
 
 
-def test_a_run_that_came_too_late_loses_the_lease_and_cannot_write_any_more(lake: Lake, clock: Clock) -> None:
+def test_a_run_that_is_too_late_loses_the_lease_and_cannot_write_any_more(lake: Lake, clock: Clock) -> None:
     mine = claim(lake, "agents", "run-1")
     fenced(lake, mine).ledger.append(model_chain("agents"), "retraining_opened", "a", {"retraining": "a"})
     clock.pass_s(LEASE_S + 1)
     theirs = claim(lake, "agents", "run-2")
     assert theirs.fence == 2
-    fenced(lake, mine).ledger.append(model_chain("agents"), "trained_late", "b", {})  # nobody has written under 2 yet
+    fenced(lake, mine).ledger.append(
+        model_chain("agents"), "trained_late", "b", {}
+    )  # there is no entry with fence 2 yet
     fenced(lake, theirs).ledger.append(model_chain("agents"), "retraining_opened", "c", {"retraining": "c"})
     with pytest.raises(LeaseLost, match="under lease 1, because lease 2 has written since"):
         fenced(lake, mine).ledger.append(model_chain("agents"), "promoted", "d", {})
@@ -66,7 +68,7 @@ def test_a_run_that_came_too_late_loses_the_lease_and_cannot_write_any_more(lake
     assert kinds == [("retraining_opened", 1), ("trained_late", 1), ("retraining_opened", 2)]
 
 
-def test_a_stage_that_fails_keeps_the_lease_for_its_retry_and_an_interrupted_one_gives_it_back(lake: Lake) -> None:
+def test_a_failed_stage_keeps_the_lease_for_its_retry_and_an_interrupted_one_releases_it(lake: Lake) -> None:
     mine = claim(lake, "agents", "run-1")
     with pytest.raises(ValueError, match="bad row"), holding_lease(lake, mine):
         raise ValueError("bad row")
@@ -77,7 +79,7 @@ def test_a_stage_that_fails_keeps_the_lease_for_its_retry_and_an_interrupted_one
     assert claim(lake, "agents", "run-2").fence == 2
 
 
-def test_a_running_stage_renews_the_lease_and_notices_that_it_is_gone(
+def test_a_running_stage_renews_the_lease_and_detects_its_loss(
     lake: Lake, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training_lease, "RENEWAL_S", 0.01)
@@ -104,7 +106,7 @@ def wait_for_renewal(lake: Lake, clock: Clock) -> None:
 
 
 def steal(lake: Lake) -> None:
-    """As if the lease had run out and another run had taken it."""
+    """As if the lease had expired and another run had taken it."""
     taken = {"holder": "run-2", "fence": 2, "expires": "2030-01-01T00:00:00+00:00"}
     lake.store.write("leases/training/agents.json", json.dumps(taken).encode())
 
@@ -113,5 +115,5 @@ def ask(settings: Settings, who: int) -> int:
     return claim(open_lake(settings), "agents", f"run-{who}").fence
 
 
-def test_of_many_runs_at_once_one_is_granted(settings: Settings) -> None:
+def test_of_many_runs_at_once_one_gets_the_claim(settings: Settings) -> None:
     assert sorted(at_once(ask, [(settings, who) for who in range(6)])) == [0, 0, 0, 0, 0, 1]

@@ -1,4 +1,4 @@
-"""The MLflow mirror: shows what the ledger says, and is never missed."""
+"""The MLflow mirror: shows the content of the ledger, and nothing depends on it."""
 
 import logging
 from pathlib import Path
@@ -45,12 +45,12 @@ def evaluation() -> Evaluation:
     return shown_better(adapter)
 
 
-def test_a_run_holds_parameters_scores_and_the_loss_curve_and_a_version_its_alias(
+def test_a_run_has_parameters_scores_and_the_loss_curve_and_a_version_its_alias(
     settings: Settings, evaluation: Evaluation
 ) -> None:
     from mlflow import MlflowClient
 
-    for _ in range(2):  # a repeated mirror shows one of each
+    for _ in range(2):  # written twice, shown once
         run = mirror_evaluation(settings, evaluation, SPEC, PROFILE, LOSSES)
         assert run.holds, run.reason
         assert mirror_version(settings, VERSION, evaluation.adapter.training_key).holds
@@ -68,11 +68,11 @@ def test_a_run_holds_parameters_scores_and_the_loss_curve_and_a_version_its_alia
     assert "production" not in client.get_registered_model("agents").aliases
 
 
-def test_a_model_that_was_never_registered_has_no_alias_to_take_away(settings: Settings) -> None:
+def test_a_model_without_versions_has_no_alias_to_remove(settings: Settings) -> None:
     assert mirror_production(settings, "agents", None).holds
 
 
-def test_a_tracking_server_that_is_away_costs_a_warning_and_nothing_else(
+def test_an_unavailable_tracking_server_costs_a_warning_and_nothing_else(
     tmp_path: Path, evaluation: Evaluation, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = read_settings(home=tmp_path, lake="test", tracking=f"http://ops:hunter2@127.0.0.1:{free_port()}")

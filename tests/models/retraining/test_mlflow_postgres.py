@@ -15,7 +15,7 @@ WRITERS = 3
 
 
 def mirror(settings: Settings, judged: object, number: int) -> list[str]:
-    """What was not mirrored; empty if all was."""
+    """Why versions were not written; empty if all were."""
     own = replace(judged, adapter=replace(judged.adapter, training_key=f"{number:016x}"))  # type: ignore[attr-defined,type-var]
     version = ModelVersion(model="agents", version=number, path=f"ml/models/agents/v{number}", digest="d" * 64)
     done = [
@@ -23,7 +23,7 @@ def mirror(settings: Settings, judged: object, number: int) -> list[str]:
         mirror_version(settings, version, own.adapter.training_key),  # type: ignore[attr-defined]
         mirror_production(settings, "agents", version),
     ]
-    return [one.reason for one in done if not one.holds]
+    return [result.reason for result in done if not result.holds]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow asks SQLAlchemy for a strategy by an old name
@@ -40,5 +40,7 @@ def test_several_processes_mirror_their_versions_into_an_empty_database(
     runs = client.search_runs([client.get_experiment_by_name("agents").experiment_id])
     assert len(runs) == WRITERS
     versions = client.search_model_versions("name = 'agents'")
-    assert sorted(one.tags["fuelline.version"] for one in versions) == ["agents@v1", "agents@v2", "agents@v3"]
-    assert client.get_model_version_by_alias("agents", "production").version in {one.version for one in versions}
+    assert sorted(version.tags["fuelline.version"] for version in versions) == ["agents@v1", "agents@v2", "agents@v3"]
+    assert client.get_model_version_by_alias("agents", "production").version in {
+        version.version for version in versions
+    }

@@ -1,4 +1,4 @@
-"""Replay: the same bytes from the manifest, or the step where the two trainings parted."""
+"""Replay: the same bytes from the manifest, or the step at which the two trainings diverge."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_a_version_trained_again_from_its_manifest_has_the_same_bytes(lake: Lake
     assert list(lake.store.list("scratch/")) == []
 
 
-def test_a_manifest_that_tells_another_learning_rate_is_caught_at_the_step_where_it_shows(lake: Lake) -> None:
+def test_another_learning_rate_in_the_manifest_is_found_at_the_first_step_that_differs(lake: Lake) -> None:
     adapter = trained(lake)
     register(lake, shown_better(adapter), SPEC, replace(PROFILE, learning_rate=2e-2))
     found = replay(lake, "agents@v1")
@@ -39,14 +39,14 @@ def test_a_manifest_that_tells_another_learning_rate_is_caught_at_the_step_where
     assert found.differences == {"profile.learning_rate": "0.03 -> 0.02"}
 
 
-def test_a_shorter_training_is_caught_where_it_ends(lake: Lake) -> None:
+def test_a_shorter_training_differs_where_it_ends(lake: Lake) -> None:
     register(lake, shown_better(trained(lake)), SPEC, replace(PROFILE, max_steps=1))
     found = replay(lake, "agents@v1")
     assert (found.equal, found.steps) == (False, 1)
     assert (found.first_difference, found.replayed_loss) == (2, None)
 
 
-def test_a_tampered_version_is_not_replayed_at_all(lake: Lake) -> None:
+def test_a_tampered_version_is_not_replayed(lake: Lake) -> None:
     version = register(lake, shown_better(trained(lake)), SPEC, PROFILE)
     manifest = lake.store.read(f"{version.path}/manifest.json")
     lake.store.write(f"{version.path}/manifest.json", manifest.replace(b"0.03", b"0.02"))

@@ -1,4 +1,6 @@
-"""A version whose data have lost rows is retired: nothing has to beat it or goes back to it, and it is replaced."""
+"""A version whose data have lost rows is retired: no candidate has to beat it, no roll-back leads to it, and it is
+replaced.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,7 +39,7 @@ def state(lake: Lake) -> ModelState:
     return read_state(lake.ledger, "agents")
 
 
-def test_the_versions_behind_the_tags_are_retired_once_with_the_reason(lake_with_versions: Lake) -> None:
+def test_the_versions_of_the_tags_are_retired_once_with_the_reason(lake_with_versions: Lake) -> None:
     lake = lake_with_versions
     tags = ["agents-v1", "agents-v2", "agents-v9", "somebodys-own", "of-no-model-v1"]
     assert retire(lake, tags, "processed.agent_interactions", CUT) == ["agents@v1", "agents@v2"]
@@ -47,7 +49,7 @@ def test_the_versions_behind_the_tags_are_retired_once_with_the_reason(lake_with
     assert "processed.agent_interactions: rows before 2026-10-07" in first.payload["reason"]
 
 
-def test_a_retired_version_answers_on_but_no_candidate_has_to_beat_it(lake_with_versions: Lake) -> None:
+def test_a_retired_version_stays_in_production_but_no_candidate_has_to_beat_it(lake_with_versions: Lake) -> None:
     retire(lake_with_versions, ["agents-v2"], "processed.agent_interactions", CUT)
     now = state(lake_with_versions)
     assert now.production is not None
@@ -55,7 +57,7 @@ def test_a_retired_version_answers_on_but_no_candidate_has_to_beat_it(lake_with_
     assert overview(lake_with_versions)["models"][0]["production"] == "agents@v2"
 
 
-def test_nothing_retired_waits_rolls_out_or_is_promoted(lake_with_versions: Lake) -> None:
+def test_a_retired_version_has_no_rollout_and_no_promotion(lake_with_versions: Lake) -> None:
     lake = lake_with_versions
     append(lake, "rollout_opened", version=3, baseline="agents@v2")
     retire(lake, ["agents-v3"], "processed.agent_interactions", CUT)
@@ -64,7 +66,7 @@ def test_nothing_retired_waits_rolls_out_or_is_promoted(lake_with_versions: Lake
     assert state(lake).baseline == "agents@v2"
 
 
-def test_a_roll_back_of_its_successor_passes_it_over(lake_with_versions: Lake) -> None:
+def test_a_roll_back_of_its_successor_skips_it(lake_with_versions: Lake) -> None:
     lake = lake_with_versions
     retire(lake, ["agents-v2"], "processed.agent_interactions", CUT)
     append(lake, "promoted", version=3, baseline="base")
@@ -81,25 +83,25 @@ def test_a_roll_back_goes_to_the_base_where_all_before_it_are_retired(lake_with_
     assert (state(lake).production, state(lake).baseline) == (None, "base")
 
 
-def test_the_past_stays_as_it_was(lake_with_versions: Lake) -> None:
+def test_the_state_before_the_retirement_is_unchanged(lake_with_versions: Lake) -> None:
     before = lake_with_versions.ledger.clock()
     retire(lake_with_versions, ["agents-v2"], "processed.agent_interactions", CUT)
     assert read_state(lake_with_versions.ledger, "agents", before).baseline == "agents@v2"
 
 
-def test_a_successor_is_asked_for_only_where_the_version_in_production_is_retired(lake_with_versions: Lake) -> None:
+def test_a_successor_is_requested_only_if_the_version_in_production_is_retired(lake_with_versions: Lake) -> None:
     lake = lake_with_versions
     retire(lake, ["agents-v1"], "processed.agent_interactions", CUT)
     assert replace_retired(lake, PATIENCE, "2026-11-02") == []
     retire(lake, ["agents-v2"], "processed.agent_interactions", CUT)
-    [asked] = replace_retired(lake, PATIENCE, "2026-11-02")
-    assert (asked.version, asked.answer) == ("agents@v2", "started")
+    [successor] = replace_retired(lake, PATIENCE, "2026-11-02")
+    assert (successor.version, successor.answer) == ("agents@v2", "started")
     request = state(lake).request
     assert request is not None
     assert (request.trigger, request.number) == ("retention", 1)
 
 
-def test_it_is_asked_for_once_a_day_until_there_is_a_successor(lake_with_versions: Lake) -> None:
+def test_a_successor_is_requested_once_a_day_until_there_is_one(lake_with_versions: Lake) -> None:
     lake = lake_with_versions
     retire(lake, ["agents-v2"], "processed.agent_interactions", CUT)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Checkpoints: the furthest complete one of this machine, and never a half or a changed one."""
+"""Checkpoints: the newest complete one of this machine, and never an incomplete or changed one."""
 
 import json
 from pathlib import Path
@@ -30,11 +30,11 @@ def state(value: float) -> dict[str, torch.Tensor]:
     return {"weight.a": torch.full((2, 3), value), "step.a": torch.tensor(value)}
 
 
-def test_without_a_checkpoint_there_is_none(store: FolderStore) -> None:
+def test_without_a_checkpoint_latest_is_none(store: FolderStore) -> None:
     assert checkpoints(store).latest() is None
 
 
-def test_the_furthest_one_comes_back_bit_for_bit(store: FolderStore) -> None:
+def test_the_newest_checkpoint_is_read_bit_for_bit(store: FolderStore) -> None:
     for step in (5, 10):
         checkpoints(store).save(progress(step), state(step / 3))
     found = checkpoints(store).latest()
@@ -43,7 +43,7 @@ def test_the_furthest_one_comes_back_bit_for_bit(store: FolderStore) -> None:
     assert torch.equal(found[1]["weight.a"], state(10 / 3)["weight.a"])
 
 
-def test_one_whose_position_was_never_written_does_not_count(store: FolderStore) -> None:
+def test_a_checkpoint_without_its_position_is_ignored(store: FolderStore) -> None:
     checkpoints(store).save(progress(5), state(1.0))
     checkpoints(store).save(progress(10), state(2.0))
     store.delete(f"{FOLDER}/step-000010/position.json")
@@ -58,12 +58,12 @@ def test_only_the_last_two_are_kept(store: FolderStore) -> None:
     assert {key.split("/")[3] for key in store.list(FOLDER)} == {"step-000015", "step-000020"}
 
 
-def test_another_machines_checkpoint_is_not_gone_on_from(store: FolderStore) -> None:
+def test_the_checkpoint_of_another_machine_is_not_used(store: FolderStore) -> None:
     checkpoints(store, threads=1).save(progress(5), state(1.0))
     assert checkpoints(store, threads=2).latest() is None
 
 
-def test_a_changed_state_is_an_error_that_names_it(store: FolderStore) -> None:
+def test_a_changed_state_is_an_error_with_its_name(store: FolderStore) -> None:
     checkpoints(store).save(progress(5), state(1.0))
     store.write(f"{FOLDER}/step-000005/state.safetensors", b"other")
     with pytest.raises(TamperedArtifact, match=r"step-000005/state\.safetensors"):
@@ -78,7 +78,7 @@ def test_nothing_stored_is_a_pickle(store: FolderStore) -> None:
     assert set(json.loads(header)) == {"weight.a", "step.a"}
 
 
-def test_clearing_leaves_nothing(store: FolderStore) -> None:
+def test_clear_deletes_all_checkpoints(store: FolderStore) -> None:
     checkpoints(store).save(progress(5), state(1.0))
     checkpoints(store).clear()
     assert list(store.list(FOLDER)) == []

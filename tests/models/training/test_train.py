@@ -1,4 +1,4 @@
-"""Training on a tiny real model: the same bytes however often it was killed, and only the responses teach."""
+"""Training on a tiny real model: the same bytes after any number of kills, and a loss on the responses only."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ OneStep = Callable[..., tuple[dict[str, torch.Tensor], float]]
 
 
 class Killed(BaseException):
-    """Stands for a process that ends in the middle."""
+    """Simulates a process that ends in the middle."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def settings(tmp_path: Path, tiny: Path) -> Settings:
 
 def stored_rows(lake: Lake, responses: list[str], weights: list[float] | None = None) -> TrainingSet:
     """A training set of these responses, as the features stage leaves it."""
-    given = {
+    values = {
         "response": responses,
         "user_query": [f"question {i}" + "?" * (i % 7) for i in range(len(responses))],
         "weight": weights or [1.0] * len(responses),
@@ -80,7 +80,7 @@ def stored_rows(lake: Lake, responses: list[str], weights: list[float] | None = 
         "training_set_id": ["s"] * len(responses),
     }
     schema = TRAINING_SETS.arrow_schema
-    columns = [pa.array(given.get(field.name, [None] * len(responses)), type=field.type) for field in schema]
+    columns = [pa.array(values.get(field.name, [None] * len(responses)), type=field.type) for field in schema]
     version = lake.tables.append(TRAINING_SETS, pa.Table.from_arrays(columns, schema=schema), key="training_set:s")
     return TrainingSet(
         model="agents",
@@ -130,7 +130,7 @@ def test_training_lowers_the_loss(settings: Settings) -> None:
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
 
 
-def test_what_was_trained_is_returned_at_once(settings: Settings) -> None:
+def test_a_finished_adapter_is_returned_at_once(settings: Settings) -> None:
     lake = open_lake(settings)
     rows = some_rows(lake)
     first = train(lake, rows, SPEC, PROFILE)
@@ -139,7 +139,7 @@ def test_what_was_trained_is_returned_at_once(settings: Settings) -> None:
     assert steps == []
 
 
-def test_steps_are_told_one_by_one_with_speed_and_rate(settings: Settings) -> None:
+def test_every_step_is_reported_with_speed_and_learning_rate(settings: Settings) -> None:
     lake = open_lake(settings)
     steps: list[StepMetrics] = []
     train(lake, some_rows(lake), SPEC, replace(PROFILE, warmup_share=0.34), on_step=steps.append)
@@ -158,7 +158,7 @@ def test_training_again_elsewhere_gives_the_same_bytes(settings: Settings) -> No
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
-def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(settings: Settings, step: int) -> None:
+def test_a_stopped_training_continues_to_the_same_bytes(settings: Settings, step: int) -> None:
     lake = open_lake(settings)
     rows = some_rows(lake)
     whole = files(lake, train(lake, rows, SPEC, PROFILE, root="ml/whole"))
@@ -180,14 +180,15 @@ SUBPROCESS = """
     from settings import read_settings
     import json
 
-    told = json.loads(sys.argv[1])
-    lake = open_lake(read_settings(**told["settings"]))
+    inputs = json.loads(sys.argv[1])
+    lake = open_lake(read_settings(**inputs["settings"]))
 
     def slowly(metrics):
         print(metrics.step, flush=True)
         time.sleep(0.5)
 
-    train(lake, from_plain(TrainingSet, told["rows"]), ModelSpec(), TrainingProfile(**told["profile"]), on_step=slowly)
+    rows = from_plain(TrainingSet, inputs["rows"])
+    train(lake, rows, ModelSpec(), TrainingProfile(**inputs["profile"]), on_step=slowly)
 """
 
 
@@ -195,8 +196,8 @@ def start_training(settings: Settings, rows: TrainingSet, profile: TrainingProfi
     from models.serialize import to_plain
 
     places = {name: str(getattr(settings, name)) for name in ("home", "lake", "cache", "base_model")}
-    told = json.dumps({"settings": places, "rows": to_plain(rows), "profile": asdict(profile)})
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SUBPROCESS), told]
+    inputs = json.dumps({"settings": places, "rows": to_plain(rows), "profile": asdict(profile)})
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SUBPROCESS), inputs]
     root = Path(__file__).parents[3]
     return subprocess.Popen(
         command, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, stdout=subprocess.PIPE, text=True
@@ -204,7 +205,7 @@ def start_training(settings: Settings, rows: TrainingSet, profile: TrainingProfi
 
 
 @pytest.mark.timeout(300)
-def test_a_training_killed_by_sigkill_goes_on_to_the_same_bytes(settings: Settings) -> None:
+def test_a_training_killed_by_sigkill_continues_to_the_same_bytes(settings: Settings) -> None:
     lake = open_lake(settings)
     rows = some_rows(lake)
     process = start_training(settings, rows, PROFILE)
@@ -220,7 +221,7 @@ def test_a_training_killed_by_sigkill_goes_on_to_the_same_bytes(settings: Settin
     assert files(lake, resumed) == files(lake, train(lake, rows, SPEC, PROFILE, root="ml/whole"))
 
 
-def test_the_key_holds_what_changes_the_weights_and_nothing_else(settings: Settings) -> None:
+def test_the_key_covers_what_changes_the_weights_and_nothing_else(settings: Settings) -> None:
     lake = open_lake(settings)
     rows, base = some_rows(lake), resolve(settings)
 
@@ -262,7 +263,7 @@ def largest_difference(first: dict[str, torch.Tensor], second: dict[str, torch.T
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
-def test_accumulated_gradients_equal_the_larger_batchs(one_step: OneStep) -> None:
+def test_accumulated_gradients_equal_those_of_the_larger_batch(one_step: OneStep) -> None:
     whole, loss = one_step(ROWS, batch_size=8, gradient_accumulation=1)
     parts, loss_of_parts = one_step(ROWS, batch_size=2, gradient_accumulation=4)
     assert loss_of_parts == pytest.approx(loss, rel=1e-5)
@@ -286,7 +287,7 @@ def test_the_loss_is_the_weighted_mean_over_response_tokens_only(settings: Setti
     assert one_step(ROWS, batch_size=8)[1] == pytest.approx(expected, rel=1e-5)
 
 
-def test_heavier_rows_pull_harder(one_step: OneStep) -> None:
+def test_rows_of_greater_weight_have_greater_gradients(one_step: OneStep) -> None:
     def loss(weight: float) -> float:
         return one_step([row("q", "aaaa", weight), row("q", "~~~~~~~~", 1.0)], batch_size=2)[1]
 
@@ -295,7 +296,7 @@ def test_heavier_rows_pull_harder(one_step: OneStep) -> None:
     assert losses[0] != losses[2]
 
 
-def test_a_loss_that_is_no_number_names_its_step(settings: Settings) -> None:
+def test_a_loss_that_is_not_finite_is_an_error_with_its_step(settings: Settings) -> None:
     lake = open_lake(settings)
     rows = some_rows(lake)
     with pytest.raises(TrainingError, match=r"(loss|gradient norm) is (nan|inf) at step \d of 6; lower learning_rate"):
@@ -303,10 +304,12 @@ def test_a_loss_that_is_no_number_names_its_step(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0, 0.0]])
-def test_one_row_that_counts_is_too_little(settings: Settings, weights: list[float]) -> None:
+def test_one_row_with_a_weight_is_too_few(settings: Settings, weights: list[float]) -> None:
     lake = open_lake(settings)
     rows = stored_rows(lake, ["yes"] * len(weights), weights)
-    with pytest.raises(DataError, match=f"1 of {len(weights)} training rows carry a weight; training needs two"):
+    with pytest.raises(
+        DataError, match=f"1 of {len(weights)} training rows have a weight above 0; training needs at least 2"
+    ):
         train(lake, rows, SPEC, PROFILE)
 
 
@@ -325,7 +328,7 @@ def test_targets_that_the_base_does_not_have_are_a_clear_error(settings: Setting
 
 def test_a_prompt_version_of_another_release_is_refused(settings: Settings) -> None:
     lake = open_lake(settings)
-    with pytest.raises(UserError, match="asks for prompt '0'"):
+    with pytest.raises(UserError, match="needs prompt version '0'"):
         train(lake, some_rows(lake), replace(SPEC, prompt_version="0"), PROFILE)
 
 

@@ -1,4 +1,4 @@
-"""A history of a few rows in which nothing happens."""
+"""A history of a few rows without any change."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""What a lake shows to a look, against the rows themselves."""
+"""The history of a lake, compared with its rows."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -22,11 +22,11 @@ DAYS, ROWS = 20, 60
 
 
 class BeforeClusters(TrainingSets):
-    """Training sets as they were before the infrastructure features."""
+    """Training sets from before the infrastructure features."""
 
     @classmethod
     def to_schema(cls) -> pandera.DataFrameSchema:
-        """The columns that there were."""
+        """The columns at that time."""
         schema = super().to_schema()
         return schema.remove_columns([name for name in schema.columns if name.startswith(INFRASTRUCTURE_PREFIX)])
 
@@ -53,14 +53,14 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Training]:
 def test_calls_are_counted_by_hour_and_agent_with_the_slow_ones_in_quarantine(
     operated: tuple[Lake, Training],
 ) -> None:
-    told = LakeHistory(operated[0]).calls(START, START + timedelta(days=2)).to_pylist()
-    assert sum(row["calls"] for row in told) == 2 * ROWS
-    assert sum(row["bad"] for row in told) == 0
-    assert {row["slice"] for row in told} == set(AGENTS)
-    assert all(row["hour"].minute == 0 for row in told)
+    rows = LakeHistory(operated[0]).calls(START, START + timedelta(days=2)).to_pylist()
+    assert sum(row["calls"] for row in rows) == 2 * ROWS
+    assert sum(row["bad"] for row in rows) == 0
+    assert {row["slice"] for row in rows} == set(AGENTS)
+    assert all(row["hour"].minute == 0 for row in rows)
 
 
-def test_a_model_of_some_agents_sees_their_calls_alone(operated: tuple[Lake, Training]) -> None:
+def test_a_model_of_some_agents_reads_only_their_calls(operated: tuple[Lake, Training]) -> None:
     own = LakeHistory(operated[0], AGENTS[:2])
     span = START, START + timedelta(days=2)
     assert {row["slice"] for row in own.calls(*span).to_pylist()} == set(AGENTS[:2])
@@ -69,13 +69,13 @@ def test_a_model_of_some_agents_sees_their_calls_alone(operated: tuple[Lake, Tra
 
 
 def test_ratings_are_counted_and_the_unrated_are_not(operated: tuple[Lake, Training]) -> None:
-    told = LakeHistory(operated[0]).ratings(START, START + timedelta(days=1)).to_pylist()
+    rows = LakeHistory(operated[0]).ratings(START, START + timedelta(days=1)).to_pylist()
     rated = [number for number in range(ROWS) if number % 3 != 2 and number != 3]
-    assert sum(row["calls"] for row in told) == len(rated)
-    assert sum(row["bad"] for row in told) == sum(number % 3 == 1 for number in rated)
+    assert sum(row["calls"] for row in rows) == len(rated)
+    assert sum(row["bad"] for row in rows) == sum(number % 3 == 1 for number in rated)
 
 
-def test_what_is_before_the_cut_is_counted_once_and_kept(operated: tuple[Lake, Training]) -> None:
+def test_calls_before_the_cut_are_counted_once_and_kept(operated: tuple[Lake, Training]) -> None:
     lake, training = operated
     history, start = LakeHistory(lake), training.cut - timedelta(days=5)
     before = history.calls_before(training, start)
@@ -85,7 +85,7 @@ def test_what_is_before_the_cut_is_counted_once_and_kept(operated: tuple[Lake, T
     assert history.calls_before(training, start).equals(before)
 
 
-def test_each_request_has_its_day_its_user_and_every_watched_feature(operated: tuple[Lake, Training]) -> None:
+def test_each_request_has_its_day_its_user_and_every_compared_feature(operated: tuple[Lake, Training]) -> None:
     start = START + timedelta(days=10)
     sample = LakeHistory(operated[0]).features(start, start + timedelta(days=2))
     rows = len(sample.days)
@@ -96,7 +96,7 @@ def test_each_request_has_its_day_its_user_and_every_watched_feature(operated: t
     assert {"agent_name", "query_characters", "queries_last_7d", "agent_error_rate"} <= set(sample.values)
 
 
-def test_of_a_training_set_from_before_a_feature_was_there_the_feature_is_missing(
+def test_a_feature_newer_than_the_training_set_is_missing_in_it(
     operated: tuple[Lake, Training], tmp_path: Path
 ) -> None:
     lake, training = operated
@@ -106,20 +106,20 @@ def test_of_a_training_set_from_before_a_feature_was_there_the_feature_is_missin
     old = empty_lake(read_settings(home=tmp_path / "home", lake="old", cache=tmp_path / "cache"))
     old.tables.append(BEFORE, rows.select(BEFORE.arrow_schema.names), key="set")
     start = training.cut - timedelta(days=28)
-    before = {one.name: one for one in LakeHistory(old).features_before(training, start)}
+    before = {profile.name: profile for profile in LakeHistory(old).features_before(training, start)}
     assert before["infrastructure_restarts"].missing == before["infrastructure_restarts"].rows > 0
-    known = {one.name: one for one in LakeHistory(lake).features_before(training, start)}
+    known = {profile.name: profile for profile in LakeHistory(lake).features_before(training, start)}
     assert before["query_characters"] == known["query_characters"]
 
 
-def test_the_references_profiles_are_of_the_training_set_and_come_back_as_they_were_kept(
+def test_the_reference_profiles_are_those_of_the_training_set_and_are_read_as_stored(
     operated: tuple[Lake, Training],
 ) -> None:
     lake, training = operated
     history = LakeHistory(lake)
     first = history.features_before(training, training.cut - timedelta(days=28))
     assert first == LakeHistory(lake).features_before(training, training.cut - timedelta(days=28))
-    by_name = {one.name: one for one in first}
+    by_name = {profile.name: profile for profile in first}
     lengths = by_name["query_characters"]
     assert lengths.days == 19
     assert 1 < lengths.clusters < 20

@@ -1,4 +1,4 @@
-"""Rates against independent implementations, levels against simulated looks."""
+"""Rates against independent implementations, levels against simulated checks."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -32,7 +32,7 @@ def counts(bad: np.ndarray, calls: int = 50) -> HourlyCounts:
 
 def references(days: int, windows: tuple[timedelta, ...] = WINDOWS) -> dict[timedelta, ReferenceWindow]:
     start = END - days * DAY
-    return {one: ReferenceWindow(start=start, end=END - one, dispersion_start=start) for one in windows}
+    return {window: ReferenceWindow(start=start, end=END - window, dispersion_start=start) for window in windows}
 
 
 def budget(false_alarms: float = 0.6) -> FalseAlarmBudget:
@@ -43,7 +43,7 @@ def budget(false_alarms: float = 0.6) -> FalseAlarmBudget:
     bad=st.tuples(st.integers(0, 60), st.integers(1, 60)),
     calls=st.tuples(st.integers(20_000, 90_000), st.integers(20_000, 90_000)),
 )
-def test_of_rare_events_the_chance_is_that_of_the_conditional_binomial_test(
+def test_of_rare_events_the_p_value_is_that_of_the_conditional_binomial_test(
     bad: tuple[int, int], calls: tuple[int, int]
 ) -> None:
     ours = p_value_of_more(Rate(calls=calls[0], bad=bad[0]), Rate(calls=calls[1], bad=bad[1]))
@@ -54,7 +54,7 @@ def test_of_rare_events_the_chance_is_that_of_the_conditional_binomial_test(
 @pytest.mark.parametrize(
     ("bad", "calls"), [((300, 40), (3_000, 250)), ((900, 260), (3_000, 700)), ((40, 30), (400, 120))]
 )
-def test_of_frequent_events_the_chance_is_that_of_fishers_exact_test(
+def test_of_frequent_events_the_p_value_is_that_of_fishers_exact_test(
     bad: tuple[int, int], calls: tuple[int, int]
 ) -> None:
     ours = p_value_of_more(Rate(calls=calls[0], bad=bad[0]), Rate(calls=calls[1], bad=bad[1]))
@@ -63,7 +63,7 @@ def test_of_frequent_events_the_chance_is_that_of_fishers_exact_test(
 
 
 @given(bad=st.integers(1, 200), more=st.integers(1, 50))
-def test_more_bad_events_are_never_more_likely_and_a_wider_spread_makes_none_less_likely(bad: int, more: int) -> None:
+def test_the_p_value_falls_with_more_bad_events_and_rises_with_the_dispersion(bad: int, more: int) -> None:
     before, spread = Rate(calls=28_000, bad=1_400), DispersionEstimate(statistic=54.0, degrees_of_freedom=27)
     few, many = (Rate(calls=1_000, bad=count) for count in (bad, bad + more))
     assert p_value_of_more(before, many, spread) <= p_value_of_more(before, few, spread)
@@ -72,7 +72,7 @@ def test_more_bad_events_are_never_more_likely_and_a_wider_spread_makes_none_les
     ) > p_value_of_more(before, Rate(calls=1_000, bad=80), spread)
 
 
-def test_few_days_of_reference_prove_less_than_many() -> None:
+def test_a_short_reference_gives_larger_p_values_than_a_long_one() -> None:
     before, now = Rate(calls=28_000, bad=1_400), Rate(calls=1_000, bad=90)
     chances = [
         p_value_of_more(before, now, DispersionEstimate(statistic=float(days), degrees_of_freedom=days))
@@ -83,7 +83,9 @@ def test_few_days_of_reference_prove_less_than_many() -> None:
 
 
 @pytest.mark.parametrize(("dispersion", "at_most"), [(1.0, 1.0), (2.0, 2.0), (4.0, 2.5)])
-def test_days_of_unknown_dispersion_seldom_look_worse_than_the_level_allows(dispersion: float, at_most: float) -> None:
+def test_days_of_unknown_dispersion_raise_no_more_alarms_than_the_level_allows(
+    dispersion: float, at_most: float
+) -> None:
     rng, mean, allowed = np.random.default_rng(7), 50.0, 0.002
     size = (2_000, 61)
     days = rng.poisson(rng.gamma(mean / (dispersion - 1), dispersion - 1, size) if dispersion > 1 else mean, size)
@@ -98,7 +100,7 @@ def test_days_of_unknown_dispersion_seldom_look_worse_than_the_level_allows(disp
     assert alarms <= at_most * allowed * len(days) + 3 * np.sqrt(allowed * len(days))
 
 
-def test_the_level_lets_sliding_windows_raise_as_many_clumps_of_alarms_as_it_says() -> None:
+def test_the_level_gives_sliding_windows_the_stated_number_of_alarm_clusters() -> None:
     rng, years, alarms = np.random.default_rng(3), 300, 2.0
     hourly = rng.normal(size=years * 365 * 24)
     summed = np.convolve(hourly, np.ones(24), "valid") / np.sqrt(24)
@@ -107,7 +109,7 @@ def test_the_level_lets_sliding_windows_raise_as_many_clumps_of_alarms_as_it_say
     assert 0.6 * alarms < clumps / years < 1.2 * alarms
 
 
-def test_a_reference_that_slides_along_raises_no_more_clumps_either() -> None:
+def test_a_sliding_reference_raises_no_more_alarm_clusters() -> None:
     rng, years, alarms, window = np.random.default_rng(4), 400, 2.0, 8 * 24
     total = np.concatenate([[0.0], rng.normal(size=years * 365 * 24).cumsum()])
     ends = np.arange(2 * window, len(total))
@@ -117,17 +119,17 @@ def test_a_reference_that_slides_along_raises_no_more_clumps_either() -> None:
     assert 0.6 * alarms < clumps / years < 1.2 * alarms
 
 
-def test_the_level_is_never_under_that_of_looks_that_have_nothing_in_common() -> None:
+def test_the_level_is_never_below_that_of_independent_checks() -> None:
     for window in (DAY, 8 * DAY, 32 * DAY):
         assert level(0.6, window, HOUR, MONTH) >= 0.6 / 8_760
     assert level(0.6, DAY, DAY, MONTH) == pytest.approx(0.6 / 365, rel=0.5)
     assert level(0.6, 32 * DAY, HOUR, MONTH) > level(0.6, DAY, HOUR, MONTH)
 
 
-def test_a_doubled_rate_is_shown_and_the_same_rate_is_not() -> None:
+def test_a_doubled_rate_is_detected_and_an_unchanged_one_is_not() -> None:
     rng = np.random.default_rng(1)
     bad = rng.poisson(50 / 24, 60 * 24)
-    assert not any(one.fires(0.1) for one in compare(counts(bad), END, references(60), budget()))
+    assert not any(part.fires(0.1) for part in compare(counts(bad), END, references(60), budget()))
     bad[-24:] = rng.poisson(100 / 24, 24)
     first = compare(counts(bad), END, references(60), budget())[0]
     assert (first.slice, first.days) == (ALL, 1.0)
@@ -139,19 +141,19 @@ def test_more_traffic_to_an_agent_that_fails_more_is_no_rise() -> None:
     bad = np.tile([1, 10], (40 * 24, 1))
     calls[-24:], bad[-24:] = [10, 90], [0, 18]
     start = END - len(calls) * HOUR
-    told = HourlyCounts.of([table(calls, bad, ("auditor", "jamie"))], start, END)
-    first = compare(told, END, references(40), budget())[0]
+    hourly = HourlyCounts.of([table(calls, bad, ("auditor", "jamie"))], start, END)
+    first = compare(hourly, END, references(40), budget())[0]
     assert first.rise == pytest.approx(0.0, abs=0.02)
 
 
-def test_the_share_of_false_alarms_is_parted_and_nothing_of_it_is_lost() -> None:
+def test_the_false_alarms_are_divided_completely() -> None:
     found = compare(counts(np.ones((40 * 24, 3), int)), END, references(40), budget())
-    assert [one.slice for one in found[:4]] == [ALL, "auditor", "bruno", "jamie"]
+    assert [part.slice for part in found[:4]] == [ALL, "auditor", "bruno", "jamie"]
     assert found[0].level == pytest.approx(level(0.6 * 0.9 * 0.9, DAY, HOUR, MONTH))
     assert found[1].level == pytest.approx(level(0.6 * 0.9 * (1 - 0.9) / 3, DAY, HOUR, MONTH))
 
 
-def test_without_calls_or_without_a_reference_nothing_is_claimed() -> None:
+def test_without_calls_or_without_a_reference_there_is_no_comparison() -> None:
     nothing, some = Rate(calls=0, bad=0), Rate(calls=100, bad=5)
     assert p_value_of_more(nothing, some) == p_value_of_more(some, nothing) == 1.0
     assert p_value_of_more(some, Rate(calls=100, bad=0), DispersionEstimate()) == 1.0
@@ -160,7 +162,7 @@ def test_without_calls_or_without_a_reference_nothing_is_claimed() -> None:
     assert compare(empty, END, {}, budget()) == []
 
 
-def test_errors_where_there_never_were_any_are_a_rise() -> None:
+def test_errors_after_a_reference_without_errors_are_a_rise() -> None:
     bad = np.zeros(60 * 24, int)
     bad[-6:] = 2
     first = compare(counts(bad), END, references(60), budget())[0]
@@ -168,32 +170,32 @@ def test_errors_where_there_never_were_any_are_a_rise() -> None:
     assert first.fires(0.1)
 
 
-def test_a_predicted_delay_shrinks_with_traffic_and_the_smallest_rise_with_it() -> None:
+def test_detection_delay_and_minimum_detectable_effect_fall_with_traffic() -> None:
     rng = np.random.default_rng(5)
     seen = []
     for rate in (2, 20, 200):
         found = compare(counts(rng.poisson(rate / 24, 60 * 24), calls=200), END, references(60), budget())
         seen.append(sensitivity(found, 4_800, budget()))
-    assert [one.days_to_detect_doubling for one in seen] == [np.inf, 4.0, 1.0]
+    assert [power.days_to_detect_doubling for power in seen] == [np.inf, 4.0, 1.0]
     assert seen[2].minimum_detectable_effect < seen[1].minimum_detectable_effect
 
 
-def test_a_cause_is_dated_to_the_hour_and_its_end_too() -> None:
+def test_the_start_and_the_end_of_a_cause_are_estimated_to_the_hour() -> None:
     rng = np.random.default_rng(2)
     bad = rng.poisson(3, 30 * 24)
     began, ended = END - 7 * DAY, END - 6 * DAY
     bad[-7 * 24 : -6 * 24] += rng.poisson(12, 24)
-    told = counts(bad)
-    found = told.onset(ALL, END - 7 * DAY - 12 * HOUR, ended, 3 / 50)
+    hourly = counts(bad)
+    found = hourly.onset(ALL, END - 7 * DAY - 12 * HOUR, ended, 3 / 50)
     assert abs(found - began) <= HOUR
-    over = told.recovery(found, END, 3 / 50)
+    over = hourly.recovery(found, END, 3 / 50)
     assert over is not None
     assert abs(over - ended) <= 2 * HOUR
-    assert told.recovery(began, ended, 3 / 50) is None
+    assert hourly.recovery(began, ended, 3 / 50) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 71), st.sampled_from(["auditor", "bruno"]), st.integers(1, 9)), max_size=40))
-def test_counts_sum_what_the_tables_hold_whatever_their_order(rows: list[tuple[int, str, int]]) -> None:
+def test_counts_do_not_depend_on_the_order_of_the_rows(rows: list[tuple[int, str, int]]) -> None:
     start = END - 3 * DAY
     columns = [
         pa.array([start + hour * HOUR for hour, _, _ in rows], HOURLY.field("hour").type),
@@ -201,9 +203,9 @@ def test_counts_sum_what_the_tables_hold_whatever_their_order(rows: list[tuple[i
         pa.array([many for _, _, many in rows], pa.int64()),
         pa.array([1 for _ in rows], pa.int64()),
     ]
-    told = HourlyCounts.of([pa.table(columns, schema=HOURLY), HOURLY.empty_table()], start, END)
+    hourly = HourlyCounts.of([pa.table(columns, schema=HOURLY), HOURLY.empty_table()], start, END)
     for low, high in ((0, 72), (24, 48), (10, 11)):
-        found = told.rates(start + low * HOUR, start + high * HOUR)
+        found = hourly.rates(start + low * HOUR, start + high * HOUR)
         for name in ("auditor", "bruno"):
             own = [many for hour, who, many in rows if who == name and low <= hour < high]
             assert (found[name].calls, found[name].bad) == (sum(own), len(own)) if own else name not in found

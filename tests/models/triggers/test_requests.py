@@ -1,4 +1,4 @@
-"""From many decisions to one training, with real processes over one store."""
+"""One training of many decisions, with real processes on one store."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,7 @@ def lake(settings: Settings, clock: Clock) -> Lake:
     return open_lake(settings, clock=clock)
 
 
-def asked(lake: Lake, decision: str, trigger: Trigger = Trigger.ERROR_RATE) -> RequestResult:
+def requested(lake: Lake, decision: str, trigger: Trigger = Trigger.ERROR_RATE) -> RequestResult:
     return request_training(
         lake, MODEL, trigger, decision, "because", PATIENCE, by="ada" if trigger is Trigger.HAND else ""
     )
@@ -61,65 +61,65 @@ def fail(lake: Lake, request: int) -> None:
 
 def ask_at_once(settings: Settings, who: int) -> RequestResult:
     triggers = (Trigger.ERROR_RATE, Trigger.DRIFT, Trigger.FEEDBACK, Trigger.VOLUME, Trigger.SCHEDULE, Trigger.HAND)
-    return asked(open_lake(settings), f"decision-{who}", triggers[who])
+    return requested(open_lake(settings), f"decision-{who}", triggers[who])
 
 
 def test_all_triggers_in_one_second_start_one_training(settings: Settings) -> None:
     answers = at_once(ask_at_once, [(settings, who) for who in range(6)])
-    assert sorted(one.outcome.value for one in answers) == ["covered"] * 5 + ["started"]
-    started = next(one for one in answers if one.outcome is RequestOutcome.STARTED)
-    assert all(f"request {started.request} " in one.detail for one in answers if one is not started)
+    assert sorted(result.outcome.value for result in answers) == ["covered"] * 5 + ["started"]
+    started = next(result for result in answers if result.outcome is RequestOutcome.STARTED)
+    assert all(f"request {started.request} " in result.detail for result in answers if result is not started)
     state = read_state(open_lake(settings).ledger, MODEL)
     assert (state.requests, state.request and state.request.number) == (1, 1)
 
 
-def test_the_same_decision_asked_again_is_its_own_request(lake: Lake) -> None:
-    assert asked(lake, "one") == asked(lake, "one")
+def test_a_repeated_decision_returns_its_own_request(lake: Lake) -> None:
+    assert requested(lake, "one") == requested(lake, "one")
     assert read_state(lake.ledger, MODEL).requests == 1
 
 
-def test_a_training_under_way_covers_what_is_asked_meanwhile(lake: Lake) -> None:
+def test_a_running_training_covers_requests_made_meanwhile(lake: Lake) -> None:
     assert claim(lake, MODEL, "run-1").granted
-    found = asked(lake, "one")
+    found = requested(lake, "one")
     assert found.outcome is RequestOutcome.COVERED
     assert "run-1" in found.detail
     release(lake, MODEL, "run-1")
-    assert asked(lake, "two").outcome is RequestOutcome.STARTED
+    assert requested(lake, "two").outcome is RequestOutcome.STARTED
 
 
-def test_failures_make_the_wait_grow_up_to_a_cap(lake: Lake, clock: Clock) -> None:
+def test_failures_increase_the_wait_up_to_a_limit(lake: Lake, clock: Clock) -> None:
     waits = []
-    request = asked(lake, "first").request
+    request = requested(lake, "first").request
     for turn in range(6):
         fail(lake, request)
         failed = clock.now
-        while (found := asked(lake, f"{turn} at {clock.now}")).outcome is RequestOutcome.BACKING_OFF:
+        while (found := requested(lake, f"{turn} at {clock.now}")).outcome is RequestOutcome.BACKING_OFF:
             clock.go(0.5)
         waits.append((clock.now - failed) / HOUR)
         request = found.request
     assert waits == [1, 2, 4, 8, 8, 8]
 
 
-def test_waits_double_and_are_capped() -> None:
+def test_the_wait_doubles_up_to_a_limit() -> None:
     assert [PATIENCE.wait(failures) / HOUR for failures in range(7)] == [0, 1, 2, 4, 8, 8, 8]
 
 
 def test_a_person_does_not_wait(lake: Lake) -> None:
-    fail(lake, asked(lake, "one").request)
-    told = asked(lake, "two")
-    assert told.outcome is RequestOutcome.BACKING_OFF
-    assert told.detail == "until 2026-11-02 01:00 UTC, after 1 failed training in a row"
-    assert asked(lake, "three", Trigger.HAND).outcome is RequestOutcome.STARTED
+    fail(lake, requested(lake, "one").request)
+    result = requested(lake, "two")
+    assert result.outcome is RequestOutcome.BACKING_OFF
+    assert result.detail == "until 2026-11-02 01:00 UTC, after 1 failed training in a row"
+    assert requested(lake, "three", Trigger.HAND).outcome is RequestOutcome.STARTED
 
 
 def test_a_request_is_to_be_started_until_a_run_holds_the_model(lake: Lake, clock: Clock) -> None:
     assert request_to_start(lake, MODEL) is None
-    assert asked(lake, "one").request == 1
+    assert requested(lake, "one").request == 1
     request = request_to_start(lake, MODEL)
     assert request is not None
     assert (request.cause.trigger, request.cause.request) == ("error_rate", 1)
     clock.go(48)
-    assert asked(lake, "two").outcome is RequestOutcome.COVERED
+    assert requested(lake, "two").outcome is RequestOutcome.COVERED
     assert request_to_start(lake, MODEL) == request
     claim(lake, MODEL, request.run)
     assert request_to_start(lake, MODEL) is None
@@ -127,28 +127,28 @@ def test_a_request_is_to_be_started_until_a_run_holds_the_model(lake: Lake, cloc
 
 def test_requests_of_two_lakes_have_runs_of_different_names(lake: Lake, tmp_path: Path) -> None:
     other = open_lake(read_settings(home=tmp_path / "other", lake="test"))
-    assert asked(lake, "one").request == asked(other, "one").request == 1
+    assert requested(lake, "one").request == requested(other, "one").request == 1
     first, second = request_to_start(lake, MODEL), request_to_start(other, MODEL)
     assert first is not None
     assert second is not None
     assert first.run != second.run
 
 
-def test_a_request_that_is_given_up_counts_as_a_failure_and_one_that_ended_does_not(lake: Lake, clock: Clock) -> None:
-    asked(lake, "one")
+def test_an_abandoned_request_counts_as_a_failure_and_one_that_ended_does_not(lake: Lake, clock: Clock) -> None:
+    requested(lake, "one")
     request = request_to_start(lake, MODEL)
     assert request is not None
     for _ in range(2):
         abandon_request(lake, MODEL, request, "its run was aborted")
     state = read_state(lake.ledger, MODEL)
     assert (state.request, state.failures) == (None, 1)
-    assert asked(lake, "two").outcome is RequestOutcome.BACKING_OFF
+    assert requested(lake, "two").outcome is RequestOutcome.BACKING_OFF
     clock.go(1.0)
-    assert asked(lake, "three").request == 2
+    assert requested(lake, "three").request == 2
 
 
-def test_a_run_that_neither_holds_the_model_nor_was_asked_for_fails_without_consequence(lake: Lake) -> None:
-    asked(lake, "one")
+def test_a_failed_run_without_lease_and_request_does_not_count(lake: Lake) -> None:
+    requested(lake, "one")
     record_failure(lake, MODEL, Cause(), stage="features", execution="somebody's")
     state = read_state(lake.ledger, MODEL)
     assert (state.failures, state.request is not None) == (0, True)
@@ -157,8 +157,8 @@ def test_a_run_that_neither_holds_the_model_nor_was_asked_for_fails_without_cons
     assert read_state(lake.ledger, MODEL).failures == 1
 
 
-def test_the_end_of_a_retraining_answers_the_request_that_resumed_it_too(lake: Lake) -> None:
-    asked(lake, "one")
+def test_the_end_of_a_retraining_also_ends_the_request_that_resumed_it(lake: Lake) -> None:
+    requested(lake, "one")
     request = request_to_start(lake, MODEL)
     assert request is not None
     version = TableVersion(table="processed.agent_interactions", snapshot_id=1, rows=1)
@@ -174,7 +174,7 @@ def test_the_end_of_a_retraining_answers_the_request_that_resumed_it_too(lake: L
         cause=request.cause,
     )
     abandon_request(lake, MODEL, request, "its run was aborted")
-    assert asked(lake, "two", Trigger.HAND).request == 2
+    assert requested(lake, "two", Trigger.HAND).request == 2
     resumed = {"retraining": "the same", "request": 2}
     lake.ledger.append(model_chain(MODEL), "retraining_resumed", "resumed:the same:1", resumed)
     verdict = Verdict(model=MODEL, outcome=Outcome.NOT_REGISTERED, version=0, reason="no better", entry="")
@@ -183,7 +183,7 @@ def test_the_end_of_a_retraining_answers_the_request_that_resumed_it_too(lake: L
     assert (state.request, state.failures) == (None, 0)
 
 
-def test_a_persons_decision_that_is_tried_again_is_the_same_decision(lake: Lake, clock: Clock) -> None:
+def test_a_repeated_decision_of_a_person_is_the_same_decision(lake: Lake, clock: Clock) -> None:
     def once() -> Decision:
         rule = ManualRule(reason="new prompt", by="ada")
         return decide(lake, Still(), MODEL, rule, end=clock.now, every=HOUR, patience=PATIENCE, key="run:x1")
@@ -194,7 +194,7 @@ def test_a_persons_decision_that_is_tried_again_is_the_same_decision(lake: Lake,
     assert first.outcome == "started"
 
 
-def test_the_same_look_twice_is_one_entry_and_one_request(lake: Lake) -> None:
+def test_the_same_check_twice_makes_one_entry_and_one_request(lake: Lake) -> None:
     first, second = (look(lake, ScheduleRule(), START) for _ in range(2))
     assert first == second
     assert first.outcome == "started"
@@ -202,7 +202,7 @@ def test_the_same_look_twice_is_one_entry_and_one_request(lake: Lake) -> None:
     assert read_state(lake.ledger, MODEL).requests == 1
 
 
-def test_a_look_that_died_before_its_entry_goes_on_with_its_own_request(lake: Lake) -> None:
+def test_a_check_that_died_before_its_entry_continues_with_its_own_request(lake: Lake) -> None:
     first = look(lake, ScheduleRule(), START)
     store = lake.store
     for key in list(store.list(f"ledger/{trigger_chain(MODEL, Trigger.SCHEDULE.value)}/")):
@@ -211,7 +211,7 @@ def test_a_look_that_died_before_its_entry_goes_on_with_its_own_request(lake: La
     assert look(again, ScheduleRule(), START) == first
 
 
-def test_data_older_than_the_schedule_that_keep_landing_start_one_training_a_week(lake: Lake, clock: Clock) -> None:
+def test_rows_older_than_the_schedule_that_keep_landing_start_one_training_a_week(lake: Lake, clock: Clock) -> None:
     started = []
     for hour in range(15 * 24):
         if look(lake, ScheduleRule(), clock.now).outcome == "started":
@@ -222,14 +222,14 @@ def test_data_older_than_the_schedule_that_keep_landing_start_one_training_a_wee
 
 
 def train(lake: Lake, cut: datetime) -> None:
-    """Answer the open request with a training on data up to the cut."""
+    """End the open request with a training on data up to the cut."""
     request = read_state(lake.ledger, MODEL).requests
-    told = {"cut": cut.isoformat(), "training_set_id": f"set-{request}", "inputs": []}
-    lake.ledger.append(model_chain(MODEL), "trained", f"trained:{request}", told)
+    payload = {"cut": cut.isoformat(), "training_set_id": f"set-{request}", "inputs": []}
+    lake.ledger.append(model_chain(MODEL), "trained", f"trained:{request}", payload)
     lake.ledger.append(model_chain(MODEL), "retraining_closed", f"closed:{request}", {"request": request})
 
 
-def test_a_look_at_an_hour_before_the_training_ended_counts_no_time_since(lake: Lake, clock: Clock) -> None:
+def test_a_check_of_an_hour_before_the_end_of_the_training_has_no_time_since_it(lake: Lake, clock: Clock) -> None:
     clock.go(0.5)
     train(lake, cut=START - timedelta(days=30))
     reason = look(lake, ScheduleRule(), START).reason
@@ -238,20 +238,20 @@ def test_a_look_at_an_hour_before_the_training_ended_counts_no_time_since(lake: 
     )
 
 
-def test_another_rule_is_another_decision(lake: Lake) -> None:
+def test_another_rule_makes_another_decision(lake: Lake) -> None:
     look(lake, VolumeRule(), START)
     look(lake, VolumeRule(new_interactions=5), START)
     assert len(lake.ledger.entries(trigger_chain(MODEL, Trigger.VOLUME.value))) == 2
 
 
-def test_five_hundred_late_fires_at_once_are_one_look_and_one_request(lake: Lake) -> None:
+def test_five_hundred_late_fires_at_once_make_one_check_and_one_request(lake: Lake) -> None:
     done = []
     for late in range(500, 0, -1):
         kickoff, run = START - late * HOUR, f"run-{late}"
         done += catch_up(
             lake, "sensor", lambda due: look(lake, ScheduleRule(), due.end), kickoff=kickoff, period=HOUR, run=run
         )
-    assert [one.outcome for one in done] == ["started"]
+    assert [decision.outcome for decision in done] == ["started"]
     assert len(lake.ledger.entries(trigger_chain(MODEL, Trigger.SCHEDULE.value))) == 1
     assert read_state(lake.ledger, MODEL).requests == 1
 
@@ -260,7 +260,7 @@ def look_at_once(settings: Settings, rule: Rule) -> Decision:
     return look(open_lake(settings), rule, START)
 
 
-def test_looks_of_two_schedulers_at_once_agree(settings: Settings) -> None:
+def test_concurrent_checks_of_two_schedulers_agree(settings: Settings) -> None:
     rules: list[Rule] = [
         ScheduleRule(),
         ScheduleRule(),
@@ -272,10 +272,10 @@ def test_looks_of_two_schedulers_at_once_agree(settings: Settings) -> None:
     assert read_state(lake.ledger, MODEL).requests == 1
     for trigger in (Trigger.SCHEDULE, Trigger.HAND):
         assert len(lake.ledger.entries(trigger_chain(MODEL, trigger.value))) == 1
-    assert {one.outcome for one in found} <= {"started", "covered"}
+    assert {decision.outcome for decision in found} <= {"started", "covered"}
 
 
-def test_a_quiet_decision_says_what_it_was_decided_by(lake: Lake) -> None:
+def test_a_quiet_decision_has_its_evidence(lake: Lake) -> None:
     decision = look(lake, DriftRule(), START)
     entry = lake.ledger.find(trigger_chain(MODEL, Trigger.DRIFT.value), decision.key)
     assert entry is not None

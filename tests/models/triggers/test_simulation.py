@@ -16,10 +16,10 @@ ANY = ("error_rate", "drift", "feedback")
 def play(scenario: Scenario) -> tuple[Play, list[str]]:
     played = Play(scenario.world(), scenario.rules, scenario.training_hours, scenario.fails)
     played.run(scenario.first_day, scenario.days)
-    return played, [one.result for one in judge(scenario, played.looks)]
+    return played, [change.result for change in judge(scenario, played.looks)]
 
 
-def test_three_quiet_weeks_train_by_schedule_alone() -> None:
+def test_three_weeks_without_changes_train_by_schedule_only() -> None:
     quiet = Scenario(name="quiet", world=lambda: steady(RECIPE), days=46, first_day=25)
     played, results = play(quiet)
     assert results == ["silent"]
@@ -60,7 +60,7 @@ def test_failed_trainings_wait_longer_each_time_and_the_cause_stays_one() -> Non
     assert len(alarms(played.looks)) == 1
 
 
-def test_looks_of_one_second_start_one_training() -> None:
+def test_checks_in_the_same_second_start_one_training() -> None:
     both = Scenario(
         name="all at once",
         world=lambda: longer(failing(steady(replace(RECIPE, days=36)), 6.0, 33), 8.0, 33),
@@ -72,7 +72,7 @@ def test_looks_of_one_second_start_one_training() -> None:
     assert len(started) == len(set(started))
 
 
-def test_a_doubled_rate_at_a_hundred_errors_a_day_is_seen_within_a_day_as_predicted() -> None:
+def test_a_doubled_rate_at_a_hundred_errors_a_day_is_detected_within_a_day_as_predicted() -> None:
     found = doubled(100, 3)
     assert found.within_a_day == 1.0
     assert found.as_predicted == 1.0

@@ -1,4 +1,4 @@
-"""A search on a tiny real model: the same study however it is killed or doubled, and never a worse profile."""
+"""A search on a tiny real model: the same study after kills and double starts, and never a worse profile."""
 
 import hashlib
 import multiprocessing
@@ -20,7 +20,7 @@ from models.training.loop import StepMetrics
 from models.tuning.plan import Parameters, SearchSpace, Study, Trial, TrialState, Tuned, TuningPlan
 from models.tuning.propose import propose
 from models.tuning.select import close_study
-from models.tuning.study import open_study, read_trials, study_ledger, write_proposed
+from models.tuning.study import ledger_chain, open_study, read_trials, write_proposed
 from models.tuning.trial import run_trial, trial_profile
 from models.tuning.validation import split_train
 from settings import Settings, read_settings
@@ -28,13 +28,13 @@ from tests.conftest import free_port
 from tests.world.world import PROFILE, SPEC, lake_with_tiny, training_set
 
 START = replace(PROFILE, max_steps=8, learning_rate=1e-4)
-"""Learns next to nothing, so that others are shown better."""
+"""Learns almost nothing, so that others are shown better."""
 SPACE = SearchSpace(learning_rate_low=1e-4, learning_rate_high=5e-2, lora_ranks=[4, 8], lengths=[0.5, 1.0, 2.0])
 PLAN = TuningPlan(trials=4, parallel=2, startup=2, validation_rows=60)
 
 
 class Killed(BaseException):
-    """Stands for a process that ends in the middle."""
+    """Simulates a process that ends in the middle."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Tuned]:
-    """A search that nothing disturbed, and its lake, which tests only read."""
+    """An undisturbed search, and its lake, which tests only read."""
     lake = lake_with_tiny(tmp_path_factory.mktemp("whole"))
     return lake, search(lake, opened(lake))
 
@@ -61,7 +61,7 @@ def search(lake: Lake, study: Study, on_step: Callable[[StepMetrics], None] | No
 
 
 def outcome(tuned: Tuned) -> tuple[object, ...]:
-    """All but the study itself, whose training set is another snapshot in another lake."""
+    """Everything but the study, whose training set is another snapshot in another lake."""
     return tuned.study.study_id, tuned.trials, tuned.winner, tuned.profile, tuned.differences, tuned.reason
 
 
@@ -70,7 +70,7 @@ def objects(lake: Lake) -> dict[str, str]:
 
 
 def written(lake: Lake) -> set[str]:
-    """What a search leaves: ledger entries and scores, but no table, whose files have random names."""
+    """What a search writes: ledger entries and scores, without tables, whose files have random names."""
     return {key for key in objects(lake) if not key.startswith("warehouse/")}
 
 
@@ -82,13 +82,13 @@ def run_elsewhere(places: dict[str, str], study: Study, trial: Trial) -> None:
     run_trial(open_lake(read_settings(**places)), study, trial)
 
 
-def test_the_winner_is_shown_better_on_validation_than_the_profile_that_was_given(whole: tuple[Lake, Tuned]) -> None:
+def test_the_winner_is_better_on_validation_than_the_original_profile(whole: tuple[Lake, Tuned]) -> None:
     _, tuned = whole
     assert tuned.start.parameters == Parameters(learning_rate=1e-4, lora_rank=8, length=1.0)
     assert tuned.start.state is TrialState.COMPLETE
     assert tuned.winner.number > 0
     assert tuned.winner.loss == min(trial.loss for trial in tuned.trials if trial.state is TrialState.COMPLETE)
-    [shown] = [one for one in tuned.differences if one.slice == tuned.winner.name]
+    [shown] = [difference for difference in tuned.differences if difference.slice == tuned.winner.name]
     assert shown.high < 0
     assert shown.candidate == pytest.approx(tuned.winner.loss)
     assert shown.baseline == pytest.approx(tuned.start.loss)
@@ -97,7 +97,7 @@ def test_the_winner_is_shown_better_on_validation_than_the_profile_that_was_give
     assert tuned.profile.name == f"tiny+{tuned.study.name}.{tuned.winner.number}"
 
 
-def test_where_nothing_is_shown_better_the_profile_stays_as_it_was(lake: Lake) -> None:
+def test_if_no_trial_is_shown_better_the_profile_is_unchanged(lake: Lake) -> None:
     study = opened(lake, learning_rate=2e-2, plan=replace(PLAN, trials=3, parallel=3))
     for number in (1, 2):
         poor = Parameters(learning_rate=1e-4 * number, lora_rank=4, length=0.5)
@@ -108,9 +108,7 @@ def test_where_nothing_is_shown_better_the_profile_stays_as_it_was(lake: Lake) -
     assert "none of 2 other trials was shown better than profile tiny" in tuned.reason
 
 
-def test_a_search_killed_in_the_middle_of_a_trial_goes_on_to_the_same_study(
-    lake: Lake, whole: tuple[Lake, Tuned]
-) -> None:
+def test_a_search_killed_during_a_trial_continues_to_the_same_study(lake: Lake, whole: tuple[Lake, Tuned]) -> None:
     steps: list[int] = []
 
     def kill_twice(metrics: StepMetrics) -> None:
@@ -145,7 +143,7 @@ class Fragile(FolderStore):
             raise Killed
 
 
-def test_a_trial_killed_after_every_second_write_ends_as_one_that_was_not(
+def test_a_trial_killed_after_every_second_write_ends_like_one_that_was_not(
     lake: Lake, whole: tuple[Lake, Tuned]
 ) -> None:
     study = opened(lake)
@@ -164,7 +162,7 @@ def test_a_trial_killed_after_every_second_write_ends_as_one_that_was_not(
 
 
 @pytest.mark.timeout(300)
-def test_trials_side_by_side_one_of_them_doubled_come_out_as_one_after_the_other(
+def test_parallel_trials_one_of_them_doubled_give_the_same_as_sequential_ones(
     lake: Lake, whole: tuple[Lake, Tuned]
 ) -> None:
     study = opened(lake)
@@ -179,12 +177,12 @@ def test_trials_side_by_side_one_of_them_doubled_come_out_as_one_after_the_other
         pod.join()
     assert [pod.exitcode for pod in pods] == [0, 0]
     assert read_trials(lake, study) == whole[1].trials[:2]
-    keys = [entry.key for entry in open_lake(lake.settings).ledger.entries(study_ledger(study))]
+    keys = [entry.key for entry in open_lake(lake.settings).ledger.entries(ledger_chain(study))]
     assert sorted(keys) == sorted(set(keys))
     assert {"ended:0", "ended:1"} <= set(keys)
 
 
-def test_a_hopeless_trial_is_pruned_at_its_first_rung(lake: Lake) -> None:
+def test_a_bad_trial_is_pruned_at_its_first_rung(lake: Lake) -> None:
     study = opened(lake, learning_rate=3e-2, max_steps=16, plan=replace(PLAN, startup=1, parallel=1))
     run_trial(lake, study, propose(lake, study, 0)[0])
     poor = Trial(number=1, parameters=Parameters(learning_rate=1e-4, lora_rank=8, length=1.0))
@@ -194,7 +192,7 @@ def test_a_hopeless_trial_is_pruned_at_its_first_rung(lake: Lake) -> None:
     assert not list(lake.store.list(f"{study.folder}/checkpoints/"))
 
 
-def test_a_trial_whose_loss_leaves_the_real_numbers_ends_alone(lake: Lake) -> None:
+def test_a_trial_whose_loss_is_not_finite_ends_without_ending_the_search(lake: Lake) -> None:
     study = opened(lake, plan=replace(PLAN, trials=3), space=replace(SPACE, learning_rate_high=1e30))
     first, _ = propose(lake, study, 0)
     run_trial(lake, study, first)
@@ -204,7 +202,7 @@ def test_a_trial_whose_loss_leaves_the_real_numbers_ends_alone(lake: Lake) -> No
     assert third.number == 2
 
 
-def test_a_profile_that_diverges_itself_is_told_to_whoever_gave_it(lake: Lake) -> None:
+def test_a_profile_that_itself_diverges_is_an_error(lake: Lake) -> None:
     space = replace(SPACE, learning_rate_high=1e30)
     study = opened(lake, space=space, learning_rate=1e30, plan=replace(PLAN, parallel=1))
     run_trial(lake, study, propose(lake, study, 0)[0])
@@ -222,7 +220,7 @@ def test_a_second_search_of_the_same_inputs_writes_nothing(whole: tuple[Lake, Tu
     assert objects(lake) == before
 
 
-def test_more_trials_go_on_where_fewer_ended(lake: Lake, whole: tuple[Lake, Tuned]) -> None:
+def test_more_trials_continue_where_fewer_ended(lake: Lake, whole: tuple[Lake, Tuned]) -> None:
     fewer = search(lake, opened(lake, plan=replace(PLAN, trials=3)))
     more = search(lake, opened(lake))
     assert more.study.study_id == fewer.study.study_id
@@ -242,7 +240,7 @@ def test_rows_of_the_test_split_change_nothing(lake: Lake, whole: tuple[Lake, Tu
     assert ended == whole[1].trials[:2]
 
 
-def test_trials_are_judged_on_later_rows_than_they_learn_from(whole: tuple[Lake, Tuned]) -> None:
+def test_trials_are_evaluated_on_later_rows_than_they_train_on(whole: tuple[Lake, Tuned]) -> None:
     lake, tuned = whole
     study = replace(tuned.study, plan=replace(PLAN, validation_rows=0))
     learnt, judged = split_train(lake, study)
@@ -258,13 +256,13 @@ def test_trials_are_judged_on_later_rows_than_they_learn_from(whole: tuple[Lake,
     }
 
 
-def test_too_few_rows_to_judge_on_are_a_clear_error(lake: Lake) -> None:
+def test_too_few_validation_rows_are_a_clear_error(lake: Lake) -> None:
     study = open_study(lake, training_set(lake, rows=2), SPEC, START, SPACE, PLAN)
-    with pytest.raises(DataError, match="1 training rows leave 0 to learn from and 0 of weight above 0 to judge on"):
+    with pytest.raises(DataError, match="1 training rows leave 0 to train on and 0 of weight above 0 to validate on"):
         split_train(lake, study)
 
 
-def test_a_batch_tries_different_things_within_the_space(lake: Lake) -> None:
+def test_the_trials_of_a_batch_differ_and_are_within_the_space(lake: Lake) -> None:
     proposed = propose(lake, opened(lake, plan=replace(PLAN, trials=16, parallel=16)), 0)
     assert [trial.number for trial in proposed] == list(range(16))
     assert len({trial.parameters for trial in proposed}) == 16
@@ -273,7 +271,7 @@ def test_a_batch_tries_different_things_within_the_space(lake: Lake) -> None:
     assert {trial.parameters.length for trial in proposed} == {0.5, 1.0, 2.0}
 
 
-def test_a_batch_waits_for_the_one_before(lake: Lake) -> None:
+def test_a_batch_needs_the_end_of_the_one_before(lake: Lake) -> None:
     study = opened(lake)
     propose(lake, study, 0)
     with pytest.raises(DataError, match=r"trials \[0, 1\] have not ended; run them first"):
@@ -291,19 +289,19 @@ def test_a_trial_on_one_device_has_as_many_rows_a_step_as_the_training_on_severa
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"learning_rate": 0.5}, "profile tiny has learning_rate 0.5, outside the space's 0.0001 to 0.05"),
         ({"lora_rank": 16}, "profile tiny has lora_rank 16; add it to lora_ranks"),
     ],
 )
-def test_a_space_without_the_profile_itself_is_refused(lake: Lake, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_a_space_without_the_profile_itself_is_refused(lake: Lake, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         opened(lake, **changes)
 
 
-def test_lengths_must_hold_the_profiles_own(lake: Lake) -> None:
-    with pytest.raises(UserError, match=r"lengths \[2.0\] lack 1.0"):
+def test_lengths_must_contain_that_of_the_profile(lake: Lake) -> None:
+    with pytest.raises(UserError, match=r"lengths \[2.0\] do not have 1.0"):
         opened(lake, space=replace(SPACE, lengths=[2.0]))
 
 
@@ -318,8 +316,8 @@ def test_lengths_must_hold_the_profiles_own(lake: Lake) -> None:
         {"lengths": [-1.0]},
     ],
 )
-def test_a_space_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(changes)).partition("_low")[0].replace("_rate", " rate")):
+def test_an_invalid_space_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
         replace(SearchSpace(), **changes)
 
 
@@ -335,19 +333,19 @@ def test_a_space_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None
         {"confidence": 1.0},
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+def test_an_invalid_plan_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         replace(TuningPlan(), **changes)
 
 
-def test_the_models_history_says_where_a_profile_came_from(whole: tuple[Lake, Tuned]) -> None:
+def test_the_models_history_has_the_origin_of_a_profile(whole: tuple[Lake, Tuned]) -> None:
     from reports.common.ledger_text import evidence
 
     lake, tuned = whole
     [entry] = lake.ledger.entries("models/agents", kind="tuned")
     assert evidence(entry) == tuned.reason
     assert entry.payload["study"] == tuned.study.study_id
-    assert lake.ledger.verify(study_ledger(tuned.study)) > 2 * PLAN.trials
+    assert lake.ledger.verify(ledger_chain(tuned.study)) > 2 * PLAN.trials
 
 
 def test_mlflow_shows_every_trial_under_its_study_once(whole: tuple[Lake, Tuned], tmp_path: Path) -> None:
@@ -379,7 +377,7 @@ def test_mlflow_shows_every_trial_under_its_study_once(whole: tuple[Lake, Tuned]
         assert [(point.step, point.value) for point in history] == [(rung.step, rung.loss) for rung in trial.rungs]
 
 
-def test_mlflow_away_is_a_warning_and_no_more(whole: tuple[Lake, Tuned], tmp_path: Path) -> None:
+def test_without_mlflow_there_is_a_warning_and_no_error(whole: tuple[Lake, Tuned], tmp_path: Path) -> None:
     from models.retraining.mlflow import mirror_study, mirror_tuned
 
     away = read_settings(home=tmp_path, lake="test", tracking=f"http://127.0.0.1:{free_port()}")

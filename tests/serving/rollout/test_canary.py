@@ -21,7 +21,7 @@ from lake.sources.inbox import put
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.registry import production, register
-from models.types import ModelVersion, Outcome
+from models.types import BASE, ModelVersion, Outcome
 from serving.gateway.records import LATENCY_MS
 from serving.policy import CanaryRule
 from serving.rollout import admission
@@ -128,7 +128,7 @@ def simulated_users(lake: Lake, clock: Clock, candidate: float, stable: float = 
 
 
 def begin(lake: Lake, version: ModelVersion, rule: CanaryRule = CANARY) -> None:
-    open_rollout(lake, version, None, PROFILE, SHADOW, rule)
+    open_rollout(lake, version, BASE, PROFILE, SHADOW, rule)
     assert advance(lake, version.name).outcome is Outcome.ROLLING_OUT
 
 
@@ -215,7 +215,7 @@ def test_a_candidate_that_no_replica_proves_is_given_up_in_time_and_met_no_user(
         raise PeerError("vLLM at http://vllm-0:8001 does not serve agents@0")
 
     monkeypatch.setattr(admission, "prove_everywhere", unloaded)
-    open_rollout(lake, good, None, PROFILE, SHADOW, CANARY)
+    open_rollout(lake, good, BASE, PROFILE, SHADOW, CANARY)
     with pytest.raises(PeerError, match="does not serve"):
         advance(lake, good.name)
     clock.now += timedelta(hours=1.1)
@@ -248,7 +248,7 @@ def test_a_new_version_waits_for_the_canary_and_is_opened_when_it_has_ended(
 ) -> None:
     begin(lake, good)
     other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
-    verdict = open_rollout(lake, other, None, PROFILE, SHADOW, CANARY)
+    verdict = open_rollout(lake, other, BASE, PROFILE, SHADOW, CANARY)
     assert (verdict.outcome, "waits for the canary of agents@v1" in verdict.reason) == (Outcome.ROLLING_OUT, True)
     assert open_rollouts(lake) == [good.name]
     roll_back(lake, plan_rollback(lake, SPEC.name), reason="tone", by="ana")
@@ -401,7 +401,7 @@ def test_occasional_restarts_do_not_roll_back_a_candidate_with_little_traffic(
 
 def test_a_candidate_that_was_trained_on_another_prompt_gets_no_user(lake: Lake) -> None:
     other = register(lake, shown_better(trained(lake)), replace(SPEC, prompt_version="0"), PROFILE)
-    open_rollout(lake, other, None, PROFILE, SHADOW, CANARY)
+    open_rollout(lake, other, BASE, PROFILE, SHADOW, CANARY)
     verdict = advance(lake, other.name)
     assert (verdict.outcome, "Trained on prompt 0" in verdict.reason) == (Outcome.REJECTED, True)
 
@@ -411,7 +411,7 @@ def test_a_rollout_that_is_opened_while_another_scheduler_opens_one_waits_for_it
 ) -> None:
     second, third = (register(lake, shown_better(trained(lake), key=key), SPEC, PROFILE) for key in ("two", "three"))
     begin(lake, good)
-    assert "waits for" in open_rollout(lake, second, None, PROFILE, SHADOW, CANARY).reason
+    assert "waits for" in open_rollout(lake, second, BASE, PROFILE, SHADOW, CANARY).reason
     roll_back(lake, plan_rollback(lake, SPEC.name), reason="x", by="y")
     append = lake.ledger.append
 
@@ -421,7 +421,7 @@ def test_a_rollout_that_is_opened_while_another_scheduler_opens_one_waits_for_it
         return append(*arguments)
 
     monkeypatch.setattr(lake.ledger, "append", late)
-    assert "waits for the canary of agents@v2" in open_rollout(lake, third, None, PROFILE, SHADOW, CANARY).reason
+    assert "waits for the canary of agents@v2" in open_rollout(lake, third, BASE, PROFILE, SHADOW, CANARY).reason
     roll_back(lake, plan_rollback(lake, SPEC.name), reason="x", by="y")
     assert open_rollouts(lake) == [third.name]
     assert advance(lake, third.name).outcome is Outcome.ROLLING_OUT

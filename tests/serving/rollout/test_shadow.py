@@ -13,7 +13,7 @@ from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.registry import production, register
 from models.spec import TrainingProfile
-from models.types import ModelVersion, Outcome, Verdict
+from models.types import BASE, ModelVersion, Outcome, Verdict, baseline_name
 from serving.policy import CanaryRule
 from serving.rollout.opening import open_rollout
 from serving.rollout.rollout import advance, open_rollouts
@@ -49,7 +49,7 @@ def roll_out(
     rule: ShadowRule = RULE,
 ) -> Verdict:
     """Open a rollout and take its step."""
-    opened = open_rollout(lake, version, baseline, profile, rule, CanaryRule())
+    opened = open_rollout(lake, version, baseline_name(baseline), profile, rule, CanaryRule())
     return advance(lake, version.name) if opened.outcome is Outcome.ROLLING_OUT else opened
 
 
@@ -132,7 +132,7 @@ def test_a_promotion_overtaken_at_the_last_moment_is_void(lake: Lake, good: Mode
 
 
 def test_a_rollout_whose_step_died_is_decided_by_the_next_one(lake: Lake, good: ModelVersion) -> None:
-    assert open_rollout(lake, good, None, PROFILE, RULE, CanaryRule()).outcome is Outcome.ROLLING_OUT
+    assert open_rollout(lake, good, BASE, PROFILE, RULE, CanaryRule()).outcome is Outcome.ROLLING_OUT
     assert open_rollouts(lake) == [good.name]
     assert roll_out(lake, good).outcome is Outcome.PROMOTED
     assert kinds(lake) == ["registered", "rollout_opened", "promoted"]
@@ -144,7 +144,7 @@ def test_a_rollout_that_is_still_open_is_superseded_by_the_next_and_cannot_promo
     lake: Lake, good: ModelVersion
 ) -> None:
     other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
-    open_rollout(lake, other, None, PROFILE, RULE, CanaryRule())
+    open_rollout(lake, other, BASE, PROFILE, RULE, CanaryRule())
     assert roll_out(lake, good).outcome is Outcome.PROMOTED
     verdict = advance(lake, other.name)
     assert verdict.outcome is Outcome.INCONCLUSIVE

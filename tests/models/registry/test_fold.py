@@ -1,4 +1,4 @@
-"""The fold of a model's chain: what is in production, what waits, and which entries came too late to count."""
+"""The fold of a model's chain: production, waiting versions, and entries that came too late to count."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ MODEL = "agents"
 
 
 class Hours:
-    """A clock that moves one hour at every look."""
+    """A clock that moves one hour each time it is read."""
 
     def __init__(self) -> None:
         self.now = START
@@ -43,12 +43,12 @@ def register(ledger: Ledger, *numbers: int) -> None:
         append(ledger, "registered", version=number, digest=f"{number:064x}", path=f"ml/models/agents/v{number}")
 
 
-def test_nothing_happened_yet(ledger: Ledger) -> None:
+def test_without_entries_the_base_model_is_in_production(ledger: Ledger) -> None:
     state = read_state(ledger, MODEL)
     assert (state.production, state.versions, state.rollout, state.baseline) == (None, (), None, "base")
 
 
-def test_a_version_waits_until_its_rollout_opens_and_answers_once_promoted(ledger: Ledger) -> None:
+def test_a_version_waits_until_its_rollout_opens_and_is_in_production_once_promoted(ledger: Ledger) -> None:
     register(ledger, 1)
     assert [version.version for version in read_state(ledger, MODEL).waiting] == [1]
     append(ledger, "rollout_opened", version=1, baseline="base")
@@ -69,7 +69,7 @@ def test_production_as_of_any_time_has_one_answer(ledger: Ledger) -> None:
     assert names == ["base", "base", "base", "agents@v1", "agents@v2", "agents@v1"]
 
 
-def test_a_promotion_whose_baseline_is_gone_changes_nothing(ledger: Ledger) -> None:
+def test_a_promotion_whose_baseline_was_replaced_changes_nothing(ledger: Ledger) -> None:
     register(ledger, 1, 2)
     append(ledger, "promoted", version=1, baseline="base")
     append(ledger, "promoted", version=2, baseline="base")
@@ -86,7 +86,7 @@ def test_only_one_rollout_is_open_at_a_time(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rejected", "inconclusive"])
-def test_a_rollout_that_ends_badly_leaves_production_alone(ledger: Ledger, kind: str) -> None:
+def test_a_rollout_that_fails_does_not_change_production(ledger: Ledger, kind: str) -> None:
     register(ledger, 1)
     append(ledger, "rollout_opened", version=1, baseline="base")
     append(ledger, kind, version=1, baseline="base")
@@ -101,7 +101,7 @@ def test_the_last_cut_is_the_newest_even_when_an_older_training_ends_later(ledge
     assert read_state(ledger, MODEL).last_cut == datetime(2026, 11, 5, tzinfo=UTC)
 
 
-def test_a_training_is_complete_when_its_retraining_ends_and_knows_when_that_was(ledger: Ledger) -> None:
+def test_a_training_is_complete_when_its_retraining_ends_and_has_the_time_of_that(ledger: Ledger) -> None:
     append(ledger, "trained", cut=START.isoformat(), training_set_id="set", inputs=[])
     assert read_state(ledger, MODEL).completed is None
     for end in (2, 3):
@@ -142,7 +142,7 @@ def test_a_share_grows_by_entries_of_the_open_rollout_and_never_shrinks(ledger: 
     assert rollout.began == START + timedelta(hours=3)
 
 
-def test_a_promotion_that_is_watched_keeps_its_rollout_until_the_watch_ends(ledger: Ledger) -> None:
+def test_a_promotion_under_observation_keeps_its_soak_until_that_ends(ledger: Ledger) -> None:
     key = opened(ledger, 1)
     append(ledger, "canary_widened", rollout=key, version=1, share=0.1)
     append(ledger, "promoted", version=1, baseline="base", soak={"rollout": key, "share": 0.9, "hours": 24.0})
@@ -159,7 +159,10 @@ def test_a_roll_back_leads_to_what_was_in_production_before_and_the_next_one_fur
     for number, before in ((1, "base"), (2, "agents@v1")):
         opened(ledger, number, before)
         append(ledger, "promoted", version=number, baseline=before)
-    assert [one.name if one else "base" for one in read_state(ledger, MODEL).former] == ["base", "agents@v1"]
+    assert [version.name if version else "base" for version in read_state(ledger, MODEL).former] == [
+        "base",
+        "agents@v1",
+    ]
     append(ledger, "rolled_back", version=2, baseline="agents@v1")
     state = read_state(ledger, MODEL)
     assert (state.baseline, len(state.former)) == ("agents@v1", 1)
@@ -169,7 +172,7 @@ def test_a_roll_back_leads_to_what_was_in_production_before_and_the_next_one_fur
     assert read_state(ledger, MODEL).production is None
 
 
-def test_a_roll_back_of_an_open_rollout_leaves_production_alone(ledger: Ledger) -> None:
+def test_a_roll_back_of_an_open_rollout_does_not_change_production(ledger: Ledger) -> None:
     opened(ledger, 1)
     append(ledger, "promoted", version=1, baseline="base")
     opened(ledger, 2, "agents@v1")
