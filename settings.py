@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import SettingsError
@@ -26,6 +26,24 @@ NO_SETTINGS = {"DEBUG"}
 SERVICE_LINK = r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)"
 """Variables that Kubernetes sets in every pod for a service whose name begins with ``fuelline``, without the prefix."""
 SQL = r"(sqlite|postgresql(\+psycopg2?)?)://"
+FORMS = {
+    "store": (r"(?!.*://)|s3://[a-z0-9][a-z0-9.-]{2,62}(/|$)", "is neither a folder nor s3://bucket/prefix"),
+    "s3_endpoint": (rf"{ADDRESS}\Z", "is not of the form https://host:9000"),
+    "catalog": (SQL, "is not of the form postgresql://user:password@host:5432/database"),
+    "tracking": (
+        rf"https?://|{SQL}",
+        "is neither a server, https://host:5000, nor a database, postgresql://host:5432/database",
+    ),
+    "online": (r"rediss?://", "is not of the form redis://host:6379"),
+    "rabbitmq": (r"amqps?://", "is not of the form amqp://user:password@host:5672"),
+    "vllm": (
+        r"https?://[^\s/?#@]+\Z",
+        "holds something that is not of the form http://host:8000, without a password",
+    ),
+    "alerts": (r"[^@\s]+@[^@\s]+\Z", "holds something that is not an e-mail address"),
+    "slack": (r"https?://\S+\Z", "is not of the form https://hooks.slack.com/services/..."),
+}
+"""Of settings whose value has a form: how it begins, and what is said where it does not. Empty values are admitted."""
 Address = TypeVar("Address", str, SecretStr)
 
 
@@ -121,46 +139,15 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("store")
+    @field_validator(*FORMS)
     @classmethod
-    def _store_is_a_folder_or_s3(cls, value: str) -> str:
-        if "://" in value and not re.match(r"s3://[a-z0-9][a-z0-9.-]{2,62}(/|$)", value):
-            raise ValueError("is neither a folder nor s3://bucket/prefix")
-        return value
-
-    @field_validator("s3_endpoint")
-    @classmethod
-    def _endpoint_is_an_address(cls, value: str) -> str:
-        if value and not re.fullmatch(ADDRESS, value):
-            raise ValueError("is not of the form https://host:9000")
-        return value
-
-    @field_validator("catalog")
-    @classmethod
-    def _catalog_is_sql(cls, value: str) -> str:
-        if value and not re.match(SQL, value):
-            raise ValueError("is not of the form postgresql://user:password@host:5432/database")
-        return value
-
-    @field_validator("tracking")
-    @classmethod
-    def _tracking_is_mlflow(cls, value: str) -> str:
-        if value and not re.match(rf"https?://|{SQL}", value):
-            raise ValueError("is neither a server, https://host:5000, nor a database, postgresql://host:5432/database")
-        return value
-
-    @field_validator("online")
-    @classmethod
-    def _online_is_redis(cls, value: str) -> str:
-        if value and not value.startswith(("redis://", "rediss://")):
-            raise ValueError("is not of the form redis://host:6379")
-        return value
-
-    @field_validator("rabbitmq")
-    @classmethod
-    def _rabbitmq_is_amqp(cls, value: SecretStr) -> SecretStr:
-        if (address := value.get_secret_value()) and not address.startswith(("amqp://", "amqps://")):
-            raise ValueError("is not of the form amqp://user:password@host:5672")
+    def _has_its_form(cls, value: Address, info: ValidationInfo) -> Address:
+        assert info.field_name
+        pattern, reason = FORMS[info.field_name]
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        parts = _parts(text) if info.field_name in ("vllm", "alerts") else [text]
+        if text and not all(re.match(pattern, part) for part in parts):
+            raise ValueError(reason)
         return value
 
     @field_validator("catalog", "tracking", "online", "rabbitmq")
@@ -171,27 +158,6 @@ class Settings(BaseSettings):
                 "holds a character that ends the user or the password early, or a port that is not a number; "
                 "percent-encode the password (/ is %2F, # is %23, ? is %3F, @ is %40)"
             )
-        return value
-
-    @field_validator("vllm")
-    @classmethod
-    def _vllm_is_addresses(cls, value: str) -> str:
-        if not all(re.fullmatch(r"https?://[^\s/?#@]+", address) for address in _parts(value)):
-            raise ValueError("holds something that is not of the form http://host:8000, without a password")
-        return value
-
-    @field_validator("alerts")
-    @classmethod
-    def _alerts_are_addresses(cls, value: str) -> str:
-        if not all(re.fullmatch(r"[^@\s]+@[^@\s]+", address) for address in _parts(value)):
-            raise ValueError("holds something that is not an e-mail address")
-        return value
-
-    @field_validator("slack")
-    @classmethod
-    def _slack_is_a_webhook(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not re.fullmatch(r"https?://[^\s]+", value.get_secret_value()):
-            raise ValueError("is not of the form https://hooks.slack.com/services/...")
         return value
 
     @field_validator(*PEERS)

@@ -6,8 +6,6 @@ inside its function, so that its own help is fast too.
 """
 
 import importlib
-from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -33,9 +31,6 @@ class Lazy(click.Command):
 class Group(click.Group):
     """A group that lists its commands in the order given and imports one when it runs."""
 
-    def __init__(self, name: str, commands: Sequence[click.Command], **options: Any) -> None:
-        super().__init__(name, commands=commands, context_settings=STYLE, **options)
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands, in order."""
         return list(self.commands)
@@ -48,75 +43,48 @@ class Group(click.Group):
         return name, command.load() if isinstance(command, Lazy) else command, rest
 
 
-ROLLBACK = Lazy("cli.rollouts", "rollback", "Return MODEL's users to the version before, at once.")
-APPROVE = Lazy("cli.rollouts", "approve", "Allow MODEL@VERSION to be promoted, where its rollout asks for approval.")
-TREE = (
-    Lazy("cli.queries", "status", "Show what is in the lake, and what of each model is live, trained and waiting."),
-    Lazy("cli.queries", "history", "List every event of MODEL with its time and its evidence, oldest first."),
-    Lazy("cli.queries", "why", "Explain why MODEL retrained on a day, or why it did not."),
-    Lazy("cli.queries", "lineage", "Trace MODEL@VERSION back to the raw objects and forward to its rollout."),
-    Lazy("cli.queries", "report", "Show the outcome of a run (default: the newest) and where its HTML report is."),
-    Lazy("cli.queries", "replay", "Train MODEL@VERSION again and compare the weights, byte for byte."),
-    ROLLBACK,
-    APPROVE,
-    Group(
-        "rollout",
-        [
-            Lazy("serving.commands", "controller", "Step every open rollout at a fixed interval."),
-            APPROVE,
-            ROLLBACK,
-        ],
-        help="Run the rollout controller, approve or roll back.",
-    ),
-    Group(
-        "serve",
-        [
-            Lazy("serving.commands", "gateway", "Serve the agents: an OpenAI-compatible endpoint before vLLM."),
-            Lazy("serving.commands", "reconcile", "Load into the vLLM replicas the adapters that the ledger asks for."),
-        ],
-        help="Run the processes that serve.",
-    ),
-    Group(
-        "consume",
-        [
-            Lazy("lake.commands", "events", "Bring the broker's CloudEvents into the lake."),
-            Lazy("features.commands", "features", "Count the broker's interaction events into the streaming features."),
-        ],
-        help="Run the consumers of the broker.",
-    ),
-    Group(
-        "keys",
-        [Lazy("cli.keys", "create", "Make a key for AGENT's requests to the gateway: shown once, kept nowhere.")],
-        help="Make keys for the gateway.",
-    ),
-    Lazy("cli.checks", "check", "Check that every service that a setting names answers and accepts our credentials."),
-    Group(
-        "ledger",
-        [Lazy("cli.checks", "verify", "Check that no entry of CHAIN (default: all) is missing or altered.")],
-        help="Check the ledger.",
-    ),
-    Lazy("lake.commands", "sample", "Write the built-in sample: logs of four agents, always the same bytes."),
-    Lazy("launchplans.commands", "register", "Register a version on Flyte: its tasks, workflows and launch plans."),
-    Lazy("launchplans.commands", "package", "Write what register would into a file, for a cluster out of reach."),
-    Group(
-        "docs",
-        [
-            Lazy("cli.documents", "commands", "Print the page of commands, docs/commands.md."),
-            Lazy("cli.documents", "contracts", "Print the page of data contracts, docs/contracts.md."),
-            Lazy("cli.documents", "launchplans", "Print the page of launch plans, docs/launchplans.md."),
-            Lazy(
-                "cli.documents",
-                "bucket-lifecycle",
-                "Print the bucket's lifecycle rules as JSON, for S3 and MinIO.",
-            ),
-            Lazy("cli.documents", "trino-maintenance", "Print the maintenance of every table as SQL, for Trino."),
-        ],
-        help="Print pages of docs/, and files for other services.",
-    ),
-)
+GROUPS = {
+    "rollout": "Run the rollout controller, approve or roll back.",
+    "serve": "Run the processes that serve.",
+    "consume": "Run the consumers of the broker.",
+    "keys": "Make keys for the gateway.",
+    "ledger": "Check the ledger.",
+    "docs": "Print pages of docs/, and files for other services.",
+}
+ROLLBACK = ("cli.rollouts", "Return MODEL's users to the version before, at once.")
+APPROVE = ("cli.rollouts", "Allow MODEL@VERSION to be promoted, where its rollout asks for approval.")
+COMMANDS = {
+    "status": ("cli.queries", "Show what is in the lake, and what of each model is live, trained and waiting."),
+    "history": ("cli.queries", "List every event of MODEL with its time and its evidence, oldest first."),
+    "why": ("cli.queries", "Explain why MODEL retrained on a day, or why it did not."),
+    "lineage": ("cli.queries", "Trace MODEL@VERSION back to the raw objects and forward to its rollout."),
+    "report": ("cli.queries", "Show the outcome of a run (default: the newest) and where its HTML report is."),
+    "replay": ("cli.queries", "Train MODEL@VERSION again and compare the weights, byte for byte."),
+    "rollback": ROLLBACK,
+    "approve": APPROVE,
+    "rollout controller": ("serving.commands", "Step every open rollout at a fixed interval."),
+    "rollout approve": APPROVE,
+    "rollout rollback": ROLLBACK,
+    "serve gateway": ("serving.commands", "Serve the agents: an OpenAI-compatible endpoint before vLLM."),
+    "serve reconcile": ("serving.commands", "Load into the vLLM replicas the adapters that the ledger asks for."),
+    "consume events": ("lake.commands", "Bring the broker's CloudEvents into the lake."),
+    "consume features": ("features.commands", "Count the broker's interaction events into the streaming features."),
+    "keys create": ("cli.keys", "Make a key for AGENT's requests to the gateway: shown once, kept nowhere."),
+    "check": ("cli.checks", "Check that every service that a setting names answers and accepts our credentials."),
+    "ledger verify": ("cli.checks", "Check that no entry of CHAIN (default: all) is missing or altered."),
+    "sample": ("lake.commands", "Write the built-in sample: logs of four agents, always the same bytes."),
+    "register": ("launchplans.commands", "Register a version on Flyte: its tasks, workflows and launch plans."),
+    "package": ("launchplans.commands", "Write what register would into a file, for a cluster out of reach."),
+    "docs commands": ("cli.documents", "Print the page of commands, docs/commands.md."),
+    "docs contracts": ("cli.documents", "Print the page of data contracts, docs/contracts.md."),
+    "docs launchplans": ("cli.documents", "Print the page of launch plans, docs/launchplans.md."),
+    "docs bucket-lifecycle": ("cli.documents", "Print the bucket's lifecycle rules as JSON, for S3 and MinIO."),
+    "docs trino-maintenance": ("cli.documents", "Print the maintenance of every table as SQL, for Trino."),
+}
+"""Module and summary of each command."""
 
 
-@click.group("fuelline", cls=Group, commands=TREE)
+@click.group("fuelline", cls=Group, context_settings=STYLE)
 @click.option("--lake", metavar="NAME", help="The lake; overrides FUELLINE_LAKE.")
 @click.option("-v", "--verbose", is_flag=True, help="Show progress on standard error.")
 @click.option("--debug", is_flag=True, help="Show tracebacks; so does FUELLINE_DEBUG=1.")
@@ -141,3 +109,12 @@ def main(context: click.Context, lake: str | None, verbose: bool, debug: bool) -
     context.obj = lake
     if verbose:
         log_progress()
+
+
+for words, (module, summary) in COMMANDS.items():
+    group, _, name = words.rpartition(" ")
+    if group and group not in main.commands:
+        main.add_command(Group(group, help=GROUPS[group]))
+    parent = main.commands[group] if group else main
+    assert isinstance(parent, Group)
+    parent.add_command(Lazy(module, name, summary))
