@@ -1,9 +1,9 @@
 """The Feast repository: entities, feature views and services, all derived from the views and their contracts.
 
-The views name their Iceberg tables as their source, without address or credentials, because Feast never reads them
-here: it would read a whole table, without snapshot or filter. Values are pushed to its online store from pinned
-snapshots (``features.online.reader``) and joined offline from the same (``features.batch.asof``). The registry lies
-beside the Iceberg catalogue: SQLite under the lake's folder, or the catalogue's Postgres.
+The source of each view is its Iceberg table, without address or credentials, because Feast never reads it here: it
+would read the whole table, without snapshot or filter. Values are written to the online store from pinned snapshots
+(``features.online.reader``) and joined offline from the same (``features.batch.asof``). The registry is beside the
+Iceberg catalogue: SQLite in the lake's folder, or the catalogue's Postgres.
 """
 
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ LONGEST_TTL = max(view.ttl for view in VIEWS)
 
 
 def open_feature_store(settings: Settings, answer_s: float | None = None) -> "FeatureStore":
-    """The lake's Feast store, its definitions registered. Takes seconds the first time in a process; keep it.
+    """The lake's Feast store with registered definitions. The first call in a process takes seconds: keep the store.
 
-    Definitions that are registered already are not written again. Where ``answer_s`` is given, Redis has that many
-    seconds to take a connection and to answer, and is not asked twice.
+    Definitions that are already registered are not written again. With ``answer_s``, Redis has that many seconds to
+    accept a connection and to answer, without retries.
 
     Raises:
-        SettingsError: the registry's database, ``FUELLINE_CATALOG``, is not there or not for this user.
+        SettingsError: the registry's database, ``FUELLINE_CATALOG``, does not exist, or this user has no access.
         PeerError: it does not answer.
     """
     return initialize_database("catalog", settings.catalog, lambda: _registered(repo_config(settings, answer_s)))
@@ -52,7 +52,7 @@ def _registered(config: "RepoConfig") -> "FeatureStore":
 
 
 def register_model_version(store: "FeatureStore", model_version: str, service: str) -> None:
-    """Give a model version (``agents@v3``) a feature service of its own: what it was trained on is what it is served.
+    """Register the feature service of a model version (``agents@v3``): it is served with the features of its training.
 
     Raises:
         UnknownName: there is no feature service of this name.
@@ -62,7 +62,7 @@ def register_model_version(store: "FeatureStore", model_version: str, service: s
 
 
 def entities() -> "list[Entity]":
-    """One entity a view: ``user_id``, ``agent_name`` and ``cluster_namespace``."""
+    """One entity per view: ``user_id``, ``agent_name`` and ``cluster_namespace``."""
     from feast import Entity, ValueType
 
     return [Entity(name=view.entity, join_keys=[view.entity], value_type=ValueType.STRING) for view in VIEWS]
@@ -83,10 +83,8 @@ def feature_service(name: str, service: str, views: "list[FeatureView]") -> "Fea
 
     if service not in SERVICES:
         raise UnknownName("feature service", service, SERVICES)
-    wanted = {view.name for view in SERVICES[service]}
-    return FeatureService(
-        name=name, features=[view for view in views if view.name in wanted], tags={"service": service}
-    )
+    names = {view.name for view in SERVICES[service]}
+    return FeatureService(name=name, features=[view for view in views if view.name in names], tags={"service": service})
 
 
 def repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConfig":
@@ -101,7 +99,7 @@ def repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConfi
             "registry_type": "sql",
             "path": sql_address(settings.catalog or f"sqlite:///{settings.folder / 'feast.db'}?timeout=60"),
             "sqlalchemy_config_kwargs": ENGINE_OPTIONS,
-            "cache_ttl_seconds": 0,  # for ever: definitions change with a release, not under a running gateway
+            "cache_ttl_seconds": 0,  # never expires: definitions change with a release, not under a running gateway
         },
         offline_store={"type": "duckdb"},
         online_store=_online_store(settings, answer_s),
@@ -112,23 +110,23 @@ def repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConfi
 def _online_store(settings: Settings, answer_s: float | None) -> dict[str, object]:
     if not settings.online:
         return {"type": "sqlite", "path": str(settings.folder / "online.db")}
-    place = urlsplit(settings.online)
-    if "," in unquote(place.password or ""):
-        raise invalid_setting("online", "Feast takes no password with a comma in it")
-    parts = [f"{place.hostname}:{place.port or 6379}"]
-    parts += [f"username={unquote(place.username)}"] if place.username else []
-    parts += [f"password={unquote(place.password)}"] if place.password else []
-    parts += [f"db={place.path.strip('/')}"] if place.path.strip("/") else []
-    parts += ["ssl=true"] if place.scheme == "rediss" else []
-    parts += [f"{name}={value}" for name, value in parse_qsl(place.query)]  # ssl_ca_certs, for example
+    address = urlsplit(settings.online)
+    if "," in unquote(address.password or ""):
+        raise invalid_setting("online", "Feast does not support a password with a comma")
+    parts = [f"{address.hostname}:{address.port or 6379}"]
+    parts += [f"username={unquote(address.username)}"] if address.username else []
+    parts += [f"password={unquote(address.password)}"] if address.password else []
+    parts += [f"db={address.path.strip('/')}"] if address.path.strip("/") else []
+    parts += ["ssl=true"] if address.scheme == "rediss" else []
+    parts += [f"{name}={value}" for name, value in parse_qsl(address.query)]  # ssl_ca_certs, for example
     if answer_s is not None:
         parts += [f"socket_connect_timeout={answer_s}", f"socket_timeout={answer_s}", "retry=null"]
-    # Redis forgets an entity once its last value has outlived every TTL: nobody's data stay for ever.
+    # Redis deletes an entity after the longest TTL, so that no personal data stay for ever.
     return {"type": "redis", "connection_string": ",".join(parts), "key_ttl_seconds": int(LONGEST_TTL.total_seconds())}
 
 
 def iceberg_table(view: View) -> "DataSource":
-    """A view's table by name, as Feast's source."""
+    """The Feast source that names a view's table."""
     from feast.infra.data_sources.contrib.iceberg_catalog.iceberg_source import IcebergSource
 
     namespace, table = view.contract.table.split(".")

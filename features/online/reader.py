@@ -1,7 +1,7 @@
-"""Online features: pushed from pinned snapshots into Feast's online store, read for one request by one class.
+"""Online features: written from pinned snapshots to Feast's online store, and read for one request.
 
-The gateway and the tests read through the same code. Feast serves values of any age, so the age is checked here: older
-than the view's TTL is missing, exactly as in the training join.
+The gateway and the tests read through the same code. Feast returns values of any age, so the age is checked here: a
+value older than the view's TTL is missing, as in the training join.
 """
 
 import logging
@@ -21,7 +21,7 @@ from features.definitions.views import (
     namespace_key,
 )
 from features.online.feast_repo import open_feature_store
-from features.online.redis_pool import Hash, Hashes
+from features.online.redis_pool import HashFields, HashReader
 from lake.lake import Lake
 from lake.tables.engine import connect
 from lake.tables.versions import TableVersion
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fuelline.features")
 
-HELD_S = 1.0
-"""How long what was read of an agent or of a cluster serves other requests: it changes once an hour."""
+CACHE_S = 1.0
+"""How long the features of an agent or a cluster are cached for other requests (seconds); they change once an hour."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnlineFeatures:
-    """What is known of a user, an agent and the cluster it runs on at one instant; None where a value is missing or has
-    outlived its TTL.
+    """The features of a user, an agent and its cluster at one time; None where a value is missing or older than its
+    TTL.
 
     Names, units and definitions are those of ``lake.contracts.joined_features``.
     """
@@ -73,14 +73,14 @@ class OnlineFeatures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Materialization:
-    """What one materialization pushed."""
+    """The result of one materialization."""
 
     as_of: datetime
     users: int
-    """Users whose values are in the online store as of then."""
+    """Users with values in the online store as of then."""
     agents: int
     namespaces: int = 0
-    """Of all clusters, each whole cluster counting as one."""
+    """Namespaces of all clusters; each whole cluster counts as one."""
 
 
 def materialize(
@@ -92,28 +92,28 @@ def materialize(
     views: tuple[View, ...] = VIEWS,
     infrastructure: TableVersion | None = None,
 ) -> Materialization:
-    """Push the newest value per entity that was available at ``as_of`` and has not outlived its TTL.
+    """Write the newest value of each entity that was available at ``as_of`` and is not older than its TTL.
 
-    Pushing the same again changes nothing. Run it with a later ``as_of`` each time: Redis keeps the newer of two
-    values, SQLite the last written. Of a view that is not among ``views``, or that has no version, nothing is pushed.
+    Writing the same again changes nothing. Call it with increasing ``as_of``: of two values Redis keeps the newer one,
+    SQLite the last written one. Views that are not in ``views``, or have no version, are left out.
     """
     opened = store or open_feature_store(lake.settings)
-    pushed = {view.name: 0 for view in VIEWS}
+    written = {view.name: 0 for view in VIEWS}
     versions = {USER_FEATURES.name: users, AGENT_FEATURES.name: agents, INFRASTRUCTURE_FEATURES.name: infrastructure}
     for view in views:
         version = versions[view.name]
         if version is None:
             continue
         rows = newest_rows(lake, view, version, as_of)
-        pushed[view.name] = rows.num_rows
+        written[view.name] = rows.num_rows
         if rows.num_rows:
             opened.write_to_online_store(view.name, df=rows.to_pandas())
         log.info("%s: %d entities online as of %s", view.name, rows.num_rows, as_of.isoformat())
     return Materialization(
         as_of=as_of,
-        users=pushed[USER_FEATURES.name],
-        agents=pushed[AGENT_FEATURES.name],
-        namespaces=pushed[INFRASTRUCTURE_FEATURES.name],
+        users=written[USER_FEATURES.name],
+        agents=written[AGENT_FEATURES.name],
+        namespaces=written[INFRASTRUCTURE_FEATURES.name],
     )
 
 
@@ -126,15 +126,15 @@ def newest_rows(lake: Lake, view: View, version: TableVersion, as_of: datetime) 
     return connection.sql(f"FROM usable QUALIFY row_number() OVER ({latest}) = 1").to_arrow_table()
 
 
-Found = tuple[datetime | None, dict[str, Any] | None]
-"""What Feast's store holds of one view for one entity: the time and the values."""
+StoredValues = tuple[datetime | None, dict[str, Any] | None]
+"""The values of one view and entity in Feast's store, and their time."""
 
 
 class OnlineReader:
-    """Reads what is known for one request, straight from Feast's online store.
+    """Reads the features of one request directly from Feast's online store.
 
-    Its keys and its encoding are Feast's own; what is left out is the planning that ``get_online_features`` does anew
-    for every request, which takes several times as long as the read.
+    Keys and encoding are Feast's own. It leaves out the planning that ``get_online_features`` repeats for every
+    request, which takes several times as long as the read.
     """
 
     def __init__(self, store: "FeatureStore") -> None:
@@ -143,9 +143,9 @@ class OnlineReader:
         self._config = store.config
         self._online = get_online_store_from_config(store.config.online_store)
         self._tables = {view.name: store.get_feature_view(view.name) for view in VIEWS}
-        self._held: dict[tuple[str, str], tuple[float, Found]] = {}
-        self._hashes: Hashes | None = None
-        if self.is_async:  # the names, hashed by Feast, are the same for every request
+        self._cache: dict[tuple[str, str], tuple[float, StoredValues]] = {}
+        self._hashes: HashReader | None = None
+        if self.is_async:  # Feast's hashes of the feature names are the same for every request
             self._fields = {
                 view.name: self._online._generate_hset_keys_for_features(self._tables[view.name], list(view.features))
                 for view in VIEWS
@@ -153,14 +153,14 @@ class OnlineReader:
 
     @property
     def is_async(self) -> bool:
-        """Whether ``read_async`` is there."""
+        """Whether ``read_async`` is supported."""
         return self._online.async_supported.read
 
     def read(self, user_id: str, agent_name: str, as_of: datetime, cluster: str = "") -> OnlineFeatures:
-        """All views' values for one request at ``as_of`` (UTC).
+        """The values of all views for one request at ``as_of`` (UTC).
 
-        A value is given where it was available at ``as_of`` by schedule and is within its TTL; otherwise it is None.
-        Where no cluster is named, nothing is known of one.
+        A value is None unless it was available at ``as_of`` by schedule and is within its TTL. Without a cluster the
+        infrastructure features are None.
         """
         found = {}
         for view, name in _entities(user_id, agent_name, cluster):
@@ -169,36 +169,36 @@ class OnlineReader:
         return _usable(found, as_of)
 
     async def read_async(self, user_id: str, agent_name: str, as_of: datetime, cluster: str = "") -> OnlineFeatures:
-        """The same without a thread, where the store can (Redis): in one round trip, and what is known of an agent or
-        of a cluster once in ``HELD_S`` for all requests.
+        """The same on the event loop, if the store supports it (Redis): in one round trip. The features of an agent and
+        of a cluster are read once in ``CACHE_S`` for all requests.
         """
         online, now = self._online, time.monotonic()
         if self._hashes is None:
-            self._hashes = Hashes(await online._get_client_async(self._config.online_store))
-        found: dict[str, Found] = {}
-        missing: list[tuple[View, str, Hash]] = []
+            self._hashes = HashReader(await online._get_client_async(self._config.online_store))
+        found: dict[str, StoredValues] = {}
+        missing: list[tuple[View, str, HashFields]] = []
         for view, name in _entities(user_id, agent_name, cluster):
-            until, held = self._held.get((view.name, name), (0.0, None))
-            if held and now < until:
-                found[view.name] = held
+            until, cached = self._cache.get((view.name, name), (0.0, None))
+            if cached and now < until:
+                found[view.name] = cached
             else:
                 [key] = online._generate_redis_keys_for_entities(self._config, [_entity_key(view.entity, name)])
                 missing.append((view, name, (key, self._fields[view.name][1])))
-        answers = await self._hashes.read([asked for _, _, asked in missing])
+        answers = await self._hashes.read([request for _, _, request in missing])
         for (view, name, _), values in zip(missing, answers, strict=True):
             found[view.name] = online._get_features_for_entity(values, view.name, self._fields[view.name][0])
             if view is not USER_FEATURES:
-                self._held[view.name, name] = now + HELD_S, found[view.name]
+                self._cache[view.name, name] = now + CACHE_S, found[view.name]
         return _usable(found, as_of)
 
     async def close(self) -> None:
-        """Give the connections of ``read_async`` back, which Feast leaves open."""
+        """Close the connections of ``read_async``, which Feast leaves open."""
         if self._hashes:
             await self._hashes.close()
 
 
 def _entities(user_id: str, agent_name: str, cluster: str) -> tuple[tuple[View, str], ...]:
-    """Whom a request asks about, by view."""
+    """The entity of each view in a request."""
     return (USER_FEATURES, user_id), (AGENT_FEATURES, agent_name), (INFRASTRUCTURE_FEATURES, namespace_key(cluster))
 
 
@@ -209,8 +209,8 @@ def _entity_key(entity: str, name: str) -> "EntityKey":
     return EntityKey(join_keys=[entity], entity_values=[Value(string_val=name)])
 
 
-def _usable(found: "dict[str, Found]", as_of: datetime) -> OnlineFeatures:
-    """What of each view's values was available at ``as_of`` and is not too old."""
+def _usable(found: "dict[str, StoredValues]", as_of: datetime) -> OnlineFeatures:
+    """The values that were available at ``as_of`` and are within their TTL."""
     values: dict[str, object] = {}
     for view in VIEWS:
         event, features = found[view.name]

@@ -1,6 +1,6 @@
-"""Hashes of Redis, read on the event loop over connections that stay in hand.
+"""Reads Redis hashes on the event loop over connections that are kept open.
 
-redis-py's pool takes as long to hand a connection out and back as Redis takes to answer. A gateway reads once for every
+redis-py's pool takes as long to lend and return a connection as Redis takes to answer. A gateway reads once per
 request, so here a connection is taken from the pool once and kept.
 """
 
@@ -10,33 +10,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from redis.asyncio import Connection, Redis
 
-Hash = tuple[bytes, Sequence[bytes | str]]
-"""A key, and the fields that are wanted."""
+HashFields = tuple[bytes, Sequence[bytes | str]]
+"""The key of a hash, and the fields to read."""
 
 
-class Hashes:
-    """Reads over as many connections as there are reads at once. Belongs to one event loop."""
+class HashReader:
+    """Reads with one connection per concurrent read. Belongs to one event loop."""
 
     def __init__(self, client: "Redis") -> None:
         self._client = client
         self._idle: list[Connection] = []
 
-    async def read(self, asked: Sequence[Hash]) -> list[list[bytes | None]]:
-        """The fields' values, hash by hash, in one round trip. The caller sets the time limit.
+    async def read(self, hashes: Sequence[HashFields]) -> list[list[bytes | None]]:
+        """The values of the fields of each hash, in one round trip. The caller sets the time limit.
 
         Raises:
             redis.RedisError: Redis cannot be reached, or refuses.
         """
         import hiredis
-        from redis.exceptions import ConnectionError as Lost
+        from redis.exceptions import ConnectionError as ConnectionLost
 
-        data = b"".join(hiredis.pack_command(("HMGET", key, *fields)) for key, fields in asked)  # type: ignore[arg-type]
+        data = b"".join(hiredis.pack_command(("HMGET", key, *fields)) for key, fields in hashes)  # type: ignore[arg-type]
         connection = self._idle.pop() if self._idle else await self._open()
         try:
             try:
-                return await _answers(connection, data, len(asked))
-            except Lost:  # Redis was restarted meanwhile: once more, over a connection that is new
-                return await _answers(connection, data, len(asked))
+                return await _replies(connection, data, len(hashes))
+            except ConnectionLost:  # Redis was restarted: try once more, with a new connection
+                return await _replies(connection, data, len(hashes))
         finally:
             self._idle.append(connection)
 
@@ -48,12 +48,12 @@ class Hashes:
 
     async def _open(self) -> "Connection":
         connection = await self._client.connection_pool.get_connection()
-        connection.socket_timeout = None  # it costs a task for every write
+        connection.socket_timeout = None  # a timeout costs one task per write
         return connection
 
 
-async def _answers(connection: "Connection", data: bytes, count: int) -> list[list[bytes | None]]:
-    """Ask, over a connection that connects if it has to, and that is closed where an answer is still under way."""
+async def _replies(connection: "Connection", data: bytes, count: int) -> list[list[bytes | None]]:
+    """Send the commands and read the replies; closes the connection if a reply is still outstanding."""
     try:
         await connection.send_packed_command([data], check_health=False)
         return [await connection.read_response() for _ in range(count)]

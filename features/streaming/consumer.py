@@ -1,7 +1,7 @@
 """The streaming consumer: ``fuelline consume features`` counts the broker's interaction events into Redis.
 
-It has a queue of its own, small batches and no memory: a second one beside it shares the work, one that is killed is
-replaced, and what it had not acknowledged is given again and counted once.
+It has its own queue, small batches and no state: a second consumer shares the work, a killed one can be replaced, and
+messages that were not acknowledged are delivered again and counted once.
 """
 
 import logging
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from features.streaming.windows import Stream, count, open_stream
+from features.streaming.windows import StreamingStore, count, open_stream
 from lake.health import require_valid
 from lake.lake import open_lake
 from lake.sources.broker import Batching, StopCondition, consume
@@ -26,17 +26,21 @@ log = logging.getLogger("fuelline.consumer")
 
 QUEUE = "fuelline.streaming"
 BATCHING = Batching(messages=500, seconds=0.05)
-"""Small and quick: an event waits for others no longer than that."""
+"""Small batches: an event waits at most this long for others."""
 PUSH_S = 10.0
 PUSHED_USERS = 500
-"""In one snapshot, so that it takes a fraction of a second; those left over come with the next."""
+"""Users per snapshot, so that it takes a fraction of a second; the others are in the next."""
 
 Push = Callable[[Sequence[str], Sequence[str], datetime], None]
-"""Users, agents, and as of when."""
+"""Takes users, agents, and the time of the snapshot."""
 
 
 def follow(
-    settings: Settings, stream: Stream, until: StopCondition, batching: Batching = BATCHING, push: "Push | None" = None
+    settings: Settings,
+    stream: StreamingStore,
+    until: StopCondition,
+    batching: Batching = BATCHING,
+    push: "Push | None" = None,
 ) -> int:
     """Count the queue's events; returns how many messages were acknowledged.
 
@@ -56,7 +60,7 @@ def follow(
 
 @dataclass(kw_only=True)
 class Snapshots:
-    """Who did something since the last snapshot; pushes one every ``every_s``."""
+    """The users and agents that were active since the last snapshot; pushes one every ``every_s`` seconds."""
 
     push: Push
     every_s: float = PUSH_S
@@ -65,7 +69,7 @@ class Snapshots:
     _pushed: float = field(default_factory=time.monotonic)
 
     def note(self, rows: "pa.Table", now: datetime) -> None:
-        """Remember the rows' users and agents, and push if it is time."""
+        """Remember the rows' users and agents, and push when a snapshot is due."""
         self._users |= dict.fromkeys(rows["user_id"].unique().to_pylist())
         self._agents |= dict.fromkeys(rows["agent_name"].unique().to_pylist())
         if time.monotonic() - self._pushed < self.every_s:
@@ -78,11 +82,11 @@ class Snapshots:
         self._pushed = time.monotonic()
 
 
-def feast_push(settings: Settings, stream: Stream) -> Push:
-    """Pushes to the lake's Feast store, its streaming views registered.
+def feast_push(settings: Settings, stream: StreamingStore) -> Push:
+    """A function that pushes to the lake's Feast store, after registering the streaming views.
 
     Raises:
-        SettingsError: nobody has registered them, and the user of ``FUELLINE_CATALOG`` may not.
+        SettingsError: they are not registered, and the user of ``FUELLINE_CATALOG`` may not register them.
         PeerError: the registry's database does not answer.
     """
     from features.online.feast_repo import open_feature_store
@@ -94,7 +98,7 @@ def feast_push(settings: Settings, stream: Stream) -> Push:
 
 
 def count_events(settings: Settings, until: StopCondition, *, push: bool) -> int:
-    """Count the queue's events, with snapshots through Feast where ``push``; returns how many were acknowledged.
+    """Count the queue's events, with snapshots through Feast if ``push``; returns the number acknowledged.
 
     Raises:
         SettingsError: a setting is wrong.

@@ -1,9 +1,9 @@
 """Streaming features in Feast: snapshots of the windows, pushed every few seconds through push sources.
 
-Feast keeps one value an entity and has no windows: what it was last given stays until something newer comes, and an
-agent that fell silent would keep its last rate for ever. So the counts live in buckets of ours, and whoever needs the
-value of this moment asks ``read_streaming``. What is pushed here serves those who read everything through Feast: a
-snapshot, stamped with the instant it was true at, to be taken as missing once it is older than the view's TTL.
+Feast stores one value per entity and has no windows: a value stays until a newer one arrives, so an inactive agent
+would keep its last rate for ever. So the counts are in our own counters, and ``read_streaming`` returns current values.
+The snapshots are for clients that read everything through Feast: each has the time at which it was valid, and counts as
+missing once it is older than the view's TTL.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from features.definitions.views import AGENT_FEATURES, CREATED_TIMESTAMP, EVENT_TIMESTAMP, USER_FEATURES, View
 from features.online.feast_repo import iceberg_table
-from features.streaming.windows import Stream, StreamingFeatures, read_streaming
+from features.streaming.windows import StreamingFeatures, StreamingStore, read_streaming
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
@@ -35,12 +35,11 @@ FEATURES: dict[str, tuple[View, dict[str, type]]] = {
         },
     ),
 }
-"""Of each view of snapshots: the batch view of the same entity, and the fields of ``StreamingFeatures``."""
-NOBODY = ""
+"""For each snapshot view the batch view of the same entity, and its fields of ``StreamingFeatures``."""
 
 
 def register_streaming(store: "FeatureStore") -> None:
-    """Define the push sources and their views, unless they are there already."""
+    """Register the push sources and their views, unless they are registered."""
     views = [streaming_view(name) for name in FEATURES]
     known = {view.name: view for view in store.list_feature_views()}
     if any(known.get(view.name) != view for view in views):
@@ -49,12 +48,12 @@ def register_streaming(store: "FeatureStore") -> None:
 
 
 def streaming_view(name: str) -> "FeatureView":
-    """One view of snapshots, fed by the push source ``<name>_push``."""
+    """One snapshot view with the push source ``<name>_push``."""
     from feast import Entity, FeatureView, Field, PushSource, ValueType
     from feast.types import Float64, Int64, String
 
     batch, fields = FEATURES[name]
-    # Feast asks a push source for the table that holds its history; ours are the rows of the batch view.
+    # Feast requires a table with the history of a push source; here it is that of the batch view.
     source = PushSource(name=f"{name}_push", batch_source=iceberg_table(batch))
     kinds = {int: Int64, float: Float64}
     return FeatureView(
@@ -73,16 +72,16 @@ def streaming_view(name: str) -> "FeatureView":
 
 
 def push_snapshots(
-    store: "FeatureStore", stream: Stream, users: Sequence[str], agents: Sequence[str], as_of: datetime
+    store: "FeatureStore", stream: StreamingStore, users: Sequence[str], agents: Sequence[str], as_of: datetime
 ) -> None:
-    """Push what is true of these users and agents at ``as_of`` (UTC).
+    """Push the features of these users and agents at ``as_of`` (UTC).
 
     Raises:
         PeerError: Redis does not answer.
     """
     snapshots = {
-        USERS: {user: read_streaming(stream, user, NOBODY, as_of) for user in users},
-        AGENTS: {agent: read_streaming(stream, NOBODY, agent, as_of) for agent in agents},
+        USERS: {user: read_streaming(stream, user, "", as_of) for user in users},
+        AGENTS: {agent: read_streaming(stream, "", agent, as_of) for agent in agents},
     }
     for name, values in snapshots.items():
         if values:

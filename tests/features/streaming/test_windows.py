@@ -17,8 +17,8 @@ from redis import Redis
 from errors import PeerError, SettingsError
 from features.batch.compute import view_rows
 from features.definitions.views import AGENT_FEATURES, USER_FEATURES, View
-from features.streaming.counters import Level, Series, Window
-from features.streaming.windows import Stream, StreamingFeatures, count, forget, open_stream, read_streaming
+from features.streaming.counters import Level, Series, SlidingWindow
+from features.streaming.windows import StreamingFeatures, StreamingStore, count, forget, open_stream, read_streaming
 from lake.lake import Lake, open_lake
 from lake.sources.cloudevents import INTERACTION, Message
 from settings import read_settings
@@ -38,7 +38,7 @@ def stream_lake(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) 
 
 
 @pytest.fixture
-def stream(stream_lake: Lake) -> Stream:
+def stream(stream_lake: Lake) -> StreamingStore:
     return open_stream(stream_lake)
 
 
@@ -79,7 +79,7 @@ def _batch(view: View, rows: pa.Table, who: str, end: datetime) -> dict[str, Any
     return found[0] if found else {}
 
 
-def assert_equal_to_the_batch(stream: Stream, rows: pa.Table, user: str, agent: str, at: datetime) -> int:
+def assert_equal_to_the_batch(stream: StreamingStore, rows: pa.Table, user: str, agent: str, at: datetime) -> int:
     """At the end of a bucket (a full minute) every value is what the batch makes of the same window; returns how many
     windows held anything.
     """
@@ -119,7 +119,7 @@ def a_busy_day() -> pa.Table:
     return both.take(sorted(kept))
 
 
-def test_after_a_day_of_repeated_and_shuffled_events_the_values_equal_the_batch(stream: Stream) -> None:
+def test_after_a_day_of_repeated_and_shuffled_events_the_values_equal_the_batch(stream: StreamingStore) -> None:
     rows = a_busy_day()
     events = messages(rows)
     sent = shuffled(events + events[:2_000])
@@ -138,7 +138,7 @@ def test_after_a_day_of_repeated_and_shuffled_events_the_values_equal_the_batch(
         assert read_streaming(stream, user, "jamie", midnight).queries_last_24h == batch["queries_last_24h"] > 0
 
 
-def test_a_value_falls_again_without_any_event(stream: Stream) -> None:
+def test_a_value_falls_again_without_any_event(stream: StreamingStore) -> None:
     rows = make_interactions(400, days=1, users=1)
     count(stream, messages(rows), LANDED)
     newest = pc.max(rows["timestamp"]).as_py()
@@ -152,7 +152,7 @@ def test_a_value_falls_again_without_any_event(stream: Stream) -> None:
     assert (gone.agent_requests_per_s, gone.agent_latency_p95_1m_ms, gone.agent_error_rate_5m) == (0.0, None, None)
 
 
-def test_an_event_is_in_the_value_at_once_and_never_before_its_time(stream: Stream) -> None:
+def test_an_event_is_in_the_value_at_once_and_never_before_its_time(stream: StreamingStore) -> None:
     row = make_interactions(1).to_pylist()[0]
     at = row["timestamp"].replace(second=30, microsecond=500_000)
     count(stream, [_message({**row, "timestamp": at})], LANDED)
@@ -167,7 +167,7 @@ def test_an_event_is_in_the_value_at_once_and_never_before_its_time(stream: Stre
     assert queries(3500) == 1  # a window is up to one bucket shorter than its name within a bucket
 
 
-def test_the_same_event_counts_once_whoever_gives_it_and_in_whatever_batch(stream: Stream) -> None:
+def test_the_same_event_counts_once_whoever_gives_it_and_in_whatever_batch(stream: StreamingStore) -> None:
     rows = make_interactions(60, days=1, users=1)
     events = messages(rows)
     for size in (1, 7, 60):
@@ -177,7 +177,7 @@ def test_the_same_event_counts_once_whoever_gives_it_and_in_whatever_batch(strea
     assert read_streaming(stream, "user-0", "jamie", at).queries_last_24h == rows.num_rows
 
 
-def test_what_the_lake_would_not_commit_is_not_counted(stream: Stream) -> None:
+def test_what_the_lake_would_not_commit_is_not_counted(stream: StreamingStore) -> None:
     row = make_interactions(1).to_pylist()[0] | {"latency_ms": 500, "error": False}
     spoilt: list[dict[str, Any]] = [
         {"latency_ms": 31_000},
@@ -220,7 +220,9 @@ def test_killed_in_the_middle_and_given_everything_again_the_count_is_right(
     assert read_streaming(stream, "user-0", "jamie", at).queries_last_24h == rows.num_rows
 
 
-def test_no_user_stands_in_redis_and_every_key_expires(stream: Stream, stream_lake: Lake, redis_url: str) -> None:
+def test_no_user_stands_in_redis_and_every_key_expires(
+    stream: StreamingStore, stream_lake: Lake, redis_url: str
+) -> None:
     count(stream, messages(make_interactions(200, days=1)), LANDED)
     with Redis.from_url(redis_url) as client:
         keys = list(client.scan_iter(f"*fuelline:{stream_lake.settings.lake}*", count=10_000))
@@ -231,7 +233,7 @@ def test_no_user_stands_in_redis_and_every_key_expires(stream: Stream, stream_la
         assert ids >= max(client.ttl(key) for key in keys if b":seen:" not in key)  # nothing counted outlives its id
 
 
-def test_a_user_is_forgotten_and_nobody_else(stream: Stream) -> None:
+def test_a_user_is_forgotten_and_nobody_else(stream: StreamingStore) -> None:
     count(stream, messages(make_interactions(300, days=1)), LANDED)
     at = FIRST_DAY + DAY
     before = [read_streaming(stream, user, "jamie", at) for user in USERS]
@@ -243,7 +245,7 @@ def test_a_user_is_forgotten_and_nobody_else(stream: Stream) -> None:
     assert forget(stream, "*") == 0
 
 
-def test_nothing_counted_is_zero_and_not_an_error(stream: Stream) -> None:
+def test_nothing_counted_is_zero_and_not_an_error(stream: StreamingStore) -> None:
     value = read_streaming(stream, "nobody", "jamie", FIRST_DAY)
     assert value == StreamingFeatures(
         as_of=FIRST_DAY,
@@ -275,6 +277,8 @@ def test_a_redis_that_is_away_is_told_without_its_address(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("offset_s", "first", "last"), [(0.0, -60, -1), (0.001, -59, 0), (0.999, -59, 0)])
 def test_a_window_is_as_many_buckets_as_it_is_long(offset_s: float, first: int, last: int) -> None:
     level = Level(name="s", bucket_s=1, chunk_s=60, longest_s=60)
-    buckets = Window(series=Series(name="x", level=level), seconds=60).buckets(FIRST_DAY + timedelta(seconds=offset_s))
+    buckets = SlidingWindow(series=Series(name="x", level=level), seconds=60).buckets(
+        FIRST_DAY + timedelta(seconds=offset_s)
+    )
     start = int(FIRST_DAY.timestamp())
     assert (buckets[0] - start, buckets[-1] - start) == (first, last)
