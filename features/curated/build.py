@@ -1,9 +1,8 @@
-"""The incremental build: days whose input files are others than those they were built from, and no other day.
+"""The incremental build of a curated table: only days whose inputs have changed since they were built.
 
-What is due is found by looking, not remembered. A day's digest is made of the input files that it depends on, of the
-transform's SQL and of the contract's version; the digest that stands in its rows says what it was built from. So late
-rows, late thumbs, rows that went and a changed definition each make exactly their own days due, a second run does
-nothing, and a crash needs no repair.
+A day is due if its digest differs from the one stored in its rows. The digest covers the input files that the day
+depends on, the SQL of the transform and the version of the contract. So late rows, late feedback, deleted rows and a
+changed definition make exactly the affected days due, a second run does nothing, and a crash needs no repair.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.curated.tables import Curated, Input
+from features.curated.tables import Curated, CuratedInput
 from lake.lake import Lake
 from lake.tables.engine import as_ibis, ibis_engine
 from lake.tables.partitions import BUILT_FROM, Partition, built_from, files_by_partition
@@ -30,21 +29,21 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Build:
-    """What a build did."""
+    """The result of a build."""
 
     table: str
     version: list[TableVersion] = field(default_factory=list)
-    """The table afterwards; empty where it has never held a row."""
+    """The table afterwards; empty if it never had a row."""
     inputs: list[TableVersion]
-    """The pinned versions that were looked at."""
+    """The pinned versions that were read."""
     rebuilt: list[str] = field(default_factory=list)
     """The partitions that this build replaced, in order."""
 
 
 def pin(lake: Lake, curated: Curated) -> list[TableVersion]:
-    """The newest versions of a table's inputs; of one that holds nothing yet, none."""
-    found = (lake.tables.current(one.contract) for one in curated.inputs)
-    return [version for version in found if version]
+    """The newest versions of a table's inputs, without those that are empty."""
+    versions = (lake.tables.current(read.contract) for read in curated.inputs)
+    return [version for version in versions if version]
 
 
 def build(
@@ -55,19 +54,19 @@ def build(
     last: date | None = None,
     pins: Sequence[TableVersion] | None = None,
 ) -> Build:
-    """Rebuild the days from ``first`` to ``last`` (inclusive; None: without end) that are due, and only those.
+    """Rebuild the days from ``first`` to ``last`` (inclusive; None: unbounded) that are due.
 
     Args:
         lake: where the tables are.
         curated: what to build.
         first: the first day (UTC).
         last: the last day.
-        pins: the inputs' versions; where None, the current ones.
+        pins: the versions of the inputs; None: the current ones.
 
     Raises:
         CommitContended: a commit lost its race too often.
     """
-    inputs = {one.table: one for one in (pin(lake, curated) if pins is None else pins)}
+    inputs = {version.table: version for version in (pin(lake, curated) if pins is None else pins)}
     wanted = digests(lake, curated, inputs)
     due = [day for day in _due(lake, curated, wanted) if (first or day) <= day <= (last or day)]
     rebuilt: list[str] = []
@@ -84,48 +83,48 @@ def build(
 
 
 def built(lake: Lake, curated: Curated, inputs: list[TableVersion], rebuilt: list[str]) -> Build:
-    """How a table stands after a build."""
+    """The result of a build: the table's current version, and what was rebuilt."""
     current = lake.tables.current(curated.contract)
     version = [current] if current else []
     return Build(table=curated.contract.table, version=version, inputs=inputs, rebuilt=rebuilt)
 
 
 def digests(lake: Lake, curated: Curated, inputs: Mapping[str, TableVersion]) -> dict[date, str]:
-    """For each day with input rows, the digest of all that its rows are made from; from the files' names alone."""
-    files = [_files(lake, one, inputs) for one in curated.inputs]
-    made = [of_days for one, of_days in zip(curated.inputs, files, strict=True) if one.makes_days]
-    found = {}
-    for day in sorted({day for of_days in made for day in _days(of_days)}):
+    """For each day with input rows, the digest of everything that decides its rows; reads file names only."""
+    files = [_files(lake, read, inputs) for read in curated.inputs]
+    defining = [by_day for read, by_day in zip(curated.inputs, files, strict=True) if read.makes_days]
+    digests = {}
+    for day in sorted({day for by_day in defining for day in _days(by_day)}):
         own = [
             [
                 path
-                for n in range(-1 if one.hours_before else 0, 1 + one.days_after)
-                for path in of_days.get(day + n * DAY, ())
+                for n in range(-1 if read.hours_before else 0, 1 + read.days_after)
+                for path in by_day.get(day + n * DAY, ())
             ]
-            for one, of_days in zip(curated.inputs, files, strict=True)
+            for read, by_day in zip(curated.inputs, files, strict=True)
         ]
-        told = json.dumps([curated.contract.table, curated.contract.version, curated.definition, str(day), own])
-        found[day] = hashlib.sha256(told.encode()).hexdigest()[:32]
-    return found
+        parts = json.dumps([curated.contract.table, curated.contract.version, curated.definition, str(day), own])
+        digests[day] = hashlib.sha256(parts.encode()).hexdigest()[:32]
+    return digests
 
 
 def compute(curated: Curated, tables: Sequence[pa.Table]) -> pa.Table:
-    """The transform's rows in the contract's form, but for ``built_from``; pure, on DuckDB.
+    """The transform's rows in the contract's form, without ``built_from``; pure, on DuckDB.
 
-    ``tables`` are those of the inputs, then the rows that stand, where there are columns to keep.
+    ``tables`` are those of the inputs, then the table's present rows if it has columns to keep.
     """
     engine = ibis_engine()
-    given = [
-        as_ibis(engine, one.contract.table.replace(".", "_"), rows)
-        for one, rows in zip(_read_from(curated), tables, strict=True)
+    inputs = [
+        as_ibis(engine, read.contract.table.replace(".", "_"), rows)
+        for read, rows in zip(_read_from(curated), tables, strict=True)
     ]
-    fields = [one for one in curated.contract.arrow_schema if one.name != BUILT_FROM]
-    rows = engine.to_pyarrow(curated.transform(*given))
-    return rows.select([one.name for one in fields]).cast(pa.schema(fields))
+    fields = [field for field in curated.contract.arrow_schema if field.name != BUILT_FROM]
+    rows = engine.to_pyarrow(curated.transform(*inputs))
+    return rows.select([field.name for field in fields]).cast(pa.schema(fields))
 
 
 def _due(lake: Lake, curated: Curated, wanted: Mapping[date, str]) -> list[date]:
-    """Days that are to say something else than they do: also those that are to go, because their inputs are gone."""
+    """Days whose stored digest differs from the wanted one, and days to delete because their inputs are gone."""
     stored = built_from(lake.tables, curated.contract)
     days = wanted.keys() if curated.keeps else wanted.keys() | _days(stored)
     return sorted(day for day in days if stored.get(day, set()) != ({wanted[day]} if day in wanted else set()))
@@ -134,42 +133,42 @@ def _due(lake: Lake, curated: Curated, wanted: Mapping[date, str]) -> list[date]
 def _rows(
     lake: Lake, curated: Curated, inputs: Mapping[str, TableVersion], days: Sequence[date], wanted: Mapping[date, str]
 ) -> pa.Table:
-    """The rows of a run of days, each with its day's digest."""
+    """The rows of consecutive days, each with its day's digest."""
     current = lake.tables.current(curated.contract)
-    known = {**inputs, **({curated.contract.table: current} if current else {})}
-    read = [_read(lake, one, known, days[0], days[-1]) for one in _read_from(curated)]
-    rows = compute(curated, read).sort_by([(name, "ascending") for name in reversed(curated.contract.key)])
+    versions = {**inputs, **({curated.contract.table: current} if current else {})}
+    tables = [_read(lake, read, versions, days[0], days[-1]) for read in _read_from(curated)]
+    rows = compute(curated, tables).sort_by([(name, "ascending") for name in reversed(curated.contract.key)])
     rows = rows.filter(pc.is_in(rows[curated.contract.day_column].cast(pa.date32()), pa.array(days)))
-    at = rows[curated.contract.day_column].cast(pa.date32()).to_pylist()
-    return rows.append_column(BUILT_FROM, pa.array([wanted[day] for day in at], pa.string()))
+    row_days = rows[curated.contract.day_column].cast(pa.date32()).to_pylist()
+    return rows.append_column(BUILT_FROM, pa.array([wanted[day] for day in row_days], pa.string()))
 
 
-def _read_from(curated: Curated) -> tuple[Input, ...]:
-    return (*curated.inputs, curated.standing) if curated.keeps else curated.inputs
+def _read_from(curated: Curated) -> tuple[CuratedInput, ...]:
+    return (*curated.inputs, curated.present) if curated.keeps else curated.inputs
 
 
-def _read(lake: Lake, one: Input, inputs: Mapping[str, TableVersion], first: date, last: date) -> pa.Table:
-    if one.contract.table not in inputs:
-        return one.contract.arrow_schema.empty_table().select(list(one.columns))
-    column = one.contract.day_column
-    start = datetime.combine(first, time(), UTC) - timedelta(hours=one.hours_before)
-    end = datetime.combine(last, time(), UTC) + (1 + one.days_after) * DAY
+def _read(lake: Lake, read: CuratedInput, inputs: Mapping[str, TableVersion], first: date, last: date) -> pa.Table:
+    if read.contract.table not in inputs:
+        return read.contract.arrow_schema.empty_table().select(list(read.columns))
+    column = read.contract.day_column
+    start = datetime.combine(first, time(), UTC) - timedelta(hours=read.hours_before)
+    end = datetime.combine(last, time(), UTC) + (1 + read.days_after) * DAY
     where = f"{column} >= '{start.isoformat()}' and {column} < '{end.isoformat()}'"
-    where += f" and {one.where}" if one.where else ""
-    return lake.tables.read(inputs[one.contract.table], columns=one.columns, where=where)
+    where += f" and {read.where}" if read.where else ""
+    return lake.tables.read(inputs[read.contract.table], columns=read.columns, where=where)
 
 
-def _files(lake: Lake, one: Input, inputs: Mapping[str, TableVersion]) -> dict[Partition, tuple[str, ...]]:
-    version = inputs.get(one.contract.table)
-    return files_by_partition(lake.tables, one.contract, version) if version else {}
+def _files(lake: Lake, read: CuratedInput, inputs: Mapping[str, TableVersion]) -> dict[Partition, tuple[str, ...]]:
+    version = inputs.get(read.contract.table)
+    return files_by_partition(lake.tables, read.contract, version) if version else {}
 
 
 def _days(partitions: Mapping[Partition, object]) -> list[date]:
-    return sorted(one for one in partitions if isinstance(one, date))
+    return sorted(partition for partition in partitions if isinstance(partition, date))
 
 
 def _runs(days: Sequence[date], at_once: int) -> Iterator[list[date]]:
-    """Consecutive days together, so many at most."""
+    """Runs of consecutive days, at most ``at_once`` long."""
     run: list[date] = []
     for day in days:
         if run and (day - run[-1] > DAY or len(run) == at_once):

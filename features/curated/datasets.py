@@ -1,7 +1,7 @@
-"""``ml.training_datasets``: the training sets there are, from their rows and from what the ledger says of each.
+"""``ml.training_datasets``: one row for each training set, from its rows and its entries in the ledger.
 
-Its partitions are the sets. A set's rows never change, but what is made of it does: a training or a registration that
-the ledger tells of makes the set's row due, by the same digest as a day's rows (``features.curated.build``).
+Its partitions are the sets. The rows of a set never change, but its use does: a training or a registration in the
+ledger makes the set's row due, by a digest as for days (``features.curated.build``).
 """
 
 import hashlib
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import ibis
 
 COLUMNS = ("training_set_id", "split", "timestamp", "agent_name", "user_id", "feedback", "weight")
-"""What is read of a set: no text."""
+"""Columns that are read of a set: no text."""
 TRAININGS = pa.schema(
     [
         ("training_set_id", pa.string()),
@@ -44,7 +44,7 @@ TRAININGS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trainings:
-    """What the ledger says of one training set."""
+    """The ledger's record of one training set."""
 
     training_set_id: str
     model: str
@@ -55,22 +55,22 @@ class Trainings:
 
 
 def build_datasets(lake: Lake) -> Build:
-    """Rebuild the row of every training set of which there is something new to say.
+    """Rebuild the row of every training set whose rows or ledger entries have changed.
 
     Raises:
         CommitContended: a commit lost its race too often.
     """
     pinned = lake.tables.current(TRAINING_SETS)
     inputs = [pinned] if pinned else []
-    said = trainings(lake)
-    wanted = _digests(lake, pinned, said) if pinned else {}
+    recorded = trainings(lake)
+    wanted = _digests(lake, pinned, recorded) if pinned else {}
     stored = built_from(lake.tables, TRAINING_DATASETS)
     rebuilt: list[str] = []
-    for one in sorted(wanted.keys() | {str(name) for name in stored}):
-        if stored.get(one, set()) == ({wanted[one]} if one in wanted else set()):
+    for name in sorted(wanted.keys() | {str(partition) for partition in stored}):
+        if stored.get(name, set()) == ({wanted[name]} if name in wanted else set()):
             continue
-        rows = _row(lake, pinned, one, said, wanted) if pinned and one in wanted else _empty()
-        done = replace_partitions(lake.tables, TRAINING_DATASETS, [one], rows, inputs=inputs)
+        rows = _row(lake, pinned, name, recorded, wanted) if pinned and name in wanted else _empty()
+        done = replace_partitions(lake.tables, TRAINING_DATASETS, [name], rows, inputs=inputs)
         rebuilt.extend(map(str, done.replaced))
     current = lake.tables.current(TRAINING_DATASETS)
     version = [current] if current else []
@@ -78,33 +78,33 @@ def build_datasets(lake: Lake) -> Build:
 
 
 def trainings(lake: Lake) -> dict[str, Trainings]:
-    """By training set: whose it is, what it was joined from, how often it was trained on, what was registered."""
-    found: dict[str, list[tuple[str, Entry]]] = defaultdict(list)
+    """For each training set its model, its inputs, the number of trainings and the registered versions."""
+    entries: dict[str, list[tuple[str, Entry]]] = defaultdict(list)
     versions: dict[str, list[str]] = defaultdict(list)
     for chain in lake.ledger.chains("models/"):
         model = chain.partition("/")[2]
         for entry in lake.ledger.entries(chain, kind="registered"):
             versions[entry.payload["training_key"]].append(f"{model}@v{entry.payload['version']}")
         for entry in lake.ledger.entries(chain, kind="trained"):
-            found[entry.payload["training_set_id"]].append((model, entry))
-    return {name: _trainings(name, entries, versions) for name, entries in found.items()}
+            entries[entry.payload["training_set_id"]].append((model, entry))
+    return {name: _trainings(name, trained, versions) for name, trained in entries.items()}
 
 
 def _trainings(name: str, entries: Sequence[tuple[str, Entry]], versions: Mapping[str, list[str]]) -> Trainings:
     model, first = entries[0]
-    made = [one for _, entry in entries for one in versions.get(entry.payload["training_key"], [])]
+    registered = [name for _, entry in entries for name in versions.get(entry.payload["training_key"], [])]
     return Trainings(
         training_set_id=name,
         model=model,
         cut=first.payload["cut"],
-        inputs=", ".join(first.payload["inputs"][:-1]),  # the last one is the set itself
+        inputs=", ".join(first.payload["inputs"][:-1]),  # the last input is the set itself
         trainings=len(entries),
-        model_versions=", ".join(made) or None,
+        model_versions=", ".join(registered) or None,
     )
 
 
 def definition() -> str:
-    """The transform as SQL of DuckDB."""
+    """The transform as DuckDB SQL."""
     return definition_of(expression())
 
 
@@ -120,33 +120,33 @@ def expression() -> "ibis.Table":
     )
 
 
-def compute(rows: pa.Table, said: Sequence[Trainings]) -> pa.Table:
-    """The transform's rows in the contract's form, but for ``built_from``; pure, on DuckDB."""
+def compute(rows: pa.Table, recorded: Sequence[Trainings]) -> pa.Table:
+    """The transform's rows in the contract's form, without ``built_from``; pure, on DuckDB."""
     engine = ibis_engine()
-    plain = [asdict(one) | {"cut": datetime.fromisoformat(one.cut)} for one in said]
-    listed = pa.Table.from_pylist(plain, schema=TRAININGS)
-    made = engine.to_pyarrow(
-        transforms.training_datasets(as_ibis(engine, "training_sets", rows), as_ibis(engine, "trainings", listed))
+    records = [asdict(training) | {"cut": datetime.fromisoformat(training.cut)} for training in recorded]
+    table = pa.Table.from_pylist(records, schema=TRAININGS)
+    datasets = engine.to_pyarrow(
+        transforms.training_datasets(as_ibis(engine, "training_sets", rows), as_ibis(engine, "trainings", table))
     )
-    fields = [one for one in TRAINING_DATASETS.arrow_schema if one.name != BUILT_FROM]
-    return made.select([one.name for one in fields]).cast(pa.schema(fields))
+    fields = [field for field in TRAINING_DATASETS.arrow_schema if field.name != BUILT_FROM]
+    return datasets.select([field.name for field in fields]).cast(pa.schema(fields))
 
 
-def _digests(lake: Lake, pinned: TableVersion, said: Mapping[str, Trainings]) -> dict[str, str]:
-    found, sql = {}, definition()
-    for one, files in files_by_partition(lake.tables, TRAINING_SETS, pinned).items():
-        facts = asdict(said[str(one)]) if one in said else None
-        told = json.dumps([TRAINING_DATASETS.table, TRAINING_DATASETS.version, sql, files, facts])
-        found[str(one)] = hashlib.sha256(told.encode()).hexdigest()[:32]
-    return found
+def _digests(lake: Lake, pinned: TableVersion, recorded: Mapping[str, Trainings]) -> dict[str, str]:
+    digests, sql = {}, definition()
+    for name, files in files_by_partition(lake.tables, TRAINING_SETS, pinned).items():
+        facts = asdict(recorded[str(name)]) if name in recorded else None
+        parts = json.dumps([TRAINING_DATASETS.table, TRAINING_DATASETS.version, sql, files, facts])
+        digests[str(name)] = hashlib.sha256(parts.encode()).hexdigest()[:32]
+    return digests
 
 
 def _row(
-    lake: Lake, pinned: TableVersion, one: str, said: Mapping[str, Trainings], wanted: Mapping[str, str]
+    lake: Lake, pinned: TableVersion, name: str, recorded: Mapping[str, Trainings], wanted: Mapping[str, str]
 ) -> pa.Table:
-    rows = lake.tables.read(pinned, columns=COLUMNS, where=f"training_set_id == '{one}'")
-    made = compute(rows, [said[one]] if one in said else [])
-    return made.append_column(BUILT_FROM, pa.array([wanted[one]] * made.num_rows, pa.string()))
+    rows = lake.tables.read(pinned, columns=COLUMNS, where=f"training_set_id == '{name}'")
+    row = compute(rows, [recorded[name]] if name in recorded else [])
+    return row.append_column(BUILT_FROM, pa.array([wanted[name]] * row.num_rows, pa.string()))
 
 
 def _empty() -> pa.Table:

@@ -1,4 +1,4 @@
-"""The newest numbers of a curated table, for a deck: a few rows, and never a user's id."""
+"""The newest rows of a curated table for a deck: a few rows, without user ids."""
 
 from collections.abc import Mapping
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Which curated tables there are: contract, transform, and how much of each input a partition depends on."""
+"""The curated tables with days as partitions: contract, transform, and the input rows that a partition depends on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     import ibis
 
 MAX_DAYS = 31
-"""What bounds memory in a back-fill of years."""
+"""Bounds the memory of a back-fill over years."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Input:
+class CuratedInput:
     """A data set that a transform reads."""
 
     contract: Contract
     columns: tuple[str, ...]
     days_after: int = 0
-    """Full days after a partition's own whose rows it depends on as well."""
+    """Full days after a partition's own day whose rows it also depends on."""
     hours_before: int = 0
-    """Hours before a partition's own day whose rows it depends on as well."""
+    """Hours before a partition's own day whose rows it also depends on."""
     where: str = ""
-    """Which rows, as an Iceberg filter; all where empty."""
+    """The rows, as an Iceberg filter; empty: all."""
     makes_days: bool = True
-    """Whether its days are partitions, or it only says more of those that others make."""
+    """Whether its days define partitions, or it only adds to those of other inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,24 +48,24 @@ class Curated:
 
     contract: Contract
     transform: "Callable[..., ibis.Table]"
-    """Takes one Ibis table an input, in their order, then the rows that stand, where there are columns to keep."""
-    inputs: tuple[Input, ...]
+    """Takes one Ibis table for each input, then the table's present rows if it has columns to keep."""
+    inputs: tuple[CuratedInput, ...]
     keeps: tuple[str, ...] = ()
-    """Columns whose inputs are let go sooner than the table's rows: what they said stands where they say nothing any
-    more. A day that has no input left is then left alone, until its own retention ends."""
+    """Columns whose inputs have a shorter retention than the table: they keep their values when the inputs are gone. A
+    day without any input left stays unchanged until its own retention ends."""
     days_at_once: int = MAX_DAYS
     """Days that are read, computed and committed together."""
 
     @cached_property
     def expression(self) -> "ibis.Table":
-        """The transform over unbound tables: what compiles for every engine."""
-        stands = [unbound(self.standing)] if self.keeps else []
-        return self.transform(*(unbound(one) for one in self.inputs), *stands)
+        """The transform over unbound tables, which compiles for every engine."""
+        present = [unbound(self.present)] if self.keeps else []
+        return self.transform(*(unbound(read) for read in self.inputs), *present)
 
     @property
-    def standing(self) -> Input:
-        """The table's own rows, as far as they are kept."""
-        return Input(contract=self.contract, columns=(*self.contract.key, *self.keeps))
+    def present(self) -> CuratedInput:
+        """The table's own present rows: key and kept columns."""
+        return CuratedInput(contract=self.contract, columns=(*self.contract.key, *self.keeps))
 
     @cached_property
     def definition(self) -> str:
@@ -75,65 +75,65 @@ class Curated:
         return definition_of(self.expression)
 
 
-def unbound(one: Input) -> "ibis.Table":
+def unbound(read: CuratedInput) -> "ibis.Table":
     """An input as an Ibis table without data, named as in the catalogue."""
     import ibis
     import pyarrow as pa
 
-    namespace, name = one.contract.table.split(".")
-    fields = {field.name: field.with_nullable(True) for field in one.contract.arrow_schema}
-    schema = ibis.Schema.from_pyarrow(pa.schema([fields[column] for column in one.columns]))
+    namespace, name = read.contract.table.split(".")
+    fields = {field.name: field.with_nullable(True) for field in read.contract.arrow_schema}
+    schema = ibis.Schema.from_pyarrow(pa.schema([fields[column] for column in read.columns]))
     return ibis.table(schema, name=name, database=namespace)
 
 
 def named_table(name: str) -> Curated:
     """The curated table of this name. Raises ``UnknownName``."""
-    known = {one.contract.name: one for one in TABLES}
+    known = {table.contract.name: table for table in TABLES}
     if name not in known:
         raise UnknownName("curated table", name, known)
     return known[name]
 
 
 _CALLS = ("interaction_id", "timestamp", "agent_name", "user_id", "latency_ms", "tokens_used", "error", "feedback")
-_THUMBS = Input(
+_FEEDBACK = CuratedInput(
     contract=AGENT_FEEDBACK,
     columns=("interaction_id", "value", "timestamp"),
-    days_after=transforms.THUMBS_DAYS,
+    days_after=transforms.FEEDBACK_DAYS,
     makes_days=False,
 )
 
 AGENT_PERFORMANCE = Curated(
     contract=AGENT_PERFORMANCE_DAILY,
     transform=transforms.agent_performance_daily,
-    inputs=(Input(contract=AGENT_INTERACTIONS, columns=_CALLS), _THUMBS),
+    inputs=(CuratedInput(contract=AGENT_INTERACTIONS, columns=_CALLS), _FEEDBACK),
 )
 USER_SUMMARY = Curated(
     contract=USER_INTERACTION_SUMMARY,
     transform=transforms.user_interaction_summary,
-    inputs=(Input(contract=AGENT_INTERACTIONS, columns=_CALLS), _THUMBS),
+    inputs=(CuratedInput(contract=AGENT_INTERACTIONS, columns=_CALLS), _FEEDBACK),
 )
 CLUSTER_HEALTH = Curated(
     contract=CLUSTER_HEALTH_HOURLY,
     transform=transforms.cluster_health_hourly,
     inputs=(
-        Input(
+        CuratedInput(
             contract=AGENT_INTERACTIONS,
             columns=("timestamp", "agent_name", "latency_ms", "tokens_used", "error", "cluster"),
         ),
-        Input(
+        CuratedInput(
             contract=METRICS,
             columns=("cluster", "series", "timestamp", "metric", "labels", "value", "count", "buckets"),
-            hours_before=1,  # a counter's point before the day
+            hours_before=1,  # includes a counter's last point before the day
             where=f"metric in ({', '.join(map(repr, infrastructure.METRICS))})",
         ),
-        Input(contract=LOGS, columns=("cluster", "timestamp", "stream", "message")),
-        Input(
+        CuratedInput(contract=LOGS, columns=("cluster", "timestamp", "stream", "message")),
+        CuratedInput(
             contract=KUBERNETES_EVENTS,
             columns=("cluster", "timestamp", "namespace", "name", "uid", "type", "event_reason", "message"),
         ),
     ),
     keeps=transforms.MEASURES,
-    days_at_once=3,  # metrics are many
+    days_at_once=3,  # metrics have many rows
 )
 TABLES = (AGENT_PERFORMANCE, USER_SUMMARY, CLUSTER_HEALTH)
 """Every curated table of days. ``ml.training_datasets`` is built by ``features.curated.datasets``."""

@@ -1,9 +1,8 @@
-"""The curated tables' definitions, written once as Ibis expressions: DuckDB runs them here, and Spark and Trino can.
+"""The definitions of the curated tables as Ibis expressions: run by DuckDB here, and by Spark or Trino.
 
 A day is [00:00, next 00:00) UTC, an hour likewise: ``timestamp < end``, as in ``features.definitions.transforms``, so
-engines run with their session in UTC. A row is a function of the input rows of its own day, and of the thumbs up to
-``THUMBS_DAYS`` days after it. So a day can be rebuilt from what is in it, and what comes later than that changes no
-row.
+the session of an engine must be in UTC. A row is a function of the input rows of its own day, and of the feedback up to
+``FEEDBACK_DAYS`` days after it. So a day can be rebuilt from its own inputs, and later rows do not change it.
 """
 
 from typing import TYPE_CHECKING
@@ -14,8 +13,8 @@ from features.definitions.transforms import latencies
 if TYPE_CHECKING:
     import ibis
 
-THUMBS_DAYS = 7
-"""Full days after an interaction's own in which a thumb still counts."""
+FEEDBACK_DAYS = 7
+"""Full days after an interaction's own day in which feedback still counts."""
 
 
 MEASURES = (
@@ -29,16 +28,17 @@ MEASURES = (
     "crash_loops",
     "warning_events",
 )
-"""What metrics, logs and events say of a cluster. They are let go after days, the table's rows after a year."""
+"""Measures of a cluster from metrics, logs and events, which are kept for days; the table's rows are kept for a
+year."""
 _COUNTS = ("log_lines", "restarts", "crash_loops", "warning_events")
 
 
-def agent_performance_daily(calls: "ibis.Table", thumbs: "ibis.Table") -> "ibis.Table":
-    """One row an agent and day, from ``processed.agent_interactions`` and ``processed.agent_feedback``."""
+def agent_performance_daily(calls: "ibis.Table", feedback: "ibis.Table") -> "ibis.Table":
+    """One row for each agent and day, from ``processed.agent_interactions`` and ``processed.agent_feedback``."""
     from ibis import _
 
-    by, asked = ("agent_name", "day"), _rated(calls, thumbs)
-    daily = asked.group_by(*by).agg(
+    by, calls_of_day = ("agent_name", "day"), _rated(calls, feedback)
+    daily = calls_of_day.group_by(*by).agg(
         requests=_.count(),
         users=_.user_id.nunique(),
         errors=_.failed.sum(),
@@ -51,16 +51,16 @@ def agent_performance_daily(calls: "ibis.Table", thumbs: "ibis.Table") -> "ibis.
         liked=_.feedback.sum() / _.feedback.count().nullif(0),
         last_request_at=_.timestamp.max(),
     )
-    return _with_latencies(daily, asked, by)
+    return _with_latencies(daily, calls_of_day, by)
 
 
-def user_interaction_summary(calls: "ibis.Table", thumbs: "ibis.Table") -> "ibis.Table":
-    """One row a user and day, from the same two."""
+def user_interaction_summary(calls: "ibis.Table", feedback: "ibis.Table") -> "ibis.Table":
+    """One row for each user and day, from the same inputs."""
     import ibis
     from ibis import _
 
-    by, asked = ("user_id", "day"), _rated(calls, thumbs)
-    daily = asked.group_by(*by).agg(
+    by, calls_of_day = ("user_id", "day"), _rated(calls, feedback)
+    daily = calls_of_day.group_by(*by).agg(
         requests=_.count(),
         agents=_.agent_name.nunique(),
         errors=_.failed.sum(),
@@ -72,30 +72,30 @@ def user_interaction_summary(calls: "ibis.Table", thumbs: "ibis.Table") -> "ibis
         first_request_at=_.timestamp.min(),
         last_request_at=_.timestamp.max(),
     )
-    counted = asked.group_by(*by, "agent_name").agg(queries=_.count())
+    counted = calls_of_day.group_by(*by, "agent_name").agg(queries=_.count())
     order = ibis.window(group_by=list(by), order_by=[_.queries.desc(), _.agent_name])
     first = counted.mutate(place=ibis.row_number().over(order)).filter(_.place == 0)
     return daily.inner_join(first.select(*by, most_used_agent="agent_name"), list(by))
 
 
 def cluster_health_hourly(
-    calls: "ibis.Table", metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table", stands: "ibis.Table"
+    calls: "ibis.Table", metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table", present: "ibis.Table"
 ) -> "ibis.Table":
-    """One row a cluster and hour of which anything is known, from ``processed.agent_interactions``, ``metrics``,
-    ``logs`` and ``kubernetes_events``; ``stands`` are the rows so far, for what an input no longer says.
+    """One row for each cluster and hour with any data, from ``processed.agent_interactions``, ``metrics``, ``logs`` and
+    ``kubernetes_events``; ``present`` are the table's rows so far, for measures whose inputs are gone.
     """
     import ibis
     import ibis.selectors as cs
     from ibis import _
 
     by = ("cluster", "hour")
-    traffic, told = _traffic(calls), _measured(metrics, logs, events)
-    kept = stands.select(
-        "cluster", hour=stands.hour.truncate("h"), **{f"{name}_kept": stands[name] for name in MEASURES}
+    traffic, measured = _traffic(calls), _measured(metrics, logs, events)
+    kept = present.select(
+        "cluster", hour=present.hour.truncate("h"), **{f"{name}_kept": present[name] for name in MEASURES}
     )
-    known = ibis.union(*(one.select(*by) for one in (traffic, told, kept)), distinct=True)
+    known = ibis.union(*(part.select(*by) for part in (traffic, measured, kept)), distinct=True)
     every = known.left_join(traffic, list(by)).drop(cs.endswith("_right"))
-    every = every.left_join(told, list(by)).drop(cs.endswith("_right"))
+    every = every.left_join(measured, list(by)).drop(cs.endswith("_right"))
     every = every.left_join(kept, list(by)).drop(cs.endswith("_right"))
     none = {name: ibis.coalesce(_[name], 0) for name in ("requests", "agents", "errors", "tokens")}
     both = {name: ibis.coalesce(_[name], _[f"{name}_kept"]) for name in MEASURES}
@@ -103,12 +103,12 @@ def cluster_health_hourly(
 
 
 def _traffic(calls: "ibis.Table") -> "ibis.Table":
-    """What the agents' calls say, a row a cluster and hour with any."""
+    """Traffic of the agents: one row for each cluster and hour with calls."""
     from ibis import _
 
     by = ("cluster", "hour")
-    asked = calls.mutate(hour=calls.timestamp.truncate("h"), failed=calls.error.cast("int64"))
-    hourly = asked.group_by(*by).agg(
+    calls_of_day = calls.mutate(hour=calls.timestamp.truncate("h"), failed=calls.error.cast("int64"))
+    hourly = calls_of_day.group_by(*by).agg(
         requests=_.count(),
         agents=_.agent_name.nunique(),
         errors=_.failed.sum(),
@@ -116,13 +116,13 @@ def _traffic(calls: "ibis.Table") -> "ibis.Table":
         tokens=_.tokens_used.sum(),
         last_request_at=_.timestamp.max(),
     )
-    return _with_latencies(hourly, asked, by)
+    return _with_latencies(hourly, calls_of_day, by)
 
 
 def _measured(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
-    """What the sources say of the whole cluster, a row a cluster and hour that one of them tells of."""
-    told = infrastructure.measures(metrics, logs, events)
-    whole = told.filter(told.namespace == infrastructure.WHOLE).rename(
+    """Measures of whole clusters: one row for each cluster and hour with any data."""
+    measures = infrastructure.measures(metrics, logs, events)
+    whole = measures.filter(measures.namespace == infrastructure.WHOLE).rename(
         measured_requests="requests_per_hour", measured_latency_p95_ms="latency_p95_ms"
     )
     counted = whole.mutate(**{name: whole[name].round().cast("int64") for name in _COUNTS})
@@ -130,7 +130,7 @@ def _measured(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -
 
 
 def training_datasets(rows: "ibis.Table", trainings: "ibis.Table") -> "ibis.Table":
-    """One row a training set, from ``ml.training_sets`` and what the ledger says of each."""
+    """One row for each training set, from ``ml.training_sets`` and the ledger's record of each."""
     from ibis import _
 
     test = _.split == "test"
@@ -150,23 +150,23 @@ def training_datasets(rows: "ibis.Table", trainings: "ibis.Table") -> "ibis.Tabl
     return sets.left_join(trainings, "training_set_id").drop("training_set_id_right")
 
 
-def _rated(calls: "ibis.Table", thumbs: "ibis.Table") -> "ibis.Table":
-    """Each interaction with its day and the latest thumb that came in time, or its own where nobody rated it later."""
+def _rated(calls: "ibis.Table", feedback: "ibis.Table") -> "ibis.Table":
+    """Each interaction with its day, and the latest feedback that arrived in time, or else its own."""
     import ibis
     from ibis import _
 
-    asked = calls.mutate(day=calls.timestamp.truncate("D"), failed=calls.error.cast("int64"))
-    given = thumbs.select("interaction_id", thumb=thumbs.value, given_at=thumbs.timestamp)
-    about = given.inner_join(asked.select("interaction_id", "day"), "interaction_id")
-    in_time = about.filter(_.given_at >= _.day, _.given_at < _.day + ibis.interval(days=1 + THUMBS_DAYS))
+    calls_of_day = calls.mutate(day=calls.timestamp.truncate("D"), failed=calls.error.cast("int64"))
+    ratings = feedback.select("interaction_id", thumb=feedback.value, given_at=feedback.timestamp)
+    dated = ratings.inner_join(calls_of_day.select("interaction_id", "day"), "interaction_id")
+    in_time = dated.filter(_.given_at >= _.day, _.given_at < _.day + ibis.interval(days=1 + FEEDBACK_DAYS))
     newest_first = ibis.window(group_by=["interaction_id", "day"], order_by=_.given_at.desc())
     latest = in_time.mutate(place=ibis.row_number().over(newest_first)).filter(_.place == 0)
-    both = asked.left_join(latest.select("interaction_id", "day", "thumb"), ["interaction_id", "day"])
+    both = calls_of_day.left_join(latest.select("interaction_id", "day", "thumb"), ["interaction_id", "day"])
     return both.mutate(feedback=_.thumb.coalesce(_.feedback)).drop("interaction_id_right", "day_right", "thumb")
 
 
 def _mean_latency() -> "ibis.Deferred":
-    """Of the calls that succeeded; null where none did."""
+    """Mean latency of the successful calls; null if there are none."""
     from ibis import _
 
     return (_.latency_ms * (1 - _.failed)).sum() / (_.count() - _.failed.sum()).nullif(0)

@@ -68,5 +68,5 @@ def test_a_back_fill_rebuilds_its_range_and_shows_the_newest_day(here: Lake) -> 
 
 def test_a_range_the_wrong_way_round_fails_with_what_is_wrong() -> None:
     at = datetime(2026, 3, 3, tzinfo=UTC)
-    with pytest.raises(Exception, match=r"2026-03-03, lies after the last, 2026-03-02"):
+    with pytest.raises(Exception, match=r"2026-03-03, is after the last, 2026-03-02"):
         curated_backfill(table="curated.cluster_health_hourly", first_day=at, last_day=at - timedelta(days=1))

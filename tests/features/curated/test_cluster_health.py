@@ -115,7 +115,7 @@ def test_a_day_of_everything_is_the_same_whether_built_at_once_or_as_it_came(lak
 
 def _at_once(parts: list[tuple[Contract, Any]]) -> list[dict[str, Any]]:
     given = {contract.table: rows for contract, rows in parts}
-    inputs = (*CLUSTER_HEALTH.inputs, CLUSTER_HEALTH.standing)
+    inputs = (*CLUSTER_HEALTH.inputs, CLUSTER_HEALTH.present)
     empty = {one.contract.table: one.contract.arrow_schema.empty_table() for one in inputs}
     tables = [(empty | given)[one.contract.table].select(list(one.columns)) for one in inputs]
     rows: list[dict[str, Any]] = compute(CLUSTER_HEALTH, tables).to_pylist()

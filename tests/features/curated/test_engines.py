@@ -109,7 +109,7 @@ def known(real_interactions: pa.Table, thumbs: pa.Table) -> dict[str, pa.Table]:
 
 def given(curated: Curated, known: dict[str, pa.Table]) -> dict[str, pa.Table]:
     """What the transform takes, in its order."""
-    inputs = (*curated.inputs, curated.standing) if curated.keeps else curated.inputs
+    inputs = (*curated.inputs, curated.present) if curated.keeps else curated.inputs
     return {one.contract.table.replace(".", "_"): known[one.contract.table].select(one.columns) for one in inputs}
 
 
@@ -207,7 +207,7 @@ def test_the_definition_compiles_for_trino_and_parses_as_trino(name: str) -> Non
     assert isinstance(parsed, exp.Select)
     read = {f"{table.db}.{table.name}" for table in parsed.find_all(exp.Table) if table.db}
     assert read
-    assert read <= {one.contract.table for table in TABLES for one in (*table.inputs, table.standing)} | {
+    assert read <= {one.contract.table for table in TABLES for one in (*table.inputs, table.present)} | {
         "ml.training_sets"
     }
 
