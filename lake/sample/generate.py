@@ -192,7 +192,7 @@ def _answer(voice: Voice, topic: Topic, subject: str, query: str, draw: _Draw) -
     return {
         "response": response,
         "latency_ms": latency_ms,
-        "tokens_used": (len(query) + len(response)) // 4 + 2,  # about four characters a token
+        "tokens_used": (len(query) + len(response)) // 4 + 2,  # about four characters per token
         "error": False,
         "feedback": int(positive) if draw.chance(RATED) else None,
     }

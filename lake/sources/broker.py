@@ -51,7 +51,7 @@ class Batching:
 
 
 COMMITS = Batching(messages=5_000, seconds=60)
-"""Into the lake: a commit takes about a second, and each adds a snapshot: one a minute, not one a message."""
+"""Into the lake: a commit takes about a second, and each adds a snapshot: one per minute, not one per message."""
 
 
 @dataclass(kw_only=True)

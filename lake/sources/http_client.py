@@ -115,7 +115,7 @@ class HttpClient:
     requests: int = 0
     """Sent so far, failed ones included."""
     faults: Counter[str] = field(default_factory=Counter)
-    """Failures that a retry mended, by kind."""
+    """Failures that a retry resolved, by kind."""
     skew_s: float = 0.0
     """How far the server's clock is ahead of this one, by its last response; to the second."""
     responses: ResponseLog | None = None

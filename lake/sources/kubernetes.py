@@ -20,7 +20,7 @@ EVERYWHERE = "*"
 """The query for all namespaces."""
 
 
-class _Gone(Exception):
+class _Expired(Exception):
     """The server no longer has this resource version, or this page of a list."""
 
 
@@ -29,7 +29,7 @@ def event_rows(request: WindowQuery) -> Iterator[Row]:
     if version := request.cursor.get(VERSION):
         try:
             yield from _watch(request, version)
-        except _Gone:
+        except _Expired:
             request.client.faults["gone"] += 1
         else:
             return
@@ -45,11 +45,11 @@ def _list(request: WindowQuery) -> Iterator[Row]:
     """All events; starts again once where the server drops the list before its last page is read."""
     try:
         yield from _pages(request)
-    except _Gone:
+    except _Expired:
         request.client.faults["gone"] += 1
         try:
             yield from _pages(request)
-        except _Gone as again:
+        except _Expired as again:
             raise PeerError(f"{request.client}: a list of events takes longer than the server keeps it") from again
 
 
@@ -59,7 +59,7 @@ def _pages(request: WindowQuery) -> Iterator[Row]:
         parameters = [("limit", str(PAGE)), *([("continue", following)] if following else [])]
         response = request.client.get(_path(request), parameters, expected=(200, GONE))
         if response.status == GONE:
-            raise _Gone
+            raise _Expired
         page = request.client.decode(_path(request), response.body)
         for event in page["items"] or ():
             yield event_row(request.cluster, event)
@@ -91,7 +91,7 @@ def _change(request: WindowQuery, change: dict[str, Any]) -> Iterator[Row]:
     kind, event = change["type"], change["object"]
     if kind == "ERROR":
         if event.get("code") == GONE:
-            raise _Gone
+            raise _Expired
         raise PeerError(f"{request.client}: the watch ended with {event.get('code')} {event.get('reason')}")
     if kind in ("ADDED", "MODIFIED"):  # DELETED means only that it has expired on the server
         yield event_row(request.cluster, event)

@@ -56,7 +56,7 @@ class Pulled:
     quarantined: int = 0
     duplicates: int = 0
     faults: dict[str, int] = field(default_factory=dict)
-    """Failures that a retry mended, by kind."""
+    """Failures that a retry resolved, by kind."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Quarantined rows by reason."""
     watermark: str = ""

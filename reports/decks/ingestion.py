@@ -1,4 +1,4 @@
-"""Decks of the stages that bring rows in: ingestion of files, collection from servers, the broker's events."""
+"""Decks of the stages that add rows: ingestion of files, collection from servers, the broker's events."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from reports.common.palette import RED
 
 
 def ingestion_deck(ingested: Ingestion, rows_in_table: int) -> list[str]:
-    """What became of the lines of the new files; ``ingested`` has a count for each name of ``ROWS``."""
+    """The result for the lines of the new files; ``ingested`` has a count for each name of ``ROWS``."""
     if not ingested.new_objects:
         return [note("Nothing new landed.")]
     counts = _counts(ingested)
@@ -24,7 +24,7 @@ def ingestion_deck(ingested: Ingestion, rows_in_table: int) -> list[str]:
 
 
 def collection_deck(pulled: Sequence[Pulled]) -> list[str]:
-    """Rows by source, the faults that retries mended, and how far each source has been read."""
+    """Rows by source, the faults that retries resolved, and how far each source has been read."""
     sources = by_source(pulled)
     totals = Counter[str]()
     for source in sources:

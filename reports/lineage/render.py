@@ -50,8 +50,8 @@ def as_text(graph: Graph, *, everything: bool = False) -> str:
 def _branch(
     lines: list[str], nodes: list[Node], step: Callable[[str], list[Node]], indent: str, seen: set[str]
 ) -> None:
-    for place, node in enumerate(nodes):
-        last = place == len(nodes) - 1
+    for position, node in enumerate(nodes):
+        last = position == len(nodes) - 1
         again = node.id in seen
         detail = "(see above)" if again and step(node.id) else node.detail
         name = node.id if node.kind in ("table", "raw") and not node.members else node.label
@@ -62,7 +62,7 @@ def _branch(
 
 
 @dataclass(slots=True)
-class _Place:
+class _Position:
     """The position of a node, or of an edge in a layer that it crosses (``node`` is None)."""
 
     layer: int
@@ -74,34 +74,38 @@ class _Place:
 def as_svg(graph: Graph) -> Markup:
     """The picture, with raw objects folded where there are more than six; 960 units wide, as high as needed."""
     shown = folded(graph)
-    places, ways = _layout(shown)
-    layers = max(place.layer for place in places.values()) + 1
+    positions, routes = _layout(shown)
+    layers = max(position.layer for position in positions.values()) + 1
     return render(
         "lineage.svg",
         width=f"{WIDTH:.0f}",
         height=f"{2 * MARGIN + layers * LAYER_HEIGHT - (LAYER_HEIGHT - BOX_HEIGHT):.0f}",
         label=f"Lineage of {shown.node(shown.name).label}",
         font=FONT,
-        paths=[_path([places[stop] for stop in way]) for way in ways],
-        boxes=[_box(place, place.node, place.node.id == shown.name) for place in places.values() if place.node],
+        paths=[_path([positions[stop] for stop in route]) for route in routes],
+        boxes=[
+            _box(position, position.node, position.node.id == shown.name)
+            for position in positions.values()
+            if position.node
+        ],
     )
 
 
-def _layout(graph: Graph) -> tuple[dict[str, _Place], list[list[str]]]:
+def _layout(graph: Graph) -> tuple[dict[str, _Position], list[list[str]]]:
     """Positions by id, and each edge as the ids that it passes."""
     layers = _layers(graph)
-    places = {node.id: _Place(layer=layers[node.id], node=node) for node in graph.nodes}
-    ways = []
+    positions = {node.id: _Position(layer=layers[node.id], node=node) for node in graph.nodes}
+    routes = []
     for number, (source, target) in enumerate(graph.edges):
         stops = [f"lane {number} {layer}" for layer in range(layers[source] + 1, layers[target])]
-        places |= {stop: _Place(layer=layers[source] + 1 + i, node=None) for i, stop in enumerate(stops)}
-        ways.append([source, *stops, target])
+        positions |= {stop: _Position(layer=layers[source] + 1 + i, node=None) for i, stop in enumerate(stops)}
+        routes.append([source, *stops, target])
     rows: dict[int, list[str]] = defaultdict(list)
-    for identifier, place in places.items():
-        rows[place.layer].append(identifier)
-    _set_widths(rows, places)
-    _order(rows, places, ways)
-    return places, ways
+    for identifier, position in positions.items():
+        rows[position.layer].append(identifier)
+    _set_widths(rows, positions)
+    _order(rows, positions, routes)
+    return positions, routes
 
 
 def _layers(graph: Graph) -> dict[str, int]:
@@ -118,58 +122,58 @@ def _layers(graph: Graph) -> dict[str, int]:
     return layers
 
 
-def _set_widths(rows: dict[int, list[str]], places: dict[str, _Place]) -> None:
+def _set_widths(rows: dict[int, list[str]], positions: dict[str, _Position]) -> None:
     for row in rows.values():
-        boxes = [places[identifier] for identifier in row if places[identifier].node]
+        boxes = [positions[identifier] for identifier in row if positions[identifier].node]
         free = WIDTH - 2 * MARGIN - GAP * (len(row) - 1) - LANE * (len(row) - len(boxes))
-        for place in boxes:
-            place.width = min(BOX_WIDTH, free / len(boxes))
+        for position in boxes:
+            position.width = min(BOX_WIDTH, free / len(boxes))
 
 
-def _order(rows: dict[int, list[str]], places: dict[str, _Place], ways: list[list[str]]) -> None:
+def _order(rows: dict[int, list[str]], positions: dict[str, _Position], routes: list[list[str]]) -> None:
     near: dict[str, list[str]] = defaultdict(list)
-    for way in ways:
-        for above, below in pairwise(way):
+    for route in routes:
+        for above, below in pairwise(route):
             near[above].append(below)
             near[below].append(above)
     for row in rows.values():
-        _spread(row, places, dict.fromkeys(row, WIDTH / 2))
+        _spread(row, positions, dict.fromkeys(row, WIDTH / 2))
     for sweep in range(SWEEPS):
         for layer in sorted(rows, reverse=bool(sweep % 2)):
-            wanted = {i: _mean([places[n].x for n in near[i]], places[i].x) for i in rows[layer]}
+            wanted = {i: _mean([positions[n].x for n in near[i]], positions[i].x) for i in rows[layer]}
             rows[layer].sort(key=lambda identifier, wanted=wanted: wanted[identifier])  # type: ignore[misc]
-            _spread(rows[layer], places, wanted)
-    _centre(places)
+            _spread(rows[layer], positions, wanted)
+    _centre(positions)
 
 
-def _spread(row: Sequence[str], places: dict[str, _Place], wanted: dict[str, float]) -> None:
+def _spread(row: Sequence[str], positions: dict[str, _Position], wanted: dict[str, float]) -> None:
     """Put the positions of a row side by side in their order, each as near as possible to its ``wanted`` one."""
     edge = 0.0
     for identifier in row:
-        place = places[identifier]
-        place.x = max(wanted[identifier], edge + place.width / 2)
-        edge = place.x + place.width / 2 + GAP
-    first, last = places[row[0]], places[row[-1]]
-    shift = _mean([wanted[identifier] - places[identifier].x for identifier in row], 0.0)
+        position = positions[identifier]
+        position.x = max(wanted[identifier], edge + position.width / 2)
+        edge = position.x + position.width / 2 + GAP
+    first, last = positions[row[0]], positions[row[-1]]
+    shift = _mean([wanted[identifier] - positions[identifier].x for identifier in row], 0.0)
     lowest, highest = MARGIN + first.width / 2 - first.x, WIDTH - MARGIN - last.width / 2 - last.x
     shift = max(lowest, min(shift, highest))
     for identifier in row:
-        places[identifier].x += shift
+        positions[identifier].x += shift
 
 
-def _centre(places: dict[str, _Place]) -> None:
+def _centre(positions: dict[str, _Position]) -> None:
     """Centre the whole picture."""
-    left = min(place.x - place.width / 2 for place in places.values())
-    right = max(place.x + place.width / 2 for place in places.values())
-    for place in places.values():
-        place.x += (WIDTH - left - right) / 2
+    left = min(position.x - position.width / 2 for position in positions.values())
+    right = max(position.x + position.width / 2 for position in positions.values())
+    for position in positions.values():
+        position.x += (WIDTH - left - right) / 2
 
 
 def _mean(values: Sequence[float], otherwise: float) -> float:
     return sum(values) / len(values) if values else otherwise
 
 
-def _path(stops: Sequence[_Place]) -> str:
+def _path(stops: Sequence[_Position]) -> str:
     """An edge as the data of an SVG path: from the bottom of the first box through the lanes to the top of the last."""
     path = f"M{stops[0].x:.1f} {_top(stops[0]) + BOX_HEIGHT:.1f}"
     for before, after in pairwise(stops):
@@ -181,31 +185,31 @@ def _path(stops: Sequence[_Place]) -> str:
     return path
 
 
-def _box(place: _Place, node: Node, main: bool) -> dict[str, object]:
+def _box(position: _Position, node: Node, main: bool) -> dict[str, object]:
     """A node as the template takes it; the node that the graph is about has a stronger border."""
-    top = _top(place)
+    top = _top(position)
     return {
         "tooltip": "\n".join([f"{node.label}: {node.detail}", *node.members[:40]]),
-        "left": f"{place.x - place.width / 2:.1f}",
+        "left": f"{position.x - position.width / 2:.1f}",
         "top": f"{top:.1f}",
-        "width": f"{place.width:.1f}",
+        "width": f"{position.width:.1f}",
         "height": f"{BOX_HEIGHT:.0f}",
         "fill": FILL[node.kind],
         "stroke": INK if main else GREY,
         "stroke_width": 1.6 if main else 0.6,
         "lines": [
-            _line(place, top + 20, node.label, 13, INK, 600),
-            _line(place, top + 36, node.detail, 11, MUTED, 400),
+            _line(position, top + 20, node.label, 13, INK, 600),
+            _line(position, top + 36, node.detail, 11, MUTED, 400),
         ],
     }
 
 
-def _line(place: _Place, y: float, text: str, size: int, color: str, weight: int) -> dict[str, object]:
+def _line(position: _Position, y: float, text: str, size: int, color: str, weight: int) -> dict[str, object]:
     """A line of text, cut to the width of its box: a character is about 0.6 of the font's size wide."""
-    room = int((place.width - 16) / (size * 0.6))
+    room = int((position.width - 16) / (size * 0.6))
     short = text if len(text) <= room else f"{text[: room - 1].rstrip()}…"
-    return {"x": f"{place.x:.1f}", "y": f"{y:.1f}", "text": short, "size": size, "color": color, "weight": weight}
+    return {"x": f"{position.x:.1f}", "y": f"{y:.1f}", "text": short, "size": size, "color": color, "weight": weight}
 
 
-def _top(place: _Place) -> float:
-    return MARGIN + place.layer * LAYER_HEIGHT
+def _top(position: _Position) -> float:
+    return MARGIN + position.layer * LAYER_HEIGHT

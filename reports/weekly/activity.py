@@ -66,7 +66,7 @@ class Activity:
     error_rate: float | None = None
     tokens: int = 0
     rated: int = 0
-    liked: float | None = None
+    positive: float | None = None
     """Positive feedback over rated interactions, 0..1; the latest feedback counts."""
 
 
@@ -146,7 +146,7 @@ _BY_AGENT = """
            avg(error::INT) AS error_rate,
            sum(tokens_used)::BIGINT AS tokens,
            count(feedback) AS rated,
-           avg(feedback) AS liked
+           avg(feedback) AS positive
     FROM rated GROUP BY ROLLUP (agent_name) HAVING count(*) > 0
 """
 _BY_DAY = "SELECT agent_name AS agent, isodow(timestamp) AS day, count(*) AS n FROM rated GROUP BY ALL"

@@ -51,7 +51,7 @@ def message(lake: Lake, week: Week, report: WeeklyReport) -> str:
 
 
 def _line(now: Activity, before: Activity) -> str:
-    rated = f"{percentage(now.liked)} of {now.rated:,} positive" if now.rated else "no feedback"
+    rated = f"{percentage(now.positive)} of {now.rated:,} positive" if now.rated else "no feedback"
     past = "" if before.p95_ms is None else f" (was {milliseconds(before.p95_ms)})"
     return (
         f"• *{escaped(now.agent)}*: {now.interactions:,} calls, p95 {milliseconds(now.p95_ms)}{past}, "

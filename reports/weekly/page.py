@@ -90,7 +90,7 @@ def _figures(total: Activity) -> Markup:
             "users": f"{total.users:,}",
             "latency p95": milliseconds(total.p95_ms),
             "failed": percentage(total.error_rate),
-            "positive feedback": f"{percentage(total.liked)} of {total.rated:,}" if total.rated else "-",
+            "positive feedback": f"{percentage(total.positive)} of {total.rated:,}" if total.rated else "-",
             "tokens": f"{total.tokens:,}",
         }
     )

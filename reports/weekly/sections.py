@@ -42,7 +42,7 @@ class Measure(NamedTuple):
 MEASURES = (
     Measure("Latency p95", "s", "p95_ms", 0.001, True),
     Measure("Failed calls", "%", "error_rate", 100.0, True),
-    Measure("Positive feedback", "%", "liked", 100.0, False),
+    Measure("Positive feedback", "%", "positive", 100.0, False),
 )
 
 
@@ -86,7 +86,7 @@ def _cells(now: Activity, past: Activity) -> list[Cell]:
         (milliseconds(now.p50_ms), *_relative(now.p50_ms, past.p50_ms, True)),
         (milliseconds(now.p95_ms), *_relative(now.p95_ms, past.p95_ms, True)),
         (percentage(now.error_rate), *_points(now.error_rate, past.error_rate, True)),
-        (percentage(now.liked), *_points(now.liked, past.liked, False)),
+        (percentage(now.positive), *_points(now.positive, past.positive, False)),
         (f"{now.tokens:,}", *_relative(now.tokens, past.tokens, None)),
     ]
 

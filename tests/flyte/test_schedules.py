@@ -230,7 +230,7 @@ def test_a_server_that_fell_silent_fails_the_check_of_sources_once(
     row = {"series": "s", "timestamp": "2026-10-05T00:00:00Z", "cluster": "studio", "metric": "up", "labels": "{}"}
     (tmp_path / "rows.jsonl").write_bytes(lines([row | {"value": 1.0}]))
     Ingester(here, METRICS, "prometheus-studio").ingest_file(tmp_path / "rows.jsonl")
-    with pytest.raises(Exception, match="prometheus-studio tells nothing"):
+    with pytest.raises(Exception, match="prometheus-studio has stopped"):
         source_check(kickoff=NOW.replace(minute=30))
     assert source_check(kickoff=NOW.replace(minute=30)) == []
     assert len(here.ledger.entries("sources/prometheus-studio", kind="silent")) == 1

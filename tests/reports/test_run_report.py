@@ -26,7 +26,7 @@ def reported(settings: Settings, tmp_path: Path) -> Lake:
     return lake
 
 
-def test_the_page_needs_nothing_else_is_small_and_holds_every_section_in_order(reported: Lake) -> None:
+def test_the_page_loads_nothing_is_small_and_has_every_section_in_order(reported: Lake) -> None:
     save_section(reported.store, "run-1", 20, "Training", deck(loss_curve([1, 2], [2.0, 1.0])))
     save_section(reported.store, "run-1", 10, "Quality & rules", note(HOSTILE))
     save_section(reported.store, "run-1", 20, "Training", deck(loss_curve([1, 2], [3.0, 1.0])))
@@ -37,14 +37,14 @@ def test_the_page_needs_nothing_else_is_small_and_holds_every_section_in_order(r
     assert page.count(deck("").partition("</style>")[0]) == 1
 
 
-def test_the_page_holds_no_users_and_no_text_of_theirs(reported: Lake) -> None:
+def test_the_page_has_no_user_data(reported: Lake) -> None:
     page = write_report(reported, "run-1", "agents").read_text()
     assert operated.SECRET_USER not in page
     assert operated.SECRET_TEXT not in page
     assert "user-1" not in page
 
 
-def test_the_summary_is_what_the_ledger_says(reported: Lake) -> None:
+def test_the_summary_follows_from_the_ledger(reported: Lake) -> None:
     summary = summarize(reported, "run-1", "agents")
     assert (summary.objects, summary.landed, summary.committed, summary.quarantined) == (3, 181, 177, 4)
     assert summary.reasons == {"latency_out_of_range": 3, "malformed_json": 1}
@@ -53,7 +53,7 @@ def test_the_summary_is_what_the_ledger_says(reported: Lake) -> None:
     assert (summary.scores.difference, summary.scores.against) == (-0.312, "base")
 
 
-def test_a_second_run_reports_only_what_is_new_and_the_first_says_the_same_for_ever(
+def test_a_second_run_reports_only_new_events_and_the_first_report_stays_the_same(
     reported: Lake, tmp_path: Path
 ) -> None:
     first = write_report(reported, "run-1", "agents").read_text()
@@ -73,9 +73,7 @@ def test_a_second_run_reports_only_what_is_new_and_the_first_says_the_same_for_e
         ("retraining_failed", {"stage": "train", "execution": "e-7", "baseline": "base"}, "in train, execution e-7"),
     ],
 )
-def test_a_run_that_ends_without_a_version_says_why(
-    lake: Lake, kind: str, payload: dict[str, str], reason: str
-) -> None:
+def test_a_run_without_a_version_shows_the_reason(lake: Lake, kind: str, payload: dict[str, str], reason: str) -> None:
     lake.ledger.append("models/agents", kind, kind, payload)
     page = write_report(lake, "run-1", "agents").read_text()
     assert (find_summary(lake).outcome, find_summary(lake).reason) == (kind, reason)
@@ -92,7 +90,7 @@ def test_a_candidate_that_was_not_registered_has_its_lineage_in_the_report(lake:
         assert part in picture
 
 
-def test_a_summary_survives_the_ledger_with_its_unbounded_interval(reported: Lake) -> None:
+def test_a_summary_with_an_unbounded_interval_is_stored_and_read(reported: Lake) -> None:
     payload = next(e.payload for e in reported.ledger.entries("models/agents", kind="judged"))
     unbounded = payload | {"overall": payload["overall"] | {"low": "-Infinity", "high": "Infinity"}}
     reported.ledger.append("models/agents", "judged", "judged:again", unbounded)
@@ -104,12 +102,12 @@ def test_a_summary_survives_the_ledger_with_its_unbounded_interval(reported: Lak
     assert find_summary(reported) == summary
 
 
-def test_a_run_has_a_name_that_a_file_can_have(lake: Lake) -> None:
+def test_a_run_name_that_is_no_file_name_is_refused(lake: Lake) -> None:
     with pytest.raises(UserError, match="letters, digits"):
         save_section(lake.store, "../elsewhere", 1, "Training", "")
 
 
-def test_an_unknown_run_is_named_with_the_nearest(reported: Lake) -> None:
+def test_an_unknown_run_is_reported_with_the_nearest(reported: Lake) -> None:
     write_report(reported, "run-1", "agents")
     with pytest.raises(UnknownName, match="did you mean 'run-1'"):
         find_summary(reported, "run-11")

@@ -1,4 +1,4 @@
-"""The built-in sample: the same bytes everywhere, in the log format, with a policy in it that can be learnt."""
+"""The built-in sample: the same bytes everywhere, in the log format, with a policy that can be learnt."""
 
 import gzip
 import hashlib
@@ -60,7 +60,7 @@ def test_the_sample_is_the_same_text_on_every_machine(lines: list[str]) -> None:
     assert digest == "04388161763904d61717c10628794a0b77876a1e08f8104a39950eb44f0e1b6e"
 
 
-def test_writing_it_again_changes_no_byte(folder: Path, tmp_path: Path) -> None:
+def test_writing_again_changes_no_byte(folder: Path, tmp_path: Path) -> None:
     assert contents(write_sample(tmp_path)) == contents(folder)
     assert contents(write_sample(tmp_path)) == contents(folder)
 
@@ -99,7 +99,7 @@ def test_each_file_holds_its_own_day(folder: Path) -> None:
         assert days == {path.parent.name}
 
 
-def test_about_half_is_rated_and_answers_on_policy_please_far_more(rows: list[dict[str, Any]]) -> None:
+def test_about_half_is_rated_and_answers_on_policy_are_rated_far_better(rows: list[dict[str, Any]]) -> None:
     rated = [row for row in rows if row["feedback"] is not None]
     assert 0.45 < len(rated) / len(rows) < 0.55
     off = [row["feedback"] for row in rated if row["response"] in voices().evasions]
@@ -117,7 +117,7 @@ def test_an_answer_on_policy_follows_from_agent_and_question(rows: list[dict[str
     assert {len(found) for found in answers.values()} == {1}
 
 
-def test_the_log_is_broken_in_the_ways_that_logs_are(lines: list[str], rows: list[dict[str, Any]]) -> None:
+def test_the_log_has_the_faults_of_real_logs(lines: list[str], rows: list[dict[str, Any]]) -> None:
     share_slow = sum(row["latency_ms"] > 30_000 for row in rows) / len(rows)
     failed = [row for row in rows if row["error"]]
     assert 0.003 < share_slow < 0.008
@@ -130,7 +130,7 @@ def test_the_log_is_broken_in_the_ways_that_logs_are(lines: list[str], rows: lis
     assert sum(count > 1 for count in moments.values()) == 2
 
 
-def test_users_differ_and_sleep_at_night(rows: list[dict[str, Any]]) -> None:
+def test_users_differ_in_activity_and_ask_less_at_night(rows: list[dict[str, Any]]) -> None:
     heavy = [count for _, count in Counter(row["user_id"] for row in rows).most_common()]
     assert sum(heavy[:30]) > sum(heavy[-100:])
     hours = Counter(row["timestamp"][11:13] for row in rows)
@@ -138,7 +138,7 @@ def test_users_differ_and_sleep_at_night(rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("days", [0, 367])
-def test_an_impossible_number_of_days_is_refused(tmp_path: Path, days: int) -> None:
+def test_an_invalid_number_of_days_is_refused(tmp_path: Path, days: int) -> None:
     with pytest.raises(UserError, match=f"between 1 and 366 days, not {days}"):
         write_sample(tmp_path, days=days)
 

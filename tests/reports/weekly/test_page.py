@@ -72,7 +72,7 @@ def test_the_latest_feedback_before_the_end_of_the_week_counts(week_lake: Lake) 
     assert version
     bruno = activities(week_lake, version, WEEK).of("bruno")
     assert bruno.rated == 3
-    assert bruno.liked == pytest.approx(2 / 3)
+    assert bruno.positive == pytest.approx(2 / 3)
 
 
 def test_a_week_is_written_once_and_later_data_do_not_change_it(week_lake: Lake) -> None:

@@ -39,13 +39,13 @@ def raw_objects(graph: Graph) -> set[str]:
     return {node.id for node in graph.nodes if node.kind == "raw"}
 
 
-def test_a_version_leads_back_to_the_raw_objects_that_were_there_and_no_later_ones(operated_lake: Lake) -> None:
+def test_a_version_leads_back_to_its_raw_objects_and_to_no_later_ones(operated_lake: Lake) -> None:
     landed = [str(e.payload["object"]) for e in operated_lake.ledger.entries("sources/agents", kind="landed")]
     assert raw_objects(lineage(operated_lake, "agents@v1")) == set(landed[:8])
     assert raw_objects(lineage(operated_lake, "agents@v2")) == set(landed)
 
 
-def test_every_step_back_is_there(operated_lake: Lake) -> None:
+def test_every_step_back_is_in_the_graph(operated_lake: Lake) -> None:
     graph = lineage(operated_lake, "agents@v2")
     assert sorted(kinds(graph.sources("agents@v2"))) == ["adapter", "evaluation"]
     adapter = next(node for node in graph.nodes if node.kind == "adapter")
@@ -58,7 +58,7 @@ def test_every_step_back_is_there(operated_lake: Lake) -> None:
     assert kinds(graph.sources(inputs["processed.agent_interactions"])) == ["raw"] * 11
 
 
-def test_what_the_clusters_told_is_among_what_a_version_was_made_of(tmp_path: Path) -> None:
+def test_cluster_data_are_among_the_sources_of_a_version(tmp_path: Path) -> None:
     lake = operated.empty_lake(read_settings(home=tmp_path / "home", lake="test"))
     told = clusters.series("kube_pod_container_status_restarts_total", operated.START, [0.0] * 60, namespace="agents")
     rows = [{**row, "timestamp": row["timestamp"].isoformat()} for row in told]
@@ -83,7 +83,7 @@ def test_a_version_leads_forward_to_its_rollout_its_verdict_and_its_successor(op
     assert labels == ["Rollout opened", "Promoted", "Replaced by agents@v2"]
 
 
-def test_the_quarantine_says_how_many_lines_and_why(operated_lake: Lake) -> None:
+def test_the_quarantine_has_the_number_of_lines_and_the_reasons(operated_lake: Lake) -> None:
     node = lineage(operated_lake, "agents@v2").node("quarantine.agent_interactions")
     assert node.detail == "16 lines, 2 reasons"
     assert node.members == ["latency_out_of_range: 11", "malformed_json: 5"]
@@ -112,13 +112,13 @@ def test_the_picture_is_well_formed_and_shows_every_node_within_its_bounds(opera
     assert as_svg(lineage(operated_lake, "agents@v1")) == as_svg(graph)
 
 
-def test_what_is_shown_is_escaped() -> None:
+def test_text_in_the_picture_is_escaped() -> None:
     graph = Graph(name="v", nodes=[Node(id="v", kind="version", label="<script>", detail='a & "b"')], edges=[])
     assert "<script>" not in as_svg(graph)
     assert ElementTree.fromstring(as_svg(graph)) is not None
 
 
-def test_a_version_that_is_not_there_is_named_with_the_nearest(operated_lake: Lake) -> None:
+def test_an_unknown_version_is_reported_with_the_nearest(operated_lake: Lake) -> None:
     with pytest.raises(UnknownName, match=r"named 'agents@v3'; did you mean 'agents@v[12]'"):
         lineage(operated_lake, "agents@v3")
     with pytest.raises(UnknownName, match="did you mean 'agents'"):
