@@ -1,7 +1,7 @@
 """The sums of ``serving.statistics.strata`` at any row of a rollout, without adding up all rows for each analysis.
 
 The contribution of a stratum is fixed once it has ended; only the last one is still open.
-``tests/serving/rollout/test_rollout.py`` compares them with ``stratified_sums`` of the rows so far.
+``tests/serving/statistics/test_simulation.py`` compares them with ``stratified_sums`` of the rows so far.
 """
 
 import numpy as np

@@ -48,9 +48,9 @@ def close(
     """
     payload = rollout.payload(reason, **evidence, live=live)
     entry = lake.ledger.append(rollout.chain, outcome.value, closing_key(rollout.key), payload, only_if)
-    verdict = verdict_of(lake.ledger, entry)
-    log.info("%s: %s. %s", rollout.version.name, verdict.outcome.value, verdict.reason)
-    return verdict
+    ended = verdict_of(lake.ledger, entry)
+    log.info("%s: %s. %s", rollout.version.name, ended.outcome.value, ended.reason)
+    return ended
 
 
 def verdict_of(ledger: Ledger, entry: Entry) -> Verdict:

@@ -74,7 +74,7 @@ class Step:
     action: Action
     reason: str
     share: float = 0.0
-    """Share of the users whom the candidate answers after it (0..1)."""
+    """Share of the users that the candidate answers after it (0..1)."""
 
 
 def next_step(

@@ -46,7 +46,7 @@ class Timeline:
 
     baseline: str
     share: float
-    """Share of the users whom the candidate answers now; 0 where it was taken back."""
+    """Share of the users that the candidate answers now; 0 where it was taken back."""
     steps: list[tuple[float, str]]
     """Hours since the first user, and what happened then."""
     metrics: dict[Metric, list[MetricPoint]]
@@ -83,7 +83,7 @@ def timeline_of(lake: Lake, name: str, points: int = POINTS) -> Timeline | None:
 
 
 def _share_now(entries: Sequence[Entry]) -> float:
-    """Share of the users whom the candidate answers after these entries."""
+    """Share of the users that the candidate answers after these entries."""
     last = [entry for entry in entries if entry.kind != kinds.PROMOTION_APPROVED][-1]
     match last.kind:
         case kinds.CANARY_WIDENED:

@@ -119,7 +119,7 @@ def good(lake: Lake) -> ModelVersion:
 
 
 def simulated_users(lake: Lake, clock: Clock, candidate: float, stable: float = 0.05) -> SimulatedUsers:
-    """Users for whom the two arms fail at these rates."""
+    """Users whose requests fail on the two arms at these rates."""
 
     def fails(choice: Choice, rng: random.Random) -> bool:
         return rng.random() < (candidate if choice.arm == "candidate" else stable)

@@ -1,132 +1,172 @@
-"""The simulation of rollouts, and what it finds of the statistics in a few dozen of them."""
+"""A rollout from registered candidate to verdict: promoted, rejected, inconclusive or void, and only once."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
-from benchmarks.canary.fixed_size import requests_needed
-from benchmarks.canary.running_sums import RunningSums
-from benchmarks.canary.scenarios import HEAVY_TAILED, RolloutScenario
-from benchmarks.canary.simulation import evidence_of, expose, simulate, simulate_unscreened
-from benchmarks.canary.traffic import EqualMetric, TrafficModel, simulate_traffic
-from serving.policy import CanaryRule, Metric
-from serving.statistics.sequential_test import log_e_not_worse, log_e_worse
-from serving.statistics.strata import Evidence, stratified_sums
+from errors import DataError
+from lake.lake import Lake
+from lake.store.ledger import Entry, Ledger
+from models.registry.fold import read_state
+from models.registry.kinds import model_chain
+from models.registry.registry import production, register
+from models.spec import TrainingProfile
+from models.types import BASE, ModelVersion, Outcome, Verdict, baseline_name
+from serving.policy import CanaryRule
+from serving.rollout.opening import open_rollout
+from serving.rollout.rollout import advance, open_rollouts
+from serving.rollout.shadow import recent_requests
+from serving.statistics.shadow_test import ShadowRule
+from tests.world.world import PROFILE, SPEC, lake_with_tiny, shown_better, trained, training_set
 
-RULE = CanaryRule(error_margin=0.1, slow_margin=1.0, thumbs_down_margin=1.0, min_requests=50)
-
-
-def test_the_running_sums_are_those_of_the_rows() -> None:
-    rule = CanaryRule(min_requests=40, min_users=3)
-    base = simulate_traffic(TrafficModel(rate=0.1, users=50, requests=1_500), np.random.default_rng(4))
-    evidence = evidence_of(base, expose(base, rule))
-    running = RunningSums(evidence, 50)
-    for rows in range(7, 1_500, 31):
-        sums, whole = running.until(rows), stratified_sums(_first(evidence, rows))
-        assert log_e_worse(sums, rule) == pytest.approx(log_e_worse(whole, rule), abs=1e-8)
-        ours = log_e_not_worse(sums, rule, Metric.ERROR)
-        assert ours == pytest.approx(log_e_not_worse(whole, rule, Metric.ERROR), abs=1e-8)
-        difference, weight, level = running.overall(np.array([rows]))[:, 0]
-        assert (difference, weight) == pytest.approx((whole.difference.sum(), whole.weight.sum()))
-        assert level == pytest.approx(whole.level.sum())
+RULE = ShadowRule(resamples=1000)
 
 
-def _first(evidence: Evidence, rows: int) -> Evidence:
-    last = evidence.time[rows - 1]
-    return replace(
-        evidence,
-        time=evidence.time[:rows],
-        unit=evidence.unit[:rows],
-        candidate=evidence.candidate[:rows],
-        bad=evidence.bad[:rows],
-        widened=tuple(at for at in evidence.widened if at <= last),
-    )
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return lake_with_tiny(tmp_path)
 
 
-@pytest.mark.parametrize("excess", [0.0, 0.1])
-def test_screening_and_running_sums_do_not_change_how_a_rollout_ends(excess: float) -> None:
-    for seed in range(3):
-        base = simulate_traffic(TrafficModel(rate=0.1, excess=excess, requests=2_500), np.random.default_rng((9, seed)))
-
-        assert simulate(base, RULE, every=50) == simulate_unscreened(base, RULE, every=50)
-        assert simulate(base, RULE) == simulate(base, RULE, screened=False)
+@pytest.fixture
+def good(lake: Lake) -> ModelVersion:
+    return register(lake, shown_better(trained(lake)), SPEC, PROFILE)
 
 
-def test_metrics_with_few_outcomes_are_analysed_together_with_the_others() -> None:
-    further = EqualMetric(rate=0.05), EqualMetric(rate=0.2, outcomes=0.1)
-    model = TrafficModel(rate=0.05, equal_metrics=further, requests=3_000)
-    rule = CanaryRule(error_margin=0.08, slow_margin=0.08, thumbs_down_margin=1.0)
-    base = simulate_traffic(model, np.random.default_rng(3))
-
-    assert simulate(base, rule, every=100) == simulate_unscreened(base, rule, every=100)
+def garbage(lake: Lake, *, baseline: str = "base") -> ModelVersion:
+    """A harmful version that the evaluation has judged better: only the shadow can stop it."""
+    candidate = shown_better(trained(lake, "noise", garbage=True), baseline=baseline)
+    return register(lake, candidate, SPEC, PROFILE)
 
 
-@pytest.mark.parametrize("excess", [0.0, 0.1])
-def test_an_analysis_after_every_request_decides_the_same_and_no_later(excess: float) -> None:
-    for seed in range(4):
-        base = simulate_traffic(TrafficModel(rate=0.1, excess=excess, requests=2_500), np.random.default_rng((9, seed)))
-        rare, often = simulate(base, RULE, every=100), simulate(base, RULE, every=1)
-
-        assert often.end == rare.end
-        assert often.requests <= rare.requests
-
-
-def test_a_candidate_is_worse_by_the_margin_in_every_rollout_however_users_differ() -> None:
-    model = replace(HEAVY_TAILED, excess=0.05)
-    drawn = [simulate_traffic(model, np.random.default_rng((6, seed))).bad[0].mean(axis=0) for seed in range(40)]
-    excess = np.array([candidate - stable for stable, candidate in drawn])
-
-    assert excess.mean() == pytest.approx(0.05, abs=0.005)
-    assert excess.min() > 0.03
+def roll_out(
+    lake: Lake,
+    version: ModelVersion,
+    baseline: ModelVersion | None = None,
+    *,
+    profile: TrainingProfile = PROFILE,
+    rule: ShadowRule = RULE,
+) -> Verdict:
+    """Open a rollout and take its step."""
+    opened = open_rollout(lake, version, baseline_name(baseline), profile, rule, CanaryRule())
+    return advance(lake, version.name) if opened.outcome is Outcome.ROLLING_OUT else opened
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.02])
-def test_a_test_of_fixed_size_has_the_power_it_was_sized_for(correlation: float) -> None:
-    model = TrafficModel(rate=0.1, excess=0.1, users=800, intraclass_correlation=correlation)
-    scenario = RolloutScenario(name="", truth="worse", model=model)
-    size = round(requests_needed(scenario, power=0.9, widened=500))
-    shown = [_z(replace(model, requests=size), scenario.rule, seed) > 2.71 for seed in range(150)]
-
-    assert 0.8 < np.mean(shown) < 0.96
+def kinds(lake: Lake) -> list[str]:
+    return [entry.kind for entry in lake.ledger.entries(model_chain(SPEC.name))]
 
 
-def _z(model: TrafficModel, rule: CanaryRule, seed: int) -> float:
-    base = simulate_traffic(model, np.random.default_rng((10, seed)))
-    sums = stratified_sums(evidence_of(base, expose(base, rule)))
-    steps = np.array(rule.steps)
-    covariance = np.minimum.outer(steps, steps) - np.outer(steps, steps)
-    variance = np.einsum("is,st,it->", sums.residual, covariance, sums.residual)
-    return float(sums.difference.sum() / np.sqrt(variance))
+def test_a_good_candidate_is_promoted_and_the_ledger_says_why(lake: Lake, good: ModelVersion) -> None:
+    verdict = roll_out(lake, good)
+    assert verdict.outcome is Outcome.PROMOTED, verdict.reason
+    assert production(lake.ledger, SPEC.name) == good
+    assert kinds(lake) == ["registered", "rollout_opened", "promoted"]
+    entry = lake.ledger.entries(model_chain(SPEC.name))[-1]
+    assert verdict.entry == entry.digest
+    assert entry.payload["evidence"]["requests"] == PROFILE.shadow_requests
+    assert entry.payload["evidence"]["generation"]["pairs"] == PROFILE.shadow_generations
+    assert entry.payload["evidence"]["high"] < 0
+    assert "With no live serving configured the rollout ends here" in verdict.reason
 
 
-@pytest.mark.parametrize("correlation", [0.02, 0.2])
-def test_hardly_any_equal_candidate_is_rolled_back_however_users_differ(correlation: float) -> None:
-    # Treated as independent, correlation 0.2 rolls back 21 of these 120; at 1%, 5 or more come once in 140.
-    model = TrafficModel(rate=0.1, users=100, intraclass_correlation=correlation, tail=1.5, requests=2_000)
-    rule = CanaryRule(error_margin=0.1, min_users=5)
-    ends = [simulate(simulate_traffic(model, np.random.default_rng((11, seed))), rule).end for seed in range(120)]
-
-    assert ends.count("rolled_back") < 5
+def test_a_second_call_returns_the_first_verdict_and_writes_nothing(lake: Lake, good: ModelVersion) -> None:
+    first = roll_out(lake, good)
+    before = kinds(lake)
+    assert roll_out(lake, good) == first
+    assert kinds(lake) == before
 
 
-def test_hardly_any_candidate_at_the_margin_is_promoted() -> None:
-    model = TrafficModel(rate=0.05, excess=0.05, users=300, intraclass_correlation=0.05, requests=3_000)
-    rule = CanaryRule(error_margin=0.05)
-    ends = [simulate(simulate_traffic(model, np.random.default_rng((12, seed))), rule).end for seed in range(120)]
+def test_a_bad_candidate_is_rejected_and_production_stays(lake: Lake) -> None:
+    verdict = roll_out(lake, garbage(lake))
+    assert verdict.outcome is Outcome.REJECTED, verdict.reason
+    assert production(lake.ledger, SPEC.name) is None
+    assert read_state(lake.ledger, SPEC.name).rollout is None
 
-    assert ends.count("promoted") < 5
+
+def test_a_candidate_is_compared_with_the_version_in_production(lake: Lake, good: ModelVersion) -> None:
+    roll_out(lake, good)
+    worse = garbage(lake, baseline=good.name)
+    assert roll_out(lake, worse, good).outcome is Outcome.REJECTED
+    assert production(lake.ledger, SPEC.name) == good
 
 
-def test_the_evidence_for_a_candidate_at_the_margin_is_one_on_average_with_a_few_users_too() -> None:
-    # 1.3 where a user with many requests is compared with an estimate that includes this user.
-    model = TrafficModel(rate=0.05, excess=0.05, users=40, requests=2_000)
-    rule = CanaryRule(error_margin=0.05, min_users=5)
-    values = []
-    for seed in range(400):
-        base = simulate_traffic(model, np.random.default_rng((21, seed)))
-        values.append(
-            np.exp(log_e_not_worse(stratified_sums(evidence_of(base, expose(base, rule))), rule, Metric.ERROR))
-        )
+def test_too_few_generations_are_inconclusive_and_never_promote(lake: Lake, good: ModelVersion) -> None:
+    verdict = roll_out(lake, good, profile=replace(PROFILE, shadow_generations=0))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "broken answers may be up by 100.0%" in verdict.reason
+    assert production(lake.ledger, SPEC.name) is None
 
-    assert 0.8 < np.mean(values) < 1.15
+
+def test_too_few_users_are_inconclusive(lake: Lake, good: ModelVersion) -> None:
+    verdict = roll_out(lake, good, rule=replace(RULE, min_users=1000))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "1000 are needed" in verdict.reason
+
+
+def test_a_candidate_whose_baseline_was_replaced_is_void_before_any_work(lake: Lake, good: ModelVersion) -> None:
+    other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
+    roll_out(lake, good)
+    verdict = roll_out(lake, other)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.reason.startswith("Void: agents@v2 was judged against base, but agents@v1 is in production")
+    assert production(lake.ledger, SPEC.name) == good
+
+
+class Overtaking(Ledger):
+    """A ledger in which another rollout's promotion slips in just before ours, after every check was made."""
+
+    def append(self, chain: str, kind: str, key: str, payload: Any, only_if: Any = None) -> Entry:
+        if kind == "promoted" and key != "other":
+            self.append(chain, "promoted", "other", {"version": 2, "baseline": "base"})
+        return super().append(chain, kind, key, payload, only_if)
+
+
+def test_a_promotion_after_another_one_at_the_last_moment_is_void(lake: Lake, good: ModelVersion) -> None:
+    other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
+    raced = replace(lake, ledger=Overtaking(lake.store))
+    verdict = roll_out(raced, good)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert production(lake.ledger, SPEC.name) == other
+    assert roll_out(lake, good) == verdict
+
+
+def test_a_rollout_whose_step_died_is_decided_by_the_next_one(lake: Lake, good: ModelVersion) -> None:
+    assert open_rollout(lake, good, BASE, PROFILE, RULE, CanaryRule()).outcome is Outcome.ROLLING_OUT
+    assert open_rollouts(lake) == [good.name]
+    assert roll_out(lake, good).outcome is Outcome.PROMOTED
+    assert kinds(lake) == ["registered", "rollout_opened", "promoted"]
+    assert open_rollouts(lake) == []
+    assert advance(lake, good.name).outcome is Outcome.PROMOTED
+
+
+def test_a_rollout_that_is_still_open_is_superseded_by_the_next_and_cannot_promote_later(
+    lake: Lake, good: ModelVersion
+) -> None:
+    other = register(lake, shown_better(trained(lake), key="another"), SPEC, PROFILE)
+    open_rollout(lake, other, BASE, PROFILE, RULE, CanaryRule())
+    assert roll_out(lake, good).outcome is Outcome.PROMOTED
+    verdict = advance(lake, other.name)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "Superseded by agents@v1" in verdict.reason
+    assert production(lake.ledger, SPEC.name) == good
+
+
+def test_under_another_rule_it_is_another_rollout(lake: Lake, good: ModelVersion) -> None:
+    first = roll_out(lake, good, rule=replace(RULE, min_users=1000))
+    assert (first.outcome, roll_out(lake, good).outcome) == (Outcome.INCONCLUSIVE, Outcome.PROMOTED)
+
+
+def test_only_a_version_that_has_a_rollout_can_be_advanced(lake: Lake, good: ModelVersion) -> None:
+    with pytest.raises(DataError, match="no rollout of agents@v1 is open"):
+        advance(lake, good.name)
+
+
+def test_the_newest_requests_that_the_evaluation_did_not_score_come_first(lake: Lake) -> None:
+    own = training_set(lake)
+    rows, fresh = recent_requests(lake, own, replace(PROFILE, eval_rows=200, shadow_requests=60))
+    times = rows["timestamp"].to_pylist()
+    assert (rows.num_rows, times) == (60, sorted(times))
+    everything, _ = recent_requests(lake, own, replace(PROFILE, eval_rows=0, shadow_requests=0))
+    assert 0 < fresh < 60  # 245 usable rows less 200 scored ones; scored ones fill up the rest
+    assert everything.num_rows == fresh + 200

@@ -58,18 +58,18 @@ def test_many_small_users_give_the_mixture_of_a_normal_sum(prior: Prior) -> None
 
 
 @pytest.mark.parametrize("prior", [half_normal(1.0), gamma(4.0, 1.0)])
-def test_at_one_look_the_assignment_mixture_is_one_on_average_even_if_one_user_outweighs_all(prior: Prior) -> None:
+def test_the_mean_of_the_assignment_mixture_at_one_time_is_one_even_if_one_user_outweighs_all(prior: Prior) -> None:
     share, weights = 0.2, np.array([6.0, 1.5, 0.8, 0.3, -0.5, -2.0])
     totals = np.column_stack([weights * (1 - share), -weights * share])
     every = np.array(np.meshgrid(*[[0, 1]] * len(weights))).reshape(len(weights), -1).T
-    chance = np.prod(np.where(every == 0, share, 1 - share), axis=1)
+    probability = np.prod(np.where(every == 0, share, 1 - share), axis=1)
     sums = [totals[np.arange(len(weights)), row].sum() for row in every]
     values = [math.exp(log_assignment_mixture(s, totals, np.array([share, 0.8]), prior)) for s in sums]
 
-    assert chance @ values == pytest.approx(1.0, abs=1e-9)
+    assert probability @ values == pytest.approx(1.0, abs=1e-9)
 
 
-def test_one_user_alone_is_never_more_evidence_than_his_place_is_unlikely() -> None:
+def test_one_user_alone_is_never_more_evidence_than_the_assignment_is_unlikely() -> None:
     for weight in (1.0, 100.0, 10_000.0):
         totals, shares = np.array([[0.9 * weight, -0.1 * weight]]), np.array([0.1, 0.9])
         assert log_assignment_mixture(0.9 * weight, totals, shares, half_normal(1.0)) <= math.log(10) + 1e-9
