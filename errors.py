@@ -7,7 +7,7 @@ FuellineError
 │   ├── ContractError         a data set and its contract disagree (a breaking change, an unknown column)
 │   ├── UnknownName           a model, version, agent or table that does not exist; carries suggestions
 │   ├── BaseModelError        the base model cannot be found or is not a causal language model
-│   ├── DataError             too little or unusable data for what was asked
+│   ├── DataError             too little or unusable data for the operation
 │   └── QualityTooLow         the data are too poor to train on
 ├── PeerError                 a store, catalogue or server failed or did not answer
 │   ├── ObjectMissing, ObjectExists, ObjectChanged   the answers of a conditional object store
@@ -16,8 +16,8 @@ FuellineError
 │   ├── LedgerBroken          the hash chain of a ledger is broken
 │   └── TamperedArtifact      a file's digest differs from its manifest
 ├── TrainingError             the loss is not finite, or a replay gave other bytes
-├── RolloutWentBack           a rollout was rolled back; raised once, so that failure alerts report it
-├── ChainMoved                a ledger entry was based on a state that has changed; read it and decide again
+├── RolloutRolledBack         a rollout was rolled back; raised once, so that failure alerts report it
+├── ChainChanged              a ledger entry was based on a state that has changed; read it and decide again
 └── LeaseLost                 another holder has the lease now
 """
 
@@ -50,7 +50,7 @@ class BaseModelError(UserError):
 
 
 class DataError(UserError):
-    """Too little or unusable data for what was asked."""
+    """Too little or unusable data for the operation."""
 
 
 class QualityTooLow(UserError):
@@ -106,7 +106,7 @@ class TrainingError(FuellineError):
     """The loss is not finite, or a replay gave other bytes."""
 
 
-class ChainMoved(FuellineError):
+class ChainChanged(FuellineError):
     """A ledger entry was based on a state of its chain that has changed."""
 
 
@@ -114,5 +114,5 @@ class LeaseLost(FuellineError):
     """Another holder has the lease now."""
 
 
-class RolloutWentBack(FuellineError):
+class RolloutRolledBack(FuellineError):
     """A rollout was rolled back to the previous version. Raised once, so that failure alerts report it."""

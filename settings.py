@@ -43,7 +43,8 @@ FORMS = {
     "alerts": (r"[^@\s]+@[^@\s]+\Z", "holds something that is not an e-mail address"),
     "slack": (r"https?://\S+\Z", "is not of the form https://hooks.slack.com/services/..."),
 }
-"""Of settings whose value has a form: how it begins, and what is said where it does not. Empty values are admitted."""
+"""By setting: the pattern that a value must match from its start, and the message for any other. Empty values are
+valid."""
 Address = TypeVar("Address", str, SecretStr)
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from errors import RolloutWentBack
+from errors import RolloutRolledBack
 from lake.lake import Lake
 from models.registry.training_lease import Claim
 from models.retraining.pin import Pinned
@@ -101,7 +101,7 @@ def tell_people(shadows: list[Verdict], canaries: list[Verdict]) -> list[Verdict
     for model in models:
         mirror_production(lake.settings, model, production(lake.ledger, model))
     if news := pending_alerts(lake, models, execution()):
-        raise RolloutWentBack(" ".join(news))
+        raise RolloutRolledBack(" ".join(news))
     return [*shadows, *canaries]
 
 

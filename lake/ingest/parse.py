@@ -57,11 +57,6 @@ class Parsed:
     rows: pa.Table
     rejects: pa.Table
 
-    @property
-    def landed(self) -> int:
-        """Lines that are not blank."""
-        return self.rows.num_rows + self.rejects.num_rows
-
 
 def parse(contract: Contract, block: Block) -> Parsed:
     """Parse a block of JSON lines to rows of a contract. Types and required columns are checked, not bounds."""

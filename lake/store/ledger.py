@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from errors import ChainMoved, LeaseLost, LedgerBroken, ObjectExists, ObjectMissing
+from errors import ChainChanged, LeaseLost, LedgerBroken, ObjectExists, ObjectMissing
 from lake.store.objects import ObjectStore
 
 GENESIS = "0" * 64
@@ -130,7 +130,7 @@ class Ledger:
                 the append one atomic step.
 
         Raises:
-            ChainMoved: ``only_if`` is false.
+            ChainChanged: ``only_if`` is false.
             LeaseLost: a later holder of the lease has written to the chain.
             ValueError, TypeError: the payload is not plain JSON.
         """
@@ -140,7 +140,7 @@ class Ledger:
             if found := known.by_key.get(key):
                 return found
             if only_if and not only_if(tuple(known.entries)):
-                raise ChainMoved(
+                raise ChainChanged(
                     f"{chain}: the chain has new entries, and {kind} ({key}) no longer holds; read it again"
                 )
             if fence is not None and known.latest_fence > fence:

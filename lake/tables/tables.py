@@ -76,12 +76,6 @@ class Tables:
         """The contract's table, created or evolved to fit. Raises ``ContractError``."""
         return ensure_table(self.catalog, contract)
 
-    def summary(self, contract: Contract, key: str) -> dict[str, str]:
-        """The summary of the commit under this key; empty if there is none."""
-        table = self._find(contract)
-        commit = table and find_commit(self.store, table, key)
-        return commit.summary if commit else {}
-
     def find(self, contract: Contract, key: str) -> TableVersion | None:
         """The version that was committed under this key, if it was."""
         table = self._find(contract)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from errors import ChainMoved
+from errors import ChainChanged
 from lake.lake import Lake
 from lake.store.ledger import Entry
 from models.registry import kinds
@@ -54,7 +54,7 @@ def open_rollout(
     rollout = RolloutId(version=version, baseline=plan.baseline, key=key)
     while True:
         state = read_state(lake.ledger, version.model)
-        with contextlib.suppress(ChainMoved):  # another rollout was stepped between the read and the append
+        with contextlib.suppress(ChainChanged):  # another rollout was stepped between the read and the append
             return _open_or_queue(lake, state, rollout, plan)
 
 
@@ -77,7 +77,7 @@ def open_next(lake: Lake, version: ModelVersion, state: ModelState) -> ModelStat
     queued = next_queued(lake, state)
     if queued is None or _version(queued) != version.version:
         return state
-    with contextlib.suppress(ChainMoved):
+    with contextlib.suppress(ChainChanged):
         _append_opened(lake, version.model, queued.payload["rollout"], plan_fields(queued))
     return read_state(lake.ledger, version.model)
 
@@ -86,7 +86,7 @@ def _open_or_queue(lake: Lake, state: ModelState, rollout: RolloutId, plan: Roll
     """Append the one entry that the state calls for.
 
     Raises:
-        ChainMoved: the state has changed since it was read.
+        ChainChanged: the state has changed since it was read.
     """
     name, current = rollout.version.name, state.rollout
     if closed := lake.ledger.find(rollout.chain, closing_key(rollout.key)):
@@ -119,7 +119,7 @@ def _supersede(lake: Lake, old: Rollout, new: RolloutId) -> None:
     """Close a rollout that is still in its shadow: its closing key is taken then, so it cannot promote.
 
     Raises:
-        ChainMoved: it has had its first user, or it is closed.
+        ChainChanged: it has had its first user, or it is closed.
     """
     model = new.version.model
 
@@ -138,7 +138,7 @@ def _append_opened(lake: Lake, model: str, key: str, plan: dict[str, Any]) -> En
     """Open a rollout where no other is open or watched: of two opened at once the fold would drop one.
 
     Raises:
-        ChainMoved: another one is open or watched.
+        ChainChanged: another one is open or watched.
     """
 
     def is_free(entries: Sequence[Entry]) -> bool:

@@ -44,7 +44,7 @@ def close(
         only_if: see ``Ledger.append``.
 
     Raises:
-        ChainMoved: ``only_if`` refuses.
+        ChainChanged: ``only_if`` refuses.
     """
     payload = rollout.payload(reason, **evidence, live=live)
     entry = lake.ledger.append(rollout.chain, outcome.value, closing_key(rollout.key), payload, only_if)

@@ -8,6 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.base import Contract
+from lake.lake import Lake
+from lake.tables.commit_keys import find_commit
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 
@@ -41,3 +44,10 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Rows as a table of the contract."""
     typed = [{**row, "timestamp": datetime.fromisoformat(row["timestamp"])} for row in rows]
     return pa.Table.from_pylist(typed, schema=AGENT_INTERACTIONS.arrow_schema)
+
+
+def summary_of(lake: Lake, contract: Contract, key: str) -> dict[str, str]:
+    """The summary of the commit under a key."""
+    commit = find_commit(lake.store, lake.tables.load(contract.table), key)
+    assert commit
+    return commit.summary

@@ -16,7 +16,7 @@ from lake.maintenance.retention import RetentionDue, cutoff, find_due, remove_du
 from lake.maintenance.run import MaintenancePolicy, run_maintenance
 from lake.tables.properties import MAINTENANCE
 from lake.tables.versions import TableVersion
-from tests.lake.rows import START, interaction, table
+from tests.lake.rows import START, interaction, summary_of, table
 from tests.world.world import training_set
 
 NOW = START + timedelta(days=182, hours=1)
@@ -173,4 +173,4 @@ def test_a_training_set_can_be_found_by_its_key_until_retention_overtakes_it(lak
     lake.ledger.clock = lambda: datetime.now(UTC) + timedelta(days=100)
     run_maintenance(lake, TRAINING_SETS, MaintenancePolicy())
     assert lake.tables.read(made.table).num_rows == 40
-    assert MAINTENANCE not in lake.tables.summary(TRAINING_SETS, "policy")
+    assert MAINTENANCE not in summary_of(lake, TRAINING_SETS, "policy")

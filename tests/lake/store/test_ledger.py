@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from errors import ChainMoved, LedgerBroken
+from errors import ChainChanged, LedgerBroken
 from lake.lake import Lake
 from lake.store.folder import FolderStore
 from lake.store.ledger import CHECKPOINT_EVERY, Entry, Ledger
@@ -63,7 +63,7 @@ def test_an_entry_with_a_condition_is_refused_where_another_entry_makes_it_false
             Ledger(lake.store).append(CHAIN, "opened", "theirs", {})
         return not entries
 
-    with pytest.raises(ChainMoved, match="opened"):
+    with pytest.raises(ChainChanged, match="opened"):
         lake.ledger.append(CHAIN, "opened", "ours", {}, nothing_is_open)
     assert looks == [0, 1]
     assert [entry.key for entry in lake.ledger.entries(CHAIN)] == ["theirs"]

@@ -17,7 +17,7 @@ from lake.contracts.base import Contract, Field
 from lake.lake import Lake, open_lake
 from settings import Settings
 from tests.lake.processes import at_once
-from tests.lake.rows import interaction, table
+from tests.lake.rows import interaction, summary_of, table
 
 
 @pytest.fixture(params=["lake", "s3_lake"])
@@ -49,7 +49,7 @@ def test_appended_rows_are_read_back_with_their_types(anywhere: Lake) -> None:
     version = anywhere.tables.append(CONTRACT, rows, key="a", properties={"execution": "x1"})
     assert anywhere.tables.read(version).sort_by("interaction_id").equals(rows.cast(CONTRACT.arrow_schema))
     assert anywhere.tables.current(CONTRACT) == anywhere.tables.find(CONTRACT, "a") == version
-    assert anywhere.tables.summary(CONTRACT, "a")["execution"] == "x1"
+    assert summary_of(anywhere, CONTRACT, "a")["execution"] == "x1"
     chosen = anywhere.tables.read(version, columns=["interaction_id"], where="agent_name == 'bruno'")
     assert chosen.column_names == ["interaction_id"]
     assert chosen.num_rows == 5
@@ -136,7 +136,7 @@ def test_a_key_outlives_its_expired_snapshot(lake: Lake) -> None:
     lake.tables.append(CONTRACT, table([interaction(1)]), key="b")
     lake.tables.load(CONTRACT.table).maintenance.expire_snapshots().by_id(first.snapshot_id).commit()
     assert lake.tables.append(CONTRACT, table([interaction(2)]), key="a") == first
-    assert lake.tables.summary(CONTRACT, "a")["note"] == "x"
+    assert summary_of(lake, CONTRACT, "a")["note"] == "x"
     assert ids(lake) == ["i000000", "i000001"]
     with pytest.raises(UnknownName, match=str(first.snapshot_id)):
         lake.tables.read(first)
@@ -178,7 +178,7 @@ def test_a_version_is_read_unchanged_after_later_appends(lake: Lake) -> None:
     first = lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
     second = lake.tables.append(CONTRACT, table([interaction(1)]), key="b", inputs=(first,))
     assert lake.tables.read(first)["interaction_id"].to_pylist() == ["i000000"]
-    assert json.loads(lake.tables.summary(CONTRACT, "b")["fuelline.inputs"]) == [str(first)]
+    assert json.loads(summary_of(lake, CONTRACT, "b")["fuelline.inputs"]) == [str(first)]
     assert second.rows == 2
 
 
