@@ -74,7 +74,10 @@ COMMANDS = {
     "ledger verify": ("cli.checks", "Check that no entry of CHAIN (default: all) is missing or altered."),
     "sample": ("lake.commands", "Write the built-in sample: logs of four agents, always the same bytes."),
     "register": ("launchplans.commands", "Register a version on Flyte: its tasks, workflows and launch plans."),
-    "package": ("launchplans.commands", "Write what register would into a file, for a cluster out of reach."),
+    "package": (
+        "launchplans.commands",
+        "Write what register would into a file, for a cluster that cannot be reached.",
+    ),
     "docs commands": ("cli.documents", "Print the page of commands, docs/commands.md."),
     "docs contracts": ("cli.documents", "Print the page of data contracts, docs/contracts.md."),
     "docs launchplans": ("cli.documents", "Print the page of launch plans, docs/launchplans.md."),

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from launchplans.registration.bundle import Entity
 
 _version_options = options(
-    click.option("--project", metavar="NAME", required=True, help="Flyte project, which must be there."),
+    click.option("--project", metavar="NAME", required=True, help="Flyte project; it must exist."),
     click.option("--domain", metavar="NAME", required=True, help="Its domain, for example production."),
-    click.option("--version", metavar="TAG", required=True, help="A git sha or tag. What is under it never changes."),
+    click.option("--version", metavar="TAG", required=True, help="A git sha or tag; it never changes once registered."),
     click.option("--cpu-image", metavar="IMAGE", required=True, help="With its tag or its digest."),
     click.option("--gpu-image", metavar="IMAGE", required=True, help="With its tag or its digest."),
     click.option("--env", metavar="NAME=VALUE", multiple=True, help="A variable of every task; no secrets."),
     click.option("--allow-dirty", is_flag=True, help="Register a working tree with uncommitted changes."),
 )
-"""Which version of the code, and where to."""
+"""Options that name the version and where it goes."""
 
 
 @click.command(cls=Command)
@@ -33,7 +33,7 @@ _version_options = options(
 )
 @click.option("--endpoint", metavar="HOST:PORT", help="FlyteAdmin; overrides the configuration's.")
 @click.option("--insecure", is_flag=True, help="Connect to --endpoint without TLS.")
-@click.option("--inactive", multiple=True, metavar="NAME", help="A scheduled launch plan that is not to run here.")
+@click.option("--inactive", multiple=True, metavar="NAME", help="A scheduled launch plan to leave inactive.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be registered and activated.")
 def register(
     config: str | None,
@@ -45,8 +45,8 @@ def register(
 ) -> None:
     """Register a version on Flyte: its tasks, workflows and launch plans.
 
-    Its schedules take over from those of the version before. What is there with the same content is left alone; a
-    version that is there with other content is refused. `make register` fills in the options.
+    Its schedules replace those of the version before. Entities that are registered with the same content are left
+    alone; a version that is registered with other content is refused. `make register` fills in the options.
 
     \b
     Example:
@@ -67,11 +67,11 @@ def register(
             server.carry_out(plan, click.echo)
     named = f"{chosen.version} in {chosen.project}/{chosen.domain}"
     if plan.nothing:
-        click.echo(f"{named}: nothing to do, all of it is there with this very content: {count(plan.there)}")
+        click.echo(f"{named}: nothing to do, everything is registered with the same content: {count(plan.registered)}")
         return
     verb = "to register" if dry_run else "registered"
-    there = f"; already there: {count(plan.there)}" if plan.there else ""
-    click.echo(f"{named}: {count(plan.missing)} {verb}{there}")
+    before = f"; already registered: {count(plan.registered)}" if plan.registered else ""
+    click.echo(f"{named}: {count(plan.missing)} {verb}{before}")
 
 
 def _list(missing: "Iterable[Entity]", activate: Iterable[str], retire: Iterable[str]) -> None:
@@ -89,7 +89,7 @@ def _list(missing: "Iterable[Entity]", activate: Iterable[str], retire: Iterable
     "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="A .tgz file."
 )
 def package(output: Path, **version: Any) -> None:
-    """Write what register would into a file, for a cluster out of reach.
+    """Write what register would into a file, for a cluster that cannot be reached.
 
     The file is for `flytectl register files --archive`. `make package` fills in the options.
 
@@ -106,7 +106,7 @@ def package(output: Path, **version: Any) -> None:
     found = entities(chosen)
     write_package(found, output)
     where = f"-p {chosen.project} -d {chosen.domain}"
-    click.echo(f"{output}: version {chosen.version}, {count(found)}. Where the cluster is in reach:")
+    click.echo(f"{output}: version {chosen.version}, {count(found)}. Where the cluster can be reached:")
     click.echo(f"  flytectl register files {where} --version {chosen.version} --archive {output.name}")
     for entity in found:
         if entity.scheduled:
@@ -114,4 +114,4 @@ def package(output: Path, **version: Any) -> None:
 
 
 registration = click.Group("registration", commands=[register, package], context_settings=STYLE)
-"""Both, as ``python -m launchplans.registration`` has them."""
+"""The group of ``python -m launchplans.registration``."""

@@ -11,12 +11,12 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("lake", "features", "models", "serving", "reports", "tasks", "workflows", "launchplans", "cli")
+PACKAGES = ("lake", "features", "models", "serving", "reports", "tasks", "workflows", "launchplans", "cli", "stack")
 MAX_MODULES = 18
 UNBOUNDED = {"lake/contracts"}
 """Folders with one module for each data set."""
 ABOVE_THE_LAKE = re.compile(
-    r"canar(y|ies)|mlflow|optuna|\btrials?\b|shadow|rollout|weekly report|adapter", re.IGNORECASE
+    r"\b(canar(y|ies)|mlflow|optuna|trials?|shadow|rollouts?|weekly report|(?<!pika\.)adapters?)\b", re.IGNORECASE
 )
 """Words of the packages above ``lake``. Contracts are left out: their rows describe all of the platform."""
 
@@ -53,7 +53,7 @@ def private_definitions(tree: ast.Module) -> set[str]:
     names |= {
         node.attr if isinstance(node, ast.Attribute) else node.id for node in stored if isinstance(node.ctx, ast.Store)
     }
-    return {name for name in names if name.startswith("_") and not name.startswith("__")}
+    return {name for name in names if re.fullmatch(r"_[^_]\w*", name)}
 
 
 def private_uses(tree: ast.Module) -> Iterator[tuple[str, str]]:

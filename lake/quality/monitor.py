@@ -1,8 +1,8 @@
 """The hourly check of a source: the quality of what landed, the freshness of its data sets, and whether it has stopped.
 
-A check with complaints is written to the source's ledger, once per window. A broken promise of a contract is a warning,
-shown in the deck and the weekly report. Data too poor to train on, or none for a day, need action: the run fails after
-its result is recorded, so that the people who are notified of failures see it.
+A check with complaints is written to the source's ledger, once per window. A violated limit of a contract is a warning.
+Data too poor to train on, or none for a day, need action: the run fails after its result is recorded, so that the
+people who are notified of failures see it.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,8 +1,8 @@
-"""Bring a version onto FlyteAdmin: look first, refuse what differs, write what is missing, then switch the schedules.
+"""Register a version on FlyteAdmin: compare, refuse differences, write what is missing, then switch the schedules.
 
-A version never changes. What is there under it with the same marks is left alone, so an interrupted registration is
-gone on with by running it again; what is there with other marks is refused before anything is written. Schedules are
-switched last: until every entity is there, the version before goes on.
+A version never changes. Entities that are registered with the same marks are left alone, so an interrupted registration
+is completed by running it again; entities with other marks are refused before anything is written. Schedules are
+switched last: until every entity is registered, the version before stays active.
 """
 
 from collections import Counter
@@ -21,64 +21,64 @@ PAGE = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What a registration has to do."""
+class RegistrationPlan:
+    """The changes that a registration makes."""
 
     missing: Sequence[Entity]
-    there: Sequence[Entity]
+    registered: Sequence[Entity]
     activate: Sequence[Any]
-    """Identifiers of scheduled launch plans of this version that are not active. Activating one deactivates the other
-    version's."""
+    """Identifiers of scheduled launch plans of this version that are not active. Activating one deactivates that of the
+    other version."""
     retire: Sequence[Any]
-    """Identifiers of active scheduled launch plans that are no schedule of this version, or are not wanted here."""
+    """Identifiers of active scheduled launch plans that this version does not have, or that are excluded."""
 
     @property
     def nothing(self) -> bool:
-        """Whether the server is as it should be."""
+        """Whether there is nothing to change."""
         return not (self.missing or self.activate or self.retire)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Server:
-    """FlyteAdmin, as far as registration is concerned. Its client is flytekit's, which speaks in messages: flytekit's
-    models drop the tags that the marks stand in.
+class FlyteAdmin:
+    """FlyteAdmin for registration. It uses flytekit's raw client, because flytekit's models drop the tags with the
+    marks.
     """
 
     client: RawSynchronousFlyteClient
 
-    def plan(self, version: Version, entities: Sequence[Entity], inactive: Collection[str] = ()) -> Plan:
-        """Compare the version with what the server has; ``inactive`` names schedules not wanted here. Writes nothing.
+    def plan(self, version: Version, entities: Sequence[Entity], inactive: Collection[str] = ()) -> RegistrationPlan:
+        """Compare the version with the server; ``inactive`` names schedules to exclude. Writes nothing.
 
         Raises:
-            UnknownName: there is no such project, domain or schedule.
-            UserError: entities are there under this version with other content.
+            UnknownName: no such project, domain or schedule.
+            UserError: entities are registered under this version with other content.
         """
-        self._check_place(version)
-        found = {(entity.kind, entity.name): self._marks(entity) for entity in entities}
-        _refuse_other_content(version, entities, found)
-        missing = [entity for entity in entities if found[entity.kind, entity.name] is None]
+        self._check_domain(version)
+        marks = {(entity.kind, entity.name): self._marks(entity) for entity in entities}
+        _refuse_other_content(version, entities, marks)
+        missing = [entity for entity in entities if marks[entity.kind, entity.name] is None]
         active = {plan.id.name: plan for plan in self._active(version)}
         wanted = _wanted(entities, inactive)
-        return Plan(
+        return RegistrationPlan(
             missing=missing,
-            there=[entity for entity in entities if entity not in missing],
+            registered=[entity for entity in entities if entity not in missing],
             activate=[e.id for e in wanted if e.name not in active or active[e.name].id.version != version.version],
             retire=[plan.id for plan in _ours(active.values()) if plan.id.name not in {e.name for e in wanted}],
         )
 
-    def carry_out(self, plan: Plan, tell: Callable[[str], None]) -> None:
-        """Write what is missing, then switch the schedules; ``tell`` hears of each step."""
+    def carry_out(self, plan: RegistrationPlan, report: Callable[[str], None]) -> None:
+        """Write what is missing, then switch the schedules; ``report`` is called after each step."""
         for entity in plan.missing:
             self._create(entity)
-            tell(f"{entity.kind.value:<11}  {entity.name}")
+            report(f"{entity.kind.value:<11}  {entity.name}")
         for identifier in plan.activate:
             self._switch(identifier, launch_plan_pb2.ACTIVE)
-            tell(f"activated    {identifier.name}")
+            report(f"activated    {identifier.name}")
         for identifier in plan.retire:
             self._switch(identifier, launch_plan_pb2.INACTIVE)
-            tell(f"deactivated  {identifier.name} of {identifier.version}")
+            report(f"deactivated  {identifier.name} of {identifier.version}")
 
-    def _check_place(self, version: Version) -> None:
+    def _check_domain(self, version: Version) -> None:
         domains = {project.id: [domain.id for domain in project.domains] for project in self._projects()}
         if version.project not in domains:
             raise UnknownName("project", version.project, domains)
@@ -90,12 +90,14 @@ class Server:
             yield from page.projects
 
     def _active(self, version: Version) -> Iterator[Any]:
-        here = launch_plan_pb2.ActiveLaunchPlanListRequest(project=version.project, domain=version.domain, limit=PAGE)
-        for page in _pages(self.client.list_active_launch_plans_paginated, here):
+        request = launch_plan_pb2.ActiveLaunchPlanListRequest(
+            project=version.project, domain=version.domain, limit=PAGE
+        )
+        for page in _pages(self.client.list_active_launch_plans_paginated, request):
             yield from page.launch_plans
 
     def _marks(self, entity: Entity) -> Mapping[str, str] | None:
-        """The marks of what the server has under this identifier; None where it has nothing."""
+        """The marks of the entity that is registered under this identifier; None if there is none."""
         request = common_pb2.ObjectGetRequest(id=entity.id)
         try:
             if entity.kind is Kind.TASK:
@@ -116,14 +118,14 @@ class Server:
                 spec = entity.message.spec
                 self.client.create_launch_plan(launch_plan_pb2.LaunchPlanCreateRequest(id=entity.id, spec=spec))
         except FlyteEntityAlreadyExistsException:
-            pass  # the same one: somebody registers it beside us, or the reply to a first try was lost
+            pass  # the same entity: registered concurrently, or the reply to a first try was lost
 
     def _switch(self, identifier: Any, state: int) -> None:
         self.client.update_launch_plan(launch_plan_pb2.LaunchPlanUpdateRequest(id=identifier, state=state))
 
 
 def count(entities: Sequence[Entity]) -> str:
-    """How many there are of each kind, for people: ``20 tasks, 7 workflows, 10 launch plans``."""
+    """The number of each kind in words: ``20 tasks, 7 workflows, 10 launch plans``."""
     numbers = Counter(entity.kind for entity in entities)
     return ", ".join(f"{numbers[kind]} {kind.value}{'s' * (numbers[kind] != 1)}" for kind in Kind)
 
@@ -152,23 +154,23 @@ def _ours(active: Any) -> list[Any]:
 def _refuse_other_content(
     version: Version,
     entities: Sequence[Entity],
-    found: Mapping[tuple[Kind, str], Mapping[str, str] | None],
+    registered: Mapping[tuple[Kind, str], Mapping[str, str] | None],
 ) -> None:
-    other = {}
+    differing = {}
     for entity in entities:
-        marks = found[entity.kind, entity.name]
+        marks = registered[entity.kind, entity.name]
         if marks is not None and (faults := _differences(entity.marks, marks)):
-            other[f"{entity.kind.value} {entity.name}"] = faults
-    if other:
-        names = "".join(f"\n  {name}: {faults}" for name, faults in other.items())
+            differing[f"{entity.kind.value} {entity.name}"] = faults
+    if differing:
+        names = "".join(f"\n  {name}: {faults}" for name, faults in differing.items())
         raise UserError(
-            f"version {version.version} is there already, with other content, so nothing was written. Register under "
-            f"another version. What differs:{names}"
+            f"version {version.version} is already registered with other content, so nothing was written. "
+            f"Register under another version. Differences:{names}"
         )
 
 
 def _differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     if SPEC not in theirs or CODE not in theirs:
         return "registered by something else"
-    said = {SPEC: "its specification", CODE: "the code in its image"}
-    return ", ".join(words for mark, words in said.items() if ours[mark] != theirs[mark])
+    parts = {SPEC: "its specification", CODE: "the code in its image"}
+    return ", ".join(words for mark, words in parts.items() if ours[mark] != theirs[mark])

@@ -1,7 +1,7 @@
-"""What brings a version onto a cluster: ``fuelline register``, or ``fuelline package`` for one out of reach.
+"""Registers a version on a cluster (``fuelline register``), or writes it to a file (``fuelline package``).
 
-The code is in the two images and is not sent along (no fast registration): what runs under a version is what was built
-for it. So build and push the images of a version first.
+The code is in the two images and is not uploaded (no fast registration): a version runs the code that its images were
+built from. So build and push the images of a version first.
 """
 
 import io
@@ -18,17 +18,17 @@ from flytekit.configuration import Config, Image
 
 from errors import PeerError, UserError
 from launchplans.registration.bundle import ROOT, Entity, Kind, Version
-from launchplans.registration.flyteadmin import Server
+from launchplans.registration.flyteadmin import FlyteAdmin
 from tasks.environments import SECRETS
 from tasks.execution.admin import admin_errors
 
 DIRTY = "-dirty"
-"""What ``git describe --dirty`` ends with when the working tree holds changes that no commit has."""
+"""Suffix of ``git describe --dirty`` for a working tree with uncommitted changes."""
 
 
 @contextmanager
-def cluster(config: str | None, endpoint: str | None, *, insecure: bool) -> Iterator[Server]:
-    """FlyteAdmin, as Flyte's configuration or ``endpoint`` says.
+def cluster(config: str | None, endpoint: str | None, *, insecure: bool) -> Iterator[FlyteAdmin]:
+    """FlyteAdmin of Flyte's configuration, or at ``endpoint``.
 
     Raises:
         PeerError: it does not answer, or refuses.
@@ -38,7 +38,7 @@ def cluster(config: str | None, endpoint: str | None, *, insecure: bool) -> Iter
         platform = replace(platform, endpoint=endpoint, insecure=insecure)
     try:
         with admin_errors(platform):
-            yield Server(client=RawSynchronousFlyteClient(platform))
+            yield FlyteAdmin(client=RawSynchronousFlyteClient(platform))
     except PeerError as error:
         elsewhere = "Name another server with --endpoint HOST:PORT, or in FLYTECTL_CONFIG"
         raise PeerError(f"{error}. {elsewhere}") from error
@@ -47,22 +47,22 @@ def cluster(config: str | None, endpoint: str | None, *, insecure: bool) -> Iter
 def read_version(
     *, project: str, domain: str, version: str, cpu_image: str, gpu_image: str, env: tuple[str, ...], allow_dirty: bool
 ) -> Version:
-    """The version that a command line describes.
+    """The version that the options describe.
 
     Raises:
-        UserError: an option is malformed, or would show a secret.
+        UserError: an option is malformed, or would expose a secret.
     """
     if not re.fullmatch(r"\w[\w.-]{0,127}", version, re.ASCII):
-        raise UserError(f"{version!r} is no version: letters, digits, dots and dashes, for example v1.2.0 or 4f0c2a7")
+        raise UserError(f"{version!r} is not a version: use letters, digits, dots and dashes, as in v1.2.0 or 4f0c2a7")
     if version.endswith(DIRTY) and not allow_dirty:
-        raise UserError(f"{version!r} has changes that no commit holds:\n{_changes()}Commit them, or use --allow-dirty")
+        raise UserError(f"{version!r} has uncommitted changes:\n{_changes()}Commit them, or use --allow-dirty")
     return Version(
         project=project,
         domain=domain,
         version=version,
         cpu_image=_image("cpu", cpu_image),
         gpu_image=_image("gpu", gpu_image),
-        env=dict(_variable(one) for one in env),
+        env=dict(_variable(text) for text in env),
     )
 
 
@@ -84,14 +84,14 @@ def _variable(text: str) -> tuple[str, str]:
     if not (name and separator):
         raise UserError(f"--env {text!r} is not of the form NAME=VALUE")
     if name in {secret.env_var for secret in SECRETS}:
-        raise UserError(f"{name} is a secret, and --env would show it to everybody: put it into the Kubernetes secret")
+        raise UserError(f"{name} is a secret, and --env would expose it: put it into the Kubernetes secret")
     return name, value
 
 
 def write_package(found: list[Entity], output: Path) -> None:
     """Write a .tgz for ``flytectl register files --archive``.
 
-    It holds one file an entity, numbered in the order of registration; flytectl tells the kind by the name's end.
+    It has one file per entity, numbered in the order of registration; flytectl reads the kind from the end of the name.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     ends = {Kind.TASK: 1, Kind.WORKFLOW: 2, Kind.LAUNCH_PLAN: 3}

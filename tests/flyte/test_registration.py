@@ -161,7 +161,7 @@ def test_the_same_version_again_is_a_no_op_that_says_so(admin: Admin, register: 
     written = list(admin.writes)
     again = register()
     assert again.exit_code == 0
-    assert "nothing to do, all of it is there with this very content" in again.output
+    assert "nothing to do, everything is registered with the same content" in again.output
     assert admin.writes == written
 
 
@@ -172,7 +172,7 @@ def test_other_content_under_the_same_version_is_refused_by_name_and_nothing_is_
     written = list(admin.writes)
     refused = register("v1", **{"gpu-image": "registry.example/fuelline-gpu:other"})
     assert refused.exit_code == 1
-    assert "version v1 is there already, with other content, so nothing was written" in refused.output
+    assert "version v1 is already registered with other content, so nothing was written" in refused.output
     assert "task tasks.training.train_adapter: its specification" in refused.output
     assert "pin_inputs" not in refused.output
     assert admin.writes == written
@@ -215,7 +215,7 @@ def test_a_registration_that_was_interrupted_is_gone_on_with(
     assert done.exit_code == 0, done.output
     assert {key[2] for key in admin.active} == SCHEDULED
     assert len(set(admin.writes)) == len(admin.writes) == count + len(SCHEDULED)
-    assert ("already there: " in done.output) == (writes > 0)
+    assert ("already registered: " in done.output) == (writes > 0)
 
 
 def test_schedules_are_switched_last_and_from_version_to_version(admin: Admin, register: Callable[..., Result]) -> None:
@@ -361,8 +361,8 @@ def test_a_project_or_domain_that_is_not_there_is_refused_with_the_nearest(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"version": "v 1"}, "'v 1' is no version"),
-        ({"version": "4f0c2a7-dirty"}, "has changes that no commit holds"),
+        ({"version": "v 1"}, "'v 1' is not a version"),
+        ({"version": "4f0c2a7-dirty"}, "has uncommitted changes"),
         (
             {"cpu-image": "registry.example/fuelline-cpu"},
             "--cpu-image 'registry.example/fuelline-cpu' is not of the form",
