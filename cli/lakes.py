@@ -21,6 +21,8 @@ def check_model(lake: "Lake", model: str) -> None:
     Raises:
         UnknownName: it has not.
     """
-    models = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
+    from models.registry.kinds import model_names
+
+    models = model_names(lake.ledger)
     if model not in models:
         raise UnknownName("model", model, models)

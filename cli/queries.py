@@ -78,12 +78,12 @@ def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) 
       fuelline history agents
       fuelline history agents --kind promoted --json
     """
-    from models.registry.kinds import version_name
+    from models.registry.kinds import model_chain, version_name
     from reports.common.ledger_text import evidence
 
     lake = open_lake(lake_name)
     check_model(lake, model)
-    all_entries = lake.ledger.entries(f"models/{model}")
+    all_entries = lake.ledger.entries(model_chain(model))
     kinds = {entry.kind for entry in all_entries}
     if kind and kind not in kinds:
         raise UnknownName("kind of event", kind, kinds)

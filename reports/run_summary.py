@@ -11,7 +11,7 @@ from errors import UnknownName, UserError
 from lake.lake import Lake
 from lake.quality.score import account
 from lake.store.ledger import Entry
-from models.registry.kinds import CLOSING, version_name
+from models.registry.kinds import CLOSING, REPORTED, model_chain, model_names, version_name
 from reports.common.ledger_text import SHORT, evidence
 
 ENDS = (*CLOSING, "rollout_opened", "not_registered", "retraining_failed")
@@ -80,8 +80,8 @@ def find_summary(lake: Lake, run: str = "") -> RunSummary:
         UnknownName: no such run was reported.
         UserError: no run has been reported yet.
     """
-    chains = lake.ledger.chains("models/")
-    entries = sorted((e for c in chains for e in lake.ledger.entries(c, kind="reported")), key=lambda e: e.time)
+    chains = [model_chain(model) for model in model_names(lake.ledger)]
+    entries = sorted((e for c in chains for e in lake.ledger.entries(c, kind=REPORTED)), key=lambda e: e.time)
     chosen = [entry for entry in entries if not run or entry.payload["run"] == run]
     if not chosen:
         if not run:
@@ -92,8 +92,8 @@ def find_summary(lake: Lake, run: str = "") -> RunSummary:
 
 def summarize(lake: Lake, run: str, model: str) -> RunSummary:
     """What happened since the last reported run, from the ledger."""
-    history = lake.ledger.entries(f"models/{model}")
-    last = next((e for e in reversed(history) if e.kind == "reported" and e.payload["run"] != run), None)
+    history = lake.ledger.entries(model_chain(model))
+    last = next((e for e in reversed(history) if e.kind == REPORTED and e.payload["run"] != run), None)
     new = [entry for entry in history if last is None or entry.seq > last.seq]
     sources = [e for c in lake.ledger.chains("sources/") for e in lake.ledger.entries(c, kind="ingested")]
     ingested = [entry for entry in sources if last is None or entry.time > last.time]

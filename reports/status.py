@@ -8,7 +8,7 @@ from lake.lake import Lake
 from lake.quality.score import account
 from lake.store.ledger import Entry
 from models.registry.fold import read_state
-from models.registry.kinds import version_name
+from models.registry.kinds import REPORTED, model_chain, model_names, version_name
 from models.registry.state import ModelState
 from models.registry.training_lease import lease_holder
 from models.types import BASE
@@ -24,7 +24,7 @@ def overview(lake: Lake, until: datetime | None = None) -> dict[str, Any]:
     """
     chains = [chain for chain in lake.ledger.chains("sources/") if lake.ledger.entries(chain, kind="landed")]
     sources = [chain.removeprefix("sources/") for chain in chains]
-    models = [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
+    models = model_names(lake.ledger)
     return {
         "lake": lake.settings.lake,
         "store": lake.settings.store_address,
@@ -54,7 +54,7 @@ def _source(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
 
 def _model(lake: Lake, name: str, until: datetime | None) -> dict[str, Any]:
     state = read_state(lake.ledger, name, until)
-    events = [entry for entry in lake.ledger.entries(f"models/{name}", until=until) if entry.kind != "reported"]
+    events = [entry for entry in lake.ledger.entries(model_chain(name), until=until) if entry.kind != REPORTED]
     answers = state.production.name if state.production else BASE
     live = next((entry for entry in reversed(events) if state.production and _brought(entry, answers)), None)
     last = events[-1] if events else None

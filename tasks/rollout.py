@@ -92,12 +92,13 @@ def tell_people(shadows: list[Verdict], canaries: list[Verdict]) -> list[Verdict
 
     The rollout controller and a manual rollback leave the MLflow mirror and the notification to this task.
     """
+    from models.registry.kinds import model_names
     from models.registry.registry import production
     from models.retraining.mlflow import mirror_production
     from serving.rollout.alerts import pending_alerts
 
     lake = task_lake()
-    models = {name.removeprefix("models/") for name in lake.ledger.chains("models/")}
+    models = set(model_names(lake.ledger))
     for model in models:
         mirror_production(lake.settings, model, production(lake.ledger, model))
     if news := pending_alerts(lake, models, execution()):

@@ -76,7 +76,6 @@ def version_name(entry: Entry) -> str:
 
 
 def trained_key(training_key: str) -> str:
-    """Key of ``trained``."""
     return f"trained:{training_key}"
 
 
@@ -91,12 +90,10 @@ def registered_key(training_key: str) -> str:
 
 
 def not_registered_key(training_key: str, baseline: str) -> str:
-    """Key of ``not_registered``."""
     return f"not_registered:{training_key}:{baseline}"
 
 
 def tuned_key(study_id: str, trials: int, confidence: float) -> str:
-    """Key of ``tuned``."""
     return f"tuned:{study_id}:{trials}:{confidence}"
 
 
@@ -131,12 +128,10 @@ def request_key(number: int) -> str:
 
 
 def request_ended_key(number: int) -> str:
-    """Key of ``request_ended``."""
     return f"request-ended:{number}"
 
 
 def request_abandoned_key(number: int) -> str:
-    """Key of ``request_abandoned``."""
     return f"request-abandoned:{number}"
 
 
@@ -151,5 +146,4 @@ def alert_key(entry: Entry) -> str:
 
 
 def reported_key(run: str) -> str:
-    """Key of ``reported``."""
     return f"reported:{run}"

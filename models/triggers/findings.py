@@ -19,15 +19,8 @@ from models.serialize import stored_fields
 from models.triggers.counts import ALL, DAY, HOUR, HourlyCounts, total
 from models.triggers.drift import find_drift
 from models.triggers.history import History
-from models.triggers.rates import (
-    FalseAlarmBudget,
-    RateComparison,
-    ReferenceWindow,
-    Sensitivity,
-    compare,
-    detects_doubling,
-    sensitivity,
-)
+from models.triggers.power import Sensitivity, detects_doubling, sensitivity
+from models.triggers.rates import FalseAlarmBudget, RateComparison, ReferenceWindow, compare
 from models.triggers.rules import (
     DriftRule,
     ErrorRateRule,

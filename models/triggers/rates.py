@@ -1,10 +1,4 @@
-"""Test whether a rate of bad events has risen: exact for small counts, with the uncertainty of the reference included.
-
-The current count is compared given the reference's: if both times have one rate, it is negative binomial. This is the
-conditional binomial test of two Poisson rates (Przyborowski and Wilenski 1940, Biometrika 31(3/4)) in another form,
-which takes a dispersion without change (McCullagh and Nelder 1989, section 6.2.3). The dispersion is estimated, after
-an incident from few days, so the p-value is averaged over its possible values: a test that uses the estimate as if it
-were exact raises ten times the false alarms that it promises.
+"""Compare the rates of bad events in windows with those of their references, at levels that bound the false alarms.
 
 Checks whose windows overlap are strongly correlated, and their alarms come in clusters: the first one starts a
 training, the others repeat it. The number of clusters is what is bounded.
@@ -12,28 +6,19 @@ training, the others repeat it. The number of clusters is what is bounded.
 
 import functools
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
 from models.triggers.counts import ALL, DAY, DispersionEstimate, HourlyCounts, Rate, total
+from models.triggers.significance import calls_and_bad, dispersion_weights, p_values
 
-POWER = 0.95
-"""Power at which a rise counts as detectable, and for which detection delays are given."""
-DOUBLED, EVEN = 2.0, 0.5
 SLICE_SHARE, WINDOW_SHARE = 0.9, 0.9
 """Shares of the false alarms that the slice of all agents and the shortest window get; the rest is divided evenly. Most
 incidents concern all agents and are sudden, and should be detected first."""
 YEAR = timedelta(days=365)
-DISPERSIONS = np.geomspace(1, 64, 20)
-"""Possible values of the dispersion. Its prior probability to be above x is 1/x."""
-RISES = np.concatenate([np.arange(0.02, 1, 0.02), np.geomspace(1, 1000, 80)])
-"""Relative rises among which the minimum detectable one is searched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,16 +74,6 @@ class FalseAlarmBudget:
         return level(self.false_alarms * part * share, window, self.interval, self.reference)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sensitivity:
-    """What the test can detect at the present traffic."""
-
-    minimum_detectable_effect: Annotated[float, Field(alias="smallest_rise")]
-    """Smallest relative rise that the shortest window detects with power 0.95; infinite where it detects none."""
-    days_to_detect_doubling: Annotated[float, Field(alias="days_to_doubled")]
-    """Days until a doubled rate is detected with power 0.95; infinite where no window detects it."""
-
-
 @functools.cache
 def level(alarms: float, window: timedelta, interval: timedelta, reference: timedelta) -> float:
     """Significance level of one check at which sliding windows raise ``alarms`` clusters of alarms a year.
@@ -126,17 +101,6 @@ def level(alarms: float, window: timedelta, interval: timedelta, reference: time
         excess = math.log(z) - z * z / 2 - math.log(2 * math.pi) / 2 - step * z - math.log(per_window)
         z = max(1.0, z + excess / (z + step - 1 / z / 2))
     return max(alarms * (interval / YEAR), float(ndtr(-z)))
-
-
-def p_value_of_more(reference: Rate, current: Rate, dispersion: DispersionEstimate | None = None) -> float:
-    """One-sided p-value: the probability of at least the current count, given the reference's, if both have one rate.
-
-    Without a dispersion the counts are Poisson, and the test is exact.
-    """
-    if not current.bad or not current.calls or not reference.calls:
-        return 1.0
-    phi, weight = (np.ones(1), np.ones(1)) if dispersion is None else _dispersion_weights([dispersion])
-    return float(_p_values(phi, weight, *(np.array([x]) for x in (_pair(reference), _pair(current)))).item())
 
 
 def compare(
@@ -179,9 +143,9 @@ def compare(
             )
     if not pending:
         return []
-    phi, weight = _dispersion_weights([part[4] for part in pending])
-    sides = (np.array([_pair(part[i]) for part in pending]) for i in (2, 3))  # type: ignore[arg-type]
-    p_values = _p_values(phi, weight, *sides)
+    phi, weight = dispersion_weights([part[4] for part in pending])
+    sides = (np.array([calls_and_bad(part[i]) for part in pending]) for i in (2, 3))  # type: ignore[arg-type]
+    found = p_values(phi, weight, *sides)
     return [
         RateComparison(
             slice=name,
@@ -192,7 +156,7 @@ def compare(
             level=limit,
             p_value=float(p_value),
         )
-        for (name, window, before, now, dispersion, limit), p_value in zip(pending, p_values, strict=True)
+        for (name, window, before, now, dispersion, limit), p_value in zip(pending, found, strict=True)
     ]
 
 
@@ -210,105 +174,3 @@ def standardized_reference(reference: dict[str, Rate], current: dict[str, Rate])
     variance = sum((w / known) ** 2 * reference[name].bad / reference[name].calls ** 2 for name, w in weights.items())
     effective_calls = rate / variance if variance else total(reference).calls
     return Rate(calls=effective_calls, bad=rate * effective_calls)
-
-
-def detects_doubling(compared: Sequence[RateComparison]) -> bool:
-    """Whether one of these windows, with its calls, detects a doubled rate with power 0.5 or more."""
-    power = _powers(compared, [part.current.calls for part in compared], [part.level for part in compared])
-    return bool((power(DOUBLED) >= EVEN).any())
-
-
-def sensitivity(compared: Sequence[RateComparison], daily_calls: float, budget: FalseAlarmBudget) -> Sensitivity:
-    """What the test of all agents together can detect.
-
-    Args:
-        compared: from ``compare``.
-        daily_calls: the present traffic.
-        budget: of the rule.
-    """
-    first = next(part for part in compared if part.slice == ALL)
-    share = 1.0 if all(part.slice == ALL for part in compared) else SLICE_SHARE
-    days = [window / DAY for window in budget.windows]
-    levels = [budget.level(window, share) for window in budget.windows]
-    power = _powers([first] * len(days), [daily_calls * count for count in days], levels)
-    index = bisect_left(RISES, POWER, key=lambda rise: power(1 + rise)[0])
-    smallest = float(RISES[index]) if index < len(RISES) else math.inf
-    return Sensitivity(
-        minimum_detectable_effect=smallest if (1 + smallest) * first.reference.value <= 1 else math.inf,
-        days_to_detect_doubling=next(
-            (n for n, own in zip(days, power(DOUBLED), strict=True) if own >= POWER), math.inf
-        ),
-    )
-
-
-def _powers(
-    compared: Sequence[RateComparison], calls: Sequence[float], levels: Sequence[float]
-) -> Callable[[float], np.ndarray]:
-    """For each comparison the power of ``calls`` at a multiple of the reference's rate: the probability to detect it.
-
-    It includes the uncertainty of the reference's rate and of its dispersion.
-    """
-    from scipy.special import betainc
-
-    phi, weight = _dispersion_weights([part.dispersion for part in compared])
-    reference, current = np.array([_pair(part.reference) for part in compared]), np.array(calls, float)
-    critical = _critical(phi, weight, reference, current, np.array(levels))
-    known, expected = reference[:, 1], current * reference[:, 1] / np.maximum(reference[:, 0], 1)
-
-    def power(factor: float) -> np.ndarray:
-        size = np.maximum(known[:, None], 1e-9) / phi
-        mean = factor * expected[:, None] / phi
-        result: np.ndarray = (weight * betainc(critical[:, None] / phi, size, mean / (mean + size))).sum(axis=1)
-        return np.where((known > 0) & (critical < current), result, 0.0)
-
-    return power
-
-
-def _critical(
-    phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, calls: np.ndarray, levels: np.ndarray
-) -> np.ndarray:
-    """For each comparison the smallest significant count, by bisection on a logarithmic scale."""
-    expected = calls * reference[:, 1] / np.maximum(reference[:, 0], 1)
-    low, high = np.maximum(expected, 0.5), np.maximum(calls, 1.0)
-    for _ in range(14):
-        middle = np.sqrt(low * high)
-        p_values = _p_values(phi, weight, reference, np.stack([calls, middle], axis=1))
-        low, high = np.where(p_values < levels, low, middle), np.where(p_values < levels, middle, high)
-    return high
-
-
-def _dispersion_weights(estimates: Sequence[DispersionEstimate]) -> tuple[np.ndarray, np.ndarray]:
-    """Possible dispersions [1, values] and the posterior weight of each, by estimate [estimates, values].
-
-    Pearson's statistic divided by the dispersion is chi-square.
-    """
-    statistic, degrees = (
-        np.array([getattr(part, name) for part in estimates], float)[:, None]
-        for name in ("statistic", "degrees_of_freedom")
-    )
-    top = float(np.max(statistic / np.maximum(degrees, 1)))
-    phi = DISPERSIONS if top < 16 else np.geomspace(1, 4 * top, len(DISPERSIONS))
-    logs = -(1 + degrees / 2) * np.log(phi) - statistic / 2 / phi
-    weight = np.exp(logs - logs.max(axis=1, keepdims=True))
-    weight[:, [0, -1]] /= 2
-    return phi[None, :], weight / weight.sum(axis=1, keepdims=True)
-
-
-def _p_values(phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """``p_value_of_more`` of each row of (calls, bad), averaged over the dispersions.
-
-    A share, bounded by 1, varies less than a count; counts are divided by that factor.
-    """
-    from scipy.special import betainc
-
-    (calls_before, bad_before), (calls, bad) = reference.T, current.T
-    scale = np.maximum(1 - (bad_before + bad) / np.maximum(calls_before + calls, 1), 1e-3)
-    ratio = (calls / np.maximum(calls_before, 1e-9))[:, None]
-    varies = phi * (1 + ratio)
-    size = (bad_before / scale + 1)[:, None] * ratio / np.maximum(varies - 1, 1e-12)
-    result: np.ndarray = (weight * betainc(np.maximum(bad / scale, 1e-9)[:, None], size, 1 - 1 / varies)).sum(axis=1)
-    return np.where((bad > 0) & (calls > 0) & (calls_before > 0), result, 1.0)
-
-
-def _pair(rate: Rate) -> tuple[float, float]:
-    return rate.calls, rate.bad

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from models.registry.kinds import model_chain
 from reports.charts.canary import ArmLines, arms
 from reports.common.html import facts, note, table
 
@@ -15,7 +16,7 @@ LINES = ("hours", "candidate", "stable", "harm", "safety")
 
 def verdict_deck(ledger: "Ledger", verdict: "Verdict") -> list[str]:
     """The outcome of a step, its reason, and the counts and difference that decided it."""
-    entry = next(e for e in ledger.entries(f"models/{verdict.model}") if e.digest == verdict.entry)
+    entry = next(e for e in ledger.entries(model_chain(verdict.model)) if e.digest == verdict.entry)
     evidence = entry.payload.get("evidence") or {}
     keys = ("pairs", "candidate_only", "baseline_only", "chance")
     counts = [

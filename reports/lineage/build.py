@@ -15,7 +15,7 @@ from errors import UnknownName
 from lake.lake import Lake
 from lake.store.ledger import Entry
 from lake.tables.properties import INPUTS
-from models.registry.kinds import CLOSING, version_name
+from models.registry.kinds import CLOSING, TRAINED, model_chain, model_names, version_name
 from reports.common.ledger_text import SHORT, difference, evidence, judgement
 from reports.lineage.graph import Graph, Node
 
@@ -44,7 +44,7 @@ def candidate_lineage(lake: Lake, model: str, training_key: str) -> Graph:
     Raises:
         UnknownName: nothing was trained under this key.
     """
-    trained = {e.payload["training_key"]: e for e in lake.ledger.entries(f"models/{model}", kind="trained")}
+    trained = {e.payload["training_key"]: e for e in lake.ledger.entries(model_chain(model), kind=TRAINED)}
     if training_key not in trained:
         raise UnknownName("training", training_key, map(str, trained))
     entry = trained[training_key]
@@ -219,10 +219,10 @@ class _Builder:
 
 
 def _registered(lake: Lake, name: str) -> Entry:
-    chain = f"models/{name.partition('@')[0]}"
+    chain = model_chain(name.partition("@")[0])
     known = {version_name(entry): entry for entry in lake.ledger.entries(chain, kind="registered")}
     if name not in known:
-        models = [name.removeprefix("models/") for name in lake.ledger.chains("models/")]
+        models = model_names(lake.ledger)
         raise UnknownName("model version (MODEL@v1)", name, known or models)
     return known[name]
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from lake.lake import Lake
 from lake.store.ledger import Entry
 from models.registry.fold import fold
-from models.registry.kinds import model_chain
+from models.registry.kinds import model_chain, model_names
 from models.registry.state import ModelState
 from models.types import ModelVersion
 
@@ -55,7 +55,7 @@ def changes_for(desired: DesiredState, loaded: Collection[str]) -> AdapterChange
 def read_desired_state(lake: Lake, grace: timedelta = GRACE) -> DesiredState:
     """Read from the ledger what is needed now and what was needed within the grace period."""
     since = lake.ledger.clock() - grace
-    models = [name.removeprefix("models/") for name in lake.ledger.chains("models/")]
+    models = model_names(lake.ledger)
     current: dict[str, ModelVersion] = {}
     answering: set[str] = set()
     recent: set[str] = set()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from errors import FuellineError, UnknownName
 from lake.lake import Lake
 from models.registry.fold import read_state
+from models.registry.kinds import model_names
 from models.registry.state import ModelState
 from models.spec import ModelSpec
 from models.types import BASE, ModelVersion
@@ -68,7 +69,7 @@ def adapter_name_of(version: ModelVersion | None) -> str:
 
 def read_model_names(lake: Lake) -> list[str]:
     """Names of the models in the ledger. Lists every entry, so it is too slow to call every second."""
-    return [chain.removeprefix("models/") for chain in lake.ledger.chains("models/")]
+    return model_names(lake.ledger)
 
 
 def read_routes(lake: Lake) -> dict[str, Route]:

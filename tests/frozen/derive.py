@@ -44,7 +44,7 @@ from models.registry.training_lease import Claim
 from models.retraining.pin import Pinned
 from models.serialize import to_plain
 from models.spec import PROFILES, ModelSpec, RetrainingInputs, TrainingProfile
-from models.triggers.rates import Sensitivity
+from models.triggers.power import Sensitivity
 from models.triggers.requests import RequestOutcome
 from models.triggers.rules import (
     DriftRule,

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from features.drift import Profile, Shift
 from models.serialize import from_plain, stored_fields, to_plain
-from models.triggers.rates import Sensitivity
+from models.triggers.power import Sensitivity
 from models.types import ScoreDifference
 
 STORED_PROFILE = {

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, fisher_exact, norm
 
 from models.triggers.counts import ALL, DAY, HOUR, HOURLY, DispersionEstimate, HourlyCounts, Rate
-from models.triggers.rates import FalseAlarmBudget, ReferenceWindow, compare, level, p_value_of_more, sensitivity
+from models.triggers.power import sensitivity
+from models.triggers.rates import FalseAlarmBudget, ReferenceWindow, compare, level
+from models.triggers.significance import p_value_of_more
 
 END = datetime(2026, 11, 2, tzinfo=UTC)
 WINDOWS, MONTH = (DAY, 4 * DAY), 28 * DAY
