@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from features.curated.build import Build
+from features.curated.tables import Build
 from tasks.environments import cpu
 from tasks.runtime import due, publish, task_lake
 
@@ -12,7 +12,7 @@ CURATED = (40, "Curated")
 @cpu
 def curate(tables: list[str], kickoff: datetime, every_minutes: int, schedule: str) -> list[Build]:
     """Rebuild the outdated partitions of each table, once per window; empty if an earlier run has done it."""
-    from features.curated.run import build_named
+    from features.curated.build import build_named
 
     lake = task_lake()
     windows = due(
@@ -24,7 +24,7 @@ def curate(tables: list[str], kickoff: datetime, every_minutes: int, schedule: s
 @cpu
 def curate_range(table: str, first_day: datetime, last_day: datetime) -> Build:
     """Rebuild the outdated partitions of one table between two days (UTC, inclusive)."""
-    from features.curated.run import build_named
+    from features.curated.build import build_named
 
     return _shown([build_named(task_lake(), table, first=first_day.date(), last=last_day.date())])[0]
 

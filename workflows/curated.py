@@ -4,7 +4,7 @@ from datetime import datetime
 
 from flytekit import workflow
 
-from features.curated.build import Build
+from features.curated.tables import Build
 from tasks.curated import curate, curate_range
 
 DAILY = ["curated.agent_performance_daily", "curated.user_interaction_summary", "ml.training_datasets"]

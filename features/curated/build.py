@@ -9,13 +9,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.curated.tables import Curated, CuratedInput
+from errors import UserError
+from features.curated.datasets import build_datasets
+from features.curated.tables import Build, Curated, CuratedInput, named_table, result
+from lake.contracts.training_datasets import TRAINING_DATASETS
 from lake.lake import Lake
 from lake.tables.engine import as_ibis, ibis_engine
 from lake.tables.partitions import BUILT_FROM, Partition, built_from, files_by_partition
@@ -27,17 +29,20 @@ log = logging.getLogger("fuelline.curated")
 DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Build:
-    """The result of a build."""
+def build_named(lake: Lake, name: str, *, first: date | None = None, last: date | None = None) -> Build:
+    """Rebuild the due partitions of the table of this name, between two days (inclusive; None: unbounded).
 
-    table: str
-    version: list[TableVersion] = field(default_factory=list)
-    """The table afterwards; empty if it never had a row."""
-    inputs: list[TableVersion]
-    """The pinned versions that were read."""
-    rebuilt: list[str] = field(default_factory=list)
-    """The partitions that this build replaced, in order."""
+    Raises:
+        UnknownName: no such table.
+        UserError: the table has no days, or the first is after the last.
+    """
+    if first and last and first > last:
+        raise UserError(f"the first day, {first}, is after the last, {last}")
+    if name != TRAINING_DATASETS.name:
+        return build(lake, named_table(name), first=first, last=last)
+    if first or last:
+        raise UserError(f"{name} has one row for each training set and no days; build it without first and last day")
+    return build_datasets(lake)
 
 
 def pin(lake: Lake, curated: Curated) -> list[TableVersion]:
@@ -79,14 +84,7 @@ def build(
             break
     if rebuilt:
         log.info("%s: %d days rebuilt, %s to %s", curated.contract.table, len(rebuilt), rebuilt[0], rebuilt[-1])
-    return built(lake, curated, list(inputs.values()), rebuilt)
-
-
-def built(lake: Lake, curated: Curated, inputs: list[TableVersion], rebuilt: list[str]) -> Build:
-    """The result of a build: the table's current version, and what was rebuilt."""
-    current = lake.tables.current(curated.contract)
-    version = [current] if current else []
-    return Build(table=curated.contract.table, version=version, inputs=inputs, rebuilt=rebuilt)
+    return result(lake, curated.contract, list(inputs.values()), rebuilt)
 
 
 def digests(lake: Lake, curated: Curated, inputs: Mapping[str, TableVersion]) -> dict[date, str]:

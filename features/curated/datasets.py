@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from features.curated import transforms
-from features.curated.build import Build
+from features.curated.tables import Build, result
 from lake.contracts.training_datasets import TRAINING_DATASETS
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
@@ -72,9 +72,7 @@ def build_datasets(lake: Lake) -> Build:
         rows = _row(lake, pinned, name, recorded, wanted) if pinned and name in wanted else _empty()
         done = replace_partitions(lake.tables, TRAINING_DATASETS, [name], rows, inputs=inputs)
         rebuilt.extend(map(str, done.replaced))
-    current = lake.tables.current(TRAINING_DATASETS)
-    version = [current] if current else []
-    return Build(table=TRAINING_DATASETS.table, version=version, inputs=inputs, rebuilt=rebuilt)
+    return result(lake, TRAINING_DATASETS, inputs, rebuilt)
 
 
 def trainings(lake: Lake) -> dict[str, Trainings]:

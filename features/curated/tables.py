@@ -1,7 +1,7 @@
 """The curated tables with days as partitions: contract, transform, and the input rows that a partition depends on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,28 @@ from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
 from lake.contracts.logs import LOGS
 from lake.contracts.metrics import METRICS
 from lake.contracts.user_interaction_summary import USER_INTERACTION_SUMMARY
+from lake.lake import Lake
 from lake.tables.engine import definition_of
+from lake.tables.versions import TableVersion
 
 if TYPE_CHECKING:
     import ibis
 
 MAX_DAYS = 31
 """Bounds the memory of a back-fill over years."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """The result of a build."""
+
+    table: str
+    version: list[TableVersion] = field(default_factory=list)
+    """The table afterwards; empty if it never had a row."""
+    inputs: list[TableVersion]
+    """The pinned versions that were read."""
+    rebuilt: list[str] = field(default_factory=list)
+    """The partitions that this build replaced, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +88,12 @@ class Curated:
         intermediate column rebuilds the whole table: leave such names, here and in ``features.definitions``.
         """
         return definition_of(self.expression)
+
+
+def result(lake: Lake, contract: Contract, inputs: list[TableVersion], rebuilt: list[str]) -> Build:
+    """The result of a build that is done, with the table's current version."""
+    current = lake.tables.current(contract)
+    return Build(table=contract.table, version=[current] if current else [], inputs=inputs, rebuilt=rebuilt)
 
 
 def unbound(read: CuratedInput) -> "ibis.Table":

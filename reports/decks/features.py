@@ -7,7 +7,7 @@ from reports.charts.common import distributions
 from reports.common.html import facts, heading, note, table
 
 if TYPE_CHECKING:
-    from features.curated.build import Build
+    from features.curated.tables import Build
     from features.online.reader import Materialization
     from lake.lake import Lake
     from lake.tables.versions import TableVersion

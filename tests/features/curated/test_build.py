@@ -9,9 +9,8 @@ import pyarrow as pa
 import pytest
 
 from errors import UnknownName, UserError
-from features.curated.build import build
+from features.curated.build import build, build_named
 from features.curated.numbers import newest_numbers
-from features.curated.run import build_named
 from features.curated.tables import AGENT_PERFORMANCE, CLUSTER_HEALTH, TABLES, USER_SUMMARY, Curated
 from lake.contracts.agent_feedback import AGENT_FEEDBACK
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
@@ -194,7 +193,7 @@ def test_before_anything_was_ingested_there_is_nothing_to_build(lake: Lake) -> N
 
 
 def test_a_range_that_makes_no_sense_and_a_table_that_is_none_are_refused(lake: Lake) -> None:
-    with pytest.raises(UserError, match=r"2026-03-03.*lies after"):
+    with pytest.raises(UserError, match=r"2026-03-03.*is after"):
         build_named(lake, NAMES[0], first=date(2026, 3, 3), last=date(2026, 3, 2))
     with pytest.raises(UserError, match="no days"):
         build_named(lake, "ml.training_datasets", first=date(2026, 3, 3))

@@ -10,7 +10,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from features.curated.run import build_named
+from features.curated.build import build_named
 from features.curated.tables import TABLES
 from lake.contracts import contract, contracts
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
