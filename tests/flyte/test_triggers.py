@@ -171,7 +171,7 @@ def test_a_storm_of_500_late_fires_looks_once(landed: Lake) -> None:
     entries = open_lake().ledger.entries("triggers/agents/volume")
     assert len(entries) <= 2  # an hour may end while they run
     assert {decision.key for decision in decisions} == {entry.key for entry in entries}
-    assert entries[0].payload["reason"].endswith("new interactions ever (threshold 10,000).")
+    assert entries[0].payload["reason"].endswith("new interactions in all (threshold 10,000).")
 
 
 def test_a_trigger_that_fires_while_a_training_runs_is_covered_by_it(landed: Lake) -> None:
@@ -194,4 +194,4 @@ def test_why_says_what_was_decided_and_suggests_a_model(landed: Lake) -> None:
     assert trigger["last"]["versions"]
     wrong = CliRunner().invoke(main, ["why", "agnets"])
     assert (wrong.exit_code, "did you mean 'agents'?" in wrong.output) == (1, True)
-    assert "did not retrain" in CliRunner().invoke(main, ["why", "agents"]).output
+    assert "it was not retrained" in CliRunner().invoke(main, ["why", "agents"]).output
