@@ -6,6 +6,7 @@ representative, and features over a week need one to settle. Until there is such
 """
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from features.drift import Profile, Shift, shifts
@@ -13,7 +14,7 @@ from lake.contracts.joined_features import AGENT_PREFIX, INFRASTRUCTURE_PREFIX
 from models.registry.state import Training
 from models.serialize import stored_fields
 from models.triggers.counts import DAY, HOUR
-from models.triggers.history import History
+from models.triggers.history import FeatureSample, History
 from models.triggers.rules import DriftRule, checks_per_year
 from models.triggers.window import FindingStatus, RuleCheck, RuleFinding, finite, not_enough
 
@@ -35,14 +36,7 @@ def find_drift(rule: DriftRule, history: History, check: RuleCheck, training: Tr
     profiles = history.features_before(training, reference_start)
     if 0 < (days := max((profile.days for profile in profiles), default=0)) < WEEK.days:
         return not_enough(f"{days} days of data before the data cut of the last training: {NO_REFERENCE}.")
-    sample = history.features(start, check.end)
-    pairs = [
-        (profile, shift)
-        for profile in profiles
-        if profile.name in sample.values
-        for shift in shifts(profile, sample.values[profile.name], sample.clusters[profile.name])
-        if _training_helps(shift)
-    ]
+    pairs = _shifts(profiles, history.features(start, check.end))
     judged = [shift for profile, shift in pairs if min(profile.clusters, shift.clusters) >= rule.min_clusters]
     level = rule.false_alarms_a_year / checks_per_year(check.interval) / max(len(judged), 1)
     moved = [shift for shift in judged if shift.p_value < level and _size(shift) > _limit(shift, rule)]
@@ -65,6 +59,17 @@ def find_drift(rule: DriftRule, history: History, check: RuleCheck, training: Tr
         onset=_onset(history, profile, largest, start, check.end),
         evidence=evidence,
     )
+
+
+def _shifts(profiles: Sequence[Profile], sample: FeatureSample) -> list[tuple[Profile, Shift]]:
+    """The shifts that a training can adapt to, each with the profile of its feature."""
+    return [
+        (profile, shift)
+        for profile in profiles
+        if profile.name in sample.values
+        for shift in shifts(profile, sample.values[profile.name], sample.clusters[profile.name])
+        if _training_helps(shift)
+    ]
 
 
 def _reference_start(check: RuleCheck, training: Training, days: int) -> datetime | None:

@@ -6,8 +6,8 @@ training, the others repeat it. The number of clusters is what is bounded.
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -123,7 +123,25 @@ def compare(
     Returns:
         The shortest window first, and in each window the overall slice first.
     """
-    pending: list[tuple[str, timedelta, Rate, Rate, DispersionEstimate, float]] = []
+    parts = list(_slices(counts, end, references, budget, sliced=sliced))
+    if not parts:
+        return []
+    phi, weight = dispersion_weights([part.dispersion for part in parts])
+    before = np.array([calls_and_bad(part.reference) for part in parts])
+    now = np.array([calls_and_bad(part.current) for part in parts])
+    found = p_values(phi, weight, before, now)
+    return [replace(part, p_value=float(p_value)) for part, p_value in zip(parts, found, strict=True)]
+
+
+def _slices(
+    counts: HourlyCounts,
+    end: datetime,
+    references: Mapping[timedelta, ReferenceWindow],
+    budget: FalseAlarmBudget,
+    *,
+    sliced: bool,
+) -> Iterator[RateComparison]:
+    """The comparisons, in the order that ``compare`` returns, before their p-values are computed."""
     estimates: dict[tuple[datetime, datetime], dict[str, DispersionEstimate]] = {}
     for window, reference in references.items():
         if not (before := counts.rates(reference.start, reference.end)):
@@ -132,32 +150,19 @@ def compare(
         days = (reference.dispersion_start, reference.end)
         dispersions = estimates.setdefault(days, counts.dispersions(*days))
         agents = sorted(before) if sliced else []
-        share = SLICE_SHARE if agents else 1.0
-        pair = (standardized_reference(before, now), total(now))
-        pending.append((ALL, window, *pair, dispersions.get(ALL, DispersionEstimate()), budget.level(window, share)))
-        for name in agents:
-            agent_share = (1 - SLICE_SHARE) / len(agents)
-            pair = (before[name], now.get(name, Rate(calls=0, bad=0)))
-            pending.append(
-                (name, window, *pair, dispersions.get(name, DispersionEstimate()), budget.level(window, agent_share))
+        overall = (ALL, standardized_reference(before, now), total(now), SLICE_SHARE if agents else 1.0)
+        share = (1 - SLICE_SHARE) / max(len(agents), 1)
+        by_agent = [(name, before[name], now.get(name, Rate(calls=0, bad=0)), share) for name in agents]
+        for name, reference_rate, current, share in (overall, *by_agent):
+            yield RateComparison(
+                slice=name,
+                days=window / DAY,
+                reference=reference_rate,
+                current=current,
+                dispersion=dispersions.get(name, DispersionEstimate()),
+                level=budget.level(window, share),
+                p_value=1.0,
             )
-    if not pending:
-        return []
-    phi, weight = dispersion_weights([part[4] for part in pending])
-    sides = (np.array([calls_and_bad(part[i]) for part in pending]) for i in (2, 3))  # type: ignore[arg-type]
-    found = p_values(phi, weight, *sides)
-    return [
-        RateComparison(
-            slice=name,
-            days=window / DAY,
-            reference=before,
-            current=now,
-            dispersion=dispersion,
-            level=limit,
-            p_value=float(p_value),
-        )
-        for (name, window, before, now, dispersion, limit), p_value in zip(pending, found, strict=True)
-    ]
 
 
 def standardized_reference(reference: dict[str, Rate], current: dict[str, Rate]) -> Rate:
