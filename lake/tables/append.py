@@ -1,10 +1,9 @@
 """One attempt at a keyed append: write data files as rows come, and make them visible in a single commit."""
 
-import functools
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,13 @@ from lake.contracts.base import Contract
 from lake.store.objects import ObjectStore
 from lake.tables.commit import CommitOutcome, commit_once
 from lake.tables.commit_keys import KeyedCommit, find_commit, keep_marker
+from lake.tables.filters import in_partitions
 from lake.tables.properties import KEY, WATERMARK
 from lake.tables.schema import ensure_table, narrow_strings
 from lake.tables.uniqueness import DUPLICATE, Uniqueness
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
-    from pyiceberg.expressions import BooleanExpression
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Transaction
 
@@ -145,36 +144,7 @@ class Writer:
         if self.table.current_snapshot() is None:
             return
         # Without a snapshot id the scan has the table's columns, not those that the snapshot had.
-        scan = self.table.scan(row_filter=_in_partitions(self.contract, partitions))
+        scan = self.table.scan(row_filter=in_partitions(self.contract, partitions))
         for batch in scan.to_arrow_batch_reader():
             rows = narrow_strings(pa.Table.from_batches([batch])).combine_chunks()
             yield rows.to_batches()[0] if batch.num_rows else batch
-
-
-def _in_partitions(contract: Contract, partitions: Sequence[date | str]) -> "BooleanExpression":
-    """A filter for the rows of these partitions: ranges and equalities, which pyiceberg handles most reliably."""
-    from pyiceberg.expressions import And, GreaterThanOrEqual, In, LessThan, Or
-
-    if not (column := contract.day_column):
-        return In(contract.partitions[0][1], set(partitions))
-    return functools.reduce(
-        Or,
-        (
-            And(GreaterThanOrEqual(column, first.isoformat()), LessThan(column, last.isoformat()))
-            for first, last in _ranges(sorted(day for day in partitions if isinstance(day, date)))
-        ),
-    )
-
-
-def _ranges(days: list[date]) -> Iterable[tuple[datetime, datetime]]:
-    """Runs of consecutive days as [start, end) instants."""
-    start = previous = days[0]
-    for day in [*days[1:], None]:
-        if day is None or day - previous > timedelta(days=1):
-            yield _midnight(start), _midnight(previous + timedelta(days=1))
-            start = day or start
-        previous = day or previous
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

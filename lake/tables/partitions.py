@@ -6,17 +6,17 @@ in the same commit as the rows. ``lake.tables.replace`` writes such partitions.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 
 from lake.contracts.base import Contract
+from lake.tables.filters import in_partitions
 from lake.tables.tables import Tables
 from lake.tables.versions import TableVersion
 
 if TYPE_CHECKING:
-    from pyiceberg.expressions import BooleanExpression
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
@@ -50,7 +50,8 @@ def origins(contract: Contract, table: "Table", within: Sequence[Partition] = ()
     if table.current_snapshot() is None:
         return {}
     scan = table.scan(
-        row_filter=_filter(contract, within) if within else "True", selected_fields=(_column(contract), BUILT_FROM)
+        row_filter=in_partitions(contract, within) if within else "True",
+        selected_fields=(_column(contract), BUILT_FROM),
     )
     return origins_by_partition(contract, scan.to_arrow())
 
@@ -68,7 +69,7 @@ def data_files(contract: Contract, table: "Table", partitions: Sequence[Partitio
     """The data files of these partitions."""
     if table.current_snapshot() is None:
         return []
-    planned = table.scan(row_filter=_filter(contract, partitions)).plan_files()
+    planned = table.scan(row_filter=in_partitions(contract, partitions)).plan_files()
     return [task.file for task in planned if partition_of(contract, task.file) in partitions]
 
 
@@ -82,18 +83,6 @@ def partition_values(contract: Contract, rows: pa.Table) -> pa.ChunkedArray:
     """Each row's partition."""
     column = rows[_column(contract)]
     return column.cast(pa.date32() if contract.day_column else pa.string())
-
-
-def _filter(contract: Contract, partitions: Sequence[Partition]) -> "BooleanExpression":
-    """A filter that selects at least these partitions."""
-    from pyiceberg.expressions import And, GreaterThanOrEqual, In, LessThan
-
-    days = [partition for partition in partitions if isinstance(partition, date)]
-    if not days:
-        return In(_column(contract), set(partitions))
-    first, last = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (min(days), max(days)))
-    after = last + timedelta(days=1)
-    return And(GreaterThanOrEqual(_column(contract), first.isoformat()), LessThan(_column(contract), after.isoformat()))
 
 
 def _column(contract: Contract) -> str:
