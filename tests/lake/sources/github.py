@@ -30,7 +30,7 @@ class GitHub:
         if request.path.endswith("/issues"):
             return self._issues(request)
         first, last = request.parameters["phrase"].removeprefix("created:").split("..")
-        inside = [one for one in self.audit if _ms(first) <= one["@timestamp"] < _ms(last) + 1000]
+        inside = [entry for entry in self.audit if _ms(first) <= entry["@timestamp"] < _ms(last) + 1000]
         return self._page(request, inside, lambda page: page)
 
     def _runs(self, request: Request) -> Reply:
@@ -43,8 +43,8 @@ class GitHub:
 
     def _issues(self, request: Request) -> Reply:
         assert (request.parameters["sort"], request.parameters["direction"]) == ("updated", "asc")
-        inside = [one for one in self.issues if one["updated_at"] >= request.parameters["since"]]
-        return self._page(request, sorted(inside, key=lambda one: one["updated_at"]), lambda page: page)
+        inside = [issue for issue in self.issues if issue["updated_at"] >= request.parameters["since"]]
+        return self._page(request, sorted(inside, key=lambda issue: issue["updated_at"]), lambda page: page)
 
     def _page(self, request: Request, found: list[dict[str, Any]], wrap: Any) -> Reply:
         size, number = int(request.parameters["per_page"]), int(request.parameters.get("page", "1"))

@@ -82,7 +82,7 @@ def test_one_merge_is_bounded_and_the_rest_follows(
     fill(lake, 7)
     done = collect_all(lake, AGENT_FEEDBACK, "feedback")
     assert len(done) > 2
-    assert sum(one.committed for one in done) == 14
+    assert sum(window.committed for window in done) == 14
     assert waiting(lake) == []
 
 
@@ -119,10 +119,10 @@ def test_concurrent_collectors_commit_each_row_once(lake: Lake) -> None:
             faults.append(error)
 
     collectors = [threading.Thread(target=work) for _ in range(3)]
-    for one in collectors:
-        one.start()
-    for one in collectors:
-        one.join()
+    for collector in collectors:
+        collector.start()
+    for collector in collectors:
+        collector.join()
     collect_all(lake, AGENT_FEEDBACK, "feedback")
     assert faults == []
     assert times_kept(lake) == {f"i{n}": 1 for n in range(1, 41)}

@@ -26,7 +26,7 @@ START = datetime(2026, 11, 2, 6, tzinfo=UTC)
 PERIOD = timedelta(minutes=5)
 Pointed = Callable[..., Lake]
 
-here = pytest.mark.skipif(not REAL.is_dir(), reason="the shared test data are not at hand")
+real_events = pytest.mark.skipif(not REAL.is_dir(), reason="the shared test data are not at hand")
 
 
 def event(name: str, count: int = 1, **changes: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def event(name: str, count: int = 1, **changes: Any) -> dict[str, Any]:
 
 def real(*folders: str) -> list[dict[str, Any]]:
     files = [path for folder in folders for path in sorted((REAL / folder).glob("*.json"))]
-    return [one for path in files for one in json.loads(path.read_text())["items"] or ()]
+    return [event for path in files for event in json.loads(path.read_text())["items"] or ()]
 
 
 def pull(lake: Lake, reader: Reader, number: int = 0, query: str = "*") -> Pulled:
@@ -62,7 +62,7 @@ def table(lake: Lake) -> pa.Table:
     return lake.tables.read(version)
 
 
-@here
+@real_events
 @pytest.mark.parametrize("folder", ["sbctl_bundle/events", "troubleshoot/preflight", "troubleshoot/supportbundle"])
 def test_every_real_event_is_a_row_with_its_time_and_object(
     peer: Peer, pointed: Pointed, reader: Reader, folder: str
@@ -74,14 +74,14 @@ def test_every_real_event_is_a_row_with_its_time_and_object(
     assert (done.landed, done.committed, done.quarantined) == (len(events), len(events), 0)
     assert len(peer.requests) == -(-len(events) // 30)
     rows = {row["uid"]: row for row in table(lake).to_pylist()}
-    for one in events:
-        row = rows[one["metadata"]["uid"]]
-        assert (row["kind"], row["name"]) == (one["involvedObject"]["kind"], one["involvedObject"]["name"])
-        assert (row["event_reason"], row["type"]) == (one["reason"], one["type"])
-        assert row["timestamp"] == datetime.fromisoformat(one["lastTimestamp"] or one["eventTime"])
+    for event in events:
+        row = rows[event["metadata"]["uid"]]
+        assert (row["kind"], row["name"]) == (event["involvedObject"]["kind"], event["involvedObject"]["name"])
+        assert (row["event_reason"], row["type"]) == (event["reason"], event["type"])
+        assert row["timestamp"] == datetime.fromisoformat(event["lastTimestamp"] or event["eventTime"])
 
 
-@here
+@real_events
 def test_listing_a_cluster_twice_commits_its_events_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     server = Server(real("troubleshoot/preflight"))
     server.oldest = 10**9  # no watch goes back so far: each pull lists

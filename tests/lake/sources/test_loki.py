@@ -62,10 +62,10 @@ def pages_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lines_have_their_stream_and_their_exact_time(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     line = 'level=warn msg="caf\u00e9 \u2603" \x1b[31mred\x1b[0m\nsecond line'
     peer.answer = Loki([(APP, ZERO + 123_456_789, line), ({"app": "dns"}, ZERO, "")])
-    here = pointed(loki=f"studio={peer.url}")
-    [done] = pull_chunk(here, selection(), WINDOW, connect=reader)
+    pulled_lake = pointed(loki=f"studio={peer.url}")
+    [done] = pull_chunk(pulled_lake, selection(), WINDOW, connect=reader)
     assert (done.source, done.committed) == ("loki-studio", 2)
-    first, second = sorted(table(here).to_pylist(), key=lambda row: row["nanoseconds"])
+    first, second = sorted(table(pulled_lake).to_pylist(), key=lambda row: row["nanoseconds"])
     assert (second["nanoseconds"], second["message"]) == (ZERO + 123_456_789, line)
     assert second["timestamp"] == START + timedelta(microseconds=123_456)
     assert json.loads(second["stream"]) == APP
@@ -78,10 +78,10 @@ def test_no_line_is_lost_where_a_page_ends_between_lines_of_one_instant(
     ties = [(APP, ZERO + 5, f"tie {n}") for n in range(3)]
     lines = [(APP, ZERO + n, f"line {n}") for n in range(3)] + ties + [(APP, ZERO + 9, "after")]
     peer.answer = Loki(lines)
-    here = pointed(loki=f"studio={peer.url}")
-    [done] = pull_chunk(here, selection(), WINDOW, connect=reader)
+    pulled_lake = pointed(loki=f"studio={peer.url}")
+    [done] = pull_chunk(pulled_lake, selection(), WINDOW, connect=reader)
     assert (done.committed, done.duplicates) == (7, 0)
-    assert sorted(table(here)["message"].to_pylist()) == sorted(line for _, _, line in lines)
+    assert sorted(table(pulled_lake)["message"].to_pylist()) == sorted(line for _, _, line in lines)
 
 
 @effort(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -110,8 +110,8 @@ def test_more_lines_of_one_instant_than_a_page_holds_fail_the_pull(
 def test_duplicates_in_any_order_are_committed_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     lines: list[Line] = [(APP, ZERO + n % 7, f"line {n % 7}") for n in (3, 1, 4, 1, 5, 9, 2, 6)]
     peer.answer = lambda _: streams(lines)
-    here = pointed(loki=f"studio={peer.url}")
-    [done] = pull_chunk(here, selection(), WINDOW, connect=reader)
+    pulled_lake = pointed(loki=f"studio={peer.url}")
+    [done] = pull_chunk(pulled_lake, selection(), WINDOW, connect=reader)
     assert (done.landed, done.committed, done.duplicates) == (8, 6, 2)
 
 
@@ -127,24 +127,24 @@ def test_responses_are_kept_unchanged_unless_they_have_nothing_new(
         return reply
 
     peer.answer = answer
-    here = pointed(loki=f"studio={peer.url}")
-    [done] = pull_chunk(here, selection(), WINDOW, connect=reader)
+    pulled_lake = pointed(loki=f"studio={peer.url}")
+    [done] = pull_chunk(pulled_lake, selection(), WINDOW, connect=reader)
     assert done.answers.startswith("raw/logs/loki-studio/")
-    here.store.download(done.answers, tmp_path / "answers")
+    pulled_lake.store.download(done.answers, tmp_path / "answers")
     kept = list(read_responses(tmp_path / "answers"))
     assert [body for _, body in kept] == served
     assert {(request.path, request.status) for request, _ in kept} == {("/loki/api/v1/query_range", 200)}
     assert dict(kept[0][0].parameters)["query"] == '{app=~".+"}'
-    [again] = pull_chunk(here, selection(queries={"all": '{app=~".*"}'}), WINDOW, connect=reader)
+    [again] = pull_chunk(pulled_lake, selection(queries={"all": '{app=~".*"}'}), WINDOW, connect=reader)
     assert (again.landed, again.answers) == (9, "")
-    assert len(list(here.store.list("raw/logs/"))) == 2
+    assert len(list(pulled_lake.store.list("raw/logs/"))) == 2
 
 
 def test_large_lines_are_requested_in_smaller_pages(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.answer = Loki([(APP, ZERO + n, "x" * 1000) for n in range(40)])
     reader.limits = replace(reader.limits, body_bytes=9000)
-    here = pointed(loki=f"studio={peer.url}")
-    [done] = pull_chunk(here, selection(), WINDOW, connect=reader)
+    pulled_lake = pointed(loki=f"studio={peer.url}")
+    [done] = pull_chunk(pulled_lake, selection(), WINDOW, connect=reader)
     assert done.committed == 40
 
 
@@ -167,11 +167,11 @@ def test_a_transient_fault_loses_no_line(
 )
 def test_a_malformed_response_marks_nothing_as_done(peer: Peer, pointed: Pointed, reader: Reader, body: bytes) -> None:
     peer.script = [Reply(body)]
-    here = pointed(loki=f"studio={peer.url}")
+    pulled_lake = pointed(loki=f"studio={peer.url}")
     with pytest.raises(PeerError, match="loki 'studio'"):
-        pull_chunk(here, selection(), WINDOW, connect=reader)
+        pull_chunk(pulled_lake, selection(), WINDOW, connect=reader)
     peer.answer = Loki([(APP, ZERO, "there")])
-    assert pull_chunk(here, selection(), WINDOW, connect=reader)[0].committed == 1
+    assert pull_chunk(pulled_lake, selection(), WINDOW, connect=reader)[0].committed == 1
 
 
 def test_a_loki_that_is_down_or_slow_fails_the_run_and_nothing_else(
@@ -180,10 +180,10 @@ def test_a_loki_that_is_down_or_slow_fails_the_run_and_nothing_else(
     peer.answer = lambda _: Reply(late_s=20)
     reader.limits = replace(reader.limits, read_s=0.2, tries=2)
     for address, kind in ((peer.url, "timeout"), (f"http://127.0.0.1:{free_port()}", "down")):
-        here = pointed(loki=f"studio={address}")
+        pulled_lake = pointed(loki=f"studio={address}")
         with pytest.raises(PeerError, match=f"failed 2 times, at last: {kind}"):
-            pull_chunk(here, selection(), WINDOW, connect=reader)
-        assert here.tables.current(LOGS) is None
+            pull_chunk(pulled_lake, selection(), WINDOW, connect=reader)
+        assert pulled_lake.tables.current(LOGS) is None
 
 
 def test_a_query_that_aggregates_is_refused(peer: Peer, pointed: Pointed, reader: Reader) -> None:
@@ -206,15 +206,17 @@ def test_interactions_are_read_out_of_log_lines(peer: Peer, pointed: Pointed, re
         json.dumps(good[0]),
     ]
     peer.answer = Loki([(APP, at + number, text) for number, text in enumerate(texts)])
-    here = pointed(loki=f"forge={peer.url}")
+    pulled_lake = pointed(loki=f"forge={peer.url}")
     chosen = selection(data_set="processed.agent_interactions", queries={"interactions": '{app="agents"}'})
     day = datetime.fromtimestamp(at // 10**9, UTC)
-    [done] = pull_chunk(here, chosen, Window(start=day, end=day + HOUR), connect=reader)
+    [done] = pull_chunk(pulled_lake, chosen, Window(start=day, end=day + HOUR), connect=reader)
     assert (done.landed, done.committed, done.duplicates) == (8, 3, 1)
     assert done.reasons == {"malformed_json": 3, "latency_out_of_range": 1}
-    version = here.tables.current(AGENT_INTERACTIONS)
+    version = pulled_lake.tables.current(AGENT_INTERACTIONS)
     assert version
-    assert set(here.tables.read(version)["interaction_id"].to_pylist()) == {row["interaction_id"] for row in good[:3]}
+    assert set(pulled_lake.tables.read(version)["interaction_id"].to_pylist()) == {
+        row["interaction_id"] for row in good[:3]
+    }
 
 
 # Clocks that lie.
@@ -234,21 +236,21 @@ def test_real_logs_out_of_order_are_complete_and_each_on_its_own_day(
     midnight = (max(at for _, at, _ in real) + min(at for _, at, _ in real)) // 2
     shift = midnight - midnight // (86_400 * 10**9) * (86_400 * 10**9)
     lines = [(stream, at - shift, line) for stream, at, line in real]
-    here = pointed(loki=f"studio={peer.url}")
+    pulled_lake = pointed(loki=f"studio={peer.url}")
     peer.answer = lambda _: streams(lines[:4000])  # as they stand in the file, not as they were written
     day = datetime.fromtimestamp((midnight - shift) // 10**9, UTC) - timedelta(days=1)
     [done] = pull_chunk(
-        here, selection(chunk_minutes=10_000_000), Window(start=day, end=day + 48 * HOUR), connect=reader
+        pulled_lake, selection(chunk_minutes=10_000_000), Window(start=day, end=day + 48 * HOUR), connect=reader
     )
     assert done.committed + done.duplicates == 4000
     assert done.quarantined == 0
     days: dict[str, int] = {}
-    for file in here.tables.load(LOGS.table).inspect.files().to_pylist():
+    for file in pulled_lake.tables.load(LOGS.table).inspect.files().to_pylist():
         bounds = file["readable_metrics"]["timestamp"]
         assert bounds["lower_bound"].date() == bounds["upper_bound"].date(), "a file lies in one day"
         days[str(bounds["lower_bound"].date())] = days.get(str(bounds["lower_bound"].date()), 0) + file["record_count"]
     by_their_time = [datetime.fromtimestamp(at / 10**9, UTC).date() for _, at, _ in set_of(lines[:4000])]
-    assert days == {str(one): by_their_time.count(one) for one in set(by_their_time)}
+    assert days == {str(day): by_their_time.count(day) for day in set(by_their_time)}
     assert len(days) == 2
 
 
@@ -259,27 +261,27 @@ def set_of(lines: list[Line]) -> list[Line]:
 def test_late_lines_are_read_by_the_next_run(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     loki = Loki([(APP, ZERO + minute * 60 * 10**9, f"minute {minute}") for minute in range(120) if minute != 20])
     peer.answer = loki
-    here, chosen = pointed(loki=f"studio={peer.url}"), selection(lateness_minutes=60)
-    pull_window(here, chosen, WINDOW, connect=reader)
+    pulled_lake, chosen = pointed(loki=f"studio={peer.url}"), selection(lateness_minutes=60)
+    pull_window(pulled_lake, chosen, WINDOW, connect=reader)
     loki.lines.append((APP, ZERO + 20 * 60 * 10**9, "minute 20"))
-    second = pull_window(here, chosen, Window(start=WINDOW.end, end=WINDOW.end + HOUR), connect=reader)
-    assert sum(one.committed for one in second) == 61
-    assert table(here).num_rows == 120
-    watermark = here.tables.watermark(LOGS, "loki-studio")
+    second = pull_window(pulled_lake, chosen, Window(start=WINDOW.end, end=WINDOW.end + HOUR), connect=reader)
+    assert sum(window.committed for window in second) == 61
+    assert table(pulled_lake).num_rows == 120
+    watermark = pulled_lake.tables.watermark(LOGS, "loki-studio")
     assert watermark == START + timedelta(minutes=119)
     loki.lines.append((APP, ZERO + 1, "at last"))
-    pull_chunk(here, selection(), Window(start=START, end=START + HOUR / 2), connect=reader)
-    assert here.tables.watermark(LOGS, "loki-studio") == watermark, "what comes late does not take it back"
+    pull_chunk(pulled_lake, selection(), Window(start=START, end=START + HOUR / 2), connect=reader)
+    assert pulled_lake.tables.watermark(LOGS, "loki-studio") == watermark, "what comes late does not take it back"
 
 
 def test_lines_from_the_future_are_quarantined_with_the_reason(peer: Peer, tmp_path: Path, reader: Reader) -> None:
     ahead = [(APP, ZERO + hours * 3600 * 10**9, f"in {hours} h") for hours in (-1, 0, 1, 24 * 365)]
     peer.answer = lambda _: streams(ahead)
     places = read_settings(home=tmp_path / "home", lake="test", loki=f"studio={peer.url}")
-    here = open_lake(places, clock=lambda: START + timedelta(minutes=1))
-    [done] = pull_chunk(here, selection(), Window(start=START - HOUR, end=START), connect=reader)
+    pulled_lake = open_lake(places, clock=lambda: START + timedelta(minutes=1))
+    [done] = pull_chunk(pulled_lake, selection(), Window(start=START - HOUR, end=START), connect=reader)
     assert (done.committed, done.reasons) == (2, {"future_timestamp": 2})
     assert done.watermark == START.isoformat()
-    kept = here.tables.current(contract("quarantine.logs"))
+    kept = pulled_lake.tables.current(contract("quarantine.logs"))
     assert kept
-    assert set(here.tables.read(kept)["column"].to_pylist()) == {"timestamp"}
+    assert set(pulled_lake.tables.read(kept)["column"].to_pylist()) == {"timestamp"}

@@ -114,7 +114,7 @@ def pulled(live: Live, pointed: Pointed, reader: Reader) -> tuple[Lake, list[Pul
 
 def test_a_node_exporters_metrics_are_in_the_lake_unchanged(live: Live, pulled: tuple[Lake, list[Pulled]]) -> None:
     lake, done = pulled
-    assert sum(one.committed for one in done) == sum(one.landed for one in done) > 1000
+    assert sum(window.committed for window in done) == sum(window.landed for window in done) > 1000
     rows = table(lake)
     cpu = of(rows, "node_cpu_seconds_total", mode="user", cpu="0")
     at = cpu["timestamp"][-1].as_py()
@@ -168,10 +168,10 @@ def test_a_finished_window_is_requested_once_and_other_chunks_of_it_add_no_dupli
     every, window = selection(queries={"all": '{job=~".+"}'}, step_s=1), Window(start=live.start, end=live.end)
     before = table(lake).num_rows
     again = pull_chunk(lake, every, window, connect=reader)
-    assert [(one.new, one.committed) for one in again][-1] == (False, first.committed)
+    assert [(window.new, window.committed) for window in again][-1] == (False, first.committed)
     assert reader.clients[-1].requests == 0
     other = replace(window, start=live.start + timedelta(seconds=2))
-    [cut] = [one for one in pull_chunk(lake, every, other, connect=reader) if one.new][:1]
+    [cut] = [window for window in pull_chunk(lake, every, other, connect=reader) if window.new][:1]
     assert cut.duplicates == cut.landed > 0
     assert table(lake).num_rows == before
 
@@ -217,17 +217,17 @@ def test_history_is_back_filled_and_future_points_are_quarantined(
         lake = open_lake(settings, clock=lambda: noon)
         day = Window(start=noon.replace(hour=0), end=noon.replace(hour=0) + timedelta(days=1))
         done = pull_chunk(lake, selection(queries={"cpu": "cpu_milli"}, chunk_minutes=240), day, connect=reader)
-    early = [one for one in done if one.start < noon.isoformat()]
-    late = [one for one in done if one.start >= noon.isoformat()]
-    assert sum(one.committed for one in early) == pytest.approx(8 * 60 + 9, abs=2)
+    early = [window for window in done if window.start < noon.isoformat()]
+    late = [window for window in done if window.start >= noon.isoformat()]
+    assert sum(window.committed for window in early) == pytest.approx(8 * 60 + 9, abs=2)
     first_of_noon = late[0].committed
     assert first_of_noon == 1, "noon itself is not in the future"
-    assert {reason for one in late for reason in one.reasons} == {"future_timestamp"}
-    assert sum(one.quarantined for one in late) == pytest.approx(12 * 60, abs=8)
+    assert {reason for window in late for reason in window.reasons} == {"future_timestamp"}
+    assert sum(window.quarantined for window in late) == pytest.approx(12 * 60, abs=8)
     assert lake.tables.watermark(METRICS, "prometheus-studio") == noon
     quarantined = lake.tables.current(contract("quarantine.metrics"))
     assert quarantined
-    assert quarantined.rows == sum(one.quarantined for one in late)
+    assert quarantined.rows == sum(window.quarantined for window in late)
 
 
 # What a real server does not do on demand: the documented answers, served by a script.
@@ -249,7 +249,7 @@ def test_a_long_window_is_requested_in_pieces_at_whole_steps(peer: Peer, pointed
     lake = pointed(prometheus=f"studio={peer.url}")
     window = Window(start=START + timedelta(seconds=7), end=START + timedelta(hours=2, seconds=7))
     done = pull_chunk(lake, selection(step_s=2, chunk_minutes=24 * 60), window, connect=reader)
-    assert sum(one.committed for one in done) == 3600
+    assert sum(window.committed for window in done) == 3600
     spans = [(int(request.parameters["start"]), int(request.parameters["end"])) for request in peer.requests]
     assert all((end - start) // 2 < 1000 for start, end in spans)
     assert all(start % 2 == 0 for start, _ in spans)
@@ -281,11 +281,11 @@ def test_a_scheduled_run_reads_again_for_late_rows_and_counts_only_those(
     peer.answer = stored
     lake, chosen = pointed(prometheus=f"studio={peer.url}"), selection(lateness_minutes=60, settle_s=120)
     first = pull_window(lake, chosen, Window(start=START, end=START + HOUR), connect=reader)
-    assert sum(one.committed for one in first) == 57
+    assert sum(window.committed for window in first) == 57
     known[late_at] = "1"
     second = pull_window(lake, chosen, Window(start=START + HOUR, end=START + 2 * HOUR), connect=reader)
-    assert sum(one.committed for one in second) == 61
-    assert sum(one.duplicates for one in second) == 57
+    assert sum(window.committed for window in second) == 61
+    assert sum(window.duplicates for window in second) == 57
     assert table(lake).num_rows == 118, "two minutes of the newest hour have not settled"
 
 

@@ -77,10 +77,10 @@ def rows(lake: Lake) -> list[dict[str, Any]]:
 
 def test_every_span_is_a_row_with_its_ids_in_hexadecimal(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     peer.answer = Tempo({5: [span(5, 0), span(5, 1)]})
-    here = pointed(tempo=f"studio={peer.url}")
-    done = pull(here, reader)
+    pulled_lake = pointed(tempo=f"studio={peer.url}")
+    done = pull(pulled_lake, reader)
     assert (done.committed, done.requests) == (2, 2)
-    root, child = rows(here)
+    root, child = rows(pulled_lake)
     assert (root["trace_id"], root["span_id"], root["parent_id"]) == (f"{5:032x}", f"{1:016x}", None)
     assert (child["span_id"], child["parent_id"]) == (f"{2:016x}", f"{1:016x}")
     assert (root["duration_ns"], root["service"], root["status"]) == (1_234_567, "gateway", "STATUS_CODE_ERROR")
@@ -94,8 +94,8 @@ def test_ids_that_are_hexadecimal_already_and_the_newer_form_of_a_trace_are_the_
     body = {"trace": {"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [newer, span(5, 0)]}]}]}}
     tempo = Tempo({5: []})
     peer.answer = lambda request: tempo(request) if request.path == "/api/search" else plain(body)
-    here = pointed(tempo=f"studio={peer.url}")
-    assert (pull(here, reader).committed, len(rows(here))) == (1, 1)
+    pulled_lake = pointed(tempo=f"studio={peer.url}")
+    assert (pull(pulled_lake, reader).committed, len(rows(pulled_lake))) == (1, 1)
 
 
 def test_an_incomplete_search_is_halved_until_it_is_complete(
@@ -103,8 +103,8 @@ def test_an_incomplete_search_is_halved_until_it_is_complete(
 ) -> None:
     monkeypatch.setattr(lake.sources.tempo, "TRACES_MAX", 8)
     peer.answer = Tempo({number: [span(number, 0)] for number in range(0, 3600, 60)})
-    here = pointed(tempo=f"studio={peer.url}")
-    assert pull(here, reader).committed == 60
+    pulled_lake = pointed(tempo=f"studio={peer.url}")
+    assert pull(pulled_lake, reader).committed == 60
     peer.answer = Tempo({number: [span(number, 0)] for number in range(100, 120)})
     monkeypatch.setattr(lake.sources.tempo, "TRACES_MAX", 2)
     with pytest.raises(SourceError, match="2 traces or more within two seconds"):
@@ -114,11 +114,13 @@ def test_an_incomplete_search_is_halved_until_it_is_complete(
 def test_late_spans_are_added_to_their_trace(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     tempo = Tempo({5: [span(5, 0)]})
     peer.answer = tempo
-    here = pointed(tempo=f"studio={peer.url}")
-    pull(here, reader)
+    pulled_lake = pointed(tempo=f"studio={peer.url}")
+    pull(pulled_lake, reader)
     tempo.traces[5] = [span(5, 2), span(5, 0), span(5, 1)]
     later = Window(start=START, end=START + timedelta(minutes=30))
-    [done] = pull_chunk(here, Selection(data_set="processed.traces", queries={"agents": "{}"}), later, connect=reader)
+    [done] = pull_chunk(
+        pulled_lake, Selection(data_set="processed.traces", queries={"agents": "{}"}), later, connect=reader
+    )
     assert (done.committed, done.duplicates) == (2, 1)
 
 
