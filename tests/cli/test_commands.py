@@ -1,4 +1,4 @@
-"""The operator's command, through its own door, on a lake that has been operated."""
+"""The `fuelline` command, run through its entry point on a lake with two trained and promoted versions."""
 
 import json
 import logging
@@ -34,13 +34,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ask(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator["Ask"]:
-    yield Ask(monkeypatch, home)
+def fuelline(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator["CommandRunner"]:
+    yield CommandRunner(monkeypatch, home)
     logging.getLogger("fuelline").handlers.clear()
 
 
-class Ask:
-    """Call it with the command's arguments."""
+class CommandRunner:
+    """Runs ``fuelline`` with the arguments it is called with, on the lakes in ``home``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
         self.monkeypatch = monkeypatch
@@ -62,21 +62,21 @@ class Ask:
 
 
 @pytest.fixture
-def small(ask: Ask, tmp_path: Path) -> Lake:
-    """A lake of its own, to be damaged; it is the one that is asked about."""
-    ask.home = tmp_path / "small"
-    lake = operated.empty_lake(read_settings(home=ask.home, lake="small"))
+def small_lake(fuelline: CommandRunner, tmp_path: Path) -> Lake:
+    """A lake of its own that a test may damage; the command reads this one."""
+    fuelline.home = tmp_path / "small"
+    lake = operated.empty_lake(read_settings(home=fuelline.home, lake="small"))
     operated.tell_training(lake, 1, [operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 1))])
     operated.roll_out(lake, 1)
     return lake
 
 
-def test_status_says_what_is_there_and_what_is_live(ask: Ask) -> None:
-    said = ask("status").output
-    assert "latency_out_of_range" in said
-    assert "agents@v2 since 2026-11-" in said
-    told = json.loads(ask("status", "--json").output)[0]
-    assert told["sources"][0] | {"watermark": ""} == {
+def test_status_shows_sources_tables_and_the_version_in_production(fuelline: CommandRunner) -> None:
+    output = fuelline("status").output
+    assert "latency_out_of_range" in output
+    assert "agents@v2 since 2026-11-" in output
+    status = json.loads(fuelline("status", "--json").output)[0]
+    assert status["sources"][0] | {"watermark": ""} == {
         "source": "agents",
         "objects": 11,
         "landed": 665,
@@ -86,64 +86,70 @@ def test_status_says_what_is_there_and_what_is_live(ask: Ask) -> None:
         "watermark": "",
         "reasons": {"latency_out_of_range": 11, "malformed_json": 5},
     }
-    assert {one["table"]: one["rows"] for one in told["tables"]}["processed.agent_interactions"] == 649
-    assert told["models"][0]["production"] == "agents@v2"
-    assert told["models"][0]["waiting"] == []
+    assert {table["table"]: table["rows"] for table in status["tables"]}["processed.agent_interactions"] == 649
+    assert status["models"][0]["production"] == "agents@v2"
+    assert status["models"][0]["waiting"] == []
 
 
-def test_status_as_of_a_time_says_what_was_live_then(ask: Ask, home: Path) -> None:
+def test_status_as_of_a_time_shows_the_version_in_production_then(fuelline: CommandRunner, home: Path) -> None:
     ledger = open_lake(read_settings(home=home, lake="demo")).ledger
     before, after = ledger.entries("models/agents", kind="promoted")
 
     def live(at: str) -> str:
-        return str(json.loads(ask("status", "--at", at, "--json").output)[0]["models"][0]["production"])
+        return str(json.loads(fuelline("status", "--at", at, "--json").output)[0]["models"][0]["production"])
 
     assert live("2026-11-01") == "base"
     assert live(before.time.isoformat()) == "agents@v1"
     assert live(after.time.isoformat()) == live(f"{after.time:%Y-%m-%d}") == "agents@v2"
 
 
-def test_history_lists_every_event_with_time_and_evidence(ask: Ask) -> None:
-    lines = ask("history", "agents").output.splitlines()
+def test_history_lists_every_event_with_time_and_evidence(fuelline: CommandRunner) -> None:
+    lines = fuelline("history", "agents").output.splitlines()
     assert [line.split()[3] for line in lines[1:]] == 2 * [
         *("trained", "judged", "registered", "rollout_opened", "promoted")
     ]
     assert "better than base: -0.312 [-0.363, -0.261] nats per response token on 100 rows of 11 users" in lines[2]
-    events = json.loads(ask("history", "agents", "--kind", "promoted", "--json").output)
+    events = json.loads(fuelline("history", "agents", "--kind", "promoted", "--json").output)
     assert [event["payload"]["version"] for event in events] == [1, 2]
 
 
-def test_lineage_is_text_json_and_a_picture(ask: Ask, tmp_path: Path) -> None:
-    assert "processed.agent_interactions@" in ask("lineage", "agents@v1").output
+def test_lineage_is_text_json_and_a_picture(fuelline: CommandRunner, tmp_path: Path) -> None:
+    assert "processed.agent_interactions@" in fuelline("lineage", "agents@v1").output
     picture = tmp_path / "v1.svg"
-    told = ask("lineage", "agents@v1", "--json", "--svg", str(picture))
-    assert json.loads(told.stdout)["name"] == "agents@v1"
+    result = fuelline("lineage", "agents@v1", "--json", "--svg", str(picture))
+    assert json.loads(result.stdout)["name"] == "agents@v1"
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
 
 
-def test_the_report_of_a_run_says_its_outcome_and_where_its_page_is(ask: Ask, small: Lake) -> None:
-    path = write_report(small, "run-1", "agents")
-    said = ask("report").output
+def test_the_report_of_a_run_has_its_outcome_and_the_path_of_its_page(
+    fuelline: CommandRunner, small_lake: Lake
+) -> None:
+    path = write_report(small_lake, "run-1", "agents")
+    output = fuelline("report").output
     for part in ("60 lines in 1 objects", "latency_out_of_range 1", "-0.312 [-0.363, -0.261]", "Promoted", str(path)):
-        assert part in said
+        assert part in output
     path.unlink()
-    told = json.loads(ask("report", "run-1", "--json").output)
-    assert Path(told["path"]).exists()
-    assert told["scores"]["candidate"] == pytest.approx(1.788)
+    report = json.loads(fuelline("report", "run-1", "--json").output)
+    assert Path(report["path"]).exists()
+    assert report["scores"]["candidate"] == pytest.approx(1.788)
 
 
-def test_a_whole_ledger_verifies_and_an_altered_entry_ends_with_its_own_code(ask: Ask, small: Lake) -> None:
-    assert "models/agents: 5 entries, whole" in ask("ledger", "verify").output
-    assert json.loads(ask("ledger", "verify", "models/agents", "--json").output) == {"models/agents": 5}
+def test_an_intact_ledger_verifies_and_an_altered_entry_has_an_exit_code_of_its_own(
+    fuelline: CommandRunner, small_lake: Lake
+) -> None:
+    assert "models/agents: 5 entries, whole" in fuelline("ledger", "verify").output
+    assert json.loads(fuelline("ledger", "verify", "models/agents", "--json").output) == {"models/agents": 5}
     key = "ledger/models/agents/e000000000001.json"
-    small.store.write(key, small.store.read(key).replace(b"better", b"worse!"))
-    broken = ask("ledger", "verify")
+    small_lake.store.write(key, small_lake.store.read(key).replace(b"better", b"worse!"))
+    broken = fuelline("ledger", "verify")
     assert broken.exit_code == 3
     assert broken.stderr.startswith("fuelline: models/agents: entry ")
 
 
-def test_replaying_a_version_whose_files_are_gone_ends_with_the_code_of_broken_integrity(ask: Ask, small: Lake) -> None:
-    refused = ask("replay", "agents@v1")
+def test_a_replay_of_a_version_without_its_files_has_the_exit_code_of_broken_integrity(
+    fuelline: CommandRunner, small_lake: Lake
+) -> None:
+    refused = fuelline("replay", "agents@v1")
     assert (refused.exit_code, refused.stdout) == (3, "")
     assert refused.stderr.startswith("fuelline: ml/models/agents/v1/manifest.json is missing")
 
@@ -165,8 +171,10 @@ def test_replaying_a_version_whose_files_are_gone_ends_with_the_code_of_broken_i
         (["report"], 1, "no run of lake demo has been reported yet"),
     ],
 )
-def test_a_mistake_ends_with_its_code_one_line_and_a_hint(ask: Ask, arguments: list[str], code: int, hint: str) -> None:
-    refused = ask(*arguments)
+def test_a_wrong_argument_has_an_exit_code_and_one_line_with_a_hint(
+    fuelline: CommandRunner, arguments: list[str], code: int, hint: str
+) -> None:
+    refused = fuelline(*arguments)
     assert (refused.exit_code, refused.stdout) == (code, "")
     assert hint in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -175,34 +183,34 @@ def test_a_mistake_ends_with_its_code_one_line_and_a_hint(ask: Ask, arguments: l
         assert len(refused.stderr.splitlines()) == 1
 
 
-def test_debug_shows_where_an_error_comes_from(ask: Ask) -> None:
-    assert isinstance(ask("--debug", "history", "agnets").exception, UnknownName)
+def test_debug_raises_the_error_itself(fuelline: CommandRunner) -> None:
+    assert isinstance(fuelline("--debug", "history", "agnets").exception, UnknownName)
 
 
-def test_one_lake_is_meant_and_of_several_one_has_to_be_chosen(
-    ask: Ask, small: Lake, monkeypatch: pytest.MonkeyPatch
+def test_a_single_lake_is_the_default_and_of_several_one_must_be_named(
+    fuelline: CommandRunner, small_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ask("history", "agents").exit_code == 0
-    operated.empty_lake(read_settings(home=ask.home, lake="other"))
-    ambiguous = ask("history", "agents")
+    assert fuelline("history", "agents").exit_code == 0
+    operated.empty_lake(read_settings(home=fuelline.home, lake="other"))
+    ambiguous = fuelline("history", "agents")
     assert (ambiguous.exit_code, "other, small" in ambiguous.stderr) == (1, True)
-    assert [one["lake"] for one in json.loads(ask("status", "--json").output)] == ["other", "small"]
+    assert [status["lake"] for status in json.loads(fuelline("status", "--json").output)] == ["other", "small"]
     monkeypatch.setenv("FUELLINE_LAKE", "small")
-    assert ask("history", "agents").exit_code == 0
-    assert "no model named 'agents'" in ask("--lake", "other", "history", "agents").stderr
+    assert fuelline("history", "agents").exit_code == 0
+    assert "no model named 'agents'" in fuelline("--lake", "other", "history", "agents").stderr
 
 
-def test_asking_makes_nothing(ask: Ask, tmp_path: Path) -> None:
-    ask.home = tmp_path / "nowhere"
-    refused = ask("status")
+def test_a_command_that_reads_creates_no_files(fuelline: CommandRunner, tmp_path: Path) -> None:
+    fuelline.home = tmp_path / "nowhere"
+    refused = fuelline("status")
     assert (refused.exit_code, "`make run` creates one" in refused.stderr) == (1, True)
-    assert not ask.home.exists()
+    assert not fuelline.home.exists()
 
 
-def test_a_lake_on_s3_needs_no_local_folder(ask: Ask, s3_lake: Lake, tmp_path: Path) -> None:
+def test_a_lake_on_s3_needs_no_local_folder(fuelline: CommandRunner, s3_lake: Lake, tmp_path: Path) -> None:
     settings = s3_lake.settings
     operated.tell_training(s3_lake, 1, [])
-    ask.home = tmp_path / "elsewhere"
+    fuelline.home = tmp_path / "elsewhere"
     stated = {
         "STORE": settings.store,
         "LAKE": settings.lake,
@@ -210,12 +218,12 @@ def test_a_lake_on_s3_needs_no_local_folder(ask: Ask, s3_lake: Lake, tmp_path: P
         "S3_ACCESS_KEY": "test",
     }
     for name, value in (stated | {"S3_SECRET_KEY": "test-secret"}).items():
-        ask.monkeypatch.setenv(f"FUELLINE_{name}", value)
-    assert "agents@v1" in ask("status").output
+        fuelline.monkeypatch.setenv(f"FUELLINE_{name}", value)
+    assert "agents@v1" in fuelline("status").output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["status"], ["history", "agents"], ["ledger", "verify"]])
-def test_looking_loads_nothing_heavy(home: Path, arguments: list[str]) -> None:
+def test_a_command_that_reads_imports_nothing_heavy(home: Path, arguments: list[str]) -> None:
     code = f"import sys; from cli.main import main; main({arguments!r}, standalone_mode=False)\nprint(*sys.modules)"
     environment = {"FUELLINE_HOME": str(home), "PATH": "", "HOME": str(home)}
     command = [sys.executable, "-W", "ignore", "-c", code]
@@ -227,7 +235,7 @@ def test_looking_loads_nothing_heavy(home: Path, arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "command", [[], ["status"], ["history"], ["lineage"], ["replay"], ["ledger"], ["ledger", "verify"], ["report"]]
 )
-def test_help_tells_what_a_command_does_and_each_has_an_example(ask: Ask, command: list[str]) -> None:
-    said = ask(*command, "--help").output
-    assert "Usage: " in said
-    assert command == ["ledger"] or "Example" in said
+def test_every_command_has_help_with_usage_and_an_example(fuelline: CommandRunner, command: list[str]) -> None:
+    output = fuelline(*command, "--help").output
+    assert "Usage: " in output
+    assert command == ["ledger"] or "Example" in output

@@ -1,4 +1,4 @@
-"""The tree of commands: one style for all, and help that imports nothing of what a command works with."""
+"""The tree of commands: one style for all, and help that imports none of the packages behind a command."""
 
 import inspect
 import subprocess
@@ -20,33 +20,35 @@ PACKAGES = {"lake", "features", "models", "serving", "tasks", "workflows", "laun
 
 
 def walk(command: click.Command, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command of the tree with its words, the groups before what is in them."""
+    """Every command of the tree with its words, a group before its members."""
     yield names, command
     if isinstance(command, click.Group):
         for name, below in command.commands.items():
             yield from walk(below, *names, name)
 
 
-PLACES = {" ".join(names): one for names, one in walk(main) if isinstance(one, Lazy)}
+COMMANDS = {" ".join(names): command for names, command in walk(main) if isinstance(command, Lazy)}
 
 
-def test_no_name_leads_to_another_command() -> None:
-    assert {name: place.load().name for name, place in PLACES.items()} == {name: name.split()[-1] for name in PLACES}
+def test_each_name_in_the_tree_loads_the_command_of_that_name() -> None:
+    assert {name: command.load().name for name, command in COMMANDS.items()} == {
+        name: name.split()[-1] for name in COMMANDS
+    }
 
 
-@pytest.mark.parametrize("name", PLACES)
-def test_a_summary_in_the_tree_is_the_beginning_of_the_commands_own(name: str) -> None:
-    command = PLACES[name].load()
-    assert isinstance(command, Command), "its errors would not end as those of the others"
-    assert inspect.cleandoc(command.help or "").split("\n\n")[0].replace("\n", " ") == PLACES[name].short_help
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_summary_in_the_tree_is_the_first_paragraph_of_the_commands_help(name: str) -> None:
+    command = COMMANDS[name].load()
+    assert isinstance(command, Command), "its errors would have another form than those of the others"
+    assert inspect.cleandoc(command.help or "").split("\n\n")[0].replace("\n", " ") == COMMANDS[name].short_help
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_an_example_and_says_what_its_options_do(name: str) -> None:
-    command = PLACES[name].load()
+    command = COMMANDS[name].load()
     assert f"fuelline {name}" in " ".join(CliRunner().invoke(main, [*name.split(), "--help"]).output.split())
     assert "\b\nExample" in inspect.cleandoc(command.help or "")
-    for option in (one for one in command.params if isinstance(one, click.Option)):
+    for option in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
         assert option.help, option.name
         assert option.help[0].isupper(), option.help
         assert option.help.endswith("."), option.help
@@ -68,16 +70,16 @@ print("loaded:", *(name.partition(".")[0] for name in sys.modules))"""
     return set(done.stdout.rpartition("loaded:")[2].split())
 
 
-def test_help_imports_nothing_of_what_the_commands_work_with() -> None:
+def test_help_imports_none_of_the_packages_behind_the_commands() -> None:
     assert loaded("--help") & (HEAVY | PACKAGES) == set()
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
     assert loaded(*name.split(), "--help") & HEAVY == set()
 
 
-def test_the_committed_page_of_commands_is_the_generated_one() -> None:
+def test_the_committed_page_of_commands_is_up_to_date() -> None:
     committed = (ROOT / "docs" / "commands.md").read_text()
     assert committed == page(main), "run: fuelline docs commands > docs/commands.md"
 

@@ -1,4 +1,4 @@
-"""What the Flyte tests share: every registered entity in the form that a cluster is sent."""
+"""Shared by the Flyte tests: every registered entity in the form in which a cluster receives it."""
 
 import json
 from collections import OrderedDict
@@ -27,7 +27,7 @@ SERIALIZATION = SerializationSettings(
 
 
 def serialized(entity: Any) -> dict[str, Any]:
-    """One entity as plain JSON."""
+    """An entity as plain JSON."""
     message = get_serializable(OrderedDict(), SERIALIZATION, entity).to_flyte_idl()
     plain: dict[str, Any] = json.loads(json.dumps(MessageToDict(message), sort_keys=True))
     return plain
@@ -61,8 +61,8 @@ def launch_plans() -> Iterator[LaunchPlan]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
-    """The lake that the tasks of this process open: fresh, on a tiny base model."""
+def task_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """A fresh lake with a tiny base model; tasks that run in this process open it."""
     monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FUELLINE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("FUELLINE_BASE_MODEL", str(build_tiny(tmp_path / "base")))

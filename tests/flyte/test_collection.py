@@ -1,4 +1,4 @@
-"""Pulling as the scheduler and a person start it: late, doubled, one server down, any span side by side."""
+"""Pulling as the scheduler and a person start it: late, twice, with one server down, any range in parallel."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -30,14 +30,14 @@ def ramp(request: Request) -> Reply:
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    with serving() as one:
-        one.answer = ramp
-        yield one
+    with serving() as server:
+        server.answer = ramp
+        yield server
 
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peer: Peer) -> Iterator[Lake]:
-    """A fresh lake beside that server, as the tasks of this process open it; each run has a name of its own."""
+    """A fresh lake that pulls from the peer; tasks that run in this process open it, and each run has its own name."""
     monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FUELLINE_PROMETHEUS", f"studio={peer.url}")
     monkeypatch.setenv("FUELLINE_KUBERNETES", f"studio={peer.url}")
@@ -60,10 +60,10 @@ def rows(lake: Lake) -> int:
     return version.rows if version else 0
 
 
-def test_the_first_of_many_late_fires_pulls_for_all_and_the_others_ask_nobody(lake: Lake, peer: Peer) -> None:
+def test_the_first_of_many_late_fires_pulls_for_all_and_the_others_send_no_request(lake: Lake, peer: Peer) -> None:
     noon = NOW.replace(minute=0)
     first = fire(noon - 2 * QUARTER)
-    assert sum(one.committed for one in first) == rows(lake) == 60
+    assert sum(pulled.committed for pulled in first) == rows(lake) == 60
     requests = len(peer.requests)
     assert [fire(noon - number * QUARTER) for number in (1, 0, 2)] == [[], [], []]
     assert len(peer.requests) == requests
@@ -76,16 +76,16 @@ def test_a_run_that_fails_for_one_server_leaves_its_window_to_the_next(
     with pytest.raises(Exception, match="not JSON"):
         fire(NOW.replace(minute=0))
     assert lake.ledger.entries("schedules/collect_metrics") == []
-    assert sum(one.committed for one in fire(NOW.replace(minute=0))) == 60
+    assert sum(pulled.committed for pulled in fire(NOW.replace(minute=0))) == 60
 
 
-def test_a_span_is_pulled_side_by_side_and_a_second_time_comes_to_nothing(lake: Lake, peer: Peer) -> None:
+def test_a_range_is_pulled_in_parallel_and_a_second_pull_of_it_does_nothing(lake: Lake, peer: Peer) -> None:
     start = NOW.replace(minute=0) - 9 * HOUR - timedelta(minutes=20)
     done = backfill(selection=UP, start=start, end=start + 8 * HOUR, chunk_hours=4)
-    assert rows(lake) == sum(one.committed for one in done) == 480
+    assert rows(lake) == sum(pulled.committed for pulled in done) == 480
     requests = len(peer.requests)
     again = backfill(selection=UP, start=start, end=start + 8 * HOUR, chunk_hours=2)
-    assert not any(one.new for one in again)
+    assert not any(pulled.new for pulled in again)
     assert len(peer.requests) == requests
     wider = backfill(selection=UP, start=start - HOUR, end=start + 9 * HOUR, chunk_hours=4)
     assert rows(lake) == 600
@@ -93,20 +93,20 @@ def test_a_span_is_pulled_side_by_side_and_a_second_time_comes_to_nothing(lake: 
 
 
 @pytest.mark.parametrize(("hours", "length"), [(0, 4), (-3, 4), (3, 0)])
-def test_a_span_that_is_none_is_refused(lake: Lake, hours: int, length: int) -> None:
+def test_an_empty_range_is_refused(lake: Lake, hours: int, length: int) -> None:
     with pytest.raises(Exception, match=r"must be before end=.*chunk_hours="):
         backfill(selection=UP, start=NOW, end=NOW + hours * HOUR, chunk_hours=length)
 
 
-def test_a_deck_tells_rows_faults_and_watermark_of_each_source(lake: Lake, peer: Peer) -> None:
+def test_the_deck_shows_rows_errors_and_watermark_of_each_source(lake: Lake, peer: Peer) -> None:
     peer.script = [Reply(status=429, headers={"Retry-After": "0"})]
     fire(NOW.replace(minute=0))
     [deck] = [lake.store.read(name).decode() for name in lake.store.list("") if name.endswith("collection.html")]
-    for told in ("prometheus-studio", "2026-11-02T11:59:00+00:00", "429 x1", "Rows by source"):
-        assert told in deck
+    for text in ("prometheus-studio", "2026-11-02T11:59:00+00:00", "429 x1", "Rows by source"):
+        assert text in deck
 
 
-def test_events_are_listed_first_and_watched_by_the_next_fire(lake: Lake, peer: Peer) -> None:
+def test_the_first_fire_lists_events_and_the_next_ones_watch(lake: Lake, peer: Peer) -> None:
     peer.answer = Server([{"metadata": {"uid": "a", "creationTimestamp": "2026-11-02T11:00:00Z"}}])
     [first] = fire(NOW.replace(minute=0) - 24 * HOUR - QUARTER, EVENTS)
     assert first.committed == 1
@@ -114,7 +114,7 @@ def test_events_are_listed_first_and_watched_by_the_next_fire(lake: Lake, peer: 
     assert entry.payload["cursor"] == {"everywhere": {"resource_version": "1000"}}
 
 
-def test_the_servers_tokens_are_mounted_where_servers_are_read_and_nowhere_else() -> None:
+def test_tokens_of_servers_are_mounted_only_in_tasks_that_read_servers() -> None:
     from workflows.ingestion import ingestion
 
     def secrets(workflow: object) -> set[str]:

@@ -1,4 +1,4 @@
-"""The curated tables as the scheduler and a person have them rebuilt."""
+"""Rebuilding the curated tables, by schedule and by hand."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,13 +18,13 @@ NOW = FIRST_DAY + timedelta(days=4, hours=3)
 
 @pytest.fixture
 def clock() -> list[datetime]:
-    """What time it is: one item, to be set."""
+    """The current time of the lake's clock: a list of one item that a test may replace."""
     return [NOW]
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, clock: list[datetime], monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
-    """A lake with four days of interactions, as the tasks of this process open it; each run has a name of its own."""
+def task_lake(tmp_path: Path, clock: list[datetime], monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """A lake with four days of interactions; tasks that run in this process open it, and each run has its own name."""
     monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FLYTE_LOCAL_CACHE_ENABLED", "false")
     settings.cache_clear()
@@ -37,36 +37,36 @@ def here(tmp_path: Path, clock: list[datetime], monkeypatch: pytest.MonkeyPatch)
     settings.cache_clear()
 
 
-def test_the_first_late_fire_rebuilds_every_day_and_the_others_do_nothing(here: Lake) -> None:
+def test_the_first_late_fire_rebuilds_every_day_and_the_others_do_nothing(task_lake: Lake) -> None:
     kickoff = NOW.replace(hour=2, minute=40) - timedelta(days=2)
     builds = curation(kickoff=kickoff)
-    assert [one.table for one in builds] == DAILY
-    assert [len(one.rebuilt) for one in builds] == [4, 4, 0]
+    assert [build.table for build in builds] == DAILY
+    assert [len(build.rebuilt) for build in builds] == [4, 4, 0]
     assert curation(kickoff=kickoff + timedelta(days=1)) == []
 
 
-def test_the_next_fire_rebuilds_the_days_that_late_rows_came_for(here: Lake, clock: list[datetime]) -> None:
+def test_the_next_fire_rebuilds_the_days_of_late_rows(task_lake: Lake, clock: list[datetime]) -> None:
     plan = {"every_minutes": 60, "schedule": "curate_hourly", "tables": HOURLY}
     [first] = curation(kickoff=NOW.replace(hour=2, minute=35), **plan)
     assert len(first.rebuilt) == 4
     late = make_interactions(20, days=1, seed=5, first=FIRST_DAY + timedelta(days=1))
-    here.tables.append(AGENT_INTERACTIONS, late, key="late")
+    task_lake.tables.append(AGENT_INTERACTIONS, late, key="late")
     clock[0] = NOW + timedelta(hours=1)
     [second] = curation(kickoff=NOW.replace(hour=3, minute=35), **plan)
     assert second.rebuilt == ["2026-03-03"]
 
 
-def test_a_back_fill_rebuilds_its_range_and_shows_the_newest_day(here: Lake) -> None:
+def test_a_back_fill_rebuilds_its_range_and_shows_the_newest_day(task_lake: Lake) -> None:
     done = curated_backfill(
         table="curated.agent_performance_daily", first_day=FIRST_DAY, last_day=FIRST_DAY + timedelta(days=1)
     )
     assert done.rebuilt == ["2026-03-02", "2026-03-03"]
-    deck = b"".join(here.store.read(key) for key in here.store.list("") if key.endswith(".html"))
+    deck = b"".join(task_lake.store.read(key) for key in task_lake.store.list("") if key.endswith(".html"))
     assert b"As of 2026-03-03" in deck
     assert b"bruno" in deck
 
 
-def test_a_range_the_wrong_way_round_fails_with_what_is_wrong() -> None:
+def test_a_range_that_ends_before_it_starts_is_refused_with_both_days() -> None:
     at = datetime(2026, 3, 3, tzinfo=UTC)
     with pytest.raises(Exception, match=r"2026-03-03, is after the last, 2026-03-02"):
         curated_backfill(table="curated.cluster_health_hourly", first_day=at, last_day=at - timedelta(days=1))

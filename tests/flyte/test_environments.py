@@ -1,4 +1,4 @@
-"""What a retry covers, and where a task refuses to run."""
+"""Which errors are retried, and where a task refuses to run."""
 
 import pytest
 from flytekit.exceptions.user import FlyteRecoverableException
@@ -15,23 +15,25 @@ def _reads_a_store_that_times_out(key: str) -> str:
 
 
 @cpu(enable_deck=False)
-def _asks_for_what_is_not_there(name: str) -> str:
+def _reads_an_unknown_model(name: str) -> str:
     if name != "agents":
         raise UnknownName("model", name, ["agents"])
     return name
 
 
-def test_a_peer_that_fails_is_asked_again() -> None:
+def test_an_error_of_a_peer_is_retried() -> None:
     with pytest.raises(FlyteRecoverableException, match="PeerError: S3 failed for 'a': Timeout"):
         _reads_a_store_that_times_out.task_function(key="a")
 
 
-def test_a_users_error_is_final() -> None:
+def test_an_error_of_the_user_is_not_retried() -> None:
     with pytest.raises(UnknownName, match="did you mean 'agents'"):
-        _asks_for_what_is_not_there.task_function(name="agent")
+        _reads_an_unknown_model.task_function(name="agent")
 
 
-def test_on_a_cluster_a_task_without_a_shared_store_stops_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_cluster_a_task_without_a_shared_store_fails_and_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import tasks.runtime
     from errors import SettingsError
     from settings import settings

@@ -18,20 +18,20 @@ PERIOD = timedelta(minutes=15)
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rabbitmq_url: str) -> Iterator[None]:
-    """A fresh lake beside the broker, as the tasks of this process open it."""
+def _fresh_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rabbitmq_url: str) -> Iterator[None]:
+    """A fresh lake and the broker, as the tasks of this process open them."""
     monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FUELLINE_RABBITMQ", rabbitmq_url)
     monkeypatch.setenv("FLYTE_LOCAL_CACHE_ENABLED", "false")
     settings.cache_clear()
     yield
     settings.cache_clear()
-    with connection(read_settings(rabbitmq=rabbitmq_url)) as there:
+    with connection(read_settings(rabbitmq=rabbitmq_url)) as opened:
         for queue in (QUEUE, DEAD_LETTERS):
-            there.channel().queue_delete(queue)
+            opened.channel().queue_delete(queue)
 
 
-def test_a_fire_drains_the_queue_and_a_late_one_of_the_same_window_does_nothing() -> None:
+def test_a_fire_drains_the_queue_and_a_late_fire_of_the_same_window_does_nothing() -> None:
     from lake.lake import open_lake
     from workflows.events import scheduled_events
 
@@ -46,7 +46,7 @@ def test_a_fire_drains_the_queue_and_a_late_one_of_the_same_window_does_nothing(
     assert table.rows == 20
 
 
-def test_only_what_drains_it_is_told_where_the_broker_is() -> None:
+def test_only_the_task_that_drains_the_queue_has_the_address_of_the_broker() -> None:
     from tasks.events import drain_due
 
     assert "FUELLINE_RABBITMQ" in {secret.key for secret in drain_due.security_context.secrets}

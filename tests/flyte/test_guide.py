@@ -1,4 +1,4 @@
-"""What the guide to a cluster says, held to what the code asks for."""
+"""The guide to a cluster agrees with what the code needs."""
 
 import re
 from pathlib import Path
@@ -33,19 +33,19 @@ def _size(quantity: str) -> int:
     return int(number) * SIZES[unit]
 
 
-def test_the_secret_that_it_creates_has_the_keys_that_the_tasks_ask_for() -> None:
+def test_the_secret_of_the_guide_has_the_keys_that_the_tasks_request() -> None:
     [created] = re.findall(rf"create secret generic {CREDENTIALS} \\\n(.*?)\n```", GUIDE, re.DOTALL)
     keys = set(re.findall(r"--from-literal=(\w+)=", created))
-    asked = {secret.key for secret in SECRETS}
-    assert keys == asked - {"FUELLINE_TRACKING"}  # it tells of that one
+    requested = {secret.key for secret in SECRETS}
+    assert keys == requested - {"FUELLINE_TRACKING"}  # the text describes that one
 
 
-def test_every_setting_that_it_names_is_one() -> None:
+def test_every_setting_in_the_guide_exists() -> None:
     known = {f"FUELLINE_{name.upper()}" for name in Settings.model_fields}
     assert set(re.findall(r"FUELLINE_[A-Z0-9_]+", GUIDE)) <= known
 
 
-def test_flyte_allows_what_the_tasks_ask_for_at_most(documents: list[Any]) -> None:
+def test_the_resource_limits_of_flyte_cover_every_task(documents: list[Any]) -> None:
     [values] = [document for document in documents if "configuration" in document]
     allowed = values["configuration"]["inline"]["task_resources"]["limits"]
     names = {"CPU": "cpu", "MEMORY": "memory", "GPU": "gpu", "EPHEMERAL_STORAGE": "ephemeralStorage"}
@@ -58,7 +58,7 @@ def test_flyte_allows_what_the_tasks_ask_for_at_most(documents: list[Any]) -> No
                 assert _size(limit.value) <= _size(allowed[name]), (entity.name, name)
 
 
-def test_the_pod_template_is_the_one_that_flyte_is_told_of_and_merges_into_every_container(
+def test_flytes_default_pod_template_is_that_of_the_guide_and_applies_to_every_container(
     documents: list[Any],
 ) -> None:
     [values] = [document for document in documents if "configuration" in document]
@@ -71,30 +71,30 @@ def test_the_pod_template_is_the_one_that_flyte_is_told_of_and_merges_into_every
     assert mounted == {volume["name"] for volume in spec["volumes"]}
 
 
-def test_each_store_has_the_service_that_the_addresses_name(documents: list[Any]) -> None:
+def test_each_store_has_the_service_of_its_address(documents: list[Any]) -> None:
     services = {
         service["metadata"]["name"]: service["spec"]["ports"][0]["port"] for service in of(documents, "Service")
     }
     named = set(re.findall(r"(?:http://|@)(\w+)\.flyte\.svc\.cluster\.local:(\d+)", GUIDE))
     assert {(name, str(port)) for name, port in services.items()} == named
-    assert {one["spec"]["serviceName"] for one in of(documents, "StatefulSet")} == set(services)
+    assert {stateful_set["spec"]["serviceName"] for stateful_set in of(documents, "StatefulSet")} == set(services)
 
 
-def test_replicas_of_vllm_are_named_as_from_another_namespace() -> None:
+def test_the_addresses_of_vllm_replicas_contain_their_namespace() -> None:
     namespace = yaml.safe_load((DEPLOY / "namespace.yaml").read_text())["metadata"]["name"]
     [named] = re.findall(r"FUELLINE_VLLM=([^`]+)`", GUIDE)
     for address in named.split(","):
         assert re.fullmatch(rf"http://vllm-\d\.vllm\.{namespace}:8001", address)
 
 
-def test_every_claim_that_a_pod_waits_for_is_made(documents: list[Any]) -> None:
+def test_every_volume_claim_of_a_pod_is_created(documents: list[Any]) -> None:
     [template] = of(documents, "PodTemplate")
     volumes = template["template"]["spec"]["volumes"]
     wanted = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
     assert wanted == {claim["metadata"]["name"] for claim in of(documents, "PersistentVolumeClaim")}
 
 
-def test_every_launch_plan_that_it_names_is_there() -> None:
+def test_every_launch_plan_in_the_guide_exists() -> None:
     named = set(re.findall(r"`((?:ingest|compute|retrain|retraining)_?\w*)`", GUIDE))
     assert named <= set(launch_plans())
     assert {"retraining", "retrain_on_schedule"} <= named

@@ -1,4 +1,4 @@
-"""The whole line as a user runs it, on the built-in sample with a tiny base model."""
+"""The whole workflow as a user runs it, on the built-in sample with a tiny base model."""
 
 import json
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from tests.world.world import PROFILE
 
 
 @pytest.fixture
-def run(here: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Verdict]:
-    """Run the whole line on so many days of the sample."""
+def run(task_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Verdict]:
+    """Run the whole workflow on this number of days of the sample."""
     import models.spec
     from workflows.lifecycle import lifecycle
 
@@ -34,11 +34,11 @@ def run(here: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     return once
 
 
-def test_logs_become_a_judged_model_and_a_second_run_finds_nothing_new(
-    run: Callable[[int], Verdict], here: Lake
+def test_a_run_turns_logs_into_an_evaluated_model_and_a_second_run_finds_nothing_new(
+    run: Callable[[int], Verdict], task_lake: Lake
 ) -> None:
     first = run(3)
-    kinds = [entry.kind for entry in here.ledger.entries("models/agents") if entry.kind != "reported"]
+    kinds = [entry.kind for entry in task_lake.ledger.entries("models/agents") if entry.kind != "reported"]
     assert kinds[:3] == ["retraining_opened", "trained", "judged"]
     assert kinds[-3:] == ["rollout_opened", "retraining_closed", "promoted"]
     assert first.outcome is Outcome.PROMOTED
@@ -57,8 +57,8 @@ def test_logs_become_a_judged_model_and_a_second_run_finds_nothing_new(
     assert cuts[0] < cuts[1]
 
 
-def test_nothing_that_landed_is_lost_on_the_way_and_the_report_tells_it(
-    run: Callable[[int], Verdict], here: Lake, tmp_path: Path
+def test_every_landed_row_is_accounted_for_and_the_report_has_every_section(
+    run: Callable[[int], Verdict], task_lake: Lake, tmp_path: Path
 ) -> None:
     run(3)
     done = [entry.payload for entry in open_lake().ledger.entries("sources/agents", kind="ingested")]
@@ -70,25 +70,25 @@ def test_nothing_that_landed_is_lost_on_the_way_and_the_report_tells_it(
     assert "user-0" not in page
 
 
-def test_logs_and_late_thumbs_are_enough_for_a_retraining_started_by_hand(here: Lake, tmp_path: Path) -> None:
+def test_logs_and_late_feedback_are_enough_for_a_retraining_started_by_hand(task_lake: Lake, tmp_path: Path) -> None:
     from workflows.ingestion import ingestion
     from workflows.retraining import retraining
 
     write_sample(tmp_path / "logs", days=3)
     landed = ingestion(folder=str(tmp_path / "logs"))
     rated = open_lake().tables.read(landed.table, columns=["interaction_id"])["interaction_id"][:50].to_pylist()
-    thumbs = [{"interaction_id": name, "value": 0, "timestamp": "2026-10-07T12:00:00Z"} for name in rated]
-    (tmp_path / "thumbs").mkdir()
-    (tmp_path / "thumbs" / "late.jsonl").write_text("".join(json.dumps(thumb) + "\n" for thumb in thumbs))
-    late = ingestion(folder=str(tmp_path / "thumbs"), source="feedback", data_set="processed.agent_feedback")
+    ratings = [{"interaction_id": name, "value": 0, "timestamp": "2026-10-07T12:00:00Z"} for name in rated]
+    (tmp_path / "feedback").mkdir()
+    (tmp_path / "feedback" / "late.jsonl").write_text("".join(json.dumps(rating) + "\n" for rating in ratings))
+    late = ingestion(folder=str(tmp_path / "feedback"), source="feedback", data_set="processed.agent_feedback")
     assert (late.landed, late.committed) == (50, 50)
 
     verdict = retraining(
-        profile=replace(PROFILE, max_steps=4, eval_rows=60), cause=Cause(reason="new thumbs", by="ana")
+        profile=replace(PROFILE, max_steps=4, eval_rows=60), cause=Cause(reason="new feedback", by="ana")
     )
     assert verdict.outcome is not Outcome.NOTHING_NEW
     [opened] = open_lake().ledger.entries("models/agents", kind="retraining_opened")
-    assert opened.payload["cause"]["reason"] == "new thumbs"
+    assert opened.payload["cause"]["reason"] == "new feedback"
     assert opened.fence == 1
     assert opened.payload["feedback"][0]["rows"] == 50
     looser = EvaluationRule(confidence=0.9)
@@ -99,9 +99,11 @@ def test_logs_and_late_thumbs_are_enough_for_a_retraining_started_by_hand(here: 
     assert [entry.payload["version"] for entry in open_lake().ledger.entries("models/agents", kind="registered")] == [1]
 
 
-def test_a_run_that_finds_another_at_work_says_so_and_writes_nothing(run: Callable[[int], Verdict], here: Lake) -> None:
+def test_a_run_while_another_run_holds_the_lease_reports_it_and_writes_nothing(
+    run: Callable[[int], Verdict], task_lake: Lake
+) -> None:
     run(3)
-    claim(here, "agents", "another run")
+    claim(task_lake, "agents", "another run")
     before = len(open_lake().ledger.entries("models/agents"))
     verdict = run(4)
     assert verdict.outcome is Outcome.COVERED
@@ -110,8 +112,8 @@ def test_a_run_that_finds_another_at_work_says_so_and_writes_nothing(run: Callab
     assert set(kinds) <= {"reported"}
 
 
-def test_a_failed_retraining_leaves_an_entry_and_the_next_one_goes_on(
-    run: Callable[[int], Verdict], here: Lake, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_retraining_is_recorded_and_the_next_one_succeeds(
+    run: Callable[[int], Verdict], task_lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = settings().base_model
     monkeypatch.setenv("FUELLINE_BASE_MODEL", "/nowhere")

@@ -1,4 +1,4 @@
-"""A launch plan that a task starts on a laptop: a process of its own, once a name, whose end is found in any case."""
+"""A launch plan that a task starts on a laptop: a process of its own, one per name, whose end is always known."""
 
 import os
 import signal
@@ -33,11 +33,11 @@ def _own_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     settings.cache_clear()
 
 
-def _wait(name: str, until: Callable[[Phase], bool] = lambda now: now is not Phase.RUNNING) -> Phase:
+def _wait(name: str, until: Callable[[Phase], bool] = lambda current: current is not Phase.RUNNING) -> Phase:
     deadline = time.monotonic() + 240
-    while not until(now := phase(name)) and time.monotonic() < deadline:
+    while not until(current := phase(name)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return now
+    return current
 
 
 def _log(name: str) -> str:
@@ -52,7 +52,7 @@ def _retraining() -> str:
     return next(plan.name for plan in plans if not plan.fixed_inputs.literals)
 
 
-def test_a_retraining_is_started_without_waiting_and_goes_on_by_itself(tmp_path: Path) -> None:
+def test_start_does_not_wait_for_the_retraining_which_runs_on_by_itself(tmp_path: Path) -> None:
     from workflows.ingestion import ingestion
 
     write_sample(tmp_path / "logs", days=3)
@@ -74,13 +74,13 @@ def test_a_retraining_is_started_without_waiting_and_goes_on_by_itself(tmp_path:
     assert trained.payload["steps"] == 4
 
 
-def test_one_that_fails_is_found_and_its_log_says_why() -> None:
+def test_a_failed_execution_has_its_phase_and_the_reason_in_its_log() -> None:
     start(_retraining(), {"profile": PROFILE}, name="on-an-empty-lake")
     assert _wait("on-an-empty-lake") is Phase.FAILED
     assert "Traceback" in _log("on-an-empty-lake")
 
 
-def test_one_that_was_killed_is_found_aborted_and_not_begun_again() -> None:
+def test_a_killed_execution_is_aborted_and_not_started_again() -> None:
     start(_retraining(), {"profile": PROFILE}, name="killed")
     while not local.local_execution("killed").state():
         time.sleep(0.02)
@@ -89,7 +89,7 @@ def test_one_that_was_killed_is_found_aborted_and_not_begun_again() -> None:
     assert start(_retraining(), {"profile": PROFILE}, name="killed").already
 
 
-def test_a_start_that_was_lost_before_it_began_is_made_good() -> None:
+def test_an_execution_that_was_killed_before_it_began_can_be_started_again() -> None:
     assert phase("lost") is Phase.UNKNOWN
     due = {"kickoff": datetime(2026, 11, 1, 4, 30, tzinfo=UTC)}
     start("audit_daily", due, name="lost")
@@ -99,13 +99,13 @@ def test_a_start_that_was_lost_before_it_began_is_made_good() -> None:
     assert _wait("lost") is Phase.SUCCEEDED, _log("lost")
 
 
-def test_a_launch_plan_that_is_not_there_fails_with_the_nearest_name() -> None:
+def test_an_unknown_launch_plan_fails_with_the_nearest_name() -> None:
     start("audit_dayly", {}, name="misspelt")
     assert _wait("misspelt") is Phase.FAILED
     assert "did you mean 'audit_daily'" in _log("misspelt")
 
 
-def test_an_input_whose_type_cannot_be_told_is_refused_before_anything_starts() -> None:
+def test_an_input_of_unknown_type_is_refused_before_anything_starts() -> None:
     with pytest.raises(UserError, match="input 'reason'"):
         start(_retraining(), {"reason": [1, "two"]}, name="untyped")
     assert phase("untyped") is Phase.UNKNOWN
@@ -120,8 +120,8 @@ def test_an_input_whose_type_cannot_be_told_is_refused_before_anything_starts() 
         ("a" * 80, "a" * 51 + "-"),
     ],
 )
-def test_a_name_becomes_one_that_flyte_takes(name: str, expected: str) -> None:
-    made = execution_name(name)
-    assert made.startswith(expected)
-    assert len(made) <= 63
-    assert execution_name(made) == made
+def test_a_name_becomes_a_valid_name_of_flyte(name: str, expected: str) -> None:
+    valid = execution_name(name)
+    assert valid.startswith(expected)
+    assert len(valid) <= 63
+    assert execution_name(valid) == valid

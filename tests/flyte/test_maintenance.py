@@ -1,4 +1,4 @@
-"""Table care and retention as workflows: a dry run only tells, a run does it once, and a live model is replaced."""
+"""Table maintenance and retention as workflows: dry runs only report, and a model in production is replaced."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ def _fresh_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 
 def lake_with_a_model() -> Lake:
-    """Eight commits of old rows and of new ones; ``agents@v1`` stands on the first four, and is in production."""
+    """Eight commits of old rows and of new ones; ``agents@v1`` is trained on the first four, and in production."""
     lake = open_lake()
     for number in range(8):
         at = (LONG_AGO if number % 2 else datetime.now(UTC)).replace(minute=number, microsecond=0)
@@ -48,26 +48,26 @@ def rows(lake: Lake) -> int:
     return lake.tables.read(current).num_rows
 
 
-def test_a_dry_run_of_retention_tells_what_would_go_and_leaves_everything() -> None:
+def test_a_dry_run_of_retention_reports_what_is_due_and_deletes_nothing() -> None:
     from workflows.maintenance import retention
 
     lake = lake_with_a_model()
-    told = retention()
-    assert told.dry_run
-    [due] = told.due
+    result = retention()
+    assert result.dry_run
+    [due] = result.due
     assert (due.data_set, due.rows, due.tags, due.tagged_rows) == (CONTRACT.name, 4, ["agents-v1"], 2)
     assert due.cut == cutoff(CONTRACT, datetime.now(UTC)).isoformat()
     assert rows(lake) == 8
     assert lake.ledger.chains("retention/") == []
 
 
-def test_retention_retires_the_model_that_stands_on_the_rows_and_asks_for_its_successor() -> None:
+def test_retention_retires_the_model_trained_on_the_rows_and_requests_its_successor() -> None:
     from workflows.maintenance import retention
 
     lake = lake_with_a_model()
     done = retention(dry_run=False)
     assert done.retired == ["agents@v1"]
-    assert [(one.version, one.answer) for one in done.successors] == [("agents@v1", "started")]
+    assert [(successor.version, successor.answer) for successor in done.successors] == [("agents@v1", "started")]
     assert rows(lake) == 4
     state = read_state(open_lake().ledger, "agents")
     assert state.retired == (1,)
@@ -78,12 +78,12 @@ def test_retention_retires_the_model_that_stands_on_the_rows_and_asks_for_its_su
     assert retention(dry_run=False).due == []
 
 
-def test_the_daily_round_compacts_expires_and_clears_up_once_a_window() -> None:
+def test_the_daily_maintenance_compacts_and_expires_once_a_window() -> None:
     from workflows.maintenance import scheduled_table_care, table_care
 
     lake = lake_with_a_model()
-    [told] = table_care()
-    assert (told.before, told.compacted.files_before) == (told.after, 8)
+    [dry_run] = table_care()
+    assert (dry_run.before, dry_run.compacted.files_before) == (dry_run.after, 8)
     kickoff = datetime.now(UTC).replace(microsecond=0)
     [done] = scheduled_table_care(kickoff=kickoff)
     assert (done.before.files, done.after.files, done.expired) == (8, 2, 0)
@@ -92,7 +92,7 @@ def test_the_daily_round_compacts_expires_and_clears_up_once_a_window() -> None:
     assert scheduled_table_care(kickoff=kickoff - timedelta(days=1)) == []
 
 
-def test_an_empty_lake_needs_no_care() -> None:
+def test_an_empty_lake_needs_no_maintenance() -> None:
     from workflows.maintenance import retention, table_care
 
     assert table_care(dry_run=False) == []

@@ -1,4 +1,4 @@
-"""The audit as a workflow: what stands twice on distant days is found, shown and written down once."""
+"""The audit as a workflow: duplicates on distant days are found, reported and recorded once."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def _fresh_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     settings.cache_clear()
 
 
-def test_an_id_on_two_distant_days_is_told_and_written_to_the_ledger_once() -> None:
+def test_an_id_on_two_distant_days_is_reported_and_recorded_once() -> None:
     from workflows.quality import audit
 
     lake = open_lake()
@@ -34,7 +34,7 @@ def test_an_id_on_two_distant_days_is_told_and_written_to_the_ledger_once() -> N
     assert entry.payload["findings"] == [{"reason": "interaction_id_conflict", "keys": 1, "rows": 2}]
 
 
-def test_an_empty_lake_has_nothing_to_tell() -> None:
+def test_an_empty_lake_has_no_findings() -> None:
     from workflows.quality import audit
 
     assert audit().empty

@@ -1,4 +1,4 @@
-"""A version on its way to a cluster: the command, as a user runs it, against the real service on a real socket."""
+"""Registration of a version on a cluster: the command as a user runs it, against the real service on a socket."""
 
 import os
 import shutil
@@ -68,7 +68,7 @@ def everything(admin: Admin) -> list[Any]:
     return [*admin.tasks, *admin.workflows, *admin.launch_plans]
 
 
-def test_tasks_workflows_and_launch_plans_arrive_in_this_order_under_one_version(
+def test_tasks_workflows_and_launch_plans_are_registered_in_this_order_under_one_version(
     admin: Admin, register: Callable[..., Result]
 ) -> None:
     done = register("v1")
@@ -83,7 +83,7 @@ def test_tasks_workflows_and_launch_plans_arrive_in_this_order_under_one_version
     assert "task         tasks.training.train_adapter" in done.output
 
 
-def test_every_task_that_a_workflow_reaches_arrives(admin: Admin, register: Callable[..., Result]) -> None:
+def test_every_task_of_a_workflow_is_registered(admin: Admin, register: Callable[..., Result]) -> None:
     register()
     reached = {
         node["taskNode"]["referenceId"]["name"]
@@ -105,27 +105,27 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(value)
 
 
-def test_images_resources_accelerator_and_variables_arrive_as_intended(
+def test_images_resources_accelerator_and_variables_are_registered_as_declared(
     admin: Admin, register: Callable[..., Result]
 ) -> None:
     digest = f"registry.example/fuelline-gpu@sha256:{'0' * 64}"
     register("v1", **{"gpu-image": digest})
     tasks = {name.split(".")[-1]: request.spec.template for name, request in named(admin.tasks).items()}
     train = MessageToDict(tasks["train_adapter"])
-    wanted = {one["name"]: one["value"] for one in train["container"]["resources"]["requests"]}
-    assert wanted == {"CPU": "8", "MEMORY": "64Gi", "GPU": "2", "EPHEMERAL_STORAGE": "50Gi"}
+    requests = {request["name"]: request["value"] for request in train["container"]["resources"]["requests"]}
+    assert requests == {"CPU": "8", "MEMORY": "64Gi", "GPU": "2", "EPHEMERAL_STORAGE": "50Gi"}
     assert train["extendedResources"]["gpuAccelerator"]["device"] == "nvidia-tesla-a100"
     assert train["container"]["image"] == digest
     assert tasks["pin_inputs"].container.image == "registry.example/fuelline-cpu:v1"
     assert not MessageToDict(tasks["pin_inputs"]).get("extendedResources", {}).get("gpuAccelerator")
     for task in tasks.values():
-        variables = {one.key: one.value for one in task.container.env}
-        variables.pop("_F_SS_C", None)  # flytekit's own: by what settings a dynamic task serializes its tasks
+        variables = {variable.key: variable.value for variable in task.container.env}
+        variables.pop("_F_SS_C", None)  # flytekit's own: the settings with which a dynamic task serializes its tasks
         assert variables == dict([STORE.split("=", 1)])
         assert "fast" not in task.container.args[0]  # the code is in the image: nothing is fetched at start
 
 
-def test_schedules_fixed_inputs_and_the_concurrency_policy_arrive_as_intended(
+def test_schedules_fixed_inputs_and_the_concurrency_policy_are_registered_as_declared(
     admin: Admin, register: Callable[..., Result]
 ) -> None:
     register()
@@ -144,7 +144,7 @@ def test_schedules_fixed_inputs_and_the_concurrency_policy_arrive_as_intended(
     assert not plans["workflows.lifecycle.lifecycle"].fixed_inputs.literals
 
 
-def test_every_task_names_the_credentials_and_none_holds_one(admin: Admin, register: Callable[..., Result]) -> None:
+def test_every_task_references_the_credentials_and_contains_none(admin: Admin, register: Callable[..., Result]) -> None:
     register()
     usual = {("fuelline", secret.env_var, secret.env_var, "ENV_VAR") for secret in SECRETS}
     assert {name for _, name, _, _ in usual} >= {"FUELLINE_S3_SECRET_KEY", "FUELLINE_CATALOG"}
@@ -156,7 +156,9 @@ def test_every_task_names_the_credentials_and_none_holds_one(admin: Admin, regis
         assert {(s["group"], s["key"], s["envVar"], s["mountRequirement"]) for s in secrets} == usual | more, name
 
 
-def test_the_same_version_again_is_a_no_op_that_says_so(admin: Admin, register: Callable[..., Result]) -> None:
+def test_registering_the_same_version_again_does_nothing_and_reports_it(
+    admin: Admin, register: Callable[..., Result]
+) -> None:
     register()
     written = list(admin.writes)
     again = register()
@@ -165,7 +167,7 @@ def test_the_same_version_again_is_a_no_op_that_says_so(admin: Admin, register: 
     assert admin.writes == written
 
 
-def test_other_content_under_the_same_version_is_refused_by_name_and_nothing_is_written(
+def test_other_content_under_the_same_version_is_refused_by_name_and_writes_nothing(
     admin: Admin, register: Callable[..., Result]
 ) -> None:
     register()
@@ -178,7 +180,7 @@ def test_other_content_under_the_same_version_is_refused_by_name_and_nothing_is_
     assert admin.writes == written
 
 
-def test_other_code_under_the_same_version_is_refused_though_every_specification_is_the_same(
+def test_other_code_under_the_same_version_is_refused_even_with_equal_specifications(
     admin: Admin, register: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register()
@@ -191,7 +193,7 @@ def test_other_code_under_the_same_version_is_refused_though_every_specification
     assert admin.writes == written
 
 
-def test_a_version_that_something_else_registered_is_refused(admin: Admin, register: Callable[..., Result]) -> None:
+def test_a_version_that_another_tool_registered_is_refused(admin: Admin, register: Callable[..., Result]) -> None:
     register()
     del admin.tasks["agents", "production", "tasks.training.pin_inputs", "v1"].spec.template.metadata.tags[CODE]
     refused = register()
@@ -200,9 +202,7 @@ def test_a_version_that_something_else_registered_is_refused(admin: Admin, regis
 
 
 @pytest.mark.parametrize("writes", [0, 5, 24, 30, pytest.param(-1, id="but-one-schedule")])
-def test_a_registration_that_was_interrupted_is_gone_on_with(
-    admin: Admin, register: Callable[..., Result], writes: int
-) -> None:
+def test_an_interrupted_registration_is_continued(admin: Admin, register: Callable[..., Result], writes: int) -> None:
     images = {f"{name}_image": Image(name, f"registry.example/{name}", "v1") for name in ("cpu", "gpu")}
     count = len(entities(Version(project="agents", domain="production", version="v1", **images)))
     admin.fail_at = writes = count + 1 if writes < 0 else writes
@@ -218,7 +218,7 @@ def test_a_registration_that_was_interrupted_is_gone_on_with(
     assert ("already registered: " in done.output) == (writes > 0)
 
 
-def test_schedules_are_switched_last_and_from_version_to_version(admin: Admin, register: Callable[..., Result]) -> None:
+def test_schedules_are_switched_last_from_one_version_to_another(admin: Admin, register: Callable[..., Result]) -> None:
     register("v1")
     assert {key[2:] for key in admin.active} == {(name, "v1") for name in SCHEDULED}
     admin.fail_at = len(admin.writes) + 10
@@ -232,7 +232,7 @@ def test_schedules_are_switched_last_and_from_version_to_version(admin: Admin, r
     assert {key[3] for key in admin.active} == {"v1"}
 
 
-def test_a_schedule_that_the_new_version_has_no_more_ends_and_those_of_others_go_on(
+def test_a_schedule_that_the_new_version_lacks_is_deactivated_and_those_of_others_stay_active(
     admin: Admin, register: Callable[..., Result]
 ) -> None:
     register("v1")
@@ -249,7 +249,7 @@ def test_a_schedule_that_the_new_version_has_no_more_ends_and_those_of_others_go
     assert {key[2:] for key in admin.active} == {(name, "v2") for name in SCHEDULED} | {("somebody_elses", "v1")}
 
 
-def test_a_schedule_that_a_place_has_no_use_for_is_left_inactive(admin: Admin, register: Callable[..., Result]) -> None:
+def test_a_schedule_named_as_inactive_is_not_activated(admin: Admin, register: Callable[..., Result]) -> None:
     register("v1", "--inactive", "audit_daily")
     assert {key[2] for key in admin.active} == SCHEDULED - {"audit_daily"}
     assert "nothing to do" in register("v1", "--inactive", "audit_daily").output
@@ -268,7 +268,7 @@ def test_a_dry_run_lists_what_it_would_do_and_writes_nothing(admin: Admin, regis
     assert "to register" in listed.output
 
 
-def test_the_package_holds_what_registration_sends(
+def test_the_package_contains_what_registration_sends(
     admin: Admin, register: Callable[..., Result], tmp_path: Path
 ) -> None:
     register()
@@ -291,16 +291,16 @@ def test_the_package_holds_what_registration_sends(
         assert f"update launchplan -p agents -d production {name} --version v1 --activate" in written.output
 
 
-def test_what_flytekit_takes_from_a_set_is_sent_in_order(admin: Admin, register: Callable[..., Result]) -> None:
+def test_values_that_flytekit_keeps_in_a_set_are_sent_in_order(admin: Admin, register: Callable[..., Result]) -> None:
     register()
-    waits = [
+    upstream_nodes = [
         node["upstreamNodeIds"]
         for request in admin.workflows.values()
         for node in _nodes(MessageToDict(request.spec))
         if "upstreamNodeIds" in node
     ]
-    assert max(map(len, waits)) > 1
-    assert waits == [sorted(one) for one in waits]
+    assert max(map(len, upstream_nodes)) > 1
+    assert upstream_nodes == [sorted(nodes) for nodes in upstream_nodes]
 
 
 def test_the_digests_are_the_same_in_every_process() -> None:
@@ -314,12 +314,12 @@ def test_the_digests_are_the_same_in_every_process() -> None:
     environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     images = {f"{name}_image": Image(name, name[0], "t") for name in ("cpu", "gpu")}
-    here = entities(Version(project="p", domain="d", version="v", **images))
-    assert ran.stdout.splitlines() == [f"{entity.name} {entity.marks}" for entity in here]
+    expected = entities(Version(project="p", domain="d", version="v", **images))
+    assert ran.stdout.splitlines() == [f"{entity.name} {entity.marks}" for entity in expected]
     assert ran.stdout.count(SPEC) > 30
 
 
-def test_the_digest_of_the_code_moves_with_all_that_the_images_are_built_of(tmp_path: Path) -> None:
+def test_the_digest_of_the_code_covers_everything_in_the_images(tmp_path: Path) -> None:
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (*ROOT.glob("*.py"), ROOT / "pyproject.toml", ROOT / "constraints.txt", ROOT / "Dockerfile"):
@@ -343,14 +343,14 @@ def test_the_digest_of_the_code_moves_with_all_that_the_images_are_built_of(tmp_
     assert len(set(seen)) == len(seen)
 
 
-def test_a_server_that_is_away_is_named() -> None:
+def test_an_unavailable_server_is_reported_with_its_address() -> None:
     endpoint = unused_endpoint()
     failed = run("register", *options(), "--endpoint", endpoint, "--insecure")
     assert failed.exit_code == 1
     assert f"FlyteAdmin at {endpoint} does not answer: UNAVAILABLE" in failed.output
 
 
-def test_a_project_or_domain_that_is_not_there_is_refused_with_the_nearest(
+def test_an_unknown_project_or_domain_is_refused_with_the_nearest_name(
     admin: Admin, register: Callable[..., Result]
 ) -> None:
     assert "no project named 'agent'; did you mean 'agents'?" in register("v1", project="agent").output
@@ -359,7 +359,7 @@ def test_a_project_or_domain_that_is_not_there_is_refused_with_the_nearest(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"version": "v 1"}, "'v 1' is not a version"),
         ({"version": "4f0c2a7-dirty"}, "has uncommitted changes"),
@@ -371,14 +371,14 @@ def test_a_project_or_domain_that_is_not_there_is_refused_with_the_nearest(
         ({"env": "FUELLINE_S3_SECRET_KEY=hush"}, "FUELLINE_S3_SECRET_KEY is a secret"),
     ],
 )
-def test_what_is_malformed_is_refused_before_anything_is_sent(changes: dict[str, str], said: str) -> None:
+def test_a_malformed_argument_is_refused_before_anything_is_sent(changes: dict[str, str], message: str) -> None:
     refused = run("register", *options(**changes), "--endpoint", unused_endpoint(), "--insecure")
     assert refused.exit_code == 1
-    assert said in refused.output
+    assert message in refused.output
     assert "hush" not in refused.output
 
 
-def test_uncommitted_changes_are_registered_when_told_to(register: Callable[..., Result]) -> None:
+def test_uncommitted_changes_are_registered_with_allow_dirty(register: Callable[..., Result]) -> None:
     assert register("4f0c2a7-dirty", "--allow-dirty").exit_code == 0
 
 
@@ -404,11 +404,11 @@ def test_make_register_and_make_package_run_the_command(
     assert done.returncode == 0, done.stderr
     assert {key[3] for key in everything(admin)} == {"v1"}
     [task, *_] = admin.tasks.values()
-    assert [one.key for one in task.spec.template.container.env] == ["FUELLINE_STORE", "FUELLINE_S3_ENDPOINT"]
+    assert [variable.key for variable in task.spec.template.container.env] == ["FUELLINE_STORE", "FUELLINE_S3_ENDPOINT"]
     assert "nothing to do" in register("v1", "--env", "FUELLINE_S3_ENDPOINT=http://minio:9000").output
-    packed = make("package", *what, f"PACKAGE={tmp_path / 'here.tgz'}")
+    packed = make("package", *what, f"PACKAGE={tmp_path / 'package.tgz'}")
     assert packed.returncode == 0, packed.stderr
-    assert (tmp_path / "here.tgz").is_file()
+    assert (tmp_path / "package.tgz").is_file()
     refused = make("register", "VERSION=v1")
     assert refused.returncode == 2
     assert "REGISTRY= is missing" in refused.stderr

@@ -1,4 +1,4 @@
-"""Scheduled workflows as the scheduler starts them: late, doubled, on an empty lake, one after the other."""
+"""Scheduled workflows as the scheduler starts them: late, twice, on an empty lake, in sequence."""
 
 import json
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
-    """A fresh lake whose clock stands three days into the sample, as the tasks of this process open it."""
+def task_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """A fresh lake with a clock at three days into the sample; tasks that run in this process open it."""
     monkeypatch.setenv("FUELLINE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FUELLINE_LOGS", str(tmp_path / "logs"))
     monkeypatch.setenv("FLYTE_LOCAL_CACHE_ENABLED", "false")
@@ -39,13 +39,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
 
 @pytest.fixture
 def another_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each execution has a name of its own, as on a cluster."""
+    """Each execution has its own name, as on a cluster."""
     names = iter(range(10_000))
     monkeypatch.setattr(tasks.runtime, "_local_run", lambda: f"run-{next(names)}")
 
 
-def test_of_many_late_ingestions_the_first_takes_the_logs_and_the_others_touch_nothing(
-    here: Lake, another_run: None, tmp_path: Path
+def test_the_first_of_many_late_ingestions_reads_the_logs_and_the_others_do_nothing(
+    task_lake: Lake, another_run: None, tmp_path: Path
 ) -> None:
     from workflows.ingestion import scheduled_ingestion
 
@@ -54,11 +54,11 @@ def test_of_many_late_ingestions_the_first_takes_the_logs_and_the_others_touch_n
     results = [scheduled_ingestion(kickoff=kickoff) for kickoff in late]
     assert results[0][0].new_objects == 3
     assert results[1:] == [[], [], []]
-    [done] = here.ledger.entries("schedules/ingest_hourly")
+    [done] = task_lake.ledger.entries("schedules/ingest_hourly")
     assert done.payload["end"] == NOW.replace(minute=5).isoformat()
 
 
-def test_where_the_logs_are_has_to_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_setting_for_logs_an_ingestion_fails_and_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from workflows.ingestion import scheduled_ingestion
 
     monkeypatch.delenv("FUELLINE_LOGS")
@@ -67,7 +67,7 @@ def test_where_the_logs_are_has_to_be_said(monkeypatch: pytest.MonkeyPatch) -> N
         scheduled_ingestion(kickoff=NOW)
 
 
-def test_a_source_that_brings_nothing_but_known_rows_is_no_failure(here: Lake, tmp_path: Path) -> None:
+def test_an_ingestion_of_known_rows_only_does_not_fail(task_lake: Lake, tmp_path: Path) -> None:
     from workflows.ingestion import ingestion
 
     rows = [interaction(1), interaction(2)]
@@ -80,48 +80,50 @@ def test_a_source_that_brings_nothing_but_known_rows_is_no_failure(here: Lake, t
 
 
 @pytest.mark.parametrize(
-    ("data", "told"), [(b"{\n", "no row passed the checks, and 1 were rejected"), (b"\n", "no row has arrived yet")]
+    ("data", "message"), [(b"{\n", "no row passed the checks, and 1 were rejected"), (b"\n", "no row has arrived yet")]
 )
-def test_a_lake_without_a_row_says_whether_any_was_rejected(here: Lake, tmp_path: Path, data: bytes, told: str) -> None:
+def test_an_ingestion_into_an_empty_lake_reports_whether_rows_were_rejected(
+    task_lake: Lake, tmp_path: Path, data: bytes, message: str
+) -> None:
     from workflows.ingestion import ingestion
 
     (tmp_path / "log.jsonl").write_bytes(data)
-    with pytest.raises(Exception, match=told):
+    with pytest.raises(Exception, match=message):
         ingestion(folder=str(tmp_path), source="agents")
 
 
-def test_what_gateways_left_comes_in_without_any_folder_of_logs(
-    here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch
+def test_rows_of_the_inbox_are_ingested_without_a_folder_of_logs(
+    task_lake: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from workflows.ingestion import scheduled_ingestion
 
     monkeypatch.delenv("FUELLINE_LOGS")
     settings.cache_clear()
-    put(here.store, "agents", "g1", 1, 2, lines([interaction(1), interaction(2)]))
+    put(task_lake.store, "agents", "g1", 1, 2, lines([interaction(1), interaction(2)]))
     [first] = scheduled_ingestion(kickoff=NOW - HOUR, schedule="earlier")
     assert (first.committed, first.new_objects) == (2, 1)
     [second] = scheduled_ingestion(kickoff=NOW, schedule="later")
     assert second.committed == 0
 
 
-def test_before_the_first_thumb_nothing_is_ingested_and_nobody_fails(
-    here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch
+def test_before_the_first_feedback_nothing_is_ingested_and_nothing_fails(
+    task_lake: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from workflows.ingestion import scheduled_ingestion
 
     monkeypatch.delenv("FUELLINE_LOGS")
     monkeypatch.setenv("FUELLINE_VLLM", "http://vllm-0.vllm:8000")
     settings.cache_clear()
-    thumbs = {"source": "feedback", "data_set": "processed.agent_feedback"}
-    assert scheduled_ingestion(kickoff=NOW - HOUR, schedule="earlier", **thumbs) == []
-    thumb = {"interaction_id": f"chatcmpl-{'0' * 32}", "value": 1, "timestamp": NOW.isoformat()}
-    put(here.store, "feedback", "g1", 1, 1, json.dumps(thumb).encode() + b"\n")
-    [first] = scheduled_ingestion(kickoff=NOW, schedule="later", **thumbs)
+    feedback = {"source": "feedback", "data_set": "processed.agent_feedback"}
+    assert scheduled_ingestion(kickoff=NOW - HOUR, schedule="earlier", **feedback) == []
+    rating = {"interaction_id": f"chatcmpl-{'0' * 32}", "value": 1, "timestamp": NOW.isoformat()}
+    put(task_lake.store, "feedback", "g1", 1, 1, json.dumps(rating).encode() + b"\n")
+    [first] = scheduled_ingestion(kickoff=NOW, schedule="later", **feedback)
     assert first.landed == 1
 
 
-def test_missed_hours_are_computed_by_the_first_fire_and_each_view_goes_online_by_its_own_schedule(
-    here: Lake, another_run: None, tmp_path: Path
+def test_the_first_fire_computes_missed_hours_and_each_view_goes_online_by_its_own_schedule(
+    task_lake: Lake, another_run: None, tmp_path: Path
 ) -> None:
     from workflows.features import scheduled_features
     from workflows.ingestion import scheduled_ingestion
@@ -132,7 +134,7 @@ def test_missed_hours_are_computed_by_the_first_fire_and_each_view_goes_online_b
     assert hourly.as_of == NOW.replace(minute=15)
     assert hourly.users == 0
     assert hourly.agents >= 1
-    assert _hours(here) == {FIRST_DAY + number * HOUR for number in range(1, 73)}
+    assert _hours(task_lake) == {FIRST_DAY + number * HOUR for number in range(1, 73)}
     assert scheduled_features(kickoff=NOW.replace(minute=15)) == []
     [daily] = scheduled_features(
         kickoff=NOW.replace(hour=2, minute=0), every_minutes=1440, schedule="materialize_daily", view="user_features"
@@ -141,16 +143,18 @@ def test_missed_hours_are_computed_by_the_first_fire_and_each_view_goes_online_b
     assert daily.agents == 0
 
 
-def test_what_is_measured_of_the_clusters_goes_online_half_past_and_by_no_other_schedule(
-    here: Lake, another_run: None, tmp_path: Path
+def test_cluster_features_go_online_at_half_past_and_by_no_other_schedule(
+    task_lake: Lake, another_run: None, tmp_path: Path
 ) -> None:
     from workflows.features import features, scheduled_features
     from workflows.ingestion import scheduled_ingestion
 
     write_sample(tmp_path / "logs" / "agents", days=3)
     [landed] = scheduled_ingestion(kickoff=NOW.replace(minute=5))
-    told = clusters.metrics(clusters.a_day_of_metrics(NOW.replace(hour=0, minute=0)))
-    here.tables.append(METRICS, told.filter(pc.less(told["timestamp"], pa.scalar(NOW, told.schema[1].type))), key="a")
+    metrics = clusters.metrics(clusters.a_day_of_metrics(NOW.replace(hour=0, minute=0)))
+    task_lake.tables.append(
+        METRICS, metrics.filter(pc.less(metrics["timestamp"], pa.scalar(NOW, metrics.schema[1].type))), key="a"
+    )
     [hourly] = scheduled_features(kickoff=NOW.replace(minute=15))
     assert (hourly.agents >= 1, hourly.namespaces) == (True, 0)
     [measured] = scheduled_features(
@@ -158,18 +162,18 @@ def test_what_is_measured_of_the_clusters_goes_online_half_past_and_by_no_other_
     )
     assert (measured.agents, measured.namespaces) == (0, 3)
     _, _, [version] = features(interactions=landed.table, upto=NOW)
-    ends = here.tables.read(version, columns=["event_timestamp"])["event_timestamp"].to_pylist()
+    ends = task_lake.tables.read(version, columns=["event_timestamp"])["event_timestamp"].to_pylist()
     assert set(ends) == {NOW.replace(hour=hour, minute=0) for hour in (1, 2)}
 
 
-def _hours(here: Lake) -> set[datetime]:
-    """The window ends that have an agent's features."""
-    version = here.tables.current(AGENT_FEATURES)
+def _hours(task_lake: Lake) -> set[datetime]:
+    """The window ends with features of agents."""
+    version = task_lake.tables.current(AGENT_FEATURES)
     assert version
-    return set(here.tables.read(version, columns=["event_timestamp"])["event_timestamp"].to_pylist())
+    return set(task_lake.tables.read(version, columns=["event_timestamp"])["event_timestamp"].to_pylist())
 
 
-def test_a_schedule_that_is_there_before_any_log_does_nothing_and_fails_nobody(another_run: None) -> None:
+def test_a_schedule_on_an_empty_lake_does_nothing_and_does_not_fail(another_run: None) -> None:
     from workflows.features import scheduled_features
     from workflows.quality import scheduled_audit
 
@@ -177,8 +181,8 @@ def test_a_schedule_that_is_there_before_any_log_does_nothing_and_fails_nobody(a
     assert [frame.empty for frame in scheduled_audit(kickoff=NOW.replace(hour=1))] == [True]
 
 
-def test_the_first_hour_of_a_lake_has_interactions_and_no_feature_yet(
-    here: Lake, another_run: None, tmp_path: Path
+def test_in_its_first_hour_a_lake_has_interactions_and_no_features_yet(
+    task_lake: Lake, another_run: None, tmp_path: Path
 ) -> None:
     from workflows.features import scheduled_features
     from workflows.ingestion import scheduled_ingestion
@@ -186,13 +190,13 @@ def test_the_first_hour_of_a_lake_has_interactions_and_no_feature_yet(
     write_sample(tmp_path / "logs" / "agents", days=1)
     early = datetime(2026, 10, 5, 0, 15, tzinfo=UTC)
     scheduled_ingestion(kickoff=NOW.replace(minute=5))
-    pushed = keep_up(here, early, AGENTS)
+    pushed = keep_up(task_lake, early, AGENTS)
     assert pushed
     assert (pushed.users, pushed.agents) == (0, 0)
     assert scheduled_features(kickoff=NOW.replace(minute=15))
 
 
-def test_a_version_is_audited_once(here: Lake, another_run: None, tmp_path: Path) -> None:
+def test_a_version_is_audited_once(task_lake: Lake, another_run: None, tmp_path: Path) -> None:
     from workflows.ingestion import scheduled_ingestion
     from workflows.quality import scheduled_audit
 
@@ -200,11 +204,11 @@ def test_a_version_is_audited_once(here: Lake, another_run: None, tmp_path: Path
     scheduled_ingestion(kickoff=NOW.replace(minute=5))
     assert len(scheduled_audit(kickoff=NOW.replace(hour=4, minute=30) - timedelta(days=2))) == 1
     assert scheduled_audit(kickoff=NOW.replace(hour=4, minute=30) - timedelta(days=1)) == []
-    assert len(here.ledger.entries("sources/agents", kind="audited")) == 1
+    assert len(task_lake.ledger.entries("sources/agents", kind="audited")) == 1
 
 
-def test_a_check_that_finds_a_silent_source_fails_its_run_once_and_keeps_its_finding(
-    here: Lake, another_run: None, tmp_path: Path
+def test_a_check_that_finds_a_stale_source_fails_its_run_once_and_records_its_finding(
+    task_lake: Lake, another_run: None, tmp_path: Path
 ) -> None:
     from workflows.ingestion import scheduled_ingestion
     from workflows.quality import quality_check
@@ -214,12 +218,12 @@ def test_a_check_that_finds_a_silent_source_fails_its_run_once_and_keeps_its_fin
     with pytest.raises(Exception, match=r"nothing newer than 2026-10-05 23:\d\d UTC has come"):
         quality_check(kickoff=NOW.replace(minute=25))
     assert quality_check(kickoff=NOW.replace(minute=25) - HOUR) == []
-    [kept] = here.ledger.entries("sources/agents", kind="checked")
-    assert kept.payload["level"] == "blocked"
+    [checked] = task_lake.ledger.entries("sources/agents", kind="checked")
+    assert checked.payload["level"] == "blocked"
 
 
-def test_a_server_that_fell_silent_fails_the_check_of_sources_once(
-    here: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_server_without_new_rows_fails_the_check_of_sources_once(
+    task_lake: Lake, another_run: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from lake.ingest.pipeline import Ingester
     from workflows.quality import source_check
@@ -229,18 +233,18 @@ def test_a_server_that_fell_silent_fails_the_check_of_sources_once(
     settings.cache_clear()
     row = {"series": "s", "timestamp": "2026-10-05T00:00:00Z", "cluster": "studio", "metric": "up", "labels": "{}"}
     (tmp_path / "rows.jsonl").write_bytes(lines([row | {"value": 1.0}]))
-    Ingester(here, METRICS, "prometheus-studio").ingest_file(tmp_path / "rows.jsonl")
+    Ingester(task_lake, METRICS, "prometheus-studio").ingest_file(tmp_path / "rows.jsonl")
     with pytest.raises(Exception, match="prometheus-studio has stopped"):
         source_check(kickoff=NOW.replace(minute=30))
     assert source_check(kickoff=NOW.replace(minute=30)) == []
-    assert len(here.ledger.entries("sources/prometheus-studio", kind="silent")) == 1
+    assert len(task_lake.ledger.entries("sources/prometheus-studio", kind="silent")) == 1
 
 
-def test_a_weekly_report_that_comes_late_is_written_by_the_first_fire(here: Lake, another_run: None) -> None:
+def test_a_late_weekly_report_is_written_by_the_first_fire(task_lake: Lake, another_run: None) -> None:
     from workflows.weekly import weekly_report
 
     kickoff = FIRST_DAY + timedelta(hours=6) - timedelta(weeks=2)
     [report] = weekly_report(kickoff=kickoff)
     assert report.week == "2026-W40"
     assert weekly_report(kickoff=kickoff + timedelta(weeks=1)) == []
-    assert b"The agents had no requests." in here.store.read(report.object)
+    assert b"The agents had no requests." in task_lake.store.read(report.object)

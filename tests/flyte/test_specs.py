@@ -1,5 +1,4 @@
-"""What a cluster is told: graphs that compile, caches, retries, timeouts, accelerators, and every launch plan as it
-stands."""
+"""What a cluster receives: graphs that compile, caches, retries, timeouts, accelerators and every launch plan."""
 
 import importlib
 import json
@@ -41,7 +40,9 @@ def test_only_pure_tasks_are_cached_and_one_at_a_time(retraining_tasks: dict[str
         assert retraining_tasks[name]["metadata"]["cacheSerializable"]
 
 
-def test_a_cache_version_is_the_digest_of_the_code_that_decides(retraining_tasks: dict[str, dict[str, Any]]) -> None:
+def test_a_cache_version_is_the_digest_of_the_code_that_decides_the_result(
+    retraining_tasks: dict[str, dict[str, Any]],
+) -> None:
     versions = {name: retraining_tasks[name]["metadata"]["discoveryVersion"] for name in CACHED}
     assert len(set(versions.values())) == len(CACHED)
     assert all(len(version) == 64 for version in versions.values())
@@ -53,7 +54,7 @@ def test_every_task_is_retried_and_has_a_timeout(retraining_tasks: dict[str, dic
         assert task["metadata"]["timeout"] != "0s", name
 
 
-def test_training_asks_for_both_a100s_of_a_node_and_judging_for_one(
+def test_training_requests_both_a100s_of_a_node_and_evaluation_one(
     retraining_tasks: dict[str, dict[str, Any]],
 ) -> None:
     def gpus(name: str) -> str:
@@ -74,7 +75,7 @@ def test_gpu_tasks_run_on_the_gpu_image_and_the_others_on_the_cpu_image(
         assert task["container"]["image"] == f"registry.example/fuelline-{kind}:v1", name
 
 
-def test_open_rollouts_are_stepped_side_by_side_and_only_a_shadow_takes_a_gpu() -> None:
+def test_open_rollouts_are_stepped_in_parallel_and_only_a_shadow_needs_a_gpu() -> None:
     from workflows.rollout import rollout_step
 
     steps = {
@@ -86,32 +87,32 @@ def test_open_rollouts_are_stepped_side_by_side_and_only_a_shadow_takes_a_gpu() 
     assert not any(step["metadata"].get("discoverable") for step in steps.values())
 
 
-def test_a_failure_leaves_an_entry_by_its_own_node() -> None:
+def test_a_failure_is_recorded_by_the_failure_node() -> None:
     from workflows.retraining import retraining
 
     handler = serialized(retraining)["template"]["failureNode"]
     assert handler["taskNode"]["referenceId"]["name"] == "tasks.failure.record_failed_retraining"
 
 
-def test_stages_a_person_would_look_at_have_a_deck(retraining_tasks: dict[str, dict[str, Any]]) -> None:
+def test_stages_for_people_have_a_deck(retraining_tasks: dict[str, dict[str, Any]]) -> None:
     shown = {name for name, task in retraining_tasks.items() if task["metadata"].get("generatesDeck")}
     assert {"check_quality", "build_training_set", "train_adapter", "evaluate_candidate"} <= shown
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
-def test_a_launch_plan_is_what_its_snapshot_says(plan: LaunchPlan) -> None:
-    """Run with ``UPDATE_SNAPSHOTS=1`` after a change that is meant."""
+def test_a_launch_plan_equals_its_snapshot(plan: LaunchPlan) -> None:
+    """Run with ``UPDATE_SNAPSHOTS=1`` after an intended change."""
     plain = serialized(plan)
     text = json.dumps({"id": plain["id"], "spec": _without_types(plain["spec"])}, indent=1, sort_keys=True) + "\n"
-    kept = SNAPSHOTS / f"{plan.name}.json"
+    snapshot = SNAPSHOTS / f"{plan.name}.json"
     if os.environ.get("UPDATE_SNAPSHOTS"):
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(text)
-    assert kept.read_text() == text
+        snapshot.parent.mkdir(exist_ok=True)
+        snapshot.write_text(text)
+    assert snapshot.read_text() == text
 
 
 def _without_types(plain: Any) -> Any:
-    """The plan without the schemas of its inputs' types, whose order is not fixed, and dataclasses as what they say."""
+    """The plan without the schemas of its inputs' types, whose order is not fixed, and with dataclasses unpacked."""
     import base64
 
     import msgpack

@@ -1,4 +1,4 @@
-"""A launch plan that a task starts on a cluster: by name, of the task's own version, once."""
+"""A launch plan that a task starts on a cluster: by name, in the task's own version, once."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +28,7 @@ RETRAINING = next(
 
 @pytest.fixture(scope="module")
 def registered() -> Iterator[Admin]:
-    """A cluster that has version v1 of everything."""
+    """A cluster on which version v1 is registered."""
     with serving(Admin()) as server:
         images = [f"--{name}-image=registry.example/fuelline-{name}:v1" for name in ("cpu", "gpu")]
         where = ["--project=agents", "--domain=production", "--endpoint", server.endpoint, "--insecure"]
@@ -39,7 +39,7 @@ def registered() -> Iterator[Admin]:
 
 @pytest.fixture
 def admin(registered: Admin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
-    """This process as a task of v1 that the cluster runs."""
+    """The cluster, with this process in the context of one of its tasks of v1."""
     monkeypatch.setenv("FLYTE_PLATFORM_URL", registered.endpoint)
     monkeypatch.setenv("FLYTE_PLATFORM_INSECURE", "true")
     registered.executions.clear()
@@ -57,7 +57,7 @@ def _in_a_task(version: str) -> Any:
     return FlyteContextManager.with_context(context.with_execution_state(state))
 
 
-def test_it_is_started_once_however_often_it_is_asked_for(admin: Admin) -> None:
+def test_repeated_starts_of_one_name_start_one_execution(admin: Admin) -> None:
     first = start(RETRAINING, {}, name="Agents, week 44")
     again = start(RETRAINING, {}, name="Agents, week 44")
     assert first.name.startswith("agents-week-44-")
@@ -68,7 +68,7 @@ def test_it_is_started_once_however_often_it_is_asked_for(admin: Admin) -> None:
     assert list(admin.executions) == [("agents", "production", first.name)]
 
 
-def test_it_is_of_the_version_that_the_task_was_registered_under(admin: Admin) -> None:
+def test_the_execution_has_the_version_of_the_task_that_starts_it(admin: Admin) -> None:
     started = start(RETRAINING, {}, name="agents-1")
     sent = admin.executions["agents", "production", started.name]
     assert (sent.spec.launch_plan.name, sent.spec.launch_plan.version) == (RETRAINING, "v1")
@@ -77,7 +77,7 @@ def test_it_is_of_the_version_that_the_task_was_registered_under(admin: Admin) -
     assert len(admin.executions) == 1
 
 
-def test_inputs_arrive_as_the_launch_plan_takes_them(admin: Admin) -> None:
+def test_inputs_have_the_types_of_the_launch_plan(admin: Admin) -> None:
     start(RETRAINING, {"profile": PROFILE, "source": "agents"}, name="agents-1")
     literals = admin.executions["agents", "production", "agents-1"].inputs.literals
     assert set(literals) == {"profile", "source"}
@@ -86,7 +86,7 @@ def test_inputs_arrive_as_the_launch_plan_takes_them(admin: Admin) -> None:
     assert (sent["name"], sent["learning_rate"]) == (PROFILE.name, PROFILE.learning_rate)
 
 
-def test_one_that_the_concurrency_policy_turns_away_is_not_taken_for_started(
+def test_an_execution_that_the_concurrency_policy_refuses_does_not_count_as_started(
     admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admin, "limits", True)
@@ -104,10 +104,10 @@ def test_an_input_that_the_launch_plan_does_not_take_is_refused(admin: Admin) ->
     assert admin.executions == {}
 
 
-def test_what_becomes_of_it_is_found_by_its_name(admin: Admin) -> None:
+def test_the_phase_of_an_execution_is_found_by_its_name(admin: Admin) -> None:
     assert phase("agents-1") is Phase.UNKNOWN
     start(RETRAINING, {}, name="agents-1")
-    stands = {
+    phases = {
         WorkflowExecution.QUEUED: Phase.RUNNING,
         WorkflowExecution.RUNNING: Phase.RUNNING,
         WorkflowExecution.FAILING: Phase.RUNNING,
@@ -116,12 +116,12 @@ def test_what_becomes_of_it_is_found_by_its_name(admin: Admin) -> None:
         WorkflowExecution.TIMED_OUT: Phase.FAILED,
         WorkflowExecution.ABORTED: Phase.ABORTED,
     }
-    for told, meant in stands.items():
-        admin.phases["agents", "production", "agents-1"] = told
-        assert phase("agents-1") is meant
+    for reported, expected in phases.items():
+        admin.phases["agents", "production", "agents-1"] = reported
+        assert phase("agents-1") is expected
 
 
-def test_a_server_that_is_away_is_a_peers_failure_which_a_retry_may_mend(
+def test_an_unavailable_server_is_an_error_that_a_retry_may_solve(
     admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLYTE_PLATFORM_URL", unused_endpoint())

@@ -1,4 +1,4 @@
-"""The triggers as a cluster runs them: they look, decide, start one retraining and do not wait for it."""
+"""The triggers as a cluster runs them: they check, decide, start one retraining and do not wait for it."""
 
 import json
 import random
@@ -40,11 +40,11 @@ SMALL = replace(PROFILE, name="small", max_steps=20, eval_rows=200)
 
 
 @pytest.fixture
-def landed(here: Lake, tmp_path: Path) -> Iterator[Lake]:
-    """A lake with three days of the sample; what was started in it ends with the test."""
+def sample_lake(task_lake: Lake, tmp_path: Path) -> Iterator[Lake]:
+    """A lake with three days of the sample; its retrainings are killed at the end of the test."""
     write_sample(tmp_path / "logs", days=3)
     ingestion(folder=str(tmp_path / "logs"))
-    yield here
+    yield task_lake
     for child in local._children:
         child.kill()
         child.wait()
@@ -61,12 +61,12 @@ def wait_for(name: str) -> Phase:
     return phase(name)
 
 
-def test_of_all_triggers_one_starts_a_training_whose_manifest_says_why(landed: Lake) -> None:
+def test_one_of_all_triggers_starts_a_training_whose_manifest_has_the_cause(sample_lake: Lake) -> None:
     [volume] = on_volume(kickoff=now(), rule=VolumeRule(new_interactions=1000), profile=SMALL)
     assert (volume.outcome, volume.request) == ("started", 1)
     [schedule] = on_schedule(kickoff=now(), profile=SMALL)
     assert schedule.outcome == "covered"
-    assert by_hand(reason="I am curious", by="ana", profile=SMALL)[0].outcome == "covered"
+    assert by_hand(reason="A new base model", by="ana", profile=SMALL)[0].outcome == "covered"
     [quiet] = on_error_rate(kickoff=now(), profile=SMALL)
     assert quiet.outcome == "not_enough"
     assert on_drift(kickoff=now(), profile=SMALL)[0].outcome == "not_enough"
@@ -83,22 +83,22 @@ def test_of_all_triggers_one_starts_a_training_whose_manifest_says_why(landed: L
     [verdict] = rollout_step()
     assert verdict.outcome is Outcome.PROMOTED, verdict.reason
     assert rollout_step() == []
-    told = CliRunner().invoke(main, ["why", "agents"]).output
-    assert "it was retrained (1 started, 1 ended)" in told
-    assert "started (request 1): 2,8" in told
-    assert "covered (by request 1 of volume)" in told
-    read = LakeHistory(open_lake())
-    assert read.added_rows(read_state(open_lake().ledger, "agents").completed) == 0
+    output = CliRunner().invoke(main, ["why", "agents"]).output
+    assert "it was retrained (1 started, 1 ended)" in output
+    assert "started (request 1): 2,8" in output
+    assert "covered (by request 1 of volume)" in output
+    history = LakeHistory(open_lake())
+    assert history.added_rows(read_state(open_lake().ledger, "agents").completed) == 0
 
 
 def run_of_first_request() -> str:
-    [asked] = open_lake().ledger.entries("models/agents", kind="retraining_requested")
-    return f"retrain-agents-1-{asked.nonce[:8]}"
+    [requested] = open_lake().ledger.entries("models/agents", kind="retraining_requested")
+    return f"retrain-agents-1-{requested.nonce[:8]}"
 
 
-def test_a_start_that_was_lost_is_made_good_by_the_next_look_and_a_lost_run_is_given_up(landed: Lake) -> None:
+def test_a_lost_start_is_repeated_by_the_next_check_and_a_lost_run_is_abandoned(sample_lake: Lake) -> None:
     request_training(
-        open_lake(), "agents", Trigger.VOLUME, "a look that died", "12,000 new interactions.", RetryBackoff()
+        open_lake(), "agents", Trigger.VOLUME, "a check that died", "12,000 new interactions.", RetryBackoff()
     )
     [covered] = on_schedule(kickoff=now(), profile=SMALL)
     assert covered.outcome == "covered"
@@ -111,25 +111,30 @@ def test_a_start_that_was_lost_is_made_good_by_the_next_look_and_a_lost_run_is_g
     held = training_lease.lease_holder(open_lake(), "agents")
     assert held is not None
     assert on_volume(kickoff=now(), profile=SMALL)[0].outcome == "quiet"
-    assert open_lake().ledger.entries("models/agents", kind="request_abandoned") == []  # its lease has yet to run out
+    assert open_lake().ledger.entries("models/agents", kind="request_abandoned") == []  # its lease has not expired yet
     open_lake().leases.release(held)
     on_feedback(kickoff=now(), profile=SMALL)
-    [given_up] = open_lake().ledger.entries("models/agents", kind="request_abandoned")
-    assert given_up.payload["reason"] == f"Its run {run} aborted without a result."
+    [abandoned] = open_lake().ledger.entries("models/agents", kind="request_abandoned")
+    assert abandoned.payload["reason"] == f"Its run {run} aborted without a result."
 
 
-def test_a_start_that_was_lost_is_made_good_with_the_inputs_that_were_asked_for(landed: Lake) -> None:
-    theirs = ModelSpec(agents=["ops"])
-    profile = replace(SMALL, name="theirs", learning_rate=0.125)
+def test_a_lost_start_is_repeated_with_the_inputs_of_the_request(sample_lake: Lake) -> None:
+    requested_spec = ModelSpec(agents=["ops"])
+    profile = replace(SMALL, name="requested", learning_rate=0.125)
     decide_by_hand.task_function(
-        reason="I am curious", by="ana", spec=theirs, profile=profile, source="ours", patience=RetryBackoff()
+        reason="A new base model",
+        by="ana",
+        spec=requested_spec,
+        profile=profile,
+        source="ours",
+        patience=RetryBackoff(),
     )
     assert on_volume(kickoff=now(), rule=VolumeRule(new_interactions=1000), profile=SMALL)[0].outcome == "covered"
     started = started_with(run_of_first_request())
-    assert (started["spec"], started["profile"], started["source"]) == (theirs, profile, "ours")
+    assert (started["spec"], started["profile"], started["source"]) == (requested_spec, profile, "ours")
 
 
-def test_a_request_that_names_no_inputs_is_started_with_those_of_who_looks(landed: Lake) -> None:
+def test_a_request_without_inputs_is_started_with_those_of_the_check(sample_lake: Lake) -> None:
     request_training(open_lake(), "agents", Trigger.RETENTION, "retention", "agents@v1 is retired", RetryBackoff())
     on_volume(kickoff=now(), profile=SMALL, source="ours")
     started = started_with(run_of_first_request())
@@ -149,7 +154,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
     assert happened()
 
 
-def look(rule: VolumeRule, kickoff: datetime) -> list[Decision]:
+def check_volume(rule: VolumeRule, kickoff: datetime) -> list[Decision]:
     decisions: list[Decision] = decide_on_volume.task_function(
         rule=rule,
         spec=ModelSpec(),
@@ -163,18 +168,18 @@ def look(rule: VolumeRule, kickoff: datetime) -> list[Decision]:
     return decisions
 
 
-def test_a_storm_of_500_late_fires_looks_once(landed: Lake) -> None:
+def test_five_hundred_late_fires_make_one_check(sample_lake: Lake) -> None:
     end = now().replace(minute=10, second=0, microsecond=0) - timedelta(hours=1)
     kickoffs = [end - timedelta(hours=back) for back in range(500)]
     random.Random(1).shuffle(kickoffs)
-    decisions = [decision for kickoff in kickoffs for decision in look(VolumeRule(), kickoff)]
+    decisions = [decision for kickoff in kickoffs for decision in check_volume(VolumeRule(), kickoff)]
     entries = open_lake().ledger.entries("triggers/agents/volume")
     assert len(entries) <= 2  # an hour may end while they run
     assert {decision.key for decision in decisions} == {entry.key for entry in entries}
     assert entries[0].payload["reason"].endswith("new interactions in all (threshold 10,000).")
 
 
-def test_a_trigger_that_fires_while_a_training_runs_is_covered_by_it(landed: Lake) -> None:
+def test_a_trigger_that_fires_while_a_training_runs_is_covered_by_it(sample_lake: Lake) -> None:
     claim(open_lake(), "agents", "somebody's run")
     [decision] = on_schedule(kickoff=now(), rule=ScheduleRule(days=1), profile=SMALL)
     assert decision.outcome == "covered"
@@ -183,10 +188,10 @@ def test_a_trigger_that_fires_while_a_training_runs_is_covered_by_it(landed: Lak
     assert list((settings().folder / "runs").glob("*")) == []
 
 
-def test_why_says_what_was_decided_and_suggests_a_model(landed: Lake) -> None:
-    look(VolumeRule(), now())
-    told = CliRunner().invoke(main, ["why", "agents", "--json"])
-    explained = json.loads(told.output)
+def test_why_shows_the_decisions_and_suggests_a_model(sample_lake: Lake) -> None:
+    check_volume(VolumeRule(), now())
+    result = CliRunner().invoke(main, ["why", "agents", "--json"])
+    explained = json.loads(result.output)
     assert explained["events"] == []
     [trigger] = explained["triggers"]
     assert (trigger["trigger"], trigger["looks"], trigger["last"]["outcome"]) == ("volume", 1, "quiet")
