@@ -8,7 +8,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from features.definitions.views import (
     AGENT_FEATURES,
@@ -20,6 +20,7 @@ from features.definitions.views import (
     View,
     namespace_key,
 )
+from features.online.feast_redis import FeastRedis, StoredValues
 from features.online.feast_repo import open_feature_store
 from features.online.redis_pool import HashFields, HashReader
 from lake.lake import Lake
@@ -126,10 +127,6 @@ def newest_rows(lake: Lake, view: View, version: TableVersion, as_of: datetime) 
     return connection.sql(f"FROM usable QUALIFY row_number() OVER ({latest}) = 1").to_arrow_table()
 
 
-StoredValues = tuple[datetime | None, dict[str, Any] | None]
-"""The values of one view and entity in Feast's store, and their time."""
-
-
 class OnlineReader:
     """Reads the features of one request directly from Feast's online store.
 
@@ -145,11 +142,9 @@ class OnlineReader:
         self._tables = {view.name: store.get_feature_view(view.name) for view in VIEWS}
         self._cache: dict[tuple[str, str], tuple[float, StoredValues]] = {}
         self._hashes: HashReader | None = None
-        if self.is_async:  # Feast's hashes of the feature names are the same for every request
-            self._fields = {
-                view.name: self._online._generate_hset_keys_for_features(self._tables[view.name], list(view.features))
-                for view in VIEWS
-            }
+        self._redis = FeastRedis(store.config, self._online)
+        if self.is_async:  # the fields are the same for every request
+            self._fields = {view.name: self._redis.fields(self._tables[view.name], view.features) for view in VIEWS}
 
     @property
     def is_async(self) -> bool:
@@ -172,9 +167,9 @@ class OnlineReader:
         """The same on the event loop, if the store supports it (Redis): in one round trip. The features of an agent and
         of a cluster are read once in ``CACHE_S`` for all requests.
         """
-        online, now = self._online, time.monotonic()
+        now = time.monotonic()
         if self._hashes is None:
-            self._hashes = HashReader(await online._get_client_async(self._config.online_store))
+            self._hashes = HashReader(await self._redis.client())
         found: dict[str, StoredValues] = {}
         missing: list[tuple[View, str, HashFields]] = []
         for view, name in _entities(user_id, agent_name, cluster):
@@ -182,11 +177,11 @@ class OnlineReader:
             if cached and now < until:
                 found[view.name] = cached
             else:
-                [key] = online._generate_redis_keys_for_entities(self._config, [_entity_key(view.entity, name)])
+                key = self._redis.key(_entity_key(view.entity, name))
                 missing.append((view, name, (key, self._fields[view.name][1])))
         answers = await self._hashes.read([request for _, _, request in missing])
         for (view, name, _), values in zip(missing, answers, strict=True):
-            found[view.name] = online._get_features_for_entity(values, view.name, self._fields[view.name][0])
+            found[view.name] = self._redis.decoded(values, view.name, self._fields[view.name][0])
             if view is not USER_FEATURES:
                 self._cache[view.name, name] = now + CACHE_S, found[view.name]
         return _usable(found, as_of)
