@@ -74,7 +74,7 @@ def explanation_lines(explained: dict[str, Any]) -> list[str]:
         lines.append("  No trigger was evaluated on that day.")
     for trigger in explained["triggers"]:
         fired = trigger["fired"]
-        lines.append(f"  {words(trigger['trigger'])}: evaluated {trigger['looks']} times, fired {len(fired)} times")
+        lines.append(f"  {words(trigger['trigger'])}: evaluations {trigger['looks']}, fired {len(fired)}")
         lines += [f"    {clock(d['time'])}  {_decision(d)}" for d in fired or [trigger["last"]]]
     return lines
 

@@ -215,7 +215,7 @@ def test_a_check_that_finds_a_stale_source_fails_its_run_once_and_records_its_fi
 
     write_sample(tmp_path / "logs" / "agents", days=1)
     scheduled_ingestion(kickoff=NOW.replace(minute=5))
-    with pytest.raises(Exception, match=r"nothing newer than 2026-10-05 23:\d\d UTC has come"):
+    with pytest.raises(Exception, match=r"has stopped: it has no row newer than 2026-10-05 23:\d\d UTC"):
         quality_check(kickoff=NOW.replace(minute=25))
     assert quality_check(kickoff=NOW.replace(minute=25) - HOUR) == []
     [checked] = task_lake.ledger.entries("sources/agents", kind="checked")
