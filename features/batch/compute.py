@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from features.batch.incremental import UPTO, Span, spans
 from features.definitions import transforms
+from features.definitions.compiled import run_transform
 from features.definitions.views import CREATED_TIMESTAMP, EVENT_TIMESTAMP, VIEWS, View, ViewInput
 from lake.lake import Lake
-from lake.tables.engine import as_ibis, connect, ibis_engine
+from lake.tables.engine import connect
 from lake.tables.versions import TableVersion
 
 log = logging.getLogger("fuelline.features")
@@ -73,9 +74,7 @@ def view_rows(view: View, rows: pa.Table, wanted: pa.Table, *others: pa.Table) -
 
     ``rows`` are those of the first input, ``others`` those of the next ones; an omitted input is empty.
     """
-    engine = ibis_engine()
-    inputs = [as_ibis(engine, name, table) for name, table in _named(view.inputs, (rows, *others))]
-    values = engine.to_pyarrow(view.transform(*inputs, as_ibis(engine, "wanted", wanted)))
+    values = run_transform(view.transform, _named(view.inputs, (rows, *others)) | {"wanted": wanted})
     values = values.set_column(
         values.column_names.index(EVENT_TIMESTAMP), EVENT_TIMESTAMP, _utc(values[EVENT_TIMESTAMP])
     )
@@ -94,14 +93,10 @@ def view_windows(view: View, rows: pa.Table, upto: datetime, *others: pa.Table) 
     """Every (entity, event_timestamp) that the inputs define and that is due by ``upto``; pure. Inputs as in
     ``view_rows``, without those that define no windows.
     """
-    import ibis
-
-    engine = ibis_engine()
     defining = [read for read in view.inputs if read.windows]
-    windows = view.windows(*(as_ibis(engine, name, table) for name, table in _named(defining, (rows, *others))))
-    due = windows.filter(windows.event_timestamp.cast("timestamp('UTC')") <= ibis.literal(upto - view.delay))
-    found = engine.to_pyarrow(due)
-    return pa.table({view.entity: found[view.entity], EVENT_TIMESTAMP: _utc(found[EVENT_TIMESTAMP])})
+    found = run_transform(view.windows, _named(defining, (rows, *others)))
+    windows = pa.table({view.entity: found[view.entity], EVENT_TIMESTAMP: _utc(found[EVENT_TIMESTAMP])})
+    return windows.filter(pa.compute.less_equal(windows[EVENT_TIMESTAMP], pa.scalar(upto - view.delay)))
 
 
 def _span_rows(
@@ -145,10 +140,10 @@ def _read(lake: Lake, read: ViewInput, pinned: Pins, columns: Sequence[str], whe
     return lake.tables.read(pinned[read.contract.table], columns=columns, where=both)
 
 
-def _named(inputs: Sequence[ViewInput], rows: Sequence[pa.Table]) -> list[tuple[str, pa.Table]]:
+def _named(inputs: Sequence[ViewInput], rows: Sequence[pa.Table]) -> dict[str, pa.Table]:
     """The rows of each input with its name; omitted inputs are empty."""
     empty = [read.contract.arrow_schema.empty_table() for read in inputs[len(rows) :]]
-    return [(read.contract.name.replace(".", "_"), table) for read, table in zip(inputs, (*rows, *empty), strict=True)]
+    return {read.contract.name.replace(".", "_"): table for read, table in zip(inputs, (*rows, *empty), strict=True)}
 
 
 def _key(view: View, pinned: Sequence[TableVersion], upto: datetime) -> str:

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from errors import UserError
 from features.curated.datasets import build_datasets
 from features.curated.tables import Build, Curated, CuratedInput, named_table, result
+from features.definitions.compiled import run_transform
 from lake.contracts.training_datasets import TRAINING_DATASETS
 from lake.lake import Lake
-from lake.tables.engine import as_ibis, ibis_engine
 from lake.tables.partitions import BUILT_FROM, Partition, built_from, files_by_partition
 from lake.tables.replace import replace_partitions
 from lake.tables.versions import TableVersion
@@ -111,13 +111,9 @@ def compute(curated: Curated, tables: Sequence[pa.Table]) -> pa.Table:
 
     ``tables`` are those of the inputs, then the table's present rows if it has columns to keep.
     """
-    engine = ibis_engine()
-    inputs = [
-        as_ibis(engine, read.contract.table.replace(".", "_"), rows)
-        for read, rows in zip(_read_from(curated), tables, strict=True)
-    ]
+    names = [read.contract.table.replace(".", "_") for read in _read_from(curated)]
     fields = [field for field in curated.contract.arrow_schema if field.name != BUILT_FROM]
-    rows = engine.to_pyarrow(curated.transform(*inputs))
+    rows = run_transform(curated.transform, dict(zip(names, tables, strict=True)))
     return rows.select([field.name for field in fields]).cast(pa.schema(fields))
 
 
