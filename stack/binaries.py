@@ -1,4 +1,4 @@
-"""Where a server's binary is: on the path, beside Python, or where Debian keeps Postgres, which it puts on no path."""
+"""Finds a server's binary: on PATH, beside Python, or in Debian's folder of Postgres, which is not on PATH."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ PACKAGES = {
 
 
 def find(name: str) -> str | None:
-    """The binary's path; None where it is not installed."""
+    """The path of a binary; None if it is not installed."""
     newest_first = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
     places = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), *map(str, newest_first)]
     return shutil.which(name, path=os.pathsep.join(places))

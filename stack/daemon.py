@@ -1,4 +1,4 @@
-"""A server that goes on after the command that started it, and is found and ended by its folder. Linux only."""
+"""A server that outlives the command that started it, and is found and stopped by its folder. Linux only."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _children: "dict[int, subprocess.Popen[bytes]]" = {}
-"""By number, what this process has started: it has to be waited for when it has ended."""
+"""Processes that this process has started, by process id: it must wait for them when they end."""
 PAUSE_S = 0.2
 START_S = 120.0
 END_S = 30.0
@@ -17,19 +17,19 @@ END_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Daemon:
-    """One server: its folder holds its data, its log and its number."""
+    """A server whose folder holds its data, its log and its process id."""
 
     folder: Path
     command: Sequence[str]
     answers: Callable[[], bool]
-    """Whether it serves."""
+    """Whether the server is ready."""
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def start(self) -> None:
-        """Start it and wait until it answers; no change where it runs.
+        """Start the server and wait until it is ready; does nothing if it runs.
 
         Raises:
-            RuntimeError: it stopped, or does not answer within two minutes; the end of its log is told.
+            RuntimeError: it ended, or was not ready within ``START_S``; the message has the end of its log.
         """
         if self.running():
             return
@@ -54,7 +54,7 @@ class Daemon:
             time.sleep(PAUSE_S)
 
     def stop(self) -> None:
-        """End it and whatever it has started in its session, and wait for that."""
+        """Stop the server and all processes of its session, and wait for their end."""
         if not self._pid.exists():
             return
         group = int(self._pid.read_text())
@@ -70,11 +70,11 @@ class Daemon:
         self._pid.unlink()
 
     def running(self) -> bool:
-        """Whether the process of that number is there and is ours: numbers are used again."""
+        """Whether a process with the stored id exists and runs in this folder: the system reuses process ids."""
         try:
-            place = Path("/proc", self._pid.read_text())
-            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
-            return state != "Z" and (place / "cwd").readlink() == self.folder.resolve()
+            process = Path("/proc", self._pid.read_text())
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+            return state != "Z" and (process / "cwd").readlink() == self.folder.resolve()
         except OSError:
             return False
 

@@ -7,7 +7,7 @@ import socket
 
 
 def free_ports(count: int) -> list[int]:
-    """As many different ports that nobody listens on right now."""
+    """``count`` different ports on which nothing listens now."""
     with contextlib.ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -16,13 +16,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def lasting_ports(count: int) -> list[int]:
-    """The same, of those that the system gives to no outgoing connection, so that they can be kept for later."""
+    """Free ports outside the range of outgoing connections, so that they can be stored for later use."""
     first = random.randrange(21000, 31000)
     return list(itertools.islice((port for port in range(first, 32000) if not listens(port)), count))
 
 
 def listens(port: int) -> bool:
-    """Whether somebody takes connections there."""
+    """Whether something accepts connections on this port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

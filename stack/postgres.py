@@ -1,4 +1,4 @@
-"""A Postgres of one's own on loopback, its data in one folder. It refuses root, so root runs it as ``postgres``."""
+"""A private Postgres on loopback with its data in one folder. It refuses root, so root runs it as ``postgres``."""
 
 import os
 import pwd
@@ -22,38 +22,38 @@ SETTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Postgres:
-    """One server. Whether it runs, its folder says."""
+    """One server, identified by its folder."""
 
     folder: Path
-    """Its data; the user that runs it has to be able to reach it."""
+    """The folder of its data; the user that runs it must be able to reach it."""
     port: int
     owner: str = "fuelline"
-    """Its first user, who may do everything."""
+    """Its first user, a superuser."""
 
     def url(self, database: str = "postgres", user: str = "", password: str = PASSWORD) -> str:
-        """The address of a database, for its owner or another user."""
+        """The address of a database, as the owner or as another user."""
         return f"postgresql://{user or self.owner}:{password}@127.0.0.1:{self.port}/{database}"
 
     def start(self, **settings: str) -> None:
-        """Start it and wait until it answers; its data are made if there are none."""
+        """Start the server and wait until it is ready; initializes an empty folder first."""
         if not (self.folder / "PG_VERSION").exists():
-            self._make(SETTINGS | settings)
+            self._initialize(SETTINGS | settings)
         if not self.running():
-            told = ["-o", f"-p {self.port}", "-l", str(self.folder / "log"), "-w", "-t", "60"]
-            self._call("pg_ctl", "-D", str(self.folder), *told, "start")
+            options = ["-o", f"-p {self.port}", "-l", str(self.folder / "log"), "-w", "-t", "60"]
+            self._call("pg_ctl", "-D", str(self.folder), *options, "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it and wait; ``immediate`` is as a crash."""
+        """Stop the server and wait; ``immediate`` is like a crash."""
         if self.running():
             self._call("pg_ctl", "-D", str(self.folder), "-m", mode, "-w", "stop")
 
     def running(self) -> bool:
-        """Whether its process is there."""
-        asked = [_binary("pg_ctl"), "-D", str(self.folder), "status"]
-        return subprocess.run(asked, capture_output=True, check=False, **_as_postgres()).returncode == 0
+        """Whether the server runs."""
+        command = [_binary("pg_ctl"), "-D", str(self.folder), "status"]
+        return subprocess.run(command, capture_output=True, check=False, **_as_postgres()).returncode == 0
 
     def execute(self, *statements: str, database: str = "postgres") -> None:
-        """Run statements as the server's owner, each by itself."""
+        """Run statements as the owner, each in a transaction of its own."""
         import psycopg
 
         with psycopg.connect(self.url(database), autocommit=True) as connection:
@@ -61,18 +61,18 @@ class Postgres:
                 connection.execute(statement.encode())
 
     def make_database(self, name: str) -> None:
-        """Make a database, if it is not there."""
+        """Create a database if it does not exist."""
         if name not in self.databases():
             self.execute(f'CREATE DATABASE "{name}"')
 
     def databases(self) -> set[str]:
-        """Names of the databases there are."""
+        """Names of all databases."""
         import psycopg
 
         with psycopg.connect(self.url()) as connection:
             return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
 
-    def _make(self, settings: dict[str, str]) -> None:
+    def _initialize(self, settings: dict[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         if identity := _as_postgres():
@@ -81,8 +81,8 @@ class Postgres:
             secret.write(PASSWORD)
             secret.flush()
             Path(secret.name).chmod(0o644)
-            made = ["-D", str(self.folder), "-U", self.owner, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
-            self._call("initdb", *made, f"--pwfile={secret.name}")
+            options = ["-D", str(self.folder), "-U", self.owner, "-A", "scram-sha-256", "-E", "UTF8", "--no-sync"]
+            self._call("initdb", *options, f"--pwfile={secret.name}")
         with (self.folder / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
@@ -95,7 +95,7 @@ class Postgres:
 
 
 def reachable(folder: Path) -> Path:
-    """The folder, or for root, where Postgres' user may not go there, one of the same name that it can reach."""
+    """The folder itself; for root, if the user postgres cannot reach it, a folder in /var/tmp named after it."""
     if os.geteuid() or all(parent.stat().st_mode & 0o001 for parent in folder.parents if parent.exists()):
         return folder
     return Path("/var/tmp", f"fuelline-{zlib.crc32(str(folder).encode()):08x}-{folder.name}")
@@ -108,7 +108,7 @@ def _binary(name: str) -> str:
 
 
 def _as_postgres() -> dict[str, Any]:
-    """For ``subprocess``: nothing, or for root whom to be."""
+    """Options of ``subprocess.run`` to run as the user postgres; empty if this process is not root."""
     if os.geteuid():
         return {}
     user = pwd.getpwnam("postgres")

@@ -1,4 +1,4 @@
-"""A RabbitMQ of one's own: its node, cookie, port mapper and data are in one folder, its ports on loopback."""
+"""A private RabbitMQ: its node, cookie, port mapper and data are in one folder, its ports on loopback."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from stack.binaries import find
 from stack.daemon import Daemon
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
-"""Debian's scripts themselves: its command on the path changes to the user rabbitmq, and drops the environment."""
+"""Debian's scripts; its commands on PATH switch to the user rabbitmq and drop the environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,18 +22,18 @@ class RabbitMQ:
     folder: Path
     port: int
     distribution: int
-    """Port by which its own tools reach it."""
+    """Port for RabbitMQ's own tools."""
     mapper: int
     """Port of Erlang's port mapper."""
 
     @property
     def url(self) -> str:
-        """Its address, for its administrator."""
+        """The address for the administrator."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}"
 
     @property
     def daemon(self) -> Daemon:
-        """The server."""
+        """The server process."""
         return Daemon(
             folder=self.folder,
             command=[script("rabbitmq-server")],
@@ -42,14 +42,14 @@ class RabbitMQ:
         )
 
     def environment(self) -> dict[str, str]:
-        """Of the server and of its tools; writes its configuration."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")}
+        """The environment of the server and its tools; also writes the configuration."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")}
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n")
         (self.folder / "enabled_plugins").write_text("[].\n")
         return {
-            **ours,
-            "HOME": str(self.folder),  # of the cookie
+            **inherited,
+            "HOME": str(self.folder),  # the cookie is there
             "RABBITMQ_NODENAME": f"fuelline-{self.port}@localhost",
             "RABBITMQ_BASE": str(self.folder),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
@@ -65,20 +65,20 @@ class RabbitMQ:
         }
 
     def stop(self) -> None:
-        """End the node, and the port mapper that it left behind as a daemon."""
+        """Stop the node, and the port mapper that it leaves running."""
         self.daemon.stop()
-        for process in _of(self.folder, ("beam.smp", "epmd")):
+        for process in _processes_of(self.folder, ("beam.smp", "epmd")):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
 
 def script(name: str) -> str:
-    """One of RabbitMQ's own scripts."""
+    """The path of one of RabbitMQ's scripts."""
     found = find(name)
     if found is None:
         raise RuntimeError(f"{name} is not installed: apt-get install rabbitmq-server")
-    own = SCRIPTS / Path(found).name
-    return str(own if own.exists() else found)
+    original = SCRIPTS / Path(found).name
+    return str(original if original.exists() else found)
 
 
 def _speaks_amqp(port: int) -> bool:
@@ -90,12 +90,12 @@ def _speaks_amqp(port: int) -> bool:
         return False
 
 
-def _of(folder: Path, names: Sequence[str]) -> Iterator[int]:
-    """Processes of these names whose environment says that they are of this folder."""
-    for found in Path("/proc").glob("[0-9]*"):
+def _processes_of(folder: Path, names: Sequence[str]) -> Iterator[int]:
+    """Ids of processes of these names whose HOME is this folder."""
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            mine = f"HOME={folder}\0".encode() in (found / "environ").read_bytes()
-            if mine and (found / "comm").read_text().strip() in names:
-                yield int(found.name)
+            belongs = f"HOME={folder}\0".encode() in (process / "environ").read_bytes()
+            if belongs and (process / "comm").read_text().strip() in names:
+                yield int(process.name)
         except OSError:
-            continue  # it has ended, or is somebody else's
+            continue  # it has ended, or belongs to another user

