@@ -1,7 +1,7 @@
-"""The training join of 100,000 entity rows with 1,000,000 feature rows: ours, a bare DuckDB ASOF join, Feast's stores.
+"""The training join of 100,000 entity rows and 1,000,000 feature rows: ours, a bare DuckDB ASOF join, Feast's stores.
 
 The bare join is what DuckDB alone needs for the nearest earlier row: no TTL, no creation times. Both start and end with
-Arrow tables in memory. Feast reads Parquet and wants pandas, so beside it ours does the same. Twenty thousand users
+Arrow tables in memory. Feast reads Parquet and returns pandas, so ours does the same beside it. Twenty thousand users
 have fifty daily rows each. ``scheduled`` rows were all created two hours after their event; ``back-filled`` ones at
 any time within three days, which is the harder case.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 USERS, DAYS, ENTITIES = 20_000, 50, 100_000
 BARE_TIMES = 2.0
 REPEATS = 5
-"""Joins a turn of what takes a fraction of a second; their median counts."""
+"""Joins per turn if one takes a fraction of a second; the median counts."""
 FEAST = "benchmarks.join_feast:join"
 
 
@@ -34,26 +34,26 @@ def measure(options: Options) -> list[Line]:
         )
         for kind in ("scheduled", "back-filled")
     }
-    asked = str(
+    entities_file = str(
         prepared(f"entities-v1-{entities}.parquet", "benchmarks.join_inputs:write_entities", rows=entities, users=users)
     )
-    usual = {"entities": asked, "features": features["scheduled"]}
-    late = {"entities": asked, "features": features["back-filled"]}
+    scheduled = {"entities": entities_file, "features": features["scheduled"]}
+    back_filled = {"entities": entities_file, "features": features["back-filled"]}
     found = in_turns(
         [
-            Job(name="ours, scheduled", target="benchmarks.join:ours", arguments=usual),
-            Job(name="bare DuckDB ASOF join", target="benchmarks.join:bare", arguments=usual),
-            Job(name="ours, back-filled", target="benchmarks.join:ours", arguments=late),
-            Job(name="bare, back-filled", target="benchmarks.join:bare", arguments=late),
-            Job(name="ours, Parquet to pandas", target="benchmarks.join:ours_from_files", arguments=usual),
-            Job(name="Feast, DuckDB store", target=FEAST, arguments={**usual, "store": "duckdb"}),
-            Job(name="Feast, dask store", target=FEAST, arguments={**usual, "store": "dask"}),
+            Job(name="ours, scheduled", target="benchmarks.join:ours", arguments=scheduled),
+            Job(name="bare DuckDB ASOF join", target="benchmarks.join:bare", arguments=scheduled),
+            Job(name="ours, back-filled", target="benchmarks.join:ours", arguments=back_filled),
+            Job(name="bare, back-filled", target="benchmarks.join:bare", arguments=back_filled),
+            Job(name="ours, Parquet to pandas", target="benchmarks.join:ours_from_files", arguments=scheduled),
+            Job(name="Feast, DuckDB store", target=FEAST, arguments={**scheduled, "store": "duckdb"}),
+            Job(name="Feast, dask store", target=FEAST, arguments={**scheduled, "store": "dask"}),
         ],
         options.runs,
     )
-    ours, oracle = found["ours, Parquet to pandas"]["matched"], found["Feast, DuckDB store"]["matched"]
-    if ours != oracle:
-        raise JobFailed(f"ours found values for {ours:,.0f} rows, Feast's DuckDB store for {oracle:,.0f}")
+    ours, expected = found["ours, Parquet to pandas"]["matched"], found["Feast, DuckDB store"]["matched"]
+    if ours != expected:
+        raise JobFailed(f"ours found values for {ours:,.0f} rows, Feast's DuckDB store for {expected:,.0f}")
     return _lines(found, f"As-of join of {entities:,} x {users * DAYS:,} rows", entities)
 
 
@@ -72,10 +72,10 @@ def _lines(found: dict[str, Figures], what: str, entities: int) -> list[Line]:
     ours = found["ours, Parquet to pandas"]
     for peer in ("Feast, DuckDB store", "Feast, dask store"):
         lost = entities - int(found[peer]["rows"])
-        told = f"{peer} (drops {lost:,} rows)" if lost else peer
+        label = f"{peer} (drops {lost:,} rows)" if lost else peer
         for unit, name in (("s", "seconds"), ("MB peak", "peak_mb")):
-            label = "scheduled, Parquet to pandas" if unit == "s" else ""
-            lines.append(Line(what=label, unit=unit, ours=ours[name], peer=told, theirs=found[peer][name]))
+            what = "scheduled, Parquet to pandas" if unit == "s" else ""
+            lines.append(Line(what=what, unit=unit, ours=ours[name], peer=label, theirs=found[peer][name]))
     return lines
 
 
@@ -86,13 +86,13 @@ def ours(entities: str, features: str, scratch: str) -> Figures:
     from features.batch.asof import FeatureRows, as_of_join
     from features.definitions.views import USER_FEATURES
 
-    asked, rows = pq.read_table(entities), pq.read_table(features)
+    requests, rows = pq.read_table(entities), pq.read_table(features)
     stored = [FeatureRows(view=USER_FEATURES, rows=rows)]
-    as_of_join(asked.slice(0, 1000), stored)
+    as_of_join(requests.slice(0, 1000), stored)
     times = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        joined = as_of_join(asked, stored)
+        joined = as_of_join(requests, stored)
         times.append(time.perf_counter() - began)
     return {"seconds": statistics.median(times), "rows": joined.num_rows}
 
@@ -101,12 +101,12 @@ def bare(entities: str, features: str, scratch: str) -> Figures:
     """DuckDB's ASOF join alone, same tables and columns."""
     import pyarrow.parquet as pq
 
-    asked, rows = pq.read_table(entities), pq.read_table(features)
-    _bare(asked.slice(0, 1000), rows)
+    requests, rows = pq.read_table(entities), pq.read_table(features)
+    _bare(requests.slice(0, 1000), rows)
     times = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        joined = _bare(asked, rows)
+        joined = _bare(requests, rows)
         times.append(time.perf_counter() - began)
     return {"seconds": statistics.median(times), "rows": joined.num_rows}
 
@@ -127,7 +127,7 @@ def _bare(entities: "pa.Table", rows: "pa.Table") -> "pa.Table":
 
 
 def ours_from_files(entities: str, features: str, scratch: str) -> Figures:
-    """As Feast's stores are asked: features in a Parquet file, entities and answer in pandas."""
+    """As through Feast's stores: features in a Parquet file, entities and result in pandas."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -14,7 +14,7 @@ from features.online.feast_repo import feature_views
 
 
 def join(entities: str, features: str, store: str, scratch: str) -> Figures:
-    """``get_historical_features`` on Feast's ``store`` (duckdb, dask), creation times honoured as ours honours them."""
+    """``get_historical_features`` on Feast's ``store`` (duckdb, dask), with creation times respected as in ours."""
     opened = _open(Path(scratch), features, store)
     frame = pq.read_table(entities).rename_columns(["interaction_id", EVENT_TIMESTAMP, "user_id"]).to_pandas()
     references = [f"{USER_FEATURES.name}:{name}" for name in USER_FEATURES.features]

@@ -1,4 +1,4 @@
-"""What the join benchmark joins: daily feature rows of every user, and requests at random instants. Seeded."""
+"""The inputs of the join benchmark: daily feature rows of every user, and requests at random times; seeded."""
 
 from datetime import UTC, datetime
 
@@ -36,7 +36,7 @@ def write_features(path: str, users: int, kind: str, scratch: str) -> None:
 
 
 def write_entities(path: str, rows: int, users: int, scratch: str) -> None:
-    """Requests at random instants of random users, a hundredth of them unknown."""
+    """Requests of random users at random times, 1% of them unknown users."""
     random = np.random.default_rng(1)
     instants = _first_day() + random.integers(0, (DAYS + 7) * 86_400 * 10**6, rows)
     columns = {

@@ -1,7 +1,7 @@
 """Online read of all views for one request, on a real Redis: ours, Feast's own dictionary, and Redis alone.
 
-Redis alone is one pipeline of three ``HGETALL`` of the same keys: the round trip that nobody gets below. All read the
-same random users, one request after the other, as a gateway's worker does.
+Redis alone is one pipeline of three ``HGETALL`` of the same keys: the lower bound. All read the same random users, one
+request after the other, as a worker of the gateway does.
 """
 
 import re
@@ -32,25 +32,25 @@ CLUSTER = "studio"
 
 
 def measure(options: Options) -> list[Line]:
-    """Measure and compare; nothing, loudly, without redis-server."""
+    """Measure and compare; without redis-server, print that it was skipped."""
     if not shutil.which("redis-server"):
         say("  SKIPPED: redis-server is not installed (apt-get install redis-server)")
         return []
     with redis_server() as port:
         run(Job(name="write", target="benchmarks.online:write", arguments={"port": port}))
-        asked: dict[str, Argument] = {"port": port, "requests": options.size(REQUESTS, REQUESTS // 10)}
+        arguments: dict[str, Argument] = {"port": port, "requests": options.size(REQUESTS, REQUESTS // 10)}
         found = in_turns(
             [
-                Job(name="ours", target="benchmarks.online:ours", arguments=asked),
-                Job(name="Feast's to_dict", target="benchmarks.online:feast", arguments=asked),
-                Job(name="Redis alone", target="benchmarks.online:alone", arguments=asked),
+                Job(name="ours", target="benchmarks.online:ours", arguments=arguments),
+                Job(name="Feast's to_dict", target="benchmarks.online:feast", arguments=arguments),
+                Job(name="Redis alone", target="benchmarks.online:alone", arguments=arguments),
             ],
             options.runs,
         )
     lines: list[Line] = []
     for name in ("p50_ms", "p99_ms"):
         for peer in ("Feast's to_dict", "Redis alone"):
-            judged = name == "p99_ms" and peer == "Feast's to_dict"
+            limited = name == "p99_ms" and peer == "Feast's to_dict"
             lines.append(
                 Line(
                     what="Online read of all views, one request" if not lines else "",
@@ -58,7 +58,7 @@ def measure(options: Options) -> list[Line]:
                     ours=found["ours"][name],
                     peer=peer,
                     theirs=found[peer][name],
-                    most=P99_MS if judged else None,
+                    most=P99_MS if limited else None,
                 )
             )
     return lines
@@ -146,7 +146,7 @@ def ours(port: int, requests: int, scratch: str) -> Figures:
 
 
 def feast(port: int, requests: int, scratch: str) -> Figures:
-    """Feast's ``get_online_features(...).to_dict()``, which checks no age."""
+    """Feast's ``get_online_features(...).to_dict()``, which does not check ages."""
     from features.definitions.views import VIEWS, namespace_key
     from features.online.feast_repo import open_feature_store
 
@@ -154,8 +154,8 @@ def feast(port: int, requests: int, scratch: str) -> Figures:
     references = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
 
     def read(user: str, agent: str) -> bool:
-        asked = [{"user_id": user, "agent_name": agent, "cluster_namespace": namespace_key(CLUSTER)}]
-        answer = store.get_online_features(references, asked, full_feature_names=True).to_dict()
+        entities = [{"user_id": user, "agent_name": agent, "cluster_namespace": namespace_key(CLUSTER)}]
+        answer = store.get_online_features(references, entities, full_feature_names=True).to_dict()
         return answer["user_features__total_queries"][0] is not None
 
     return _timed(read, requests)
@@ -178,7 +178,7 @@ def alone(port: int, requests: int, scratch: str) -> Figures:
 
 
 def _entity(key: bytes) -> str:
-    """The entity's name, which stands somewhere in Feast's binary key."""
+    """The entity's name, which is part of Feast's binary key."""
     [name] = re.findall(rb"user-\d{5}|bruno|auditor|jamie|mary-kay|studio", key)
     return str(name.decode())
 
@@ -191,7 +191,7 @@ def _timed(read: Callable[[str, str], bool], requests: int) -> Figures:
         found = read(user, agent)
         took = time.perf_counter_ns() - began
         if not found:
-            raise RuntimeError(f"request {n}: nothing is known of {user} and {agent}")
+            raise RuntimeError(f"request {n}: {user} or {agent} has no features")
         if n >= WARM_UP:
             times.append(took / 1e6)
     times.sort()

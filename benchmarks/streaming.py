@@ -1,8 +1,7 @@
-"""Events through a real RabbitMQ into a real Redis: how many a second, and how soon one is in the online value.
+"""Events through a real RabbitMQ into a real Redis: the rate, and the lag until an event is in the online value.
 
-Producer, broker, consumer and Redis share the machine's cores, so both figures are those of all four together. The lag
-is taken at 2,000 events a second, from the moment an event is published to the moment when Redis has counted it, which
-is when a read sees it.
+Producer, broker, consumer and Redis share the machine's cores, so both figures are for all four together. The lag
+is measured at 2,000 events per second, from the publication of an event until Redis has counted it and reads see it.
 """
 
 import json
@@ -33,7 +32,7 @@ LEAST_RATE, MOST_LAG_S = 2_000, 1.0
 
 
 def measure(options: Options) -> list[Line]:
-    """Measure; nothing, loudly, without the servers."""
+    """Measure; without the servers, print that it was skipped."""
     if missing := [name for name in ("redis-server", "rabbitmq-server") if not shutil.which(name)]:
         say(f"  SKIPPED: {' and '.join(missing)} not installed (apt-get install {' '.join(missing)})")
         return []
@@ -47,14 +46,14 @@ def measure(options: Options) -> list[Line]:
     what = "Events through RabbitMQ into online features"
     return [
         Line(what=what, unit="events/s", ours=found["drain"]["rate"], least=LEAST_RATE),
-        Line(what="", unit="µs of the consumer's CPU an event", ours=found["drain"]["consumer_cpu_us"]),
+        Line(what="", unit="µs of the consumer's CPU per event", ours=found["drain"]["consumer_cpu_us"]),
         Line(what=f"Event to online value at {RATE:,}/s", unit="s p50", ours=found["lag"]["p50_s"]),
         Line(what="", unit="s p95", ours=found["lag"]["p95_s"], most=MOST_LAG_S),
     ]
 
 
 def drain(events: int, scratch: str) -> Figures:
-    """Events that wait in the queue, counted as fast as it goes."""
+    """Count queued events as fast as possible."""
     from lake.sources.broker import StopCondition
 
     with _servers(scratch) as settings:
@@ -67,7 +66,7 @@ def drain(events: int, scratch: str) -> Figures:
 
 
 def lag(events: int, scratch: str) -> Figures:
-    """Events at a fixed rate: how long after it was published each was counted."""
+    """Events at a fixed rate: the time from publication to count of each."""
     from lake.sources.broker import StopCondition
 
     lags: list[float] = []
@@ -84,13 +83,13 @@ def lag(events: int, scratch: str) -> Figures:
         _follow(settings, until, note)
         producer.wait()
     if len(lags) != events:
-        raise RuntimeError(f"{len(lags)} of {events} events came through")
+        raise RuntimeError(f"only {len(lags)} of {events} events were counted")
     lags.sort()
     return {"p50_s": lags[events // 2], "p95_s": lags[int(events * 0.95)], "seconds": events / RATE}
 
 
 def _follow(settings: "Settings", until: "StopCondition", note: "Callable[[Sequence[Message]], None]") -> None:
-    """Follow as ``features.streaming.consumer`` does, and tell ``note`` of each batch once Redis has counted it."""
+    """Follow as ``features.streaming.consumer`` does; call ``note`` with each batch that Redis has counted."""
     from features.streaming.consumer import BATCHING, QUEUE
     from features.streaming.windows import count, open_stream
     from lake.lake import open_lake
@@ -124,14 +123,14 @@ def _servers(scratch: str) -> "Iterator[Settings]":
 
 
 def _publish(settings: "Settings", events: int, rate: int) -> "subprocess.Popen[bytes]":
-    """A producer in a process of its own."""
+    """Start a producer in a separate process."""
     address = settings.rabbitmq.get_secret_value()
     command = [sys.executable, "-m", "benchmarks.streaming", address, str(events), str(rate)]
     return subprocess.Popen(command, cwd=ROOT)
 
 
 def produce(address: str, events: int, rate: int) -> None:
-    """Publish interaction events; ``rate`` a second, 0 for as fast as it goes, confirmed at the end by closing."""
+    """Publish interaction events, ``rate`` per second; 0: as fast as possible. Closing the connection flushes them."""
     import pika
 
     from lake.sources.broker import EXCHANGE

@@ -1,4 +1,4 @@
-"""The streaming consumer as a command, for ``fuelline`` and for the module that manifests start."""
+"""The command of the streaming consumer, for ``fuelline`` and for the module ``features.consumer``."""
 
 import click
 

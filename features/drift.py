@@ -1,11 +1,11 @@
-"""Has a feature's distribution moved? Standardized mean shift, PSI and Kolmogorov-Smirnov distance against a pinned
-reference, with the chance of such a shift where nothing moved.
+"""Drift of a feature's distribution: standardized mean shift, PSI and Kolmogorov-Smirnov distance from a pinned
+reference, each with a p-value.
 
 Values of one user, or of one agent's hour, are not independent, so the standard error of a mean is taken over clusters
 (Liang and Zeger 1986, Biometrika 73(1)) and a categorical feature counts its clusters, not its rows. Of clusters that
 differ in size the effective number counts, (sum n)^2 / sum n^2 (Kish 1965, Survey Sampling, section 8.2; as degrees of
 freedom: Carter, Schnepel and Steigerwald 2017, Rev. Econ. Stat. 99(4)): a user with half of the rows is half of the
-evidence. The reference is a small profile that is kept, so that a look reads the recent rows only.
+evidence. The reference is stored as a small profile, so that a comparison reads recent rows only.
 """
 
 import math
@@ -17,81 +17,81 @@ import numpy as np
 from pydantic import Field
 
 BINS = 10
-"""Of the reference's quantiles, for PSI."""
+"""Bins between quantiles of the reference, for PSI."""
 POINTS = 200
-"""Quantiles that the reference keeps, for the Kolmogorov-Smirnov distance (its error is at most 1/200)."""
+"""Quantiles in a profile, for the Kolmogorov-Smirnov distance (its error is at most 1/200)."""
 SMOOTHING = 0.5
 """Rows added to each share, so that a new category and an empty bin have a logarithm."""
 MISSING = "(missing)"
 MOVED_P_VALUE = 0.01
-"""p-value below which one of the reference's own days counts as moved."""
+"""p-value below which a day of the reference counts as shifted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
-    """One feature of the reference."""
+    """The reference values of one feature."""
 
     name: str
     rows: int
     clusters: float
-    """Effective number, of the rows with a value."""
+    """Effective number of clusters among the rows with a value."""
     missing: int
     """Rows without a value."""
     days: int = 0
-    """On which there were rows; 0 where that is not known."""
+    """Days with rows; 0 if unknown."""
     daily_variability: Annotated[dict[str, float], Field(alias="unrest")] = field(default_factory=dict)
-    """By kind of shift the largest one that a day of the reference's own, but for the newest two, shows against all of
-    it: weekends, holidays. Only more than that is news."""
+    """For each kind of shift, the largest one of a single day of the reference (except the newest two) against all of
+    it: weekends, holidays. Only larger shifts are drift."""
     mean: float = 0.0
     sd: float = 0.0
-    """0: constant, or not numeric."""
+    """0 if the feature is constant or not numeric."""
     error: float = 0.0
     """Standard error of the mean over clusters."""
     quantiles: list[float] = field(default_factory=list)
-    """``POINTS + 1`` of them, from the smallest value to the largest; none where it is not numeric."""
+    """``POINTS + 1`` quantiles from the smallest value to the largest; empty if the feature is not numeric."""
     shares: dict[str, int] = field(default_factory=dict)
-    """Rows by category, where it is not numeric; the constant, where it is one."""
+    """Rows by category, if the feature is not numeric; rows of the single value, if it is constant."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shift:
-    """How far one feature moved."""
+    """How far one feature has moved."""
 
     name: str
     kind: str
-    """``mean`` (standardized shift), ``shares`` (PSI), ``missing`` (PSI of having a value)."""
+    """``mean`` (standardized shift), ``shares`` (PSI), ``missing`` (PSI of missing and present)."""
     size: float
-    """Signed sigmas for ``mean``, else PSI."""
+    """Signed standard deviations of the reference for ``mean``, else PSI."""
     p_value: Annotated[float, Field(alias="chance")]
-    """Two-sided, of such a shift where nothing moved; 1 where there is too little to tell."""
+    """Two-sided; 1 if there are too few clusters for a test."""
     psi: float
     ks: float = 0.0
     """Largest distance between the two distribution functions (0..1); numeric features only."""
     daily_variability: Annotated[float, Field(alias="unrest")] = 0.0
-    """As in the profile, for this kind."""
+    """That of the profile for this kind of shift."""
     rows: int
     clusters: float
     was: float = 0.0
-    """Mean in the reference; share of the moved category or of missing values."""
+    """In the reference: the mean, or the share of the moved category or of missing values."""
     now: float = 0.0
     moved: str = ""
     """The category whose share changed most."""
 
 
 def profile(name: str, values: np.ndarray, clusters: np.ndarray, days: np.ndarray | None = None) -> Profile:
-    """The reference's side of one feature.
+    """The profile of one feature of the reference.
 
     Args:
         name: the feature.
-        values: float [rows] with NaN where it is missing, or str [rows] with ``MISSING``.
-        clusters: whose values they are, as codes: integers that are not much more than the rows [rows].
-        days: the day of each, any integers [rows]; without them nothing is known of how days differ.
+        values: float [rows], NaN if missing, or str [rows], ``MISSING`` if missing.
+        clusters: the cluster of each row, as integer codes whose range is not much larger than the rows [rows].
+        days: the day of each row, as integers [rows]; None: no daily variability.
     """
     whole = _profile(name, values, clusters)
     if days is None:
         return whole
     moved: dict[str, float] = {}
-    for day in np.unique(days)[:-2]:  # what the newest show may be the news itself, a day before this was trained on
+    for day in np.unique(days)[:-2]:  # drift may have begun on the newest days, before the training
         for shift in shifts(whole, values[days == day], clusters[days == day]):
             if shift.p_value < MOVED_P_VALUE:
                 moved[shift.kind] = max(abs(shift.size), moved.get(shift.kind, 0.0))
@@ -108,7 +108,7 @@ def _profile(name: str, values: np.ndarray, clusters: np.ndarray) -> Profile:
         return bare
     sd = float(known.std())
     if sd <= 1e-12 * max(1.0, abs(float(known[0]))):
-        return replace(bare, mean=float(known[0]), shares={_word(known[0]): len(known)})
+        return replace(bare, mean=float(known[0]), shares={_text(known[0]): len(known)})
     points = np.quantile(known, np.linspace(0, 1, POINTS + 1))
     return replace(
         bare,
@@ -120,11 +120,11 @@ def _profile(name: str, values: np.ndarray, clusters: np.ndarray) -> Profile:
 
 
 def shifts(reference: Profile, values: np.ndarray, clusters: np.ndarray) -> list[Shift]:
-    """How the current values differ from the reference: in value, and in being there at all; none where either side
+    """How current values differ from the reference: in value, and in the share of missing values; empty if either side
     has no rows.
 
     Args:
-        reference: of the same feature.
+        reference: the profile of the same feature.
         values: as in ``profile``.
         clusters: as in ``profile``.
     """
@@ -139,7 +139,7 @@ def shifts(reference: Profile, values: np.ndarray, clusters: np.ndarray) -> list
 
 
 def effective(clusters: np.ndarray) -> float:
-    """Effective number of clusters; 0 of no rows."""
+    """Effective number of clusters; 0 without rows."""
     sizes = _sizes(clusters)
     return float(len(clusters) ** 2 / (sizes**2).sum()) if len(clusters) else 0.0
 
@@ -215,22 +215,22 @@ def _psi(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def _chi_square(before: np.ndarray, after: np.ndarray, clusters_before: float, clusters_after: float) -> float:
-    """Pearson's test of equal shares, as if each cluster were one row: never too sure, however alike its rows are."""
+    """Pearson's test of equal shares with each cluster as one row: conservative, however correlated its rows are."""
     from scipy.special import chdtrc
 
     p, q = before / before.sum(), after / after.sum()
     weight = clusters_before + clusters_after
     pooled = (clusters_before * p + clusters_after * q) / weight
-    there = pooled > 0
-    if there.sum() < 2:
+    occurring = pooled > 0
+    if occurring.sum() < 2:
         return 1.0
     effective = clusters_before * clusters_after / weight
-    statistic = effective * float(((p - q)[there] ** 2 / pooled[there]).sum())
-    return float(chdtrc(there.sum() - 1, statistic))
+    statistic = effective * float(((p - q)[occurring] ** 2 / pooled[occurring]).sum())
+    return float(chdtrc(occurring.sum() - 1, statistic))
 
 
 def _binned(reference: Profile, points: np.ndarray, below: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows by bins of the reference's quantiles, before and now; of equal edges one counts."""
+    """Rows by bin of the reference's quantiles, before and now; equal edges make one bin."""
     edges = np.arange(POINTS // BINS, POINTS, POINTS // BINS)
     edges = edges[np.append(np.diff(points[edges]) > 0, True)]
     known = reference.rows - reference.missing
@@ -245,7 +245,7 @@ def _distance(points: np.ndarray, after: np.ndarray) -> float:
 
 
 def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:
-    """Standard error of the mean where the clusters, not the rows, are independent."""
+    """Standard error of the mean if the clusters, not the rows, are independent."""
     code = clusters - clusters.min()
     count = int((np.bincount(code) > 0).sum())
     if count < 2:
@@ -261,12 +261,12 @@ def _sizes(clusters: np.ndarray) -> np.ndarray:
 
 
 def _counted(known: np.ndarray) -> dict[str, int]:
-    """Rows by value, as words."""
+    """Rows by value, as text."""
     if known.dtype.kind == "f":
         values, counts = np.unique(known, return_counts=True)
         total: Counter[str] = Counter()
         for value, count in zip(values, counts, strict=True):
-            total[_word(value)] += int(count)
+            total[_text(value)] += int(count)
         return dict(total)
     return dict(Counter(known.tolist()))
 
@@ -276,5 +276,5 @@ def _present(values: np.ndarray) -> np.ndarray:
     return present
 
 
-def _word(value: float) -> str:
+def _text(value: float) -> str:
     return f"{value:.12g}"

@@ -1,4 +1,4 @@
-"""The newest rows of a curated table for a deck: a few rows, without user ids."""
+"""The newest figures of a curated table for a deck: a few rows, without user ids."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -45,10 +45,10 @@ _QUERIES: Mapping[str, tuple[str, str]] = {
 
 
 def newest_numbers(lake: Lake, version: TableVersion) -> tuple[str, list[Row]]:
-    """The newest day of a version (``2026-11-08``) and what stands there, as a table for people.
+    """The newest day of a version (``2026-11-08``) and its figures, with the columns of a deck's table.
 
     Raises:
-        KeyError: it is no curated table.
+        KeyError: the version is not of a curated table.
     """
     column, query = _QUERIES[version.table]
     rows = _newest_day(lake, version, column)

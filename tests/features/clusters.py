@@ -1,4 +1,4 @@
-"""What servers tell of clusters, in the form of the lake's contracts: made series, lines and events."""
+"""Generated metrics, log lines and events of clusters in the form of the lake's contracts."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -25,11 +25,11 @@ def series(
     cluster: str = "studio",
     **labels: str,
 ) -> list[Row]:
-    """A point a step; None leaves a step out."""
+    """One point per minute; None leaves a minute out."""
     text = canonical(labels)
-    same = {"series": digest(cluster, metric, text), "cluster": cluster, "metric": metric, "labels": text}
+    base = {"series": digest(cluster, metric, text), "cluster": cluster, "metric": metric, "labels": text}
     return [
-        {**same, "timestamp": start + number * MINUTE, "value": float(value)}
+        {**base, "timestamp": start + number * MINUTE, "value": float(value)}
         for number, value in enumerate(values)
         if value is not None
     ]
@@ -43,12 +43,12 @@ def native(
     cluster: str = "studio",
     **labels: str,
 ) -> list[Row]:
-    """Points of a native histogram: cumulative observations by bucket."""
+    """Points of a native histogram, one per minute: cumulative observations by bucket."""
     text = canonical(labels)
-    same = {"series": digest(cluster, metric, text), "cluster": cluster, "metric": metric, "labels": text}
+    base = {"series": digest(cluster, metric, text), "cluster": cluster, "metric": metric, "labels": text}
     return [
         {
-            **same,
+            **base,
             "timestamp": start + number * MINUTE,
             "count": float(sum(buckets.values())),
             "sum": 1.0,
@@ -74,8 +74,8 @@ def line(at: datetime, message: str, *, cluster: str = "studio", **labels: str) 
 
 
 def event(at: datetime, uid: str, reason: str, message: str = "", **more: Any) -> Row:
-    same = {"cluster": "studio", "namespace": "agents", "kind": "Pod", "name": "bruno-1", "type": "Warning", "count": 1}
-    return same | {"uid": uid, "timestamp": at, "event_reason": reason, "message": message} | more
+    base = {"cluster": "studio", "namespace": "agents", "kind": "Pod", "name": "bruno-1", "type": "Warning", "count": 1}
+    return base | {"uid": uid, "timestamp": at, "event_reason": reason, "message": message} | more
 
 
 def metrics(rows: list[Row]) -> pa.Table:
@@ -91,22 +91,22 @@ def events(rows: list[Row]) -> pa.Table:
 
 
 def a_day_of_metrics(day: datetime, *, step: int = 5) -> list[Row]:
-    """Two namespaces and the nodes of a cluster: counters that are reset, limits, both kinds of histograms."""
+    """Two namespaces and the nodes of a cluster: counters with resets, limits, both kinds of histograms."""
     random, rows, points = np.random.default_rng(3), list[Row](), 24 * 60 // step
     for space, pod in (("agents", "bruno-1"), ("agents", "jamie-1"), ("flux-system", "flux-1")):
-        of = {"namespace": space, "pod": pod, "container": "main"}
+        labels = {"namespace": space, "pod": pod, "container": "main"}
         restarts = np.cumsum(random.random(points) < 0.05) * 1.0
         restarts[points // 2 :] -= restarts[points // 2]
         used = np.cumsum(random.random(points) * 60 * step)
-        rows += _every(step, "kube_pod_container_status_restarts_total", day, restarts, **of)
-        rows += _every(step, "container_cpu_usage_seconds_total", day, used, **of)
-        rows += _every(step, "container_memory_working_set_bytes", day, 1e6 + 1e6 * random.random(points), **of)
+        rows += _every(step, "kube_pod_container_status_restarts_total", day, restarts, **labels)
+        rows += _every(step, "container_cpu_usage_seconds_total", day, used, **labels)
+        rows += _every(step, "container_memory_working_set_bytes", day, 1e6 + 1e6 * random.random(points), **labels)
         for resource, limit in (("cpu", 1.5), ("memory", 3e6)):
             limits = np.full(points, limit)
-            rows += _every(step, "kube_pod_container_resource_limits", day, limits, **of, resource=resource)
+            rows += _every(step, "kube_pod_container_resource_limits", day, limits, **labels, resource=resource)
         seen = np.cumsum(random.integers(0, 9, (points, 4)), axis=0)
         for le, values in zip(("0.1", "0.5", "2.5", "+Inf"), np.cumsum(seen, axis=1).T, strict=True):
-            rows += _every(step, "http_request_duration_seconds_bucket", day, values, **of, le=le)
+            rows += _every(step, "http_request_duration_seconds_bucket", day, values, **labels, le=le)
     answers = (random.random((2, points)) < 0.9) * 1.0
     rows += _every(step, "up", day, answers[0], job="agents/bruno", instance="a:80")
     rows += _every(step, "kube_deployment_status_replicas_available", day, 2 * answers[1], deployment="jamie")
@@ -144,7 +144,7 @@ def a_day_of_events(day: datetime) -> list[Row]:
 
 
 def _every(step: int, metric: str, day: datetime, values: Iterable[float], **labels: str) -> list[Row]:
-    """A point each ``step`` minutes."""
+    """One point per ``step`` minutes."""
     return [
         {**row, "timestamp": day + number * step * MINUTE}
         for number, row in enumerate(series(metric, day, values, **labels))
@@ -152,7 +152,7 @@ def _every(step: int, metric: str, day: datetime, values: Iterable[float], **lab
 
 
 def rising(minutes: int, per_minute: Callable[[int], float] | float, start: float = 0.0) -> list[float]:
-    """A counter's values, one a minute."""
+    """Values of a counter, one per minute."""
     values, at = [], start
     for minute in range(minutes):
         values.append(at)

@@ -22,7 +22,7 @@ def make_interactions(
     failed = random.random(rows) < 0.3
     feedback = random.choice([0, 1, -1], rows)
     agents = random.choice(AGENTS, rows)
-    # Two rows at one instant and agent would be a conflict: the first one stays.
+    # Two rows with the same time and agent would conflict: only the first is kept.
     kept = np.sort(np.unique(np.char.add(micros.astype(str), agents), return_index=True)[1])
     drawn = pa.table(
         {

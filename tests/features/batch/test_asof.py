@@ -26,7 +26,7 @@ ENTITIES = pa.schema(
         ("cluster_namespace", pa.string()),
     ]
 )
-PLACES = ("studio/agents", "studio/*", "forge/agents")
+NAMESPACES = ("studio/agents", "studio/*", "forge/agents")
 STEPS = st.integers(0, 12)
 NUDGES = st.sampled_from([-1, 0, 1])
 
@@ -37,7 +37,7 @@ def instant(view: View, step: int, nudge: int = 0) -> datetime:
 
 
 def feature_rows(view: View, rows: list[tuple[str, datetime, datetime]]) -> pa.Table:
-    """Rows of (entity, event, created); the n-th row's first number is n, so that it can be told."""
+    """Rows of (entity, event, created); the n-th row's first number is n, so that a test can identify it."""
     columns: dict[str, Any] = {view.entity: [r[0] for r in rows]}
     columns |= {"event_timestamp": [r[1] for r in rows], "created_timestamp": [r[2] for r in rows]}
     for column in view.columns:
@@ -47,14 +47,14 @@ def feature_rows(view: View, rows: list[tuple[str, datetime, datetime]]) -> pa.T
     )
 
 
-def entity_rows(rows: list[tuple[str, str, datetime]], places: Sequence[str] = PLACES[:1]) -> pa.Table:
+def entity_rows(rows: list[tuple[str, str, datetime]], namespaces: Sequence[str] = NAMESPACES[:1]) -> pa.Table:
     return pa.table(
         {
             "interaction_id": [f"i{n}" for n in range(len(rows))],
             "timestamp": [r[2] for r in rows],
             "user_id": [r[0] for r in rows],
             "agent_name": [r[1] for r in rows],
-            "cluster_namespace": [places[n % len(places)] for n in range(len(rows))],
+            "cluster_namespace": [namespaces[n % len(namespaces)] for n in range(len(rows))],
         },
         schema=ENTITIES,
     )
@@ -72,14 +72,14 @@ def by_definition(view: View, stored: list[tuple[str, datetime, datetime]], enti
 @settings(max_examples=80, deadline=None)
 @given(
     stored=st.lists(st.tuples(st.sampled_from("ab"), STEPS, STEPS, NUDGES), max_size=12, unique_by=lambda r: r[:3]),
-    asked=st.lists(st.tuples(st.sampled_from("abc"), STEPS, NUDGES), max_size=12),
+    requests=st.lists(st.tuples(st.sampled_from("abc"), STEPS, NUDGES), max_size=12),
     late=st.booleans(),
 )
-def test_the_join_gives_exactly_what_its_definition_says(
-    stored: list[tuple[str, int, int, int]], asked: list[tuple[str, int, int]], late: bool
+def test_the_join_follows_its_definition(
+    stored: list[tuple[str, int, int, int]], requests: list[tuple[str, int, int]], late: bool
 ) -> None:
     view = USER_FEATURES
-    # Late: created whenever, before its own event too. Otherwise all equally long after it, the scheduled case.
+    # Late: created at any time, even before the event. Otherwise a fixed time after it, as by a schedule.
     rows = [
         (name, instant(view, event, nudge), instant(view, created if late else event + 1, nudge))
         for name, event, created, nudge in stored
@@ -87,16 +87,16 @@ def test_the_join_gives_exactly_what_its_definition_says(
     if not late:
         rows = list({row[:2]: row for row in rows}.values())
     joined = as_of_join(
-        entity_rows([(name, "bruno", instant(view, step, nudge)) for name, step, nudge in asked]),
+        entity_rows([(name, "bruno", instant(view, step, nudge)) for name, step, nudge in requests]),
         [FeatureRows(view=view, rows=feature_rows(view, rows))],
     )
     found = dict(zip(joined["interaction_id"].to_pylist(), joined["total_queries"].to_pylist(), strict=True))
-    assert joined.num_rows == len(asked)
-    for n, (name, step, nudge) in enumerate(asked):
+    assert joined.num_rows == len(requests)
+    for n, (name, step, nudge) in enumerate(requests):
         assert found[f"i{n}"] == by_definition(view, rows, name, instant(view, step, nudge))
 
 
-def test_a_value_is_used_on_its_last_instant_and_not_a_microsecond_later() -> None:
+def test_a_value_is_used_up_to_its_ttl_and_not_a_microsecond_longer() -> None:
     event = FIRST_DAY
     rows = feature_rows(USER_FEATURES, [("a", event, event + timedelta(hours=2))])
     for at, used in (
@@ -119,26 +119,27 @@ def test_a_value_back_filled_late_is_used_from_then_on_and_only_where_it_is_newe
             ("b", FIRST_DAY, FIRST_DAY + 2 * day),
         ],
     )
-    asked = [(user, "bruno", FIRST_DAY + n * day) for user in "ab" for n in (1, 3)]
-    joined = as_of_join(entity_rows(asked), [FeatureRows(view=USER_FEATURES, rows=rows)]).sort_by("interaction_id")
+    requests = [(user, "bruno", FIRST_DAY + n * day) for user in "ab" for n in (1, 3)]
+    joined = as_of_join(entity_rows(requests), [FeatureRows(view=USER_FEATURES, rows=rows)]).sort_by("interaction_id")
     assert joined["total_queries"].to_pylist() == [0, 0, None, 2]
 
 
-def test_no_entity_row_is_lost_or_doubled_where_nothing_or_much_matches() -> None:
+def test_no_entity_row_is_lost_or_doubled_with_no_match_or_many() -> None:
     rows = feature_rows(
         AGENT_FEATURES, [("bruno", FIRST_DAY, FIRST_DAY)] * 5 + [("bruno", FIRST_DAY, FIRST_DAY + timedelta(1))]
     )
-    asked = [("u", agent, FIRST_DAY + timedelta(hours=n)) for agent in AGENTS for n in range(-2, 6)] * 3
+    requests = [("u", agent, FIRST_DAY + timedelta(hours=n)) for agent in AGENTS for n in range(-2, 6)] * 3
     empty = feature_rows(USER_FEATURES, [])
     joined = as_of_join(
-        entity_rows(asked), [FeatureRows(view=USER_FEATURES, rows=empty), FeatureRows(view=AGENT_FEATURES, rows=rows)]
+        entity_rows(requests),
+        [FeatureRows(view=USER_FEATURES, rows=empty), FeatureRows(view=AGENT_FEATURES, rows=rows)],
     )
-    assert sorted(joined["interaction_id"].to_pylist()) == sorted(f"i{n}" for n in range(len(asked)))
+    assert sorted(joined["interaction_id"].to_pylist()) == sorted(f"i{n}" for n in range(len(requests)))
 
 
 @pytest.fixture(scope="module")
 def feast_join(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pa.Table, dict[str, pa.Table]], pd.DataFrame]:
-    """Feast's DuckDB store over Parquet files, asked for every view with created timestamps honoured."""
+    """The join of all views in Feast's DuckDB store over Parquet files, with created timestamps respected."""
     from feast import FeatureStore, FileSource, RepoConfig
     from feast.data_format import ParquetFormat
 
@@ -170,10 +171,10 @@ def feast_join(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pa.Table, 
     store.apply([*entities(), *feature_views(sources)])
     refs = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
 
-    def join(asked: pa.Table, stored: dict[str, pa.Table]) -> pd.DataFrame:
+    def join(requests: pa.Table, stored: dict[str, pa.Table]) -> pd.DataFrame:
         for name, rows in stored.items():
             pq.write_table(rows, paths[name])
-        frame = asked.rename_columns(
+        frame = requests.rename_columns(
             ["interaction_id", "event_timestamp", "user_id", "agent_name", "cluster_namespace"]
         ).to_pandas()
         job = store.get_historical_features(frame, refs, full_feature_names=True, filter_by_created_timestamp=True)
@@ -183,11 +184,11 @@ def feast_join(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pa.Table, 
 
 
 def random_case(seed: int, late: bool) -> tuple[pa.Table, dict[str, pa.Table]]:
-    """Some hundred entities with a handful of rows each, on the grid of ties and TTL edges."""
+    """Hundreds of entities with up to eight rows each, on the grid of ties and TTL edges."""
     random = np.random.default_rng(seed)
     stored = {}
-    of = ([f"user-{n}" for n in range(150)], list(AGENTS), list(PLACES))
-    for view, names in zip((USER_FEATURES, AGENT_FEATURES, INFRASTRUCTURE_FEATURES), of, strict=True):
+    entity_names = ([f"user-{n}" for n in range(150)], list(AGENTS), list(NAMESPACES))
+    for view, names in zip((USER_FEATURES, AGENT_FEATURES, INFRASTRUCTURE_FEATURES), entity_names, strict=True):
         rows = {
             (name, instant(view, int(random.integers(0, 10)), int(random.integers(-1, 2))))
             for name in names
@@ -199,7 +200,7 @@ def random_case(seed: int, late: bool) -> tuple[pa.Table, dict[str, pa.Table]]:
             for _ in range(int(random.integers(1, 3)) if late else 1)
         ]
         stored[view.name] = sorted(set(stored[view.name]))
-    asked = [
+    requests = [
         (
             f"user-{random.integers(0, 160)}",
             str(random.choice([*AGENTS, "nobody"])),
@@ -207,7 +208,7 @@ def random_case(seed: int, late: bool) -> tuple[pa.Table, dict[str, pa.Table]]:
         )
         for _ in range(600)
     ]
-    return entity_rows(asked, (*PLACES, "attic/agents")), {
+    return entity_rows(requests, (*NAMESPACES, "attic/agents")), {
         view.name: feature_rows(view, stored[view.name]) for view in VIEWS
     }
 
@@ -217,9 +218,9 @@ def random_case(seed: int, late: bool) -> tuple[pa.Table, dict[str, pa.Table]]:
 def test_the_join_equals_feasts_duckdb_store(
     feast_join: Callable[[pa.Table, dict[str, pa.Table]], pd.DataFrame], seed: int, late: bool
 ) -> None:
-    asked, stored = random_case(seed, late)
-    theirs = feast_join(asked, stored)
-    ours = as_of_join(asked, [FeatureRows(view=view, rows=stored[view.name]) for view in VIEWS])
+    requests, stored = random_case(seed, late)
+    theirs = feast_join(requests, stored)
+    ours = as_of_join(requests, [FeatureRows(view=view, rows=stored[view.name]) for view in VIEWS])
     ours = ours.sort_by("interaction_id").to_pandas()
     assert list(ours["interaction_id"]) == list(theirs["interaction_id"])
     for view in VIEWS:
@@ -229,10 +230,10 @@ def test_the_join_equals_feasts_duckdb_store(
             )
 
 
-def test_the_random_cases_hold_hits_misses_and_both_shapes_of_the_join() -> None:
+def test_the_random_cases_have_hits_and_misses_for_both_shapes_of_the_join() -> None:
     shares = []
     for late in (False, True):
-        asked, stored = random_case(1, late)
-        joined = as_of_join(asked, [FeatureRows(view=view, rows=stored[view.name]) for view in VIEWS])
+        requests, stored = random_case(1, late)
+        joined = as_of_join(requests, [FeatureRows(view=view, rows=stored[view.name]) for view in VIEWS])
         shares += [joined[view.time_column].null_count / joined.num_rows for view in VIEWS]
     assert all(0.1 < share < 0.95 for share in shares)

@@ -1,4 +1,4 @@
-"""The scheduled computation on a real lake: what is missing is computed once, and what is there stays."""
+"""The scheduled computation on a real lake: missing rows are computed once, and present rows stay."""
 
 from datetime import datetime, timedelta
 
@@ -45,7 +45,7 @@ def test_day_by_day_gives_the_same_rows_as_all_at_once(lake: Lake) -> None:
         assert stored(lake, computed, view.entity).equals(view_rows(view, rows, view_windows(view, rows, END)))
 
 
-def test_late_interactions_fill_their_own_gaps_and_change_no_row_that_is_there(lake: Lake) -> None:
+def test_late_interactions_fill_their_gaps_and_change_no_present_row(lake: Lake) -> None:
     rows = make_interactions(200)
     is_late = pa.compute.or_(pa.compute.equal(rows["agent_name"], "jamie"), pa.compute.equal(rows["user_id"], "user-0"))
     first = compute_features(lake, ingest(lake, rows.filter(pa.compute.invert(is_late)), "in time"), END)
@@ -67,7 +67,7 @@ def test_older_interactions_ingested_afterwards_get_features_too(lake: Lake) -> 
         assert min(lake.tables.read(version)["event_timestamp"].to_pylist()) < FIRST_DAY - timedelta(days=25)
 
 
-def test_an_hourly_run_reads_no_further_back_than_it_must(lake: Lake) -> None:
+def test_an_hourly_run_reads_only_the_days_that_it_needs(lake: Lake) -> None:
     """The hour that is missing is right even though only its own interactions are read."""
     rows = make_interactions(400, days=2)
     compute_view(lake, AGENT_FEATURES, [ingest(lake, before(rows, FIRST_DAY + timedelta(days=1)), "a")], END)
@@ -76,7 +76,7 @@ def test_an_hourly_run_reads_no_further_back_than_it_must(lake: Lake) -> None:
     assert stored(lake, version, "agent_name").equals(expected)
 
 
-def test_where_no_window_is_due_yet_there_is_a_version_without_rows(lake: Lake) -> None:
+def test_before_a_window_is_due_there_is_a_version_without_rows(lake: Lake) -> None:
     interactions = ingest(lake, make_interactions(10, days=1), "a")
     early = compute_features(lake, interactions, FIRST_DAY)
     assert [version.rows for version in early] == [0, 0]

@@ -1,4 +1,4 @@
-"""The hourly computation of the infrastructure features on a real lake: each hour once, no day looked at in vain."""
+"""The hourly computation of the infrastructure features on a real lake: each hour once, no day read in vain."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,7 +34,7 @@ def write(lake: Lake, *lines: Row, key: str) -> None:
 
 
 def compute(lake: Lake, upto: datetime) -> TableVersion:
-    pins = [version for one in INFRASTRUCTURE_FEATURES.inputs if (version := lake.tables.current(one.contract))]
+    pins = [version for read in INFRASTRUCTURE_FEATURES.inputs if (version := lake.tables.current(read.contract))]
     return compute_view(lake, INFRASTRUCTURE_FEATURES, pins, upto)
 
 
@@ -47,10 +47,12 @@ def stored(lake: Lake) -> dict[tuple[str, datetime], dict[str, Any]]:
     return found
 
 
-def looked_at(lake: Lake, upto: datetime) -> list[int]:
-    """Days after the first that a computation would read."""
-    pinned = {v.table: v for one in INFRASTRUCTURE_FEATURES.inputs if (v := lake.tables.current(one.contract))}
-    return [(one.day - FIRST_DAY.date()).days for one in spans(lake, INFRASTRUCTURE_FEATURES, pinned, upto) if one.day]
+def days_to_read(lake: Lake, upto: datetime) -> list[int]:
+    """The days that a computation would read, counted from the first."""
+    pinned = {v.table: v for read in INFRASTRUCTURE_FEATURES.inputs if (v := lake.tables.current(read.contract))}
+    return [
+        (span.day - FIRST_DAY.date()).days for span in spans(lake, INFRASTRUCTURE_FEATURES, pinned, upto) if span.day
+    ]
 
 
 def test_hour_by_hour_gives_the_same_rows_as_all_at_once(lake: Lake, tmp_path: Path) -> None:
@@ -63,11 +65,11 @@ def test_hour_by_hour_gives_the_same_rows_as_all_at_once(lake: Lake, tmp_path: P
     measure(other, whole, "all")
     compute(other, FIRST_DAY + 27 * HOUR + DELAY)
     assert stored(lake) == stored(other)
-    told = [row["restarts"] for row in stored(lake).values() if row["cluster_namespace"] == "studio/agents"]
-    assert sum(told) == pytest.approx(0.5 * 299, abs=3)
+    restarts = [row["restarts"] for row in stored(lake).values() if row["cluster_namespace"] == "studio/agents"]
+    assert sum(restarts) == pytest.approx(0.5 * 299, abs=3)
 
 
-def test_an_hour_is_computed_once_it_is_due_even_where_nothing_new_came_since(lake: Lake) -> None:
+def test_an_hour_is_computed_when_it_is_due_even_without_new_rows(lake: Lake) -> None:
     measure(lake, series(RESTARTS, FIRST_DAY + 5 * HOUR, rising(120, 0.0), **OF_BRUNO), "a")
     compute(lake, FIRST_DAY + 6 * HOUR + DELAY)
     assert {end for _, end in stored(lake)} == {FIRST_DAY + 6 * HOUR}
@@ -84,7 +86,7 @@ def test_a_second_computation_writes_nothing(lake: Lake) -> None:
     assert len(lake.tables.snapshots(INFRASTRUCTURE_FEATURES.contract)) == 1
 
 
-def test_what_comes_late_fills_its_own_gaps_and_changes_no_row_that_is_there(lake: Lake) -> None:
+def test_late_rows_fill_their_gaps_and_change_no_present_row(lake: Lake) -> None:
     upto = FIRST_DAY + 3 * DAY
     measure(lake, series(RESTARTS, FIRST_DAY, rising(60, 0.0), **OF_BRUNO), "a")
     compute(lake, upto)
@@ -97,19 +99,19 @@ def test_what_comes_late_fills_its_own_gaps_and_changes_no_row_that_is_there(lak
     assert {key: after[key] for key in before} == before
 
 
-def test_only_days_that_have_changed_or_were_not_due_are_looked_at(lake: Lake) -> None:
+def test_only_days_that_have_changed_or_were_not_due_are_read(lake: Lake) -> None:
     for day in range(10):
         measure(lake, series(RESTARTS, FIRST_DAY + day * DAY, rising(60, 0.0), **OF_BRUNO), str(day))
     upto = FIRST_DAY + 10 * DAY
-    assert looked_at(lake, upto) == list(range(10))
+    assert days_to_read(lake, upto) == list(range(10))
     compute(lake, upto)
-    assert looked_at(lake, upto) == [8, 9]
+    assert days_to_read(lake, upto) == [8, 9]
     write(lake, line(FIRST_DAY + 3 * DAY, "x", namespace="agents"), key="late")
-    assert looked_at(lake, upto + HOUR) == [3, 8, 9]
-    assert looked_at(lake, FIRST_DAY + 4 * DAY) == [3]
+    assert days_to_read(lake, upto + HOUR) == [3, 8, 9]
+    assert days_to_read(lake, FIRST_DAY + 4 * DAY) == [3]
 
 
-def test_a_back_fill_of_a_day_long_gone_is_found(lake: Lake) -> None:
+def test_a_back_fill_of_a_much_older_day_is_computed(lake: Lake) -> None:
     measure(lake, series(RESTARTS, FIRST_DAY, rising(60, 0.0), **OF_BRUNO), "a")
     compute(lake, FIRST_DAY + 2 * HOUR)
     measure(lake, series(RESTARTS, FIRST_DAY - 30 * DAY, rising(60, 0.0), **OF_BRUNO), "b")
@@ -125,7 +127,7 @@ def test_a_counters_point_before_midnight_counts_for_the_hour_after_it(lake: Lak
     assert stored(lake)["studio/agents", midnight + HOUR]["restarts"] == 3
 
 
-def test_clusters_that_nobody_measures_have_no_table_and_hold_up_nothing(lake: Lake) -> None:
+def test_without_measurements_there_is_no_infrastructure_table_and_other_features_are_computed(lake: Lake) -> None:
     interactions = lake.tables.append(AGENT_INTERACTIONS, make_interactions(50), key="a")
     versions = compute_features(lake, interactions, FIRST_DAY + 9 * DAY)
     assert [version.table for version in versions] == [view.contract.table for view in VIEWS[:2]]
@@ -141,6 +143,6 @@ def test_the_snapshot_names_every_version_it_was_computed_from(lake: Lake) -> No
     compute_features(lake, interactions, FIRST_DAY + DAY)
     [snapshot] = lake.tables.snapshots(INFRASTRUCTURE_FEATURES.contract)
     assert snapshot.summary
-    told = snapshot.summary.additional_properties["fuelline.inputs"]
-    assert all(str(lake.tables.current(one)) in told for one in (METRICS, LOGS))
-    assert str(interactions) not in told
+    inputs = snapshot.summary.additional_properties["fuelline.inputs"]
+    assert all(str(lake.tables.current(contract)) in inputs for contract in (METRICS, LOGS))
+    assert str(interactions) not in inputs

@@ -1,4 +1,4 @@
-"""What the curated tables have to say, told by plain pandas: a second definition that shares nothing with the first."""
+"""The curated tables in plain pandas: a second definition that shares no code with the first."""
 
 import math
 from collections.abc import Callable
@@ -11,23 +11,23 @@ MEASURES = (
 )
 
 
-def agent_days(calls: pd.DataFrame, thumbs: pd.DataFrame) -> pd.DataFrame:
+def agent_days(calls: pd.DataFrame, feedback: pd.DataFrame) -> pd.DataFrame:
     """``curated.agent_performance_daily``."""
-    return _groups(_rated(calls, thumbs), ["agent_name", "day"], _agent_day)
+    return _groups(_rated(calls, feedback), ["agent_name", "day"], _agent_day)
 
 
-def user_days(calls: pd.DataFrame, thumbs: pd.DataFrame) -> pd.DataFrame:
+def user_days(calls: pd.DataFrame, feedback: pd.DataFrame) -> pd.DataFrame:
     """``curated.user_interaction_summary``."""
-    return _groups(_rated(calls, thumbs), ["user_id", "day"], _user_day)
+    return _groups(_rated(calls, feedback), ["user_id", "day"], _user_day)
 
 
-def cluster_hours(calls: pd.DataFrame, thumbs: pd.DataFrame) -> pd.DataFrame:
+def cluster_hours(calls: pd.DataFrame, feedback: pd.DataFrame) -> pd.DataFrame:
     """``curated.cluster_health_hourly``."""
     return _groups(calls.assign(hour=calls["timestamp"].dt.floor("h")), ["cluster", "hour"], _cluster_hour)
 
 
-def _groups(calls: pd.DataFrame, by: list[str], told: Callable[[pd.DataFrame], dict[str, object]]) -> pd.DataFrame:
-    rows = [dict(zip(by, key, strict=True)) | told(group) for key, group in calls.groupby(by)]
+def _groups(calls: pd.DataFrame, by: list[str], aggregate: Callable[[pd.DataFrame], dict[str, object]]) -> pd.DataFrame:
+    rows = [dict(zip(by, key, strict=True)) | aggregate(group) for key, group in calls.groupby(by)]
     return pd.DataFrame(rows)
 
 
@@ -60,7 +60,7 @@ def _user_day(calls: pd.DataFrame) -> dict[str, object]:
 
 
 def _cluster_hour(calls: pd.DataFrame) -> dict[str, object]:
-    unknown = dict.fromkeys(MEASURES, math.nan)  # there are calls and nothing else
+    unknown = dict.fromkeys(MEASURES, math.nan)  # there are calls only
     return {**_common(calls), **_latencies(calls), "agents": calls["agent_name"].nunique(), **unknown}
 
 
@@ -76,8 +76,8 @@ def _common(calls: pd.DataFrame) -> dict[str, object]:
 
 def _latencies(calls: pd.DataFrame) -> dict[str, object]:
     ordered = sorted(calls.loc[~calls["error"], "latency_ms"])
-    places = {"latency_p50_ms": 50, "latency_p95_ms": 95}
-    return {n: ordered[math.ceil(p * len(ordered) / 100) - 1] if ordered else None for n, p in places.items()}
+    percentiles = {"latency_p50_ms": 50, "latency_p95_ms": 95}
+    return {n: ordered[math.ceil(p * len(ordered) / 100) - 1] if ordered else None for n, p in percentiles.items()}
 
 
 def _mean(calls: pd.DataFrame) -> float | None:
@@ -85,14 +85,14 @@ def _mean(calls: pd.DataFrame) -> float | None:
     return sum(good) / len(good) if len(good) else None
 
 
-def _rated(calls: pd.DataFrame, thumbs: pd.DataFrame) -> pd.DataFrame:
-    """Each call with its day, and with the newest thumb given before the eighth midnight after it."""
+def _rated(calls: pd.DataFrame, feedback: pd.DataFrame) -> pd.DataFrame:
+    """Each call with its day, and with the newest feedback before the eighth midnight after it."""
     found = calls.assign(day=calls["timestamp"].dt.floor("D"))
     days = dict(zip(found["interaction_id"], found["day"], strict=True))
     newest: dict[str, int] = {}
-    for one in thumbs.sort_values("timestamp").to_dict("records"):
-        day = days.get(one["interaction_id"])
-        if day is not None and day <= one["timestamp"] < day + pd.Timedelta(days=8):
-            newest[one["interaction_id"]] = one["value"]
+    for rating in feedback.sort_values("timestamp").to_dict("records"):
+        day = days.get(rating["interaction_id"])
+        if day is not None and day <= rating["timestamp"] < day + pd.Timedelta(days=8):
+            newest[rating["interaction_id"]] = rating["value"]
     late = found["interaction_id"].map(newest).astype("Int64")
     return found.assign(feedback=late.fillna(found["feedback"]))

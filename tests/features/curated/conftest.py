@@ -14,9 +14,9 @@ LOGS = Path(__file__).parents[4] / "shared" / "data" / "interactions" / "raw" / 
 
 
 def real_logs(folder: Path = LOGS) -> list[Path]:
-    """The log of each day, in order; skips where the shared data are not at hand."""
+    """The log of each day, in order; skips if the shared data are missing."""
     if not folder.is_dir():
-        pytest.skip(f"the shared interactions are not here: {folder}")
+        pytest.skip(f"the shared interactions are missing: {folder}")
     return sorted(folder.glob("*/interactions.jsonl.gz"))
 
 

@@ -1,4 +1,4 @@
-"""A cluster's health out of four sources: what each says is there, what comes late is taken in, what goes is kept."""
+"""The health of a cluster from four sources: all measures, late rows, and measures whose inputs are gone."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,12 +32,12 @@ def health(lake: Lake) -> dict[tuple[str, datetime], dict[str, Any]]:
     return {(row["cluster"], row["hour"]): row for row in lake.tables.read(version).to_pylist()}
 
 
-def said(rows: dict[tuple[str, datetime], dict[str, Any]]) -> dict[tuple[str, datetime], dict[str, Any]]:
-    """The rows less what they were built from."""
+def without_digest(rows: dict[tuple[str, datetime], dict[str, Any]]) -> dict[tuple[str, datetime], dict[str, Any]]:
+    """The rows without ``built_from``."""
     return {key: {name: value for name, value in row.items() if name != "built_from"} for key, row in rows.items()}
 
 
-def test_an_hour_without_a_call_has_a_row_where_a_server_told_of_it(lake: Lake) -> None:
+def test_an_hour_without_calls_has_a_row_if_a_server_was_measured(lake: Lake) -> None:
     calls = make_interactions(1, days=1)
     at = calls["timestamp"][0].as_py().replace(minute=0, second=0, microsecond=0)
     lake.tables.append(AGENT_INTERACTIONS, calls, key="a")
@@ -52,7 +52,7 @@ def test_an_hour_without_a_call_has_a_row_where_a_server_told_of_it(lake: Lake) 
     assert (busy["requests"], busy["log_lines"], busy["error_log_rate"], busy["restarts"]) == (1, 1, 1.0, None)
 
 
-def test_every_source_that_comes_late_rebuilds_its_own_day(lake: Lake) -> None:
+def test_late_rows_of_any_source_rebuild_their_day(lake: Lake) -> None:
     lake.tables.append(AGENT_INTERACTIONS, make_interactions(200), key="a")
     build(lake, CLUSTER_HEALTH)
     at = FIRST_DAY + DAY + 5 * HOUR
@@ -68,7 +68,7 @@ def test_every_source_that_comes_late_rebuilds_its_own_day(lake: Lake) -> None:
     assert (row["log_lines"], row["crash_loops"], row["warning_events"]) == (1, 0, 1)
 
 
-def test_an_hour_after_midnight_knows_the_counters_point_before_it(lake: Lake) -> None:
+def test_the_hour_after_midnight_uses_the_counters_point_before_it(lake: Lake) -> None:
     midnight = FIRST_DAY + DAY
     restarts(lake, midnight - HOUR, [0.0] * 60 + [3.0] * 60, "a")
     build(lake, CLUSTER_HEALTH)
@@ -77,7 +77,7 @@ def test_an_hour_after_midnight_knows_the_counters_point_before_it(lake: Lake) -
     assert build(lake, CLUSTER_HEALTH).rebuilt == [str(FIRST_DAY.date()), str(midnight.date())]
 
 
-def test_what_a_source_said_stands_after_its_rows_were_let_go(lake: Lake) -> None:
+def test_measures_stay_after_the_rows_of_their_source_have_expired(lake: Lake) -> None:
     lake.tables.append(AGENT_INTERACTIONS, make_interactions(100, days=1), key="a")
     restarts(lake, FIRST_DAY, [0.0] * 30 + [2.0] * 60, "a", cluster="studio")
     restarts(lake, FIRST_DAY + DAY, [0.0] * 30 + [4.0] * 30, "b", cluster="forge")
@@ -85,7 +85,7 @@ def test_what_a_source_said_stands_after_its_rows_were_let_go(lake: Lake) -> Non
     before = health(lake)
     lake.tables.load(METRICS.table).delete("metric == 'kube_pod_container_status_restarts_total'")
     done = build(lake, CLUSTER_HEALTH)
-    assert done.rebuilt == [str(FIRST_DAY.date())], "a day with nothing left is left alone"
+    assert done.rebuilt == [str(FIRST_DAY.date())], "a day without inputs stays unchanged"
     after = health(lake)
     assert before.keys() == after.keys()
     assert [{**row, "built_from": ""} for row in after.values()] == [
@@ -94,7 +94,7 @@ def test_what_a_source_said_stands_after_its_rows_were_let_go(lake: Lake) -> Non
     assert build(lake, CLUSTER_HEALTH).rebuilt == []
 
 
-def test_a_day_of_everything_is_the_same_whether_built_at_once_or_as_it_came(lake: Lake) -> None:
+def test_a_day_is_the_same_built_at_once_or_in_parts(lake: Lake) -> None:
     parts: list[tuple[Contract, Any]] = [
         (METRICS, clusters.metrics(clusters.a_day_of_metrics(FIRST_DAY))),
         (LOGS, clusters.logs(clusters.a_day_of_lines(FIRST_DAY))),
@@ -106,7 +106,7 @@ def test_a_day_of_everything_is_the_same_whether_built_at_once_or_as_it_came(lak
             lake.tables.append(contract, half, key=str(number))
             build(lake, CLUSTER_HEALTH)
     whole = {(row["cluster"], row["hour"]): row for row in _at_once(parts)}
-    piecemeal = said(health(lake))
+    piecemeal = without_digest(health(lake))
     assert piecemeal.keys() == whole.keys()
     for key, row in piecemeal.items():
         for name, value in row.items():
@@ -114,9 +114,9 @@ def test_a_day_of_everything_is_the_same_whether_built_at_once_or_as_it_came(lak
 
 
 def _at_once(parts: list[tuple[Contract, Any]]) -> list[dict[str, Any]]:
-    given = {contract.table: rows for contract, rows in parts}
+    appended = {contract.table: rows for contract, rows in parts}
     inputs = (*CLUSTER_HEALTH.inputs, CLUSTER_HEALTH.present)
-    empty = {one.contract.table: one.contract.arrow_schema.empty_table() for one in inputs}
-    tables = [(empty | given)[one.contract.table].select(list(one.columns)) for one in inputs]
+    empty = {read.contract.table: read.contract.arrow_schema.empty_table() for read in inputs}
+    tables = [(empty | appended)[read.contract.table].select(list(read.columns)) for read in inputs]
     rows: list[dict[str, Any]] = compute(CLUSTER_HEALTH, tables).to_pylist()
     return rows

@@ -1,4 +1,4 @@
-"""The catalogue of training sets: a row a set, rebuilt when something is made of it."""
+"""The catalogue of training sets: one row per set, rebuilt when the set is used."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -70,7 +70,7 @@ def test_trainings_and_registrations_rebuild_the_row_of_their_set_and_no_other(t
     assert (other["rows"], other["model"]) == (40, None)
 
 
-def test_what_the_registry_writes_is_what_the_list_reads(tiny: Lake) -> None:
+def test_the_catalogue_reads_what_the_registry_writes(tiny: Lake) -> None:
     adapter = trained(tiny)
     record_trained(tiny, adapter, PINNED.retraining, PINNED.cause)
     version = register(tiny, shown_better(adapter), SPEC, PROFILE)

@@ -1,4 +1,4 @@
-"""One definition, three engines: DuckDB and Spark give equal rows, and Trino's SQL is Trino's."""
+"""One definition for three engines: DuckDB and Spark give equal rows, and the SQL for Trino is valid."""
 
 import os
 import subprocess
@@ -64,24 +64,24 @@ def spark(need_binary: Any, tmp_path_factory: pytest.TempPathFactory) -> "Iterat
 
 
 @pytest.fixture(scope="module")
-def thumbs(real_interactions: pa.Table) -> pa.Table:
-    """Thumbs that come late: some twice, some too late to count."""
+def late_feedback(real_interactions: pa.Table) -> pa.Table:
+    """Feedback that comes late: some twice, some too late to count."""
     rows = real_interactions.slice(0, 3000).to_pylist()
-    given = [
+    ratings = [
         {"interaction_id": row["interaction_id"], "value": n % 2, "timestamp": row["timestamp"] + timedelta(hours=wait)}
         for n, row in enumerate(rows)
         for wait in ((n * 5) % 300, (n * 11) % 200 + 1000 * (n % 3))
     ]
-    return pa.Table.from_pylist(given, schema=AGENT_FEEDBACK.arrow_schema)
+    return pa.Table.from_pylist(ratings, schema=AGENT_FEEDBACK.arrow_schema)
 
 
 def on_spark(spark: "Backend", expression: Any, tables: dict[str, pa.Table], folder: Path) -> pa.Table:
     """The transform on Spark, over Parquet copies."""
-    given = []
+    inputs = []
     for name, rows in tables.items():
         pq.write_table(rows, folder / f"{name}.parquet")
-        given.append(spark.read_parquet(str(folder / f"{name}.parquet"), table_name=name))
-    return spark.to_pyarrow(expression(*given))
+        inputs.append(spark.read_parquet(str(folder / f"{name}.parquet"), table_name=name))
+    return spark.to_pyarrow(expression(*inputs))
 
 
 def ordered(rows: pa.Table, fields: pa.Schema, key: tuple[str, ...]) -> pd.DataFrame:
@@ -90,39 +90,39 @@ def ordered(rows: pa.Table, fields: pa.Schema, key: tuple[str, ...]) -> pd.DataF
 
 
 @pytest.fixture(scope="module")
-def known(real_interactions: pa.Table, thumbs: pa.Table) -> dict[str, pa.Table]:
-    """Rows of every input, by table: what is real, and what servers told of the first real day."""
+def known(real_interactions: pa.Table, late_feedback: pa.Table) -> dict[str, pa.Table]:
+    """Rows of every input by table: real interactions, and generated measurements of their first day."""
     day = pd.Timestamp("2026-10-26", tz="UTC").to_pydatetime()
-    stands = pa.Table.from_pylist(
+    present = pa.Table.from_pylist(
         [{"cluster": "studio", "hour": day + timedelta(hours=hour), "restarts": 7} for hour in (1, 30)],
-        schema=pa.schema([one.with_nullable(True) for one in CLUSTER_HEALTH.contract.arrow_schema]),
+        schema=pa.schema([field.with_nullable(True) for field in CLUSTER_HEALTH.contract.arrow_schema]),
     )
     return {
         "processed.agent_interactions": real_interactions,
-        "processed.agent_feedback": thumbs,
+        "processed.agent_feedback": late_feedback,
         "processed.metrics": clusters.metrics(clusters.a_day_of_metrics(day)),
         "processed.logs": clusters.logs(clusters.a_day_of_lines(day)),
         "processed.kubernetes_events": clusters.events(clusters.a_day_of_events(day)),
-        CLUSTER_HEALTH.contract.table: stands,
+        CLUSTER_HEALTH.contract.table: present,
     }
 
 
-def given(curated: Curated, known: dict[str, pa.Table]) -> dict[str, pa.Table]:
-    """What the transform takes, in its order."""
+def inputs_of(curated: Curated, known: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    """The inputs of the transform, in its order."""
     inputs = (*curated.inputs, curated.present) if curated.keeps else curated.inputs
-    return {one.contract.table.replace(".", "_"): known[one.contract.table].select(one.columns) for one in inputs}
+    return {read.contract.table.replace(".", "_"): known[read.contract.table].select(read.columns) for read in inputs}
 
 
-@pytest.mark.parametrize("curated", TABLES, ids=lambda one: one.contract.name)
+@pytest.mark.parametrize("curated", TABLES, ids=lambda table: table.contract.name)
 def test_spark_gives_the_rows_that_duckdb_gives(
     spark: "Backend", curated: Curated, known: dict[str, pa.Table], tmp_path: Path
 ) -> None:
-    tables = given(curated, known)
+    tables = inputs_of(curated, known)
     expected = build.compute(curated, list(tables.values()))
     found = on_spark(spark, curated.transform, tables, tmp_path)
     assert expected.num_rows > 50
     empty = [name for name in expected.column_names if expected[name].null_count == expected.num_rows]
-    assert not empty, "each column is told of"
+    assert not empty, "each column has values"
     pd.testing.assert_frame_equal(
         ordered(found, expected.schema, curated.contract.key), ordered(expected, expected.schema, curated.contract.key)
     )
@@ -132,12 +132,14 @@ def test_spark_gives_the_rows_that_duckdb_gives(
 def test_spark_gives_the_features_that_duckdb_gives(
     spark: "Backend", view: View, known: dict[str, pa.Table], tmp_path: Path
 ) -> None:
-    tables = {one.contract.name.replace(".", "_"): known[one.contract.table].select(one.columns) for one in view.inputs}
+    tables = {
+        read.contract.name.replace(".", "_"): known[read.contract.table].select(read.columns) for read in view.inputs
+    }
     rows = list(tables.values())
-    calling = [table for table, one in zip(rows, view.inputs, strict=True) if one.windows]
-    wanted = view_windows(view, calling[0], FAR, *calling[1:])
+    with_windows = [table for table, read in zip(rows, view.inputs, strict=True) if read.windows]
+    wanted = view_windows(view, with_windows[0], FAR, *with_windows[1:])
     expected = view_rows(view, rows[0], wanted, *rows[1:])
-    fields = pa.schema([one for one in expected.schema if one.name != "created_timestamp"])
+    fields = pa.schema([field for field in expected.schema if field.name != "created_timestamp"])
     found = on_spark(spark, view.transform, {**tables, "wanted": wanted}, tmp_path)
     assert expected.num_rows > 50
     pd.testing.assert_frame_equal(
@@ -165,7 +167,7 @@ def test_spark_lists_the_training_sets_that_duckdb_lists(
 ) -> None:
     from features.curated.transforms import training_datasets
 
-    said = datasets.Trainings(
+    recorded = datasets.Trainings(
         training_set_id="a",
         model="agents",
         cut="2026-11-09T00:00:00+00:00",
@@ -174,9 +176,9 @@ def test_spark_lists_the_training_sets_that_duckdb_lists(
         model_versions=None,
     )
     rows = sets(real_interactions)
-    expected = datasets.compute(rows, [said])
+    expected = datasets.compute(rows, [recorded])
     listed = pa.Table.from_pylist(
-        [{"training_set_id": "a", "model": "agents", "cut": pd.Timestamp(said.cut), "inputs": "x", "trainings": 2}],
+        [{"training_set_id": "a", "model": "agents", "cut": pd.Timestamp(recorded.cut), "inputs": "x", "trainings": 2}],
         schema=datasets.TRAININGS,
     )
     found = on_spark(spark, training_datasets, {"sets": rows, "trainings": listed}, tmp_path)
@@ -185,17 +187,17 @@ def test_spark_lists_the_training_sets_that_duckdb_lists(
 
 
 def test_a_definition_is_the_same_text_in_every_process() -> None:
-    """What differs from one process to the next would be rebuilt by each of them."""
+    """A text that differs between processes would make each of them rebuild the tables."""
     code = "from features.curated import datasets, tables"
-    code += "; print(*(one.definition for one in tables.TABLES), datasets.definition(), sep=chr(10))"
+    code += "; print(*(table.definition for table in tables.TABLES), datasets.definition(), sep=chr(10))"
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     environment = {**os.environ, "PYTHONHASHSEED": seed}
-    elsewhere = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
-    assert elsewhere.splitlines() == [*(one.definition for one in TABLES), datasets.definition()]
+    definitions = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert definitions.splitlines() == [*(table.definition for table in TABLES), datasets.definition()]
 
 
 EXPRESSIONS = {
-    **{one.contract.name: (lambda one=one: one.expression) for one in TABLES},  # type: ignore[misc]
+    **{table.contract.name: (lambda table=table: table.expression) for table in TABLES},  # type: ignore[misc]
     "ml.training_datasets": datasets.expression,
 }
 
@@ -207,18 +209,18 @@ def test_the_definition_compiles_for_trino_and_parses_as_trino(name: str) -> Non
     assert isinstance(parsed, exp.Select)
     read = {f"{table.db}.{table.name}" for table in parsed.find_all(exp.Table) if table.db}
     assert read
-    assert read <= {one.contract.table for table in TABLES for one in (*table.inputs, table.present)} | {
+    assert read <= {read.contract.table for table in TABLES for read in (*table.inputs, table.present)} | {
         "ml.training_sets"
     }
 
 
 @pytest.mark.parametrize("curated", [AGENT_PERFORMANCE, USER_SUMMARY, CLUSTER_HEALTH], ids=lambda c: c.contract.name)
 def test_the_trino_sql_means_what_the_expression_means(curated: Curated, known: dict[str, pa.Table]) -> None:
-    """There is no Trino here: its SQL, carried over to DuckDB by sqlglot, gives the same rows."""
+    """Without a Trino: its SQL, translated to DuckDB by sqlglot, gives the same rows."""
     trino = str(ibis.to_sql(curated.expression, dialect="trino"))
     engine = ibis_engine()
     engine.con.execute("CREATE SCHEMA processed; CREATE SCHEMA curated")
-    tables = given(curated, known)
+    tables = inputs_of(curated, known)
     for table, rows in known.items():
         name = table.split(".")[1]
         as_ibis(engine, f"{name}_rows", rows)

@@ -1,4 +1,4 @@
-"""The infrastructure features over made series, lines and events, whose numbers can be worked out in the head."""
+"""The infrastructure features over generated series, lines and events, with values that are easy to compute by hand."""
 
 import math
 from datetime import datetime, timedelta
@@ -20,23 +20,23 @@ OF_BRUNO = {"namespace": "agents", "pod": "bruno-1", "container": "bruno"}
 NOTHING = (metrics([]), logs([]), events([]))
 
 
-def compute(measured: list[Row], lines: tuple[Row, ...] = (), told: tuple[Row, ...] = ()) -> dict[Any, Row]:
+def compute(measured: list[Row], lines: tuple[Row, ...] = (), happened: tuple[Row, ...] = ()) -> dict[Any, Row]:
     """The features by namespace and window end."""
-    given = (metrics(measured), logs(list(lines)), events(list(told)))
-    wanted = view_windows(INFRASTRUCTURE_FEATURES, given[0], LATER, *given[1:])
-    rows = view_rows(INFRASTRUCTURE_FEATURES, given[0], wanted, *given[1:]).to_pylist()
+    inputs = (metrics(measured), logs(list(lines)), events(list(happened)))
+    wanted = view_windows(INFRASTRUCTURE_FEATURES, inputs[0], LATER, *inputs[1:])
+    rows = view_rows(INFRASTRUCTURE_FEATURES, inputs[0], wanted, *inputs[1:]).to_pylist()
     return {(row["cluster_namespace"], row["event_timestamp"]): row for row in rows}
 
 
-def one(
-    measured: list[Row], lines: tuple[Row, ...] = (), told: tuple[Row, ...] = (), place: str = "studio/agents"
+def features_of(
+    measured: list[Row], lines: tuple[Row, ...] = (), happened: tuple[Row, ...] = (), namespace: str = "studio/agents"
 ) -> Row:
-    return compute(measured, lines, told)[place, END]
+    return compute(measured, lines, happened)[namespace, END]
 
 
-def test_restarts_are_what_the_counter_rose_and_a_reset_loses_none() -> None:
-    counter = [3.0] * 20 + [4.0] * 20 + [1.0] * 20  # a pod made anew: one restart before, one after
-    found = one(series("kube_pod_container_status_restarts_total", START, counter, **OF_BRUNO))
+def test_restarts_are_the_rise_of_the_counter_and_a_reset_loses_none() -> None:
+    counter = [3.0] * 20 + [4.0] * 20 + [1.0] * 20  # the pod is replaced: one restart before, one after
+    found = features_of(series("kube_pod_container_status_restarts_total", START, counter, **OF_BRUNO))
     assert found["restarts"] == 2
 
 
@@ -52,10 +52,10 @@ def test_two_replicas_of_an_exporter_count_a_restart_once() -> None:
     same: list[Row] = []
     for instance in ("10.0.0.1:8080", "10.0.0.2:8080"):
         same += series("kube_pod_container_status_restarts_total", START, counter, **OF_BRUNO, instance=instance)
-    assert one(same)["restarts"] == 1
+    assert features_of(same)["restarts"] == 1
 
 
-def test_a_gap_of_more_than_an_hour_says_nothing() -> None:
+def test_over_a_gap_of_more_than_an_hour_no_rise_is_counted() -> None:
     values = [0.0] + [None] * 70 + [9.0] * 30
     found = compute(series("kube_pod_container_status_restarts_total", START, values, **OF_BRUNO))
     assert found["studio/agents", END]["restarts"] is None
@@ -75,13 +75,13 @@ def test_pressure_is_use_over_the_limits_of_the_containers_that_have_one() -> No
         *series("container_memory_working_set_bytes", START, [999.0] * 60, **free),
         *series("kube_pod_container_resource_limits", START, [200.0] * 60, **limited, resource="memory", unit="byte"),
     ]
-    found = one(measured)
+    found = features_of(measured)
     assert found["cpu_pressure"] == pytest.approx(30 / (2 * 60))
     assert found["memory_pressure"] == pytest.approx(0.75)
-    assert one(measured, place="studio/*")["cpu_pressure"] == pytest.approx(0.25)
+    assert features_of(measured, namespace="studio/*")["cpu_pressure"] == pytest.approx(0.25)
 
 
-def test_where_nodes_tell_their_pressure_it_stands_for_the_whole_cluster() -> None:
+def test_the_pressure_of_the_nodes_is_that_of_the_whole_cluster() -> None:
     waiting = "node_pressure_{}_waiting_seconds_total"
     measured = [
         *series(waiting.format("cpu"), START, rising(60, 6.0), instance="a:9100"),
@@ -90,11 +90,11 @@ def test_where_nodes_tell_their_pressure_it_stands_for_the_whole_cluster() -> No
         *series("container_memory_working_set_bytes", START, [100.0] * 60, **OF_BRUNO),
         *series("kube_pod_container_resource_limits", START, [200.0] * 60, **OF_BRUNO, resource="memory"),
     ]
-    whole = one(measured, place="studio/*")
+    whole = features_of(measured, namespace="studio/*")
     assert whole["cpu_pressure"] == pytest.approx(9 / 60)
     assert whole["memory_pressure"] == pytest.approx(3 / 60)
-    assert one(measured)["memory_pressure"] == pytest.approx(0.5)
-    assert one(measured)["cpu_pressure"] is None
+    assert features_of(measured)["memory_pressure"] == pytest.approx(0.5)
+    assert features_of(measured)["cpu_pressure"] is None
 
 
 def classic(name: str, rises: dict[str, float], **labels: str) -> list[Row]:
@@ -112,7 +112,7 @@ def classic(name: str, rises: dict[str, float], **labels: str) -> list[Row]:
     ],
 )
 def test_the_percentile_lies_evenly_within_its_bucket(rises: dict[str, float], expected: float | None) -> None:
-    found = one(classic("http_request_duration_seconds", rises, namespace="agents", pod="bruno-1"))
+    found = features_of(classic("http_request_duration_seconds", rises, namespace="agents", pod="bruno-1"))
     assert found["latency_p95_ms"] == (pytest.approx(expected) if expected else None)
     assert found["requests_per_hour"] == (pytest.approx(59 * rises["+Inf"]) if expected else None)
 
@@ -125,16 +125,16 @@ def test_series_are_summed_before_the_percentile_and_linkerd_counts_where_a_requ
         *classic("response_latency_ms", {"100": 50.0, "500": 110.0, "+Inf": 110.0}, namespace="agents", pod="b"),
         *classic("response_latency_ms", slow, namespace="agents", pod="c", direction="outbound"),
     ]
-    found = one(measured)
+    found = features_of(measured)
     rank, below, bucket = 0.95 * 210, 100, 100
     assert found["latency_p95_ms"] == pytest.approx(100 + 400 * (rank - below) / bucket)
     assert found["requests_per_hour"] == pytest.approx(59 * 210)
 
 
 def test_a_native_histogram_is_read_on_a_logarithmic_scale_and_survives_a_reset() -> None:
-    grown = [{(0.5, 1.0): 10.0 * n, (1.0, 2.0): 10.0 * n} for n in range(30)]
-    anew = [{(0.5, 1.0): 5.0 * n, (1.0, 2.0): 5.0 * n, (2.0, 4.0): 0.0 + n} for n in range(1, 31)]
-    found = one(native("http_request_duration_seconds", START, [*grown, *anew], namespace="agents"))
+    first = [{(0.5, 1.0): 10.0 * n, (1.0, 2.0): 10.0 * n} for n in range(30)]
+    after_reset = [{(0.5, 1.0): 5.0 * n, (1.0, 2.0): 5.0 * n, (2.0, 4.0): 0.0 + n} for n in range(1, 31)]
+    found = features_of(native("http_request_duration_seconds", START, [*first, *after_reset], namespace="agents"))
     total = {"low": 290 + 150, "mid": 290 + 150, "high": 30}
     rank = 0.95 * sum(total.values())
     share = (rank - total["low"]) / total["mid"]
@@ -142,13 +142,13 @@ def test_a_native_histogram_is_read_on_a_logarithmic_scale_and_survives_a_reset(
     assert found["latency_p95_ms"] == pytest.approx(1000 * math.exp(math.log(2.0) * share))
 
 
-def test_a_histogram_that_is_told_in_both_forms_counts_once() -> None:
-    grown = [{(0.5, 1.0): 10.0 * n} for n in range(60)]
+def test_a_histogram_that_is_exported_in_both_forms_counts_once() -> None:
+    first = [{(0.5, 1.0): 10.0 * n} for n in range(60)]
     measured = [
-        *native("http_request_duration_seconds", START, grown, namespace="agents"),
+        *native("http_request_duration_seconds", START, first, namespace="agents"),
         *classic("http_request_duration_seconds", {"1": 10.0, "+Inf": 10.0}, namespace="agents"),
     ]
-    assert one(measured)["requests_per_hour"] == pytest.approx(590)
+    assert features_of(measured)["requests_per_hour"] == pytest.approx(590)
 
 
 LINES: tuple[tuple[str, dict[str, str], bool], ...] = (
@@ -167,19 +167,19 @@ LINES: tuple[tuple[str, dict[str, str], bool], ...] = (
     ("plain", {"detected_level": "Error"}, True),
     ("plain", {"level": "errors-are-us"}, False),
 )
-"""A line, the labels of its stream, and whether it says an error."""
+"""A line, the labels of its stream, and whether it is an error."""
 
 
-def test_a_line_says_an_error_by_its_streams_level_or_by_what_it_looks_like() -> None:
+def test_a_line_is_an_error_by_the_level_of_its_stream_or_by_its_text() -> None:
     written = [line(START, text, namespace=f"n{n}", **labels) for n, (text, labels, _) in enumerate(LINES)]
     found = compute([], tuple(written))
-    told = [(text, found[f"studio/n{n}", END]["error_log_rate"]) for n, (text, _, _) in enumerate(LINES)]
-    assert told == [(text, float(fails)) for text, _, fails in LINES]
+    rates = [(text, found[f"studio/n{n}", END]["error_log_rate"]) for n, (text, _, _) in enumerate(LINES)]
+    assert rates == [(text, float(fails)) for text, _, fails in LINES]
 
 
-def test_crash_loops_are_pods_held_back_however_often_they_are_told_of() -> None:
+def test_a_pod_in_a_crash_loop_counts_once_however_many_events_it_has() -> None:
     looping = "Back-off restarting failed container"
-    told = (
+    happened = (
         event(START, "a", "BackOff", looping),
         event(START + MINUTE, "a", "BackOff", looping, count=2),
         event(START + MINUTE, "b", "BackOff", f"{looping} jamie in pod jamie-1_agents(x)", name="jamie-1"),
@@ -189,29 +189,29 @@ def test_crash_loops_are_pods_held_back_however_often_they_are_told_of() -> None
         event(START, "f", "NodeNotReady", namespace=None, name="node-1", kind="Node"),
         event(START, "g", "Pulled", type="Normal", namespace="quiet"),
     )
-    found = compute([], told=told)
-    counts = {place: (row["crash_loops"], row["warning_events"]) for (place, _), row in found.items()}
+    found = compute([], happened=happened)
+    counts = {namespace: (row["crash_loops"], row["warning_events"]) for (namespace, _), row in found.items()}
     assert counts == {"studio/agents": (2, 4), "studio/flux-system": (1, 1), "studio/quiet": (0, 0), "studio/*": (3, 6)}
 
 
 def test_a_source_that_is_missing_leaves_its_features_null_and_never_zero() -> None:
     names = INFRASTRUCTURE_FEATURES.features
-    only_logs = one([], (line(START, "hello", namespace="agents"),))
+    only_logs = features_of([], (line(START, "hello", namespace="agents"),))
     assert {name for name in names if only_logs[name] is not None} == {"error_log_rate"}
-    only_events = one([], told=(event(START, "a", "Pulled", type="Normal"),))
+    only_events = features_of([], happened=(event(START, "a", "Pulled", type="Normal"),))
     assert {name for name in names if only_events[name] is not None} == {"crash_loops", "warning_events"}
-    only_metrics = one(series("kube_pod_container_status_restarts_total", START, [0.0] * 60, **OF_BRUNO))
+    only_metrics = features_of(series("kube_pod_container_status_restarts_total", START, [0.0] * 60, **OF_BRUNO))
     assert {name for name in names if only_metrics[name] is not None} == {"restarts"}
 
 
-def test_clusters_and_namespaces_are_told_apart_and_the_scrapers_own_label_does_not_count() -> None:
+def test_clusters_and_namespaces_are_separate_and_the_scrapers_own_label_does_not_count() -> None:
     of_exporter = {**OF_BRUNO, "namespace": "monitoring", "exported_namespace": "agents"}
     counter = [0.0] * 30 + [1.0] * 30
     measured = [
         *series("kube_pod_container_status_restarts_total", START, counter, **of_exporter),
         *series("kube_pod_container_status_restarts_total", START, [0.0] * 60, cluster="forge", **OF_BRUNO),
     ]
-    found = {place: row["restarts"] for (place, _), row in compute(measured).items()}
+    found = {namespace: row["restarts"] for (namespace, _), row in compute(measured).items()}
     assert found == {"studio/agents": 1, "studio/*": 1, "forge/agents": 0, "forge/*": 0}
 
 
@@ -247,6 +247,8 @@ def test_uptime_comes_from_the_scrape_job_else_from_the_deployment_else_from_the
 def test_no_later_row_changes_a_window() -> None:
     def restarts(end: datetime) -> int:
         counter = rising(int((end - START) / MINUTE), 1.0)
-        return int(one(series("kube_pod_container_status_restarts_total", START, counter, **OF_BRUNO))["restarts"])
+        return int(
+            features_of(series("kube_pod_container_status_restarts_total", START, counter, **OF_BRUNO))["restarts"]
+        )
 
     assert restarts(END) == restarts(END + HOUR) == 59

@@ -1,7 +1,7 @@
-"""Infrastructure features of what really happened, from the servers to the feature table, against other programs.
+"""Infrastructure features from real data, from the servers to the feature table, compared with other programs.
 
 A real Prometheus serves pods of the Nezha data set (usage each minute, with its share of the limit) and a histogram of
-a day of timed calls; PromQL, which shares no code with this, says what the features of an hour have to be. Log lines of
+a day of timed calls; PromQL, which shares no code with it, gives the expected features of an hour. Log lines of
 Nezha's services come through Loki's API, events of a cluster whose Velero crashed through that of Kubernetes.
 """
 
@@ -44,32 +44,32 @@ HOURS = [DAY + hour * HOUR for hour in range(6, 12)]
 BOUNDS_S = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MI = 2**20
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the shared test data are not at hand")
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the shared test data are missing")
 
 
 def pod_metrics() -> Iterator[tuple[str, dict[str, str], float, int]]:
     """Each pod's usage as cAdvisor's and kube-state-metrics' series: name, labels, value, second."""
     for pod in PODS:
-        of = {"namespace": "boutique", "pod": pod, "container": "server"}
+        labels = {"namespace": "boutique", "pod": pod, "container": "server"}
         used = 0.0
         with (NEZHA / f"rca_data_2022-08-22_metric_{pod}_metric.csv").open() as file:
             for number, row in enumerate(csv.DictReader(file)):
                 at = int(row["TimeStamp"]) // 60 * 60
                 milli, memory = float(row["CpuUsage(m)"]), float(row["MemoryUsage(Mi)"])
-                used = 0.0 if number in (200, 333) else used + milli / 1000 * 60  # twice the container begins anew
-                yield "container_cpu_usage_seconds_total", of, used, at
-                yield "container_memory_working_set_bytes", of, memory * MI, at
+                used = 0.0 if number in (200, 333) else used + milli / 1000 * 60  # the container restarts twice
+                yield "container_cpu_usage_seconds_total", labels, used, at
+                yield "container_memory_working_set_bytes", labels, memory * MI, at
                 limits = {"cpu": milli / float(row["CpuUsageRate(%)"]) / 10 if milli else 0.02}
                 limits["memory"] = memory / float(row["MemoryUsageRate(%)"]) * 100 * MI
                 for resource, limit in limits.items():
-                    yield "kube_pod_container_resource_limits", {**of, "resource": resource}, limit, at
-                yield "kube_pod_container_status_restarts_total", of, float(number // 97 % 5), at
+                    yield "kube_pod_container_resource_limits", {**labels, "resource": resource}, limit, at
+                yield "kube_pod_container_status_restarts_total", labels, float(number // 97 % 5), at
                 waited = used / 3 if number % 400 else 0.0
                 yield "node_pressure_cpu_waiting_seconds_total", {"instance": f"{pod[:4]}:9100"}, waited, at
 
 
 def call_metrics() -> Iterator[tuple[str, dict[str, str], float, int]]:
-    """The calls of a real day, told by a histogram that is scraped each minute of this one."""
+    """The calls of a real day as a histogram that is scraped every minute."""
     counts: dict[int, list[float]] = defaultdict(list)
     for text in gzip.decompress(CALLS.read_bytes()).splitlines():
         call = json.loads(text)
@@ -85,12 +85,12 @@ def call_metrics() -> Iterator[tuple[str, dict[str, str], float, int]]:
 
 
 def history() -> str:
-    """Both as OpenMetrics text."""
+    """The metrics of pods and calls as OpenMetrics text."""
     families: dict[str, list[str]] = defaultdict(list)
     for name, labels, value, at in (*pod_metrics(), *call_metrics()):
-        told = ",".join(f'{label}="{text}"' for label, text in labels.items())
-        families[name].append(f"{name}{{{told}}} {value!r} {at}")
-    lines = [line for name, of in families.items() for line in (f"# TYPE {name} unknown", *of)]
+        label_text = ",".join(f'{label}="{text}"' for label, text in labels.items())
+        families[name].append(f"{name}{{{label_text}}} {value!r} {at}")
+    lines = [line for name, points in families.items() for line in (f"# TYPE {name} unknown", *points)]
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
@@ -104,15 +104,15 @@ QUERIES = {
     " (increase(http_request_duration_seconds_bucket[1h])))",
     "requests_per_hour": 'sum(increase(http_request_duration_seconds_bucket{le="+Inf"}[1h]))',
 }
-"""PromQL for an hour's features, asked at its last minute: points are at full minutes, so nothing is extrapolated."""
+"""PromQL for an hour's features at its last minute: points are at full minutes, so nothing is extrapolated."""
 PSI = "avg(increase(node_pressure_cpu_waiting_seconds_total[1h])) / 3600"
 
 
 @pytest.fixture(scope="module")
-def told(
+def pulled(
     need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, dict[tuple[str, datetime], dict[str, Any]]]]:
-    """A Prometheus with that history, and the features of the lake that it was pulled into by place and window end."""
+    """A Prometheus with that history, and the features of the lake that pulled it, by namespace and window end."""
     binary, promtool = need_binary("prometheus", "prometheus"), need_binary("promtool", "prometheus")
     folder = tmp_path_factory.mktemp("history")
     make_history(promtool, folder, history())
@@ -133,22 +133,22 @@ def features(lake: Lake, source: Any, upto: datetime) -> dict[tuple[str, datetim
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_every_hour_of_real_pods_and_calls_is_what_promql_says(told: Any, name: str) -> None:
-    url, rows = told
+def test_every_hour_of_real_pods_and_calls_equals_promql(pulled: Any, name: str) -> None:
+    url, rows = pulled
     ours, theirs = [], []
     for end in HOURS:
-        [truth] = instant(url, QUERIES[name], end - MINUTE)
-        theirs.append(float(truth["value"][1]))
+        [expected] = instant(url, QUERIES[name], end - MINUTE)
+        theirs.append(float(expected["value"][1]))
         ours.append(rows["studio/boutique", end][name])
     assert ours == pytest.approx(theirs, rel=1e-9)
     assert len(set(theirs)) > 1
 
 
-def test_the_whole_cluster_has_its_nodes_pressure(told: Any) -> None:
-    url, rows = told
+def test_the_whole_cluster_has_its_nodes_pressure(pulled: Any) -> None:
+    url, rows = pulled
     for end in HOURS:
-        [truth] = instant(url, PSI, end - MINUTE)
-        assert rows["studio/*", end]["cpu_pressure"] == pytest.approx(float(truth["value"][1]), rel=1e-9)
+        [expected] = instant(url, PSI, end - MINUTE)
+        assert rows["studio/*", end]["cpu_pressure"] == pytest.approx(float(expected["value"][1]), rel=1e-9)
 
 
 def test_error_lines_of_real_services_are_counted_by_their_level(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_no_later_interaction_changes_a_row() -> None:
         assert compute(view, interactions, end + view.delay).equals(compute(view, seen, end + view.delay))
 
 
-def test_rows_are_available_when_the_schedule_says_and_never_by_the_clock() -> None:
+def test_rows_are_available_by_the_schedule_and_not_by_the_clock() -> None:
     for view in OF_CALLS:
         rows = compute(view, make_interactions(50)).to_pylist()
         assert {row["created_timestamp"] - row["event_timestamp"] for row in rows} == {view.delay}
@@ -120,11 +120,11 @@ def test_the_machines_time_zone_changes_nothing(monkeypatch: pytest.MonkeyPatch)
     import time
 
     interactions = make_interactions(60)
-    here = [compute(view, interactions) for view in OF_CALLS]
+    expected = [compute(view, interactions) for view in OF_CALLS]
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     time.tzset()
     try:
-        assert [compute(view, interactions) for view in OF_CALLS] == here
+        assert [compute(view, interactions) for view in OF_CALLS] == expected
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -133,19 +133,19 @@ def test_the_machines_time_zone_changes_nothing(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("dialect", ["trino", "databricks"])
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
 def test_the_same_expressions_compile_for_trino_and_spark(view: View, dialect: str) -> None:
-    given = [ibis.table(ibis.Schema.from_pyarrow(_nullable(one)), name=one.contract.name) for one in view.inputs]
+    tables = [ibis.table(ibis.Schema.from_pyarrow(_nullable(read)), name=read.contract.name) for read in view.inputs]
     wanted = ibis.table({view.entity: "string", "event_timestamp": "timestamp('UTC')"}, name="wanted")
-    assert "SELECT" in ibis.to_sql(view.transform(*given, wanted), dialect=dialect)
-    calling = [table for table, one in zip(given, view.inputs, strict=True) if one.windows]
-    assert "SELECT" in ibis.to_sql(view.windows(*calling), dialect=dialect)
+    assert "SELECT" in ibis.to_sql(view.transform(*tables, wanted), dialect=dialect)
+    with_windows = [table for table, read in zip(tables, view.inputs, strict=True) if read.windows]
+    assert "SELECT" in ibis.to_sql(view.windows(*with_windows), dialect=dialect)
 
 
-def _nullable(one: ViewInput) -> pa.Schema:
-    return pa.schema([one.contract.arrow_schema.field(name).with_nullable(True) for name in one.columns])
+def _nullable(read: ViewInput) -> pa.Schema:
+    return pa.schema([read.contract.arrow_schema.field(name).with_nullable(True) for name in read.columns])
 
 
 def test_results_move_only_with_the_version() -> None:
-    """A change of results has to move ``transforms.VERSION``; then both values here are set anew."""
+    """A change of results must change ``transforms.VERSION``; update both values below then."""
     interactions = make_interactions(300, days=5, seed=7)
     digest = hashlib.sha256()
     for view in OF_CALLS:

@@ -45,74 +45,74 @@ def computed(lake: Lake, upto: datetime) -> list[TableVersion]:
     return compute_features(lake, interactions, upto)
 
 
-def measured(lake: Lake) -> None:
-    """A day of what servers tell of the cluster ``studio``."""
+def append_measurements(lake: Lake) -> None:
+    """Append a day of metrics, log lines and events of the cluster ``studio``."""
     lake.tables.append(METRICS, clusters.metrics(clusters.a_day_of_metrics(FIRST_DAY)), key="a")
     lake.tables.append(LOGS, clusters.logs(clusters.a_day_of_lines(FIRST_DAY)), key="a")
     lake.tables.append(KUBERNETES_EVENTS, clusters.events(clusters.a_day_of_events(FIRST_DAY)), key="a")
 
 
-def served(asked: list[tuple[str, str, datetime]], cluster: str) -> pa.Table:
+def entities_of_cluster(requests: list[tuple[str, str, datetime]], cluster: str) -> pa.Table:
     """Entity rows, all of one cluster."""
-    rows = entity_rows(asked).drop_columns(["cluster_namespace"])
+    rows = entity_rows(requests).drop_columns(["cluster_namespace"])
     return rows.append_column("cluster", pa.array([cluster] * rows.num_rows))
 
 
 def test_online_equals_offline_at_the_same_instant(online_lake: Lake) -> None:
-    measured(online_lake)
+    append_measurements(online_lake)
     users, agents, infrastructure = computed(online_lake, FIRST_DAY + timedelta(days=10))
     store = open_feature_store(online_lake.settings)
     reader = OnlineReader(store)
-    hits = nulls = places = 0
+    hits = nulls = clusters_found = 0
     for hours in (12.5, 25, 27, 49, 74.25, 77.5, 24 * 9, 24 * 11):
         as_of = FIRST_DAY + timedelta(hours=hours)
         materialize(online_lake, users, agents, as_of, store, infrastructure=infrastructure)
-        asked = [(user, agent, as_of) for user in [*USERS, "nobody"] for agent in AGENTS]
-        entities = served(asked, "attic" if hours == 27 else "studio")
+        requests = [(user, agent, as_of) for user in [*USERS, "nobody"] for agent in AGENTS]
+        entities = entities_of_cluster(requests, "attic" if hours == 27 else "studio")
         for row in join_pinned(online_lake, entities, users, agents, infrastructure).to_pylist():
             online = reader.read(row["user_id"], row["agent_name"], as_of, row["cluster"])
             assert {f.name: getattr(online, f.name) for f in fields(online)} == {
                 f.name: row[f.name] for f in fields(online)
             }
             hits += online.total_queries is not None
-            places += online.infrastructure_restarts is not None
+            clusters_found += online.infrastructure_restarts is not None
             nulls += online.agent_event_timestamp is not None and online.agent_latency_p50_ms is None
     assert hits > 50
-    assert places == 2 * 7 * 4  # at half past twelve and at one the next morning; by then the day is measured
+    assert clusters_found == 2 * 7 * 4  # at 12:30 and at 01:00 of the next day; later values are older than the TTL
     assert nulls > 0  # an hour in which every call failed
 
 
-def test_reading_without_a_thread_gives_the_same_and_as_feast_does(redis_url: str, tmp_path: Path) -> None:
+def test_an_asynchronous_read_equals_a_synchronous_one_and_feasts_own(redis_url: str, tmp_path: Path) -> None:
     lake = open_lake(read_settings(home=tmp_path, lake="asynchronous", online=redis_url))
     as_of = FIRST_DAY + timedelta(days=3, hours=1)
     users, agents, *_ = computed(lake, as_of)
     store = open_feature_store(lake.settings)
     materialize(lake, users, agents, as_of, store)
-    asked = [(user, agent) for user in [*USERS, "nobody"] for agent in AGENTS]
+    requests = [(user, agent) for user in [*USERS, "nobody"] for agent in AGENTS]
 
     async def read() -> list[OnlineFeatures]:
         reader = OnlineReader(store)
         assert reader.is_async
         try:
-            return list(await asyncio.gather(*(reader.read_async(user, agent, as_of) for user, agent in asked)))
+            return list(await asyncio.gather(*(reader.read_async(user, agent, as_of) for user, agent in requests)))
         finally:
             await reader.close()
 
     found = asyncio.run(read())
-    assert found == [OnlineReader(store).read(user, agent, as_of) for user, agent in asked]
+    assert found == [OnlineReader(store).read(user, agent, as_of) for user, agent in requests]
     assert len(set(found)) > len(AGENTS)
     references = [f"{view.name}:{name}" for view in VIEWS for name in view.features]
-    for (user, agent), features in zip(asked, found, strict=True):
+    for (user, agent), features in zip(requests, found, strict=True):
         row = [{"user_id": user, "agent_name": agent, "cluster_namespace": namespace_key("")}]
         feast = store.get_online_features(references, row, full_feature_names=True).to_dict()
         for view in VIEWS:
             if getattr(features, view.time_column) is None:
-                continue  # too old, which Feast does not look at, or not there
+                continue  # missing, or too old, which Feast does not check
             for name in view.features:
                 assert getattr(features, view.prefix + name) == feast[f"{view.name}__{name}"][0]
 
 
-def test_a_value_is_missing_once_it_has_outlived_its_ttl(online_lake: Lake) -> None:
+def test_a_value_older_than_its_ttl_is_missing(online_lake: Lake) -> None:
     as_of = FIRST_DAY + timedelta(days=3, hours=2)
     users, agents = computed(online_lake, as_of)
     store = open_feature_store(online_lake.settings)
@@ -127,7 +127,7 @@ def test_a_value_is_missing_once_it_has_outlived_its_ttl(online_lake: Lake) -> N
     assert reader.read("user-0", "jamie", last + timedelta(microseconds=1)) == OnlineFeatures()
 
 
-def test_materializing_again_changes_nothing_and_later_brings_the_newer_values(online_lake: Lake) -> None:
+def test_a_repeated_materialization_changes_nothing_and_a_later_one_writes_newer_values(online_lake: Lake) -> None:
     users, agents = computed(online_lake, FIRST_DAY + timedelta(days=3, hours=2))
     store = open_feature_store(online_lake.settings)
     reader = OnlineReader(store)
@@ -143,7 +143,7 @@ def test_materializing_again_changes_nothing_and_later_brings_the_newer_values(o
     assert first.user_event_timestamp == FIRST_DAY + timedelta(days=2)
 
 
-def test_a_value_from_after_the_instant_asked_for_is_never_given(online_lake: Lake) -> None:
+def test_a_value_from_after_the_requested_time_is_missing(online_lake: Lake) -> None:
     as_of = FIRST_DAY + timedelta(days=3, hours=2)
     users, agents = computed(online_lake, as_of)
     store = open_feature_store(online_lake.settings)
@@ -156,13 +156,13 @@ def test_another_process_finds_the_definitions_and_values(online_lake: Lake) -> 
     as_of = FIRST_DAY + timedelta(days=3, hours=2)
     users, agents = computed(online_lake, as_of)
     materialize(online_lake, users, agents, as_of)
-    one, other = (
+    first, second = (
         OnlineReader(open_feature_store(online_lake.settings)).read("user-2", "bruno", as_of) for _ in range(2)
     )
-    assert one == other != OnlineFeatures()
+    assert first == second != OnlineFeatures()
 
 
-def test_no_user_stands_in_the_logs(online_lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_user_id_is_logged(online_lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
     as_of = FIRST_DAY + timedelta(days=3, hours=2)
     with caplog.at_level(logging.DEBUG, "fuelline"):
         users, agents = computed(online_lake, as_of)
@@ -191,6 +191,6 @@ def test_each_model_version_has_a_feature_service_of_its_own(lake: Lake) -> None
         register_model_version(store, "agents@v3", "agents_v3")
 
 
-def test_the_online_answer_the_training_row_and_the_prediction_have_the_same_features() -> None:
+def test_online_features_training_rows_and_predictions_have_the_same_fields() -> None:
     names = [name for view in VIEWS for name in view.joined.values()]
     assert [field.name for field in fields(OnlineFeatures)] == names == list(JoinedFeatures.to_schema().columns)

@@ -31,23 +31,23 @@ SMALL = Batching(messages=20, seconds=0.05)
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str, rabbitmq_url: str) -> Iterator[Settings]:
-    """A lake of the test's own in the run's Redis, beside a broker without queues."""
+    """A lake of its own in the shared Redis, and a broker whose queues are deleted afterwards."""
     name = f"c{abs(hash(request.node.nodeid)) % 10**9}"
     chosen = read_settings(home=tmp_path, lake=name, online=redis_url, rabbitmq=rabbitmq_url)
     yield chosen
-    with connection(chosen) as there:
+    with connection(chosen) as opened:
         for queue in (QUEUE, DEAD_LETTERS):
-            there.channel().queue_delete(queue)
+            opened.channel().queue_delete(queue)
 
 
 def queries(settings: Settings) -> int:
-    """Of all seven users on the first day of the events."""
+    """The queries of all seven users on the first day of the events."""
     stream, at = open_stream(open_lake(settings)), START + timedelta(days=1)
     return sum(read_streaming(stream, f"user-{n}", "jamie", at).queries_last_24h for n in range(7))
 
 
 def follow_and_die(settings: Settings, acknowledged: int) -> None:
-    """In a child: follow, and die by SIGKILL in place of the acknowledgement after so many."""
+    """In a child process: follow, and die by SIGKILL instead of sending the next acknowledgement."""
     from pika.adapters.blocking_connection import BlockingChannel
 
     acknowledge = BlockingChannel.basic_ack
@@ -79,7 +79,7 @@ def test_killed_between_count_and_acknowledgement_every_event_counts_once(
     assert left(settings, QUEUE) == 0
 
 
-def test_the_command_counts_what_waits_and_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_counts_the_queued_events_and_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     publish(settings, [event(n) for n in range(30)] + [b"no event"], QUEUE)
     ended = CliRunner().invoke(main, ["consume", "features", "--until-empty"], env=variables(settings))
@@ -88,7 +88,7 @@ def test_the_command_counts_what_waits_and_ends(settings: Settings, monkeypatch:
     assert left(settings, DEAD_LETTERS) == 0
 
 
-def test_a_run_of_no_minutes_registers_the_snapshots_views_and_needs_no_broker(
+def test_a_run_of_zero_minutes_registers_the_views_of_snapshots_without_a_broker(
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = read_settings(home=tmp_path, lake=f"r{abs(hash(str(tmp_path))) % 10**9}", online=redis_url)
@@ -98,7 +98,7 @@ def test_a_run_of_no_minutes_registers_the_snapshots_views_and_needs_no_broker(
     assert {view.name for view in open_feature_store(chosen).list_feature_views()} > {USERS, AGENTS}
 
 
-def test_a_snapshot_in_feast_is_what_a_read_says_at_that_instant(tmp_path: Path, redis_url: str) -> None:
+def test_a_snapshot_in_feast_equals_a_read_at_the_same_time(tmp_path: Path, redis_url: str) -> None:
     name = f"p{abs(hash(str(tmp_path))) % 10**9}"
     lake = open_lake(read_settings(home=tmp_path, lake=name, online=redis_url))
     stream, store = open_stream(lake), open_feature_store(lake.settings)
@@ -107,8 +107,8 @@ def test_a_snapshot_in_feast_is_what_a_read_says_at_that_instant(tmp_path: Path,
     for hours in (12, 20):
         at = FIRST_DAY + timedelta(hours=hours)
         push_snapshots(store, stream, ["user-1"], ["jamie"], at)
-        asked = [f"{view}:{field}" for view in (USERS, AGENTS) for field in FEATURES[view][1]]
-        answer = store.get_online_features(asked, [{"user_id": "user-1", "agent_name": "jamie"}]).to_dict()
+        references = [f"{view}:{field}" for view in (USERS, AGENTS) for field in FEATURES[view][1]]
+        answer = store.get_online_features(references, [{"user_id": "user-1", "agent_name": "jamie"}]).to_dict()
         value = read_streaming(stream, "user-1", "jamie", at)
         assert {field: answer[field][0] for view in (USERS, AGENTS) for field in FEATURES[view][1]} == {
             field: getattr(value, field) for view in (USERS, AGENTS) for field in FEATURES[view][1]
@@ -118,7 +118,7 @@ def test_a_snapshot_in_feast_is_what_a_read_says_at_that_instant(tmp_path: Path,
     assert known == {USERS, AGENTS, *(view.name for view in VIEWS)}
 
 
-def test_snapshots_hold_whoever_did_something_and_leave_nobody_out() -> None:
+def test_snapshots_include_every_active_user_and_agent() -> None:
     pushed: list[tuple[list[str], list[str]]] = []
     snapshots = Snapshots(push=lambda users, agents, _: pushed.append((list(users), list(agents))), every_s=0)
     rows = make_interactions(700, users=700)
