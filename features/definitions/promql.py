@@ -1,9 +1,9 @@
 """Parts of PromQL as Ibis expressions over ``processed.metrics``: labels, and the increase of a counter.
 
-Points from Prometheus are at whole multiples of the step (``lake.sources.prometheus``), so a step of two series is the
-same instant, and the increase from one point to the next belongs to the hour of the later point. So the increase of a
-day is the sum of its hours, and nothing is extrapolated as in PromQL's ``increase``. At the last point of an hour both
-are equal, because its window ends on points:
+Points from Prometheus are at whole multiples of the step (``lake.sources.servers.prometheus``), so a step of two series
+is the same instant, and the increase from one point to the next belongs to the hour of the later point. So the increase
+of a day is the sum of its hours, and nothing is extrapolated as in PromQL's ``increase``. At the last point of an hour
+both are equal, because its window ends on points:
 https://prometheus.io/docs/prometheus/latest/querying/functions/#increase
 """
 

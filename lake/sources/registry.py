@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from errors import UnknownName
-from lake.sources.github import audit_rows, issue_rows, run_rows
-from lake.sources.kubernetes import event_rows
-from lake.sources.loki import interaction_lines, log_rows
-from lake.sources.prometheus import metric_rows
 from lake.sources.query import PullSource
-from lake.sources.tempo import span_rows
+from lake.sources.servers.github import audit_rows, issue_rows, run_rows
+from lake.sources.servers.kubernetes import event_rows
+from lake.sources.servers.loki import interaction_lines, log_rows
+from lake.sources.servers.prometheus import metric_rows
+from lake.sources.servers.tempo import span_rows
 
 PULL_SOURCES: Mapping[str, PullSource] = {
     "processed.metrics": PullSource(peer="prometheus", rows=metric_rows),

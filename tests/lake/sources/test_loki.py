@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-import lake.sources.loki
+import lake.sources.servers.loki
 from errors import PeerError, SourceError
 from lake.contracts import contract
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.logs import LOGS
 from lake.lake import Lake, open_lake
-from lake.sources.loki import entries
 from lake.sources.pull import pull_chunk, pull_window
 from lake.sources.query import Query, WindowQuery
 from lake.sources.response_log import read_responses
 from lake.sources.selection import Selection
+from lake.sources.servers.loki import entries
 from lake.windows import Window
 from settings import Endpoint, read_settings
 from tests.conftest import free_port
@@ -56,7 +56,7 @@ def table(lake: Lake) -> pa.Table:
 
 @pytest.fixture
 def pages_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lake.sources.loki, "PAGE", 4)
+    monkeypatch.setattr(lake.sources.servers.loki, "PAGE", 4)
 
 
 def test_lines_have_their_stream_and_their_exact_time(peer: Peer, pointed: Pointed, reader: Reader) -> None:
@@ -91,7 +91,7 @@ def test_every_line_is_read_once_however_equal_times_fall_on_pages(times: list[i
     times = [at for number, at in enumerate(times) if times[:number].count(at) < 3]
     lines: list[Line] = [({"app": str(number % 2)}, ZERO + at, f"line {number}") for number, at in enumerate(times)]
     with serving() as peer, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lake.sources.loki, "PAGE", 4)
+        patch.setattr(lake.sources.servers.loki, "PAGE", 4)
         peer.answer = Loki(lines)
         remote = Reader()(Endpoint(peer="loki", cluster="studio", url=peer.url, token=read_settings().loki_token))
         found = list(entries(WindowQuery(client=remote, query=Query(name="all", text="{}"), window=WINDOW)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import lake.sources.tempo
+import lake.sources.servers.tempo
 from errors import PeerError, SourceError
 from lake.contracts.traces import TRACES
 from lake.lake import Lake
@@ -101,12 +101,12 @@ def test_ids_that_are_hexadecimal_already_and_the_newer_form_of_a_trace_are_the_
 def test_an_incomplete_search_is_halved_until_it_is_complete(
     peer: Peer, pointed: Pointed, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lake.sources.tempo, "TRACES_MAX", 8)
+    monkeypatch.setattr(lake.sources.servers.tempo, "TRACES_MAX", 8)
     peer.answer = Tempo({number: [span(number, 0)] for number in range(0, 3600, 60)})
     pulled_lake = pointed(tempo=f"studio={peer.url}")
     assert pull(pulled_lake, reader).committed == 60
     peer.answer = Tempo({number: [span(number, 0)] for number in range(100, 120)})
-    monkeypatch.setattr(lake.sources.tempo, "TRACES_MAX", 2)
+    monkeypatch.setattr(lake.sources.servers.tempo, "TRACES_MAX", 2)
     with pytest.raises(SourceError, match="2 traces or more within two seconds"):
         pull(pointed(tempo=f"forge={peer.url}"), reader)
 
