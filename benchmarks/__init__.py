@@ -1,6 +1,6 @@
-"""What Fuelline costs beside what people would otherwise use, measured in one run on one machine: ``make bench``.
+"""Fuelline compared with common alternatives, measured in one run on one machine: ``make bench``.
 
-Absolute figures say more about the machine than about the code, so every figure stands beside that of a peer that did
+Absolute figures depend more on the machine than on the code, so every figure is compared with that of a peer that did
 the same job in the same minutes. Contenders take turns (ours, peer, ours, peer), each in a fresh process, and the
 median of the turns counts. This package may import anything of Fuelline; nothing of Fuelline imports it.
 

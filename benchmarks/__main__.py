@@ -17,14 +17,15 @@ NEED_PEERS = {"ingestion", "training"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 0 if every bar held (or none applies), 1 otherwise."""
-    asked = _parser().parse_args(arguments)
-    areas = [area for area in AREAS if area in (asked.only or AREAS)]
-    path: Path = asked.output or FOLDER / _name(areas, asked.quick)
-    if asked.markdown:
+    """Run the command; 0 if every limit holds (or none applies), 1 otherwise."""
+    parsed = _parser().parse_args(arguments)
+    areas = [area for area in AREAS if area in (parsed.only or AREAS)]
+    path: Path = parsed.output or FOLDER / _name(areas, parsed.quick)
+    if parsed.markdown:
         return _show(path)
-    options = Options(quick=asked.quick, runs=asked.runs, threads=asked.threads)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception: the running job ends, its folder goes
+    options = Options(quick=parsed.quick, runs=parsed.runs, threads=parsed.threads)
+    # As an exception, so that the running job ends and its folder is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         results = _measure(areas, options)
     except (JobFailed, subprocess.CalledProcessError) as error:
@@ -32,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     results.write(path)
     print(results.markdown())
-    say(f"\nKept in {path}; to show it again, add --markdown to the same ARGS")
-    return 0 if asked.quick or all(held for line in results.lines for _, held in line.bars) else 1
+    say(f"\nWritten to {path}; to show it again, add --markdown to the same ARGS")
+    return 0 if parsed.quick or all(held for line in results.lines for _, held in line.bars) else 1
 
 
 def _name(areas: list[str], quick: bool) -> str:
@@ -62,7 +63,7 @@ def _measure(areas: list[str], options: Options) -> Results:
 
 def _show(path: Path) -> int:
     if not path.exists():
-        print(f"{path} is not there: run `make bench` first", file=sys.stderr)
+        print(f"{path} does not exist: run `make bench` first", file=sys.stderr)
         return 2
     print(Results.read(path).markdown())
     return 0
@@ -70,12 +71,12 @@ def _show(path: Path) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=AREAS, help="measure this alone; may be given several times")
+    parser.add_argument("--only", action="append", choices=AREAS, help="measure only this area; may be repeated")
     parser.add_argument("--quick", action="store_true", help="small inputs, to see that everything runs")
     parser.add_argument("--runs", type=int, default=3, help="turns of each contender (default: 3)")
     parser.add_argument("--threads", type=int, default=2, help="torch's threads; no more than idle cores (default: 2)")
     parser.add_argument("--markdown", action="store_true", help="show the last results; measure nothing")
-    parser.add_argument("--output", type=Path, help="where the results are kept as JSON, or read from")
+    parser.add_argument("--output", type=Path, help="the JSON file for the results, or to read them from")
     return parser
 
 

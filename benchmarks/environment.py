@@ -1,8 +1,8 @@
-"""The peers' environment, ``.venv-peers``: what Fuelline is measured against and must never install.
+"""The environment of the peers, ``.venv-peers``: packages for comparison, which Fuelline must never install.
 
-It sees Fuelline's own packages behind its own, so that both sides run on the same torch, transformers, pandas and
-pyiceberg and nothing of two gigabytes is installed twice. Where a peer needs another version, the peer's wins there,
-and Fuelline's environment is never written to.
+It uses Fuelline's packages after its own, so that both sides run on the same torch, transformers, pandas and pyiceberg,
+and two gigabytes are not installed twice. If a peer needs another version, its own is used there; Fuelline's
+environment is never changed.
 """
 
 import subprocess
@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[1]
 PEERS = ROOT / ".venv-peers"
 PEERS_PYTHON = PEERS / "bin" / "python"
 CONSTRAINTS = ROOT / "constraints-peers.txt"
-WANTED = ("great_expectations", "trl")
+PEER_PACKAGES = ("great_expectations", "trl")
 
 
 def ensure_peers() -> None:
-    """Make the peers' environment, unless it is there as ``constraints-peers.txt`` wants it.
+    """Create the environment of the peers, unless it exists for the present ``constraints-peers.txt``.
 
     Raises:
-        subprocess.CalledProcessError: it cannot be made; pip's own output says why.
+        subprocess.CalledProcessError: it cannot be created; the output of pip has the reason.
     """
     own = sysconfig.get_path("purelib")
     ready = PEERS / f"ready-{zlib.crc32(CONSTRAINTS.read_bytes() + own.encode()):08x}"
@@ -33,5 +33,5 @@ def ensure_peers() -> None:
     packages = sysconfig.get_path("purelib", vars={"base": str(PEERS), "platbase": str(PEERS)})
     Path(packages, "fuelline.pth").write_text(own + "\n")
     pip = [str(PEERS_PYTHON), "-m", "pip", "install", "-qq", "--no-compile", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--constraint", str(CONSTRAINTS), *WANTED], check=True)
+    subprocess.run([*pip, "--constraint", str(CONSTRAINTS), *PEER_PACKAGES], check=True)
     ready.touch()

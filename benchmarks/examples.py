@@ -20,7 +20,7 @@ def write(path: str, rows: int, scratch: str) -> None:
 
 
 def read(path: str) -> list[dict[str, Any]]:
-    """What ``write`` wrote: ``agent_name``, ``user_query``, ``response``, ``weight`` and two user features."""
+    """The rows that ``write`` wrote: ``agent_name``, ``user_query``, ``response``, ``weight`` and two user features."""
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 

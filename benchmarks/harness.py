@@ -1,8 +1,8 @@
 """Contenders in turns, each in a fresh process, and the median of what they measured.
 
-A fresh process a turn, because peak memory can be told apart in no other way, and because what one contender leaves
-in caches, threads and allocators must not help or hinder the next. This process imports nothing heavy: on Linux a
-child's peak memory begins with what its parent had when it forked.
+Each turn has a fresh process, because peak memory cannot be separated otherwise, and because caches, threads and
+allocators of one contender must not affect the next. This process imports nothing heavy: on Linux the peak memory of a
+child starts at the memory of its parent at the fork.
 """
 
 import json
@@ -19,22 +19,22 @@ from pathlib import Path
 from benchmarks.environment import PEERS_PYTHON, ROOT
 
 FOLDER = ROOT / ".fuelline" / "bench"
-"""Inputs (made once), scratch and results."""
+"""Inputs (created once), temporary folders and results."""
 Argument = str | int | float | bool
 Figures = dict[str, float]
-"""What a job measured, by name; ``seconds`` and ``peak_mb`` are always there."""
+"""The figures of a job, by name; ``peak_mb`` is always present."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How much is measured."""
+    """The extent of the measurements."""
 
     quick: bool = False
     """A tenth of the work or less: shows that everything runs, measures little."""
     runs: int = 3
     """Turns of each contender."""
     threads: int = 2
-    """Threads of torch. More of them than idle cores wait for one another and make any training crawl."""
+    """Threads of torch. More threads than idle cores wait for one another and make training very slow."""
 
     def size(self, full: int, quick: int) -> int:
         """The number of rows, steps or requests."""
@@ -52,11 +52,11 @@ class Job:
     peer: bool = False
     """Runs in the peers' environment."""
     runs: int = 0
-    """Turns of its own number, for what takes minutes; 0: as many as the others."""
+    """The number of its turns, for long jobs; 0: as many as the others."""
 
 
 class JobFailed(Exception):
-    """A contender's process failed; its own output says why."""
+    """A contender's process failed; its output has the reason."""
 
 
 def in_turns(jobs: Sequence[Job], runs: int) -> dict[str, Figures]:
@@ -72,7 +72,7 @@ def in_turns(jobs: Sequence[Job], runs: int) -> dict[str, Figures]:
                 continue
             figures = run(job)
             measured[job.name].append(figures)
-            say(f"  {job.name:<40} {turn + 1}/{job.runs or runs}  {_told(figures)}")
+            say(f"  {job.name:<40} {turn + 1}/{job.runs or runs}  {_text(figures)}")
     return {name: _medians(turns) for name, turns in measured.items()}
 
 
@@ -99,10 +99,10 @@ def run(job: Job) -> Figures:
 
 
 def prepared(name: str, target: str, **arguments: Argument) -> Path:
-    """An input under ``FOLDER``, made by ``target`` once; the name must say all that its content depends on."""
+    """An input under ``FOLDER``, created once by ``target``; its name contains all that its content depends on."""
     path = FOLDER / name
     if not path.exists():
-        say(f"  making {name}")
+        say(f"  creating {name}")
         partial = path.with_name(f"partial-{name}")
         run(Job(name=name, target=target, arguments={**arguments, "path": str(partial)}))
         partial.rename(path)
@@ -110,12 +110,12 @@ def prepared(name: str, target: str, **arguments: Argument) -> Path:
 
 
 def say(line: str) -> None:
-    """A line of progress, apart from the result on standard output."""
+    """Print a line of progress to standard error; standard output has the result."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _clean(scratch: Path) -> dict[str, str]:
-    """The environment without anybody's lake, hub or telemetry."""
+    """The environment without a lake, a hub or telemetry."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("FUELLINE_", "FEAST_", "MLFLOW_"))
     }
@@ -132,5 +132,5 @@ def _medians(turns: Sequence[Figures]) -> Figures:
     return {name: statistics.median(figures[name] for figures in turns) for name in turns[0]}
 
 
-def _told(figures: Figures) -> str:
+def _text(figures: Figures) -> str:
     return "  ".join(f"{name}={value:,.4g}" for name, value in figures.items())

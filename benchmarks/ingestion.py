@@ -1,4 +1,4 @@
-"""Raw JSON lines to checked rows in Iceberg: ours, pandas with Great Expectations, and DuckDB that checks nothing."""
+"""Raw JSON lines to checked rows in Iceberg: ours, pandas with Great Expectations, and DuckDB without checks."""
 
 import os
 import time
@@ -74,7 +74,7 @@ def _log(rows: int) -> Path:
 
 
 def ours(log: str, sample: str, scratch: str) -> Figures:
-    """Ingest the log into a fresh lake as any source's file is ingested: landed, checked, committed, noted."""
+    """Ingest the log into a fresh lake like a file of any source: landed, checked, committed, recorded."""
     _ingest(Path(sample), Path(scratch, "warm-up"))
     began = time.perf_counter()
     done = _ingest(Path(log), Path(scratch, "measured"))
@@ -102,7 +102,7 @@ def _landing() -> datetime:
 
 
 def bare(log: str, sample: str, scratch: str) -> Figures:
-    """DuckDB reads the JSON into memory and pyiceberg appends it, unchecked: what nobody can be much faster than."""
+    """DuckDB reads the JSON into memory and pyiceberg appends it, unchecked: a lower limit of the time."""
     import duckdb
 
     from benchmarks.tables import fresh_table

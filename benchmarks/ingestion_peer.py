@@ -1,4 +1,4 @@
-"""The ingestion job as one would write it with pandas and Great Expectations, held to the same rules as ours.
+"""The ingestion job written with pandas and Great Expectations, with the same rules as ours.
 
 Chunks of 100,000 lines, one suite a chunk, bad rows left out, good ones appended to Iceberg in one transaction. The
 suite's uniqueness ends with the chunk, so the keys seen before are kept beside it. What it cannot do is left out of
@@ -78,10 +78,10 @@ class _Check:
     def __call__(self, chunk: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
         """The rows that break a rule, and those that only repeat one."""
         batch = self._batches.get_batch({"dataframe": chunk})
-        result = batch.validate(self._suite, result_format="COMPLETE")  # the one form that tells which rows
+        result = batch.validate(self._suite, result_format="COMPLETE")  # the only format that lists the rows
         bad, suspect = _flagged(result, len(chunk))
         repeated = chunk[KEY].isin(self._seen)
-        if suspect.any():  # Great Expectations names every one of the rows that are alike; the first is good
+        if suspect.any():  # Great Expectations lists all equal rows; the first is good
             repeated |= suspect & chunk[KEY].duplicated()
             bad |= suspect & ~repeated & chunk[INSTANT].duplicated()
         self._seen.update(chunk[KEY][~bad])
@@ -89,7 +89,7 @@ class _Check:
 
 
 def _flagged(result: Any, rows: int) -> tuple[pd.Series, pd.Series]:
-    """Rows that break a rule of their own, and rows that are like another."""
+    """Rows that break a rule by themselves, and rows that repeat another."""
     bad, suspect = pd.Series(False, range(rows)), pd.Series(False, range(rows))
     for each in result.results:
         if each.success:

@@ -1,6 +1,6 @@
 """The process of one turn: ``python -m benchmarks.job module:function '{"scratch": ...}' figures.json``.
 
-A job prepares itself, warms up, and times what is to be measured on its own; this adds the process's peak memory.
+A job does its own preparation, warm-up and timing; this module adds the peak memory of the process.
 """
 
 import importlib

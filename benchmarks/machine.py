@@ -1,4 +1,4 @@
-"""What the figures were taken on: without it they say nothing."""
+"""The machine of the figures, without which they have no meaning."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ PACKAGES = ("duckdb", "feast", "pandas", "pyarrow", "pyiceberg", "redis", "torch
 
 
 def describe() -> dict[str, str]:
-    """Processor, cores, memory, versions, and the load that others put on it just now."""
+    """Processor, cores, memory and versions."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),

@@ -1,7 +1,7 @@
-"""How many rows a second each pulled source brings into the lake: asked for, landed, checked and committed.
+"""Rows per second of each pulled source: requested, landed, checked and committed.
 
-The servers run beside it in a process of their own and answer at once, over loopback, so that the figures are of the
-reader alone; a real server and a real network are slower than this, above all where a row takes a request.
+The servers run in a process of their own and answer at once, over loopback, so that the figures are those of the
+reader alone; a real server and network are slower, above all for sources with one request per row.
 """
 
 import subprocess
@@ -16,12 +16,12 @@ from benchmarks.pulling_server import DAY, SPANS
 from benchmarks.table import Line
 
 POINTS = 1_440
-"""Of a series a day, one a minute."""
+"""Points of a series per day, one per minute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """A source, what it is asked, and how many rows that gives."""
+    """A source, its query, and the number of rows in the response."""
 
     data_set: str
     peer: str
@@ -30,7 +30,7 @@ class Case:
 
 
 def cases(quick: bool) -> dict[str, Case]:
-    """Every source with its day."""
+    """Every source with the rows of a day."""
     part = 20 if quick else 1
     series, lines, events, runs, traces = 500 // part, 400_000 // part, 100_000 // part, 21_600 // part, 2_160 // part
     return {
@@ -43,7 +43,7 @@ def cases(quick: bool) -> dict[str, Case]:
 
 
 def measure(options: Options) -> list[Line]:
-    """Measure each source; there is no peer that does the same."""
+    """Measure each source; no peer does the same."""
     jobs = [
         Job(name=name, target="benchmarks.pulling:pull", arguments={"name": name, "quick": options.quick})
         for name in cases(options.quick)
@@ -54,14 +54,14 @@ def measure(options: Options) -> list[Line]:
         for name, case in cases(options.quick).items()
         for line in (
             Line(what=f"Pulling {case.rows:,} rows, {name}", unit="rows/s", ours=found[name]["rows_per_s"]),
-            Line(what=f"The same, asked for and translated, {name}", unit="rows/s", ours=found[name]["asked_per_s"]),
+            Line(what=f"The same, requested and parsed, {name}", unit="rows/s", ours=found[name]["requested_per_s"]),
             Line(what=f"The same, peak memory, {name}", unit="MB", ours=found[name]["peak_mb"]),
         )
     ]
 
 
 def pull(scratch: str, name: str, quick: bool) -> Figures:
-    """One source's day into a fresh lake."""
+    """Pull one day of a source into a fresh lake."""
     from lake.lake import open_lake
     from lake.sources.pull import connect, pull_chunk
     from lake.sources.query import Query, WindowQuery
@@ -75,20 +75,20 @@ def pull(scratch: str, name: str, quick: bool) -> Figures:
     try:
         assert server.stdout
         address = server.stdout.readline().strip()
-        places = {case.peer: f"bench={address}"}
-        settings = read_settings(home=Path(scratch), lake="bench", **places)
+        addresses = {case.peer: f"bench={address}"}
+        settings = read_settings(home=Path(scratch), lake="bench", **addresses)
         lake = open_lake(settings, clock=lambda: DAY + timedelta(days=2))
         data_set = f"processed.{case.data_set}"
         begun = time.perf_counter()
         done = pull_chunk(lake, Selection(data_set=data_set, queries={"all": case.query}, chunk_minutes=240), day)
         took = time.perf_counter() - begun
-        assert sum(one.committed for one in done) == case.rows, done
+        assert sum(pulled.committed for pulled in done) == case.rows, done
         remote = connect(settings.endpoints(case.peer)[0])
         fetching = WindowQuery(client=remote, query=Query(name="all", text=case.query), window=day)
         begun = time.perf_counter()
         assert sum(1 for _ in pull_source(data_set).rows(fetching)) == case.rows
-        asked = time.perf_counter() - begun
+        requested_s = time.perf_counter() - begun
     finally:
         server.terminate()
         server.wait(10)
-    return {"rows_per_s": case.rows / took, "asked_per_s": case.rows / asked}
+    return {"rows_per_s": case.rows / took, "requested_per_s": case.rows / requested_s}

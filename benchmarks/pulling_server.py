@@ -1,7 +1,7 @@
-"""The servers of the pulling benchmark, in a process of their own: the documented answers, made as they are asked for.
+"""The servers of the pulling benchmark, in a process of their own: they create the documented responses on request.
 
-``python -m benchmarks.pulling_server`` prints its address and serves until it is ended. A day begins at ``DAY``; the
-rows that a query finds in it are so many as the query's text says.
+``python -m benchmarks.pulling_server`` prints its address and serves until it is stopped. A day begins at ``DAY``; the
+text of a query is the number of its rows on that day.
 """
 
 import json
@@ -13,27 +13,27 @@ from urllib.parse import parse_qsl, urlsplit
 DAY = datetime(2026, 11, 2, tzinfo=UTC)
 ZERO, SECONDS = int(DAY.timestamp()), 86_400
 SPANS = 20
-"""Of a trace."""
+"""Spans of a trace."""
 
 
-def metrics(asked: dict[str, str]) -> Any:
-    """As many series as the query says, a point a step."""
-    times = range(int(asked["start"]), int(asked["end"]) + 1, int(asked["step"]))
+def metrics(parameters: dict[str, str]) -> Any:
+    """As many series as the query says, one point per step."""
+    times = range(int(parameters["start"]), int(parameters["end"]) + 1, int(parameters["step"]))
     result = [
         {
             "metric": {"__name__": "node_cpu_seconds_total", "cpu": str(number), "mode": "user", "instance": "forge-1"},
             "values": [[at, f"{number + (at - ZERO) / 7:.3f}"] for at in times],
         }
-        for number in range(int(asked["query"]))
+        for number in range(int(parameters["query"]))
     ]
     return {"status": "success", "data": {"resultType": "matrix", "result": result}}
 
 
-def lines(asked: dict[str, str]) -> Any:
-    """So many lines a day, evenly, from ``start`` on."""
-    every = SECONDS * 10**9 // int(asked["query"])
-    first = -(-(int(asked["start"]) - ZERO * 10**9) // every)
-    last = min(first + int(asked["limit"]), -(-(int(asked["end"]) - ZERO * 10**9) // every))
+def lines(parameters: dict[str, str]) -> Any:
+    """Lines at equal intervals from ``start`` on; the query is their number per day."""
+    every = SECONDS * 10**9 // int(parameters["query"])
+    first = -(-(int(parameters["start"]) - ZERO * 10**9) // every)
+    last = min(first + int(parameters["limit"]), -(-(int(parameters["end"]) - ZERO * 10**9) // every))
     values = [
         [
             str(ZERO * 10**9 + n * every),
@@ -44,10 +44,10 @@ def lines(asked: dict[str, str]) -> Any:
     return {"data": {"resultType": "streams", "result": [{"stream": {"app": "agents"}, "values": values}]}}
 
 
-def events(asked: dict[str, str], count: int) -> Any:
-    """A page of a list of so many events."""
-    first = int(asked.get("continue", "0"))
-    last = min(first + int(asked["limit"]), count)
+def events(parameters: dict[str, str], count: int) -> Any:
+    """A page of a list of ``count`` events."""
+    first = int(parameters.get("continue", "0"))
+    last = min(first + int(parameters["limit"]), count)
     stamp = [datetime.fromtimestamp(ZERO + n % SECONDS, UTC).isoformat() for n in range(first, last)]
     items = [
         {
@@ -67,12 +67,12 @@ def events(asked: dict[str, str], count: int) -> Any:
     return {"metadata": {"resourceVersion": "1", **more}, "items": items}
 
 
-def runs(asked: dict[str, str], count: int) -> tuple[Any, bool]:
-    """A page of a day's so many runs, evenly, and whether another follows."""
-    begin, end = (int(datetime.fromisoformat(text).timestamp()) - ZERO for text in asked["created"].split(".."))
+def runs(parameters: dict[str, str], count: int) -> tuple[Any, bool]:
+    """A page of the ``count`` runs of a day, at equal intervals, and whether another page follows."""
+    begin, end = (int(datetime.fromisoformat(text).timestamp()) - ZERO for text in parameters["created"].split(".."))
     every = SECONDS // count
     numbers = range(-(-begin // every), end // every + 1)
-    page = int(asked.get("page", "1"))
+    page = int(parameters.get("page", "1"))
     found = [_run(n, datetime.fromtimestamp(ZERO + n * every, UTC)) for n in numbers[(page - 1) * 100 : page * 100]]
     return {"total_count": len(numbers), "workflow_runs": found}, page * 100 < len(numbers)
 
@@ -80,15 +80,15 @@ def runs(asked: dict[str, str], count: int) -> tuple[Any, bool]:
 def _run(number: int, at: datetime) -> dict[str, Any]:
     stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
     times = {"created_at": stamp, "updated_at": stamp, "run_started_at": stamp}
-    told = {"name": "ci", "event": "push", "head_branch": "main", "head_sha": f"{number:040x}"}
-    return {"id": number, "run_attempt": 1, **told, **times, "status": "completed", "conclusion": "success"}
+    fields = {"name": "ci", "event": "push", "head_branch": "main", "head_sha": f"{number:040x}"}
+    return {"id": number, "run_attempt": 1, **fields, **times, "status": "completed", "conclusion": "success"}
 
 
-def search(asked: dict[str, str]) -> Any:
-    """The traces of a window, of so many a day."""
-    every = SECONDS // int(asked["q"])
-    numbers = range(-(-(int(asked["start"]) - ZERO) // every), -(-(int(asked["end"]) - ZERO) // every))
-    return {"traces": [{"traceID": f"{n * every:032x}"} for n in numbers[: int(asked["limit"])]]}
+def search(parameters: dict[str, str]) -> Any:
+    """The traces of a window; the query is their number per day."""
+    every = SECONDS // int(parameters["q"])
+    numbers = range(-(-(int(parameters["start"]) - ZERO) // every), -(-(int(parameters["end"]) - ZERO) // every))
+    return {"traces": [{"traceID": f"{n * every:032x}"} for n in numbers[: int(parameters["limit"])]]}
 
 
 def trace(name: str) -> Any:
@@ -113,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    """As every real server does: the kernel would hold a body back until its headers are acknowledged."""
+    """As in every real server: otherwise the kernel delays a body until its headers are acknowledged."""
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -123,25 +123,25 @@ class Handler(BaseHTTPRequestHandler):
         if more:
             page = int(dict(parse_qsl(parts.query)).get("page", "1")) + 1
             query = f"{parts.query.partition('&page=')[0]}&page={page}"
-            self.send_header("Link", f'<http://here{parts.path}?{query}>; rel="next"')
+            self.send_header("Link", f'<http://server{parts.path}?{query}>; rel="next"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
-def _answer(path: str, asked: dict[str, str]) -> tuple[Any, bool]:
+def _answer(path: str, parameters: dict[str, str]) -> tuple[Any, bool]:
     if path == "/api/v1/query_range":
-        return metrics(asked), False
+        return metrics(parameters), False
     if path == "/loki/api/v1/query_range":
-        return lines(asked), False
+        return lines(parameters), False
     if path.endswith("/events"):
-        return events(asked, int(path.split("/")[4])), False
+        return events(parameters, int(path.split("/")[4])), False
     if path.endswith("/actions/runs"):
-        return runs(asked, int(path.split("/")[2]))
-    return (search(asked) if path == "/api/search" else trace(path.rpartition("/")[2])), False
+        return runs(parameters, int(path.split("/")[2]))
+    return (search(parameters) if path == "/api/search" else trace(path.rpartition("/")[2])), False
 
 
 if __name__ == "__main__":

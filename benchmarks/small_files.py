@@ -1,13 +1,12 @@
-"""Hourly commits for 90 days: what a commit and a read cost at ten points on the way, with the daily round and without.
+"""Hourly commits for 90 days: the time of a commit and a read at ten points, with and without daily maintenance.
 
-Each hour brings a few rows into each of two clusters, as quiet agents do, so what is measured is the table's own
-weight: snapshots, lists of files, files. A read is a week of one column, as a look at the error rate takes it. With
-care the 168 newest snapshots are kept, seven days of hours: the clock of the snapshots is the machine's, so what would
-be seven days old is told by its number.
+Each hour adds a few rows in each of two clusters, as quiet agents do, so the cost is that of the table's metadata:
+snapshots, lists of files, files. A read is a week of one column, as in a check of the error rate. Maintenance keeps the
+168 newest snapshots, seven days of hours: their clock is that of the machine, so age is counted in snapshots.
 
-Only the commits that are measured go the whole way of an append, last on their day. The others are brought by one
-transaction a day, which leaves the same snapshot, list and two files for every hour, in minutes instead of hours.
-Orphans are left lying: no read or commit ever meets one.
+Only the measured commits are complete appends, the last of their day. The others are made in one transaction per day,
+with the same snapshot, list and two files for every hour, in minutes instead of hours. Orphans are not removed: no read
+or commit opens one.
 """
 
 import statistics
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 DAYS, POINTS, CLUSTERS, ROWS_A_CLUSTER = 90, 10, ("studio", "forge"), 5
 KEPT_SNAPSHOTS = 7 * 24
 COMMITS, READS = 6, 5
-"""Of which the median is taken at each point."""
+"""Measurements at each point; the median counts."""
 START = datetime(2026, 7, 1, tzinfo=UTC)
 FLAT, GROWN = 2.0, 1.5
 
@@ -37,45 +36,49 @@ def measure(options: Options) -> list[Line]:
     days = options.size(DAYS, 10)
     jobs = [
         Job(name=name, target=f"benchmarks.small_files:{name}", arguments={"days": days}, runs=1)
-        for name in ("cared", "uncared")
+        for name in ("maintained", "unmaintained")
     ]
     found = in_turns(jobs, 1)
-    print(curve(found["cared"], found["uncared"]))
+    print(curve(found["maintained"], found["unmaintained"]))
     return [line for what in ("commit", "read") for line in (_growth(found, what, days), _end(found, what, days))]
 
 
-def cared(scratch: str, days: int) -> Figures:
-    """With the daily round."""
-    return _grow(Path(scratch), days, care=True)
+def maintained(scratch: str, days: int) -> Figures:
+    """With daily maintenance."""
+    return _grow(Path(scratch), days, maintained=True)
 
 
-def uncared(scratch: str, days: int) -> Figures:
-    """Left alone."""
-    return _grow(Path(scratch), days, care=False)
+def unmaintained(scratch: str, days: int) -> Figures:
+    """Without maintenance."""
+    return _grow(Path(scratch), days, maintained=False)
 
 
-def curve(with_care: Figures, without: Figures) -> str:
-    """Both curves, one line a point."""
-    header = f"{'day':>4} {'commit s':>16} {'read s':>16} {'files':>13} {'snapshots':>13}   (with care / without)"
+def curve(maintained_figures: Figures, without: Figures) -> str:
+    """Both curves, one line per point."""
+    header = (
+        f"{'day':>4} {'commit s':>16} {'read s':>16} {'files':>13} {'snapshots':>13}   (with maintenance / without)"
+    )
     lines = [header]
     for point in range(1, POINTS + 1):
-        told = [(with_care[f"{name}_{point}"], without[f"{name}_{point}"]) for name in ("commit_s", "read_s")]
-        held = [(with_care[f"{name}_{point}"], without[f"{name}_{point}"]) for name in ("files", "snapshots")]
-        times = " ".join(f"{ours:7.3f} /{theirs:7.3f}" for ours, theirs in told)
+        seconds = [
+            (maintained_figures[f"{name}_{point}"], without[f"{name}_{point}"]) for name in ("commit_s", "read_s")
+        ]
+        held = [(maintained_figures[f"{name}_{point}"], without[f"{name}_{point}"]) for name in ("files", "snapshots")]
+        times = " ".join(f"{ours:7.3f} /{theirs:7.3f}" for ours, theirs in seconds)
         counts = " ".join(f"{ours:5.0f} /{theirs:6.0f}" for ours, theirs in held)
-        lines.append(f"{with_care[f'day_{point}']:4.0f} {times} {counts}")
+        lines.append(f"{maintained_figures[f'day_{point}']:4.0f} {times} {counts}")
     return "\n".join(lines)
 
 
 def _growth(found: dict[str, Figures], what: str, days: int) -> Line:
-    """How many times as long the last point takes as the first; the peer is the same table left alone."""
+    """How many times as long the last point takes as the first; the peer is the same table without maintenance."""
     growth = {name: figures[f"{what}_s_{POINTS}"] / figures[f"{what}_s_1"] for name, figures in found.items()}
     return Line(
         what=f"A {what} after {days} days of hourly commits",
         unit="x the first point's",
-        ours=growth["cared"],
-        peer="the same table left alone",
-        theirs=growth["uncared"],
+        ours=growth["maintained"],
+        peer="the same table without maintenance",
+        theirs=growth["unmaintained"],
         most=FLAT,
     )
 
@@ -86,36 +89,36 @@ def _end(found: dict[str, Figures], what: str, days: int) -> Line:
     return Line(
         what=f"The same {what} at day {days}",
         unit="s",
-        ours=last["cared"],
-        peer="the same table left alone",
-        theirs=last["uncared"],
+        ours=last["maintained"],
+        peer="the same table without maintenance",
+        theirs=last["unmaintained"],
         most_ratio=1 / GROWN,
     )
 
 
-def _grow(folder: Path, days: int, *, care: bool) -> Figures:
+def _grow(folder: Path, days: int, *, maintained: bool) -> Figures:
     from lake.lake import open_lake
     from settings import read_settings
 
     lake = open_lake(read_settings(home=folder / "home", lake="bench", cache=folder / "cache"))
     marks = {round(days * point / POINTS): point for point in range(1, POINTS + 1)}
     figures: Figures = {}
-    _commit(lake, START - timedelta(hours=1))  # makes the table
+    _commit(lake, START - timedelta(hours=1))  # creates the table
     for day in range(days):
         hours = [START + timedelta(days=day, hours=hour) for hour in range(24)]
         point = marks.get(day + 1)
         measured = COMMITS if point else 0
-        _bring(lake, hours[: 24 - measured])
+        _append_together(lake, hours[: 24 - measured])
         took = [_commit(lake, hour) for hour in hours[24 - measured :]]
-        if care:
-            _look_after(lake)
+        if maintained:
+            _maintain(lake)
         if point:
-            told = {"day": day + 1.0, "commit_s": statistics.median(took), "read_s": _read_s(lake, hours[-1])}
-            figures |= {f"{name}_{point}": value for name, value in {**told, **_weight(lake)}.items()}
+            measurements = {"day": day + 1.0, "commit_s": statistics.median(took), "read_s": _read_s(lake, hours[-1])}
+            figures |= {f"{name}_{point}": value for name, value in {**measurements, **_weight(lake)}.items()}
     return figures
 
 
-def _bring(lake: "Lake", hours: list[datetime]) -> None:
+def _append_together(lake: "Lake", hours: list[datetime]) -> None:
     """One snapshot an hour, in one transaction."""
     from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
@@ -166,7 +169,7 @@ def _rows(hour: datetime) -> "pa.Table":
     return pa.Table.from_pylist(listed, schema=AGENT_INTERACTIONS.arrow_schema)
 
 
-def _look_after(lake: "Lake") -> None:
+def _maintain(lake: "Lake") -> None:
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
     from lake.maintenance.compaction import CompactionPolicy, compact
     from lake.maintenance.expiry import expire

@@ -1,4 +1,4 @@
-"""The result: one line a comparison, written as JSON, shown as a Markdown table."""
+"""The results: one line per comparison, written as JSON, printed as a Markdown table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ HEADER = ("What", "Unit", "Ours", "Peer", "Peer's", "Ours / peer's", "Bar", "Hel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One figure of ours beside a peer's, and the bar it is held to."""
+    """One figure of ours, that of a peer, and the limits of it."""
 
     what: str
     unit: str
-    """With the better direction where it is not plain: ``rows/s``, ``s``, ``MB``."""
+    """The unit, for example ``rows/s``, ``s``, ``MB``."""
     ours: float
     peer: str = ""
     theirs: float | None = None
     most_ratio: float | None = None
-    """Bar: ours at most this many times theirs."""
+    """Limit: ours at most this many times theirs."""
     least_ratio: float | None = None
-    """Bar: ours at least this many times theirs."""
+    """Limit: ours at least this many times theirs."""
     most: float | None = None
-    """Bar on our own figure, in ``unit``."""
+    """Upper limit of our figure, in ``unit``."""
     least: float | None = None
 
     @property
@@ -33,7 +33,7 @@ class Line:
 
     @property
     def bars(self) -> list[tuple[str, bool]]:
-        """Each bar in words, and whether it holds."""
+        """Each limit as text, and whether it holds."""
         found: list[tuple[str, bool]] = []
         for value, unit, most, least in (
             (self.ours, f" {self.unit}", self.most, self.least),
@@ -46,7 +46,7 @@ class Line:
         return found
 
     def cells(self, *, judged: bool) -> tuple[str, ...]:
-        """The line as text, in the order of ``HEADER``; the bars only where they are to be judged."""
+        """The line as text, in the order of ``HEADER``; the limits only if ``judged``."""
         bars = self.bars if judged else []
         return (
             *(self.what, self.unit, number(self.ours), self.peer),
@@ -75,19 +75,19 @@ class Results:
 
     @staticmethod
     def read(path: Path) -> "Results":
-        """What ``write`` wrote."""
+        """The results in a file from ``write``."""
         stored = json.loads(path.read_text())
         return Results(**{**stored, "lines": [Line(**line) for line in stored["lines"]]})
 
     def markdown(self) -> str:
-        """The table, and below it what it was measured on."""
+        """The table, and below it the machine."""
         rows = [HEADER, *(line.cells(judged=not self.quick) for line in self.lines)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
         text = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows]
         rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-        return "\n".join([text[0], rule, *text[1:], "", self._taken_on()])
+        return "\n".join([text[0], rule, *text[1:], "", self._machine_text()])
 
-    def _taken_on(self) -> str:
+    def _machine_text(self) -> str:
         versions = ", ".join(
             f"{name} {value}"
             for name, value in self.machine.items()
@@ -102,5 +102,5 @@ class Results:
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands apart."""
+    """Three significant digits, with separators of thousands."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""An Iceberg table as anybody would make one: pyiceberg's own catalogue and defaults, the contract's schema."""
+"""An Iceberg table with the catalogue and the defaults of pyiceberg and the schema of the contract."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def fresh_table(folder: Path) -> "Table":
-    """An empty table of interactions, partitioned as the contract says."""
+    """An empty table of interactions with the partitions of the contract."""
     from pyiceberg.catalog.sql import SqlCatalog
 
     catalog = SqlCatalog("bench", uri=f"sqlite:///{folder / 'catalog.db'}", warehouse=(folder / "warehouse").as_uri())

@@ -1,8 +1,8 @@
-"""Training speed in real tokens a second (padding does not count): our loop beside trl's ``SFTTrainer``.
+"""Training speed in real tokens a second (padding does not count): our loop compared with trl's ``SFTTrainer``.
 
 Equal: base model, rows and their prompts, LoRA, batch, steps (one pass over the rows), AdamW, learning rate, schedule,
 clipping, float32, threads, loss on the response only, no gradient checkpointing. trl is measured twice, as it comes
-(random batches) and told to group rows by length, which ours always does. The first step is warm-up.
+(random batches) and with rows grouped by length, which ours always does. The first step is warm-up.
 """
 
 import time
@@ -22,7 +22,7 @@ TRL, TRL_GROUPED = "trl, as it comes", "trl, rows grouped by length"
 
 
 def measure(options: Options) -> list[Line]:
-    """Measure and compare; the bar counts against trl at its fastest."""
+    """Measure and compare; the limit applies to the faster variant of trl."""
     rows = BATCH * options.size(STEPS, 4)
     path = prepared(f"examples-v1-{rows}.jsonl", "benchmarks.examples:write", rows=rows)
     run(Job(name="base model", target="benchmarks.training:base_model"))  # converted once, outside of the turns
@@ -54,7 +54,7 @@ def measure(options: Options) -> list[Line]:
 
 
 def profile(threads: int, rows: int) -> "TrainingProfile":
-    """The laptop profile at the benchmark's size."""
+    """The laptop profile with the size of the benchmark."""
     from dataclasses import replace
 
     from models.spec import laptop
@@ -71,7 +71,7 @@ def profile(threads: int, rows: int) -> "TrainingProfile":
 
 
 def base_path() -> str:
-    """The folder of SmolLM2-135M, converted from its wheel where that was not done before."""
+    """The folder of SmolLM2-135M, converted from its wheel if it does not exist."""
     from models.llm.base_model import resolve
     from settings import read_settings
 
@@ -79,13 +79,13 @@ def base_path() -> str:
 
 
 def base_model(scratch: str) -> Figures:
-    """Make sure that it is there."""
+    """Create it if it does not exist."""
     base_path()
     return {}
 
 
 def ours(rows: str, threads: int, scratch: str) -> Figures:
-    """``models.training.train.fit``: what a training task runs between its rows and its stored adapter."""
+    """``models.training.train.fit``: the part of a training task between its rows and its stored adapter."""
     import pyarrow as pa
 
     from benchmarks.examples import read

@@ -1,4 +1,4 @@
-"""The same training with trl's ``SFTTrainer``: same rows and prompts, same hyperparameters, told apart by nothing else.
+"""The same training with trl's ``SFTTrainer``: same rows, prompts and hyperparameters.
 
 trl's own defaults that would slow it down here, or change what is learnt, are set to ours: bfloat16 and gradient
 checkpointing off.
@@ -21,7 +21,7 @@ from models.prompt import render
 
 
 def train(rows: str, threads: int, grouped: bool, scratch: str) -> Figures:
-    """One pass over the rows; ``grouped``: rows of like length together, as ours."""
+    """One pass over the rows; ``grouped``: rows of similar length together, as in ours."""
     torch.set_num_threads(threads)
     examples = read(rows)
     path = base_path()
@@ -92,7 +92,7 @@ class _Pace(TrainerCallback):
         self._batches: list[int] = []
 
     def count_tokens_of(self, trainer: Any) -> None:
-        """Count what the trainer's collator hands out."""
+        """Count the tokens of a batch of the trainer's collator."""
         collate = trainer.data_collator
 
         def counted(examples: list[Any]) -> Any:

@@ -1,8 +1,8 @@
-"""The volume trigger's count of new rows, on a table of a billion rows and 90 days of hourly commits, beside a scan's.
+"""The volume trigger's count of new rows compared with a scan, on a billion rows and 90 days of hourly commits.
 
-The table is real but for its length: three commits, whose metadata is then grown by snapshots that say they brought
-rows. The trigger reads nothing else. Its peer counts the rows after the training's cut by a scan with pyiceberg, which
-reads the manifests too; on the three real ones it has an easy time.
+The table has three real commits; snapshots with summaries of added rows are then added to its metadata, which is all
+that the trigger reads. Its peer counts the rows after the cut of the training by a scan with pyiceberg, which reads the
+manifests too; it has only the three real ones to read.
 """
 
 import json
@@ -23,11 +23,11 @@ ONE_SECOND = 1.0
 def measure(options: Options) -> list[Line]:
     """Measure and compare."""
     snapshots = options.size(SNAPSHOTS, SNAPSHOTS // 20)
-    asked = {"snapshots": snapshots}
+    arguments = {"snapshots": snapshots}
     found = in_turns(
         [
-            Job(name="ours, summaries", target="benchmarks.volume:ours", arguments=asked),
-            Job(name="pyiceberg, scan and count", target="benchmarks.volume:counted", arguments=asked),
+            Job(name="ours, summaries", target="benchmarks.volume:ours", arguments=arguments),
+            Job(name="pyiceberg, scan and count", target="benchmarks.volume:counted", arguments=arguments),
         ],
         options.runs,
     )
@@ -44,7 +44,7 @@ def measure(options: Options) -> list[Line]:
 
 
 def ours(scratch: str, snapshots: int) -> Figures:
-    """The trigger's way, the table loaded anew each time as each look does."""
+    """The count of the trigger; the table is loaded each time, as in each check."""
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
     from lake.maintenance.expiry import added_rows
     from lake.tables.versions import TableVersion
@@ -56,7 +56,7 @@ def ours(scratch: str, snapshots: int) -> Figures:
 
 
 def counted(scratch: str, snapshots: int) -> Figures:
-    """Rows after an instant, by the library's own count."""
+    """The rows after a time, by the count of the library."""
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 
     tables, _ = _grown(Path(scratch), snapshots)
@@ -78,7 +78,7 @@ def _median(work: Any) -> float:
 
 
 def _grown(folder: Path, snapshots: int) -> tuple[Any, int]:
-    """A lake whose interactions have so many snapshots, and the one that a model was trained on, half way."""
+    """A lake whose interactions have this number of snapshots, and the snapshot of a training: the middle one."""
     from benchmarks.interactions import LANDED, write
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
     from lake.ingest.pipeline import Ingester
@@ -94,22 +94,22 @@ def _grown(folder: Path, snapshots: int) -> tuple[Any, int]:
     tables = lake.tables
     table = tables.load(AGENT_INTERACTIONS.table)
     path = Path(table.metadata_location.removeprefix("file://"))
-    told = json.loads(path.read_text())
-    grown, current = _history(told["snapshots"][-1], snapshots)
-    told |= {"snapshots": grown, "current-snapshot-id": current, "snapshot-log": []}
-    told["last-sequence-number"] = grown[-1]["sequence-number"]
-    told["refs"] = {"main": {"snapshot-id": current, "type": "branch"}}
-    path.write_text(json.dumps(told))
+    metadata = json.loads(path.read_text())
+    grown, current = _history(metadata["snapshots"][-1], snapshots)
+    metadata |= {"snapshots": grown, "current-snapshot-id": current, "snapshot-log": []}
+    metadata["last-sequence-number"] = grown[-1]["sequence-number"]
+    metadata["refs"] = {"main": {"snapshot-id": current, "type": "branch"}}
+    path.write_text(json.dumps(metadata))
     return tables, grown[snapshots // 2 - 1]["snapshot-id"]
 
 
 def _history(last: dict[str, Any], count: int) -> tuple[list[dict[str, Any]], int]:
-    """So many snapshots in a row, each an append of its share of the rows."""
+    """``count`` snapshots, each an append of an equal part of the rows."""
     grown: list[dict[str, Any]] = []
     each = ROWS // count
     for number in range(1, count + 1):
         summary = {**last["summary"], "added-records": str(each), "total-records": str(each * number)}
-        one = {**last, "snapshot-id": number, "sequence-number": number, "summary": summary}
-        one.pop("parent-snapshot-id", None)
-        grown.append(one | ({"parent-snapshot-id": number - 1} if number > 1 else {}))
+        snapshot = {**last, "snapshot-id": number, "sequence-number": number, "summary": summary}
+        snapshot.pop("parent-snapshot-id", None)
+        grown.append(snapshot | ({"parent-snapshot-id": number - 1} if number > 1 else {}))
     return grown, count

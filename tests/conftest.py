@@ -36,13 +36,13 @@ SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().split())
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The process that starts the workers says for all of them where temporary folders are."""
+    """The process that starts the workers chooses the temporary folder of all of them."""
     if not hasattr(config, "workerinput"):
         config.add_cleanup(temporary_folders_in_memory())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow or starts a server, and put modules with slow tests first, so that workers end together."""
+    """Mark tests that are slow or start a server, and run modules with slow tests first, to keep all workers busy."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if SERVICES.intersection(fixtures):
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Servers that are not installed skip their tests loudly, or fail them under ``--require-services``."""
+    """A missing server skips its tests with a message, or fails them under ``--require-services``."""
     parser.addoption(
         "--require-services", action="store_true", help="fail, not skip, where a server's binary is missing"
     )
@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def need_binary(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
-    """Call it with a server's binary: returns its path, or skips (fails under ``--require-services``)."""
+    """Called with the name of a binary, returns its path, or skips (fails under ``--require-services``)."""
 
     def need(name: str, package: str) -> str:
         if path := find(name):
@@ -78,7 +78,7 @@ def need_binary(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def frozen_ledger() -> Iterator[None]:
-    """Every entry that the code writes in a test has the form that entries of its kind have."""
+    """Every entry that a test writes has the form of its kind."""
     from tests.frozen.ledger import guard
 
     with pytest.MonkeyPatch.context() as patch:
@@ -87,7 +87,7 @@ def frozen_ledger() -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on right now."""
+    """A port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -107,7 +107,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """What another process finds these settings by."""
+    """The environment variables that give another process these settings."""
     stated = {name: getattr(settings, name) for name in settings.model_fields_set}
     return {
         f"FUELLINE_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
@@ -163,7 +163,7 @@ def _wait_for_redis(port: int, server: "subprocess.Popen[bytes]") -> None:
 
 @pytest.fixture(scope="session")
 def postgres(need_binary: Callable[[str, str], str]) -> Iterator[Postgres]:
-    """A real Postgres on loopback, one for the whole run. Root's own temporary folders are not for its user."""
+    """A real Postgres on loopback, one for the whole run. Its user cannot read root's temporary folders."""
     need_binary("initdb", "postgresql")
     with tempfile.TemporaryDirectory(prefix="fuelline-postgres-") as name:
         Path(name).chmod(0o755)

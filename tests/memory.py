@@ -1,4 +1,4 @@
-"""Temporary folders of a run in memory, where there is room: lakes and SQLite synchronize every write to the disk."""
+"""Temporary folders of a run in memory, if there is space: lakes and SQLite synchronize every write to the disk."""
 
 import fcntl
 import os
@@ -14,18 +14,18 @@ PREFIX = "fuelline-tests-"
 
 
 def temporary_folders_in_memory() -> Callable[[], None]:
-    """Let this process and those that it starts make their temporary folders in memory, from here on.
+    """From now on this process and those that it starts create their temporary folders in memory.
 
-    Does nothing where ``TMPDIR`` says where they go, or where memory has not the room.
+    Does nothing if ``TMPDIR`` is set or memory has too little space.
 
     Returns:
-        What removes them at the end of the run.
+        A function that removes them at the end of the run.
     """
     if "TMPDIR" in os.environ or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < FREE_BYTES:
         return lambda: None
     _remove_those_of_killed_runs()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY))
-    folder.chmod(0o755)  # Postgres, under a user of its own, has its data in it
+    folder.chmod(0o755)  # Postgres runs as another user and has its data in it
     lock = os.open(folder, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
@@ -40,7 +40,7 @@ def temporary_folders_in_memory() -> Callable[[], None]:
 
 
 def _remove_those_of_killed_runs() -> None:
-    """A run locks its folder for as long as it lives."""
+    """A run that is alive holds the lock of its folder."""
     for folder in MEMORY.glob(f"{PREFIX}*"):
         lock = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The accounts of ``deploy/`` in a real Postgres, Redis and RabbitMQ: each does its work and nothing more."""
+"""The accounts of ``deploy/`` in a real Postgres, Redis and RabbitMQ: each has only the rights for its work."""
 
 import subprocess
 import tempfile
@@ -54,7 +54,7 @@ def roles(need_binary: Callable[[str, str], str]) -> Iterator[Postgres]:
         server = Postgres(folder=Path(name, "data"), port=free_port(), owner="postgres")
         server.start(fsync="off")
         try:
-            variables = [f"--set={one}={one}" for one in ROLES]
+            variables = [f"--set={role}={role}" for role in ROLES]
             file = f"--file={DEPLOY / 'postgres' / 'roles.sql'}"
             done = subprocess.run(
                 [str(find("psql")), server.url(), *variables, file], capture_output=True, text=True, check=False
@@ -65,7 +65,7 @@ def roles(need_binary: Callable[[str, str], str]) -> Iterator[Postgres]:
             server.stop("immediate")
 
 
-def test_the_tasks_make_what_they_need_and_the_others_read_what_is_theirs(roles: Postgres, tmp_path: Path) -> None:
+def test_the_tasks_create_the_tables_and_the_others_only_use_their_own(roles: Postgres, tmp_path: Path) -> None:
     tasks = read_settings(
         home=tmp_path / "tasks",
         lake="default",
@@ -75,7 +75,7 @@ def test_the_tasks_make_what_they_need_and_the_others_read_what_is_theirs(roles:
     )
     open_lake(tasks).tables.append(AGENT_INTERACTIONS, make_interactions(20), key="a")
     register_model_version(open_feature_store(tasks), "agents@v1", next(iter(SERVICES)))
-    assert [one.fault for one in check(tasks)] == [""] * 6
+    assert [service.fault for service in check(tasks)] == [""] * 6
 
     gateway = roles.url("fuelline", "fuelline_gateway", "gateway")
     store = open_feature_store(read_settings(**tasks.model_dump() | {"catalog": gateway, "home": tmp_path / "gateway"}))
@@ -103,8 +103,8 @@ def test_the_tasks_make_what_they_need_and_the_others_read_what_is_theirs(roles:
 
 
 @pytest.fixture
-def guarded(need_binary: Callable[[str, str], str], tmp_path: Path) -> Iterator[Callable[[str], Settings]]:
-    """A Redis with the users of the deployment; settings as one of them."""
+def redis_as(need_binary: Callable[[str, str], str], tmp_path: Path) -> Iterator[Callable[[str], Settings]]:
+    """A Redis with the users of the deployment; returns the settings of one of them."""
     users = (DEPLOY / "redis" / "users.acl").read_text().replace("<password>", "hunter2")
     (tmp_path / "users.acl").write_text(users)
     port = free_port()
@@ -113,8 +113,8 @@ def guarded(need_binary: Callable[[str, str], str], tmp_path: Path) -> Iterator[
     server = Daemon(folder=tmp_path / "redis", command=command, answers=lambda: listens(port))
 
     def as_user(user: str) -> Settings:
-        place = f"redis://{user}:hunter2@127.0.0.1:{port}"
-        return read_settings(home=tmp_path / "home", lake="default", cache=tmp_path / "cache", online=place)
+        address = f"redis://{user}:hunter2@127.0.0.1:{port}"
+        return read_settings(home=tmp_path / "home", lake="default", cache=tmp_path / "cache", online=address)
 
     try:
         server.start()
@@ -123,8 +123,8 @@ def guarded(need_binary: Callable[[str, str], str], tmp_path: Path) -> Iterator[
         server.stop()
 
 
-def test_the_tasks_put_features_online_and_the_gateway_only_reads_them(guarded: Callable[[str], Settings]) -> None:
-    lake = open_lake(guarded("fuelline"))
+def test_the_tasks_write_online_features_and_the_gateway_only_reads_them(redis_as: Callable[[str], Settings]) -> None:
+    lake = open_lake(redis_as("fuelline"))
     require_ready(lake.settings, "online")
     rows = make_interactions(200, days=3)
     users, agents = compute_features(lake, lake.tables.append(AGENT_INTERACTIONS, rows, key="a"), AFTER)
@@ -134,11 +134,11 @@ def test_the_tasks_put_features_online_and_the_gateway_only_reads_them(guarded: 
     count(stream, messages(rows.slice(0, 50)), AFTER)
     user, agent = rows["user_id"][0].as_py(), rows["agent_name"][0].as_py()
 
-    reader = guarded("fuelline-gateway")
+    reader = redis_as("fuelline-gateway")
     require_ready(reader, "online")
-    known = {f"user-{number}" for number in range(6)}
+    users_online = {f"user-{number}" for number in range(6)}
     online = OnlineReader(open_feature_store(reader))
-    assert any(online.read(one, agent, as_of).total_queries for one in known)
+    assert any(online.read(name, agent, as_of).total_queries for name in users_online)
     read_streaming(open_stream(open_lake(reader)), user, agent, rows["timestamp"][0].as_py() + timedelta(seconds=5))
     with Redis.from_url(reader.online) as client:
         for refused in (
@@ -155,11 +155,11 @@ def test_the_tasks_put_features_online_and_the_gateway_only_reads_them(guarded: 
 
 
 def test_the_streaming_consumer_counts_and_pushes_once_the_owner_has_registered_its_views(
-    roles: Postgres, guarded: Callable[[str], Settings], tmp_path: Path
+    roles: Postgres, redis_as: Callable[[str], Settings], tmp_path: Path
 ) -> None:
     def as_user(role: str, password: str) -> Settings:
         address = roles.url("fuelline", role, password)
-        return guarded("fuelline-streaming").model_copy(update={"catalog": address, "home": tmp_path / role})
+        return redis_as("fuelline-streaming").model_copy(update={"catalog": address, "home": tmp_path / role})
 
     reader, owner = as_user("fuelline_streaming", "streaming"), as_user("fuelline", "tasks")
     stream = open_stream(open_lake(reader))
@@ -171,8 +171,8 @@ def test_the_streaming_consumer_counts_and_pushes_once_the_owner_has_registered_
     assert count(stream, messages(rows), AFTER).num_rows == 50
     user, agent = rows["user_id"][0].as_py(), rows["agent_name"][0].as_py()
     feast_push(reader, stream)([user], [agent], FIRST_DAY + timedelta(hours=20))
-    asked = {"user_id": user, "agent_name": agent}
-    answer = open_feature_store(reader).get_online_features(["user_streaming:queries_last_24h"], [asked]).to_dict()
+    entity = {"user_id": user, "agent_name": agent}
+    answer = open_feature_store(reader).get_online_features(["user_streaming:queries_last_24h"], [entity]).to_dict()
     assert answer["queries_last_24h"][0] > 0
     with Redis.from_url(reader.online) as client:
         for refused in (lambda: client.delete("fuelline_x"), lambda: list(client.scan_iter()), client.flushdb):
@@ -181,35 +181,35 @@ def test_the_streaming_consumer_counts_and_pushes_once_the_owner_has_registered_
 
 
 @pytest.fixture(scope="module")
-def governed(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+def rabbitmq(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     """A RabbitMQ with the users of the deployment."""
-    with node(need_binary, tmp_path_factory.mktemp("governed")) as started:
+    with node(need_binary, tmp_path_factory.mktemp("rabbitmq-users")) as started:
         passwords = {"AGENTS_PASSWORD": "hunter2", "LAKE_PASSWORD": "hunter2", "STREAMING_PASSWORD": "hunter2"}
-        made = subprocess.run(
+        created = subprocess.run(
             [str(DEPLOY / "rabbitmq" / "users.sh")],
             env=started.environment() | passwords | {"CTL": script("rabbitmqctl")},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert made.returncode == 0, made.stdout + made.stderr
+        assert created.returncode == 0, created.stdout + created.stderr
         yield started
 
 
-def test_agents_only_publish_and_each_consumer_makes_and_reads_its_own_queue(
-    governed: RabbitMQ, tmp_path: Path
+def test_agents_only_publish_and_each_consumer_creates_and_reads_its_own_queue(
+    rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
     def as_user(user: str) -> Settings:
-        place = governed.url.replace("guest:guest", f"{user}:hunter2")
-        return read_settings(home=tmp_path, lake="default", cache=tmp_path / "cache", rabbitmq=place)
+        address = rabbitmq.url.replace("guest:guest", f"{user}:hunter2")
+        return read_settings(home=tmp_path, lake="default", cache=tmp_path / "cache", rabbitmq=address)
 
     def counted(handled: Sequence[Message]) -> None: ...
 
     lake, streaming, agents = open_lake(as_user("fuelline-lake")), as_user("fuelline-streaming"), as_user("agents")
     require_ready(lake.settings, "rabbitmq")
-    small, until_empty = Batching(messages=10, seconds=0.1), StopCondition(seconds=60, empty=True)
-    assert drain(lake, until_empty) == 0  # makes exchange and queues
-    assert consume(streaming, consumer.QUEUE, counted, small, until_empty) == 0
+    small_batches, until_empty = Batching(messages=10, seconds=0.1), StopCondition(seconds=60, empty=True)
+    assert drain(lake, until_empty) == 0  # creates the exchange and the queues
+    assert consume(streaming, consumer.QUEUE, counted, small_batches, until_empty) == 0
     with connected(agents) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
@@ -217,7 +217,7 @@ def test_agents_only_publish_and_each_consumer_makes_and_reads_its_own_queue(
         for number in range(2):
             channel.basic_publish(EXCHANGE, "event", event(number), structured)
     assert drain(lake, StopCondition(seconds=60, empty=True)) == 2
-    assert consume(streaming, consumer.QUEUE, counted, small, StopCondition(seconds=60, empty=True)) == 2
+    assert consume(streaming, consumer.QUEUE, counted, small_batches, StopCondition(seconds=60, empty=True)) == 2
     for user, refused in (
         (agents, lambda channel: channel.queue_declare("fuelline.mine", durable=True)),
         (agents, lambda channel: channel.basic_get(QUEUE)),

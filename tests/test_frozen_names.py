@@ -1,4 +1,4 @@
-"""What others hold keeps its name: what is stored, hashed into keys, scraped, configured or started by name."""
+"""Names that are stored, hashed into keys, scraped, configured or used to start workflows do not change."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,7 +14,7 @@ from tests.frozen.ledger import faults, forms, names
 
 
 @pytest.mark.parametrize("section", [name for name in recorded() if name != "ledger"])
-def test_every_frozen_name_is_there(section: str) -> None:
+def test_every_frozen_name_exists(section: str) -> None:
     known = recorded()[section]
     frozen, now = set(flat(known["names"])), set(flat(derived()[section]))
     gone, new = sorted(frozen - now), sorted(now - frozen)
@@ -67,22 +67,22 @@ def test_what_the_code_appends_is_checked_while_tests_run(lake: Lake) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Renamed:
-    """A stored type whose name in Python is another."""
+    """A stored type with a field whose Python name differs from the stored name."""
 
     kind: str
     p_value: Annotated[float, Field(alias="chance")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Holding:
+class Container:
     parts: list[Renamed]
 
 
 def test_a_field_with_another_name_in_python_is_stored_under_the_old_one_and_read_from_it() -> None:
-    one = Renamed(kind="mean", p_value=0.01)
+    evidence = Renamed(kind="mean", p_value=0.01)
     stored = {"kind": "mean", "chance": 0.01}
     assert stored_names(Renamed) == ["kind", "chance"]
-    assert stored_fields(one) == to_plain(one) == stored
-    assert from_plain(Renamed, stored) == one
-    assert to_plain(Holding(parts=[one])) == {"parts": [stored]}
-    assert from_plain(Holding, {"parts": [stored]}) == Holding(parts=[one])
+    assert stored_fields(evidence) == to_plain(evidence) == stored
+    assert from_plain(Renamed, stored) == evidence
+    assert to_plain(Container(parts=[evidence])) == {"parts": [stored]}
+    assert from_plain(Container, {"parts": [stored]}) == Container(parts=[evidence])

@@ -1,4 +1,4 @@
-"""The house itself: what importing costs, which way imports point, what is committed, what `make` does."""
+"""The repository: the cost of imports and their direction, committed files, requirements and `make`."""
 
 import ast
 import os
@@ -62,9 +62,9 @@ def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture
-def pretended(tmp_path: Path) -> Path:
-    """An environment that installs nothing and whose ``pyflyte`` tells what it was called with."""
-    bin_folder = tmp_path / "pretended" / "bin"
+def fake_environment(tmp_path: Path) -> Path:
+    """An environment that installs nothing and whose ``pyflyte`` prints its arguments."""
+    bin_folder = tmp_path / "fake_environment" / "bin"
     bin_folder.mkdir(parents=True)
     for name in ("python", "fuelline"):
         (bin_folder / name).symlink_to(shutil.which("true") or "/bin/true")
@@ -83,7 +83,7 @@ print(*(importlib.import_module(name).__name__ for name in {modules(*PACKAGES)!r
     return [line.split() for line in python(code).splitlines()]
 
 
-def test_every_module_can_be_imported_and_none_hangs(imported: list[list[str]]) -> None:
+def test_every_module_can_be_imported_in_time(imported: list[list[str]]) -> None:
     assert imported[1] == modules(*PACKAGES)
 
 
@@ -92,7 +92,7 @@ def test_importing_the_flyte_side_loads_nothing_heavy(imported: list[list[str]])
 
 
 @pytest.mark.parametrize("module", ["command_line", "errors", "hints", "settings"])
-def test_the_ground_floor_imports_no_floor_above_it(module: str) -> None:
+def test_each_root_module_imports_no_package(module: str) -> None:
     tree = ast.parse((ROOT / f"{module}.py").read_text())
     froms = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     plain = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
@@ -118,14 +118,14 @@ def test_the_build_backend_has_the_pin_of_the_constraints() -> None:
     assert project()["build-system"]["requires"] == [f"setuptools=={pins()['setuptools']}"]
 
 
-def test_what_is_installed_is_what_is_pinned() -> None:
+def test_the_installed_versions_are_the_pinned_ones() -> None:
     installed = {normal(found.metadata["Name"]): found.version.split("+")[0] for found in metadata.distributions()}
     bootstrap = {"pip", "wheel", "fuelline"}
     unpinned_or_other = {name: version for name, version in installed.items() if pins().get(name) != version}
     assert {name: version for name, version in unpinned_or_other.items() if name not in bootstrap} == {}
 
 
-def test_the_constraints_name_no_place_to_install_from() -> None:
+def test_the_constraints_contain_no_address_to_install_from() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#") and not re.fullmatch(r"[a-z0-9-]+==[\w.]+", line)] == []
 
@@ -140,14 +140,14 @@ def test_make_lists_every_command() -> None:
     assert set(re.findall(r"^  make ([\w-]+)", make().stdout, re.MULTILINE)) == targets
 
 
-def test_each_source_has_a_lake_of_its_own_and_the_sample_another(tmp_path: Path, pretended: Path) -> None:
+def test_each_source_and_the_sample_have_lakes_of_their_own(tmp_path: Path, fake_environment: Path) -> None:
     names = ("a/My Logs", "b/My Logs", "sample", "___", "Anna's \u00e4pp")
     folders = [tmp_path / name for name in names]
     for folder in folders:
         folder.mkdir(parents=True)
 
     def lake_of(*arguments: str) -> str:
-        return re.findall(r"lake=(.*)", make("run", f"VENV={pretended}", *arguments).stdout)[0]
+        return re.findall(r"lake=(.*)", make("run", f"VENV={fake_environment}", *arguments).stdout)[0]
 
     lakes = [lake_of(), *(lake_of(f"SOURCE={folder}") for folder in folders)]
     assert lakes[0] == "sample"
@@ -156,12 +156,12 @@ def test_each_source_has_a_lake_of_its_own_and_the_sample_another(tmp_path: Path
     assert lake_of(f"SOURCE={folders[0]}/") == lakes[1]
 
 
-def test_run_hands_source_and_profile_to_the_workflow(tmp_path: Path, pretended: Path) -> None:
-    said = make("run", f"VENV={pretended}", f"SOURCE={tmp_path}", "PROFILE=smoke").stdout.splitlines()
-    assert said[-6:] == ["--folder", str(tmp_path), "--profile", "smoke", "--reason", "make run"]
+def test_run_passes_source_and_profile_to_the_workflow(tmp_path: Path, fake_environment: Path) -> None:
+    printed = make("run", f"VENV={fake_environment}", f"SOURCE={tmp_path}", "PROFILE=smoke").stdout.splitlines()
+    assert printed[-6:] == ["--folder", str(tmp_path), "--profile", "smoke", "--reason", "make run"]
 
 
-def test_an_old_python_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_an_old_python_is_refused_with_the_supported_versions(tmp_path: Path) -> None:
     old = tmp_path / "python3.9"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
     old.chmod(0o755)
@@ -171,8 +171,8 @@ def test_an_old_python_is_refused_with_what_to_do(tmp_path: Path) -> None:
     assert "Python 3.9.2" in refused.stderr
 
 
-def test_a_source_that_is_no_folder_is_refused_before_anything_runs(tmp_path: Path, pretended: Path) -> None:
-    refused = make("run", f"VENV={pretended}", f"SOURCE={tmp_path / 'nowhere'}")
+def test_a_source_that_is_not_a_folder_is_refused_before_anything_runs(tmp_path: Path, fake_environment: Path) -> None:
+    refused = make("run", f"VENV={fake_environment}", f"SOURCE={tmp_path / 'nowhere'}")
     assert refused.returncode == 2
     assert "is not a folder" in refused.stderr
     assert "lake=" not in refused.stdout

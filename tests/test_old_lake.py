@@ -1,6 +1,6 @@
-"""A lake made by commit a5622f7, whose own code ran to make it: this code goes on with it and does nothing twice.
+"""A lake made by the code of commit a5622f7: the present code continues it and repeats no work.
 
-Names of modules, classes and functions have changed since; what is stored, and the keys that it is found by, have not.
+Names of modules, classes and functions have changed since; stored data and their keys have not.
 """
 
 import hashlib
@@ -74,15 +74,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(PATIENCE_S)]
 
 
 @dataclass(frozen=True)
-class Old:
-    """The tree of that commit, and the environment that its code and this one share."""
+class OldCode:
+    """The tree of that commit, and the environment that the old and the present code share."""
 
     tree: Path
     folder: Path
     environment: dict[str, str]
 
     def run(self, script: str, *arguments: str, **variables: str) -> None:
-        """Run a script of ``tests/old_lake`` in the old tree: the current directory comes before what is installed."""
+        """Run a script of ``tests/old_lake`` in the old tree: the current directory precedes installed packages."""
         command = [sys.executable, "-c", (SCRIPTS / script).read_text(), *arguments]
         environment = {**os.environ, **self.environment, **variables, "PYTHONPATH": str(self.tree)}
         done = subprocess.run(
@@ -92,11 +92,11 @@ class Old:
 
 
 @pytest.fixture(scope="module")
-def old(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Old]:
-    """The old tree, unpacked, and an environment on an empty lake with a tiny base model; also this process' own."""
+def old(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldCode]:
+    """The unpacked old tree, and an environment with an empty lake and a tiny base model; this process uses it too."""
     archive = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
-        message = f"commit {COMMIT} is not in reach of git here: {archive.stderr.decode().strip()}"
+        message = f"commit {COMMIT} is not in this git repository: {archive.stderr.decode().strip()}"
         if request.config.getoption("--require-services"):
             pytest.fail(message)
         pytest.skip(message)
@@ -114,26 +114,26 @@ def old(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         for name, value in environment.items():
             patch.setenv(name, value)
         process_settings.cache_clear()
-        yield Old(tree=folder / "tree", folder=folder, environment=environment)
+        yield OldCode(tree=folder / "tree", folder=folder, environment=environment)
     process_settings.cache_clear()
 
 
 @pytest.fixture(scope="module")
-def made(old: Old) -> Old:
-    """After the old code's first run: agents@v1 in production, decisions of every trigger, a study that is not over."""
+def made(old: OldCode) -> OldCode:
+    """After the old code's first run: agents@v1 in production, decisions of every trigger, an unfinished study."""
     old.run("first_run.txt", str(old.folder / "logs"))
     return old
 
 
 @pytest.fixture(scope="module")
-def canary(made: Old) -> Old:
-    """After the old code has opened the canary of agents@v2, which a fifth of the users meet."""
+def canary(made: OldCode) -> OldCode:
+    """After the old code has opened the canary of agents@v2, which a fifth of the users get."""
     made.run("canary.txt", FUELLINE_VLLM="http://127.0.0.1:9")
     return made
 
 
 @pytest.fixture
-def lake(made: Old) -> Lake:
+def lake(made: OldCode) -> Lake:
     return open_lake()
 
 
@@ -143,18 +143,18 @@ def call(*arguments: str) -> Result:
     return done
 
 
-def lasting(lake: Lake) -> dict[str, str]:
-    """Every object but the pages, which a run draws anew, the leases, which it takes and gives back, and the entries
-    that name a page.
+def stored_objects(lake: Lake) -> dict[str, str]:
+    """Digests of every object but the pages, which each run writes again, the leases, which it acquires and releases,
+    and the entries that name a page.
     """
     found = {key: lake.store.read(key) for key in lake.store.list("") if not key.startswith(("reports/", "leases/"))}
     entries = {key: json.loads(data) for key, data in found.items() if key.startswith("ledger/") and "/e" in key}
-    told = {key for key, entry in entries.items() if entry["kind"] == "reported"}
-    return {key: hashlib.sha256(data).hexdigest() for key, data in found.items() if key not in told}
+    reports = {key for key, entry in entries.items() if entry["kind"] == "reported"}
+    return {key: hashlib.sha256(data).hexdigest() for key, data in found.items() if key not in reports}
 
 
 def decide_again(lake: Lake, model: str, rule: Rule, history: History, end: datetime) -> None:
-    """What the old code has decided is found by its key; under another key the same decision is made anew."""
+    """A decision of the old code is found by its key; under another key the same decision is made again."""
     hour, backoff = timedelta(hours=1), RetryBackoff()
     found = decide(lake, history, model, rule, end=end, every=hour, patience=backoff)
     [old] = lake.ledger.entries(f"triggers/{model}/{found.trigger}")
@@ -164,29 +164,29 @@ def decide_again(lake: Lake, model: str, rule: Rule, history: History, end: date
     assert {name: new.payload[name] for name in names} == {name: old.payload[name] for name in names}
 
 
-def test_a_second_run_finds_nothing_to_do(made: Old, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_finds_nothing_to_do(made: OldCode, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     from workflows.lifecycle import lifecycle
 
     small = replace(PROFILE, name="smoke", max_steps=20, eval_rows=200)
     monkeypatch.setitem(models.spec.PROFILES, "smoke", lambda: small)
-    before = lasting(lake)
+    before = stored_objects(lake)
     verdict = lifecycle(folder=str(made.folder / "logs"), profile="smoke", reason="make run")
     assert (verdict.outcome, verdict.version) == (Outcome.NOTHING_NEW, 1), verdict.reason
-    assert lasting(lake) == before
+    assert stored_objects(lake) == before
 
 
-def test_its_version_is_trained_again_to_the_same_bytes(lake: Lake) -> None:
+def test_a_replay_of_its_version_gives_the_same_bytes(lake: Lake) -> None:
     recorded = load_version(lake, "agents@v1").version.digest
-    told = call("replay", "agents@v1").output
-    assert "the same weights again, byte for byte (20 steps" in told
-    assert recorded in told
+    output = call("replay", "agents@v1").output
+    assert "the same weights again, byte for byte (20 steps" in output
+    assert recorded in output
 
 
-def test_status_and_history_tell_what_the_old_code_did(lake: Lake) -> None:
-    [told] = json.loads(call("status", "--json").output)
-    agents = next(one for one in told["models"] if one["model"] == MODEL)
+def test_status_and_history_show_what_the_old_code_recorded(lake: Lake) -> None:
+    [status] = json.loads(call("status", "--json").output)
+    agents = next(model for model in status["models"] if model["model"] == MODEL)
     assert agents["production"] == "agents@v1"
-    assert {one["source"] for one in told["sources"]} == {MODEL}
+    assert {source["source"] for source in status["sources"]} == {MODEL}
     assert "agents@v1 since" in call("status").output
     events = json.loads(call("history", MODEL, "--json").output)
     kinds = [event["kind"] for event in events if event["kind"] != "reported"]
@@ -197,9 +197,9 @@ def test_status_and_history_tell_what_the_old_code_did(lake: Lake) -> None:
 
 
 def test_the_lineage_of_its_version_reaches_from_the_raw_objects_to_the_rollout(lake: Lake) -> None:
-    told = call("lineage", "agents@v1").output
+    text = call("lineage", "agents@v1").output
     for node in ("raw/", "processed.agent_interactions@", "ml.training_sets@", "agents@v1"):
-        assert node in told
+        assert node in text
     graph = json.loads(call("lineage", "agents@v1", "--json").output)
     assert graph["name"] == "agents@v1"
     assert len(graph["edges"]) >= len(graph["nodes"]) - 1
@@ -207,13 +207,13 @@ def test_the_lineage_of_its_version_reaches_from_the_raw_objects_to_the_rollout(
 
 def test_why_explains_its_decisions_and_their_evidence_is_read(lake: Lake) -> None:
     day = lake.ledger.entries(model_chain(MODEL))[0].time.date()
-    told = call("why", MODEL, "--on", day.isoformat()).output
-    assert "it was retrained (1 started, 1 ended)" in told
-    looked = {one["trigger"]: one for one in explain(lake, MODEL, day)["triggers"]}
-    assert looked.keys() == {"schedule", "volume", "error_rate", "drift", "feedback"}
+    output = call("why", MODEL, "--on", day.isoformat()).output
+    assert "it was retrained (1 started, 1 ended)" in output
+    triggers = {trigger["trigger"] for trigger in explain(lake, MODEL, day)["triggers"]}
+    assert triggers == {"schedule", "volume", "error_rate", "drift", "feedback"}
 
     simulated = explain(lake, "simulated", day)["triggers"]
-    assert {one["trigger"]: [fired["outcome"] for fired in one["fired"]] for one in simulated} == {
+    assert {trigger["trigger"]: [fired["outcome"] for fired in trigger["fired"]] for trigger in simulated} == {
         "error_rate": ["started"],
         "drift": ["covered"],
         "feedback": ["covered"],
@@ -230,7 +230,7 @@ def test_why_explains_its_decisions_and_their_evidence_is_read(lake: Lake) -> No
     assert read_state(lake.ledger, "simulated").request is not None
 
 
-def test_a_decision_is_not_made_twice_and_made_anew_has_the_same_evidence(lake: Lake) -> None:
+def test_a_decision_is_not_repeated_and_a_new_one_has_the_same_evidence(lake: Lake) -> None:
     [trained] = lake.ledger.entries(model_chain(MODEL), kind="trained")
     cut, now = datetime.fromisoformat(trained.payload["cut"]), instant(CHECK * DAY_S)
     for rule in (ScheduleRule(), VolumeRule(), ErrorRateRule(), DriftRule(), FeedbackRule()):
@@ -240,27 +240,27 @@ def test_a_decision_is_not_made_twice_and_made_anew_has_the_same_evidence(lake: 
         decide_again(lake, "simulated", changed, history, now)
 
 
-def test_what_the_triggers_kept_of_the_past_is_read_and_not_worked_out_again(lake: Lake) -> None:
-    [kept] = [key for key in lake.store.list("references/") if "/features-" in key]
-    before = lasting(lake)
+def test_stored_reference_profiles_are_read_and_not_computed_again(lake: Lake) -> None:
+    [reference] = [key for key in lake.store.list("references/") if "/features-" in key]
+    before = stored_objects(lake)
     since = read_state(lake.ledger, MODEL).completed
     assert since is not None
     profiles = LakeHistory(lake).features_before(since, since.cut - timedelta(days=28))
-    stored = json.loads(lake.store.read(kept))
-    assert [one.name for one in profiles] == [one["name"] for one in stored]
+    stored = json.loads(lake.store.read(reference))
+    assert [profile.name for profile in profiles] == [profile["name"] for profile in stored]
     assert profiles
-    assert lasting(lake) == before
+    assert stored_objects(lake) == before
 
 
-def test_a_cached_task_whose_cache_misses_finds_what_is_there(lake: Lake) -> None:
-    """Flyte's cache knows a task by the titles, fields and descriptions of its inputs too: where those change it misses
-    once, and the task runs. Here it always runs, because the local cache is off.
+def test_a_cached_task_finds_its_stored_result_when_the_cache_misses(lake: Lake) -> None:
+    """The key of Flyte's cache has the titles, fields and descriptions of a task's inputs: where those change, it
+    misses once, and the task runs. In this test it always runs, because the local cache is off.
     """
     [opened] = lake.ledger.entries(model_chain(MODEL), kind="retraining_opened")
     pinned = from_plain(Pinned, opened.payload)
     manifest = load_version(lake, "agents@v1")
     spec, profile, known = manifest.spec, manifest.profile, manifest.evaluation
-    before = lasting(lake)
+    before = stored_objects(lake)
     held = claim(lake, MODEL, "another run")
     examples = build_training_set(pinned=pinned, spec=spec, claim=held)
     adapter = train_adapter(training_set=examples, spec=spec, profile=profile, pinned=pinned, claim=held)
@@ -271,26 +271,26 @@ def test_a_cached_task_whose_cache_misses_finds_what_is_there(lake: Lake) -> Non
     assert examples == known.adapter.training_set
     assert adapter == known.adapter
     assert judged.evaluations == [known]
-    assert lasting(lake) == before
+    assert stored_objects(lake) == before
 
 
-def test_a_rollout_that_was_closed_is_not_opened_again(lake: Lake) -> None:
+def test_a_closed_rollout_is_not_opened_again(lake: Lake) -> None:
     manifest = load_version(lake, "agents@v1")
-    before = lasting(lake)
+    before = stored_objects(lake)
     verdict = open_rollout(lake, manifest.version, BASE, manifest.profile, ShadowRule(), CanaryRule())
     assert verdict.outcome is Outcome.PROMOTED
-    assert lasting(lake) == before
+    assert stored_objects(lake) == before
 
 
-def test_a_search_goes_on_with_the_trials_that_the_old_code_ran(lake: Lake) -> None:
+def test_a_search_continues_with_the_trials_of_the_old_code(lake: Lake) -> None:
     spec = ModelSpec(base=lake.settings.base_model)
     start = replace(PROFILE, max_steps=4, learning_rate=1e-4)
     space = SearchSpace(learning_rate_low=1e-4, learning_rate_high=5e-2, lora_ranks=[4, 8])
     plan = TuningPlan(trials=2, parallel=2, startup=1, rungs=2, validation_rows=40)
-    before = lasting(lake)
+    before = stored_objects(lake)
     study = open_study(lake, pin_training_set(lake, spec), spec, start, space, plan)
     trials = propose(lake, study, 0)
-    assert lasting(lake) == before
+    assert stored_objects(lake) == before
     assert [trial.number for trial in trials] == [0, 1]
     assert {trial.state for trial in read_trials(lake, study)} == {TrialState.COMPLETE}
     tuned = close_study(lake, study)
@@ -298,7 +298,7 @@ def test_a_search_goes_on_with_the_trials_that_the_old_code_ran(lake: Lake) -> N
     assert close_study(lake, study) == tuned
 
 
-def test_an_open_canary_goes_on_to_its_promotion(canary: Old, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_canary_continues_to_its_promotion(canary: OldCode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "prove_everywhere", lambda lake, version: [])
     monkeypatch.setenv("FUELLINE_VLLM", "http://127.0.0.1:9")
     process_settings.cache_clear()
@@ -306,10 +306,10 @@ def test_an_open_canary_goes_on_to_its_promotion(canary: Old, monkeypatch: pytes
     lake = open_lake(clock=clock)
     before = lake.ledger.entries(model_chain(MODEL))
     assert read_routes(lake)[MODEL].share == 0.2
-    people = simulated_users(lake, clock, candidate=0.05)
-    people.sent = 1_000_000
+    users = simulated_users(lake, clock, candidate=0.05)
+    users.sent = 1_000_000
     for _ in range(30):
-        people.hours(1)
+        users.hours(1)
         verdict = advance(lake, "agents@v2")
         if verdict.outcome is not Outcome.ROLLING_OUT:
             break

@@ -1,4 +1,4 @@
-"""Settings: a lake's place of its own, and errors that name the variable but never a secret."""
+"""Settings: the address of a lake, and errors that name the variable but never a secret."""
 
 import traceback
 from pathlib import Path
@@ -12,24 +12,26 @@ from settings import Settings, read_settings, refuse_unknown
 EXAMPLES = {name: field.examples[0] for name, field in Settings.model_fields.items() if field.examples}
 
 
-def test_two_lakes_under_one_store_never_share_a_place(tmp_path: Path) -> None:
+def test_two_lakes_in_one_store_have_different_addresses(tmp_path: Path) -> None:
     places = {read_settings(store=str(tmp_path), lake=name).store_address for name in ("sample", "mine")}
     assert places == {f"{tmp_path}/sample", f"{tmp_path}/mine"}
     assert read_settings(store="s3://bucket/prefix/", lake="mine").store_address == "s3://bucket/prefix/mine"
 
 
-def test_a_folder_has_one_address_from_wherever_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_has_the_same_address_from_every_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "below").mkdir()
     found = set()
-    for stands, named in ((tmp_path, "data"), (tmp_path, "./data/"), (tmp_path / "below", "../data")):
-        monkeypatch.chdir(stands)
-        found.add(read_settings(store=named, lake="mine").store_address)
-        found.add(str(read_settings(home=named, lake="mine").folder))
+    for directory, name in ((tmp_path, "data"), (tmp_path, "./data/"), (tmp_path / "below", "../data")):
+        monkeypatch.chdir(directory)
+        found.add(read_settings(store=name, lake="mine").store_address)
+        found.add(str(read_settings(home=name, lake="mine").folder))
     assert found == {f"{tmp_path}/data/mine"}
 
 
 @pytest.mark.parametrize("character", "#%?")
-def test_a_folder_whose_name_an_address_would_misread_is_refused_with_the_character(
+def test_a_folder_name_with_a_special_character_of_addresses_is_refused_with_that_character(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, character: str
 ) -> None:
     odd = tmp_path / f"a{character}b"
@@ -43,13 +45,13 @@ def test_a_folder_whose_name_an_address_would_misread_is_refused_with_the_charac
 
 
 @pytest.mark.parametrize("setting", ["online", "store"])
-def test_a_malformed_address_is_named_by_its_variable_and_not_by_its_value(setting: str) -> None:
+def test_the_error_of_a_malformed_address_has_its_variable_and_not_its_value(setting: str) -> None:
     with pytest.raises(SettingsError, match=f"FUELLINE_{setting.upper()}") as error:
         read_settings(**{setting: "valkey://user:hunter2@host:6379"})
     assert "hunter2" not in str(error.value)
 
 
-def test_settings_can_be_shown_without_showing_a_password() -> None:
+def test_the_text_form_of_the_settings_has_no_password() -> None:
     address = "postgresql+psycopg2://user:hunter2@host/db"
     online = "redis://:hunter2@host:6379"
     shown = read_settings(catalog=address, tracking=address, online=online, s3_access_key="me", s3_secret_key="hunter2")
@@ -82,7 +84,7 @@ def test_a_password_that_is_not_encoded_is_refused_with_the_remedy_and_never_sho
         read_settings(**{setting: address.format(quote(password, safe=""))})
 
 
-def test_an_address_that_is_wrong_shows_no_password_to_whoever_makes_settings_directly() -> None:
+def test_a_validation_error_of_a_wrong_address_has_no_password() -> None:
     with pytest.raises(ValueError, match="online") as error:
         Settings.model_validate({"online": "redis://:Top/Secret9@host:6379"})
     assert "Secret" not in str(error.value)
@@ -98,16 +100,16 @@ def test_an_address_that_is_wrong_shows_no_password_to_whoever_makes_settings_di
         ("rabbitmq", "amqp://me:hunter2@host:5672/%2F"),
     ],
 )
-def test_addresses_of_sockets_files_and_numbers_are_taken(setting: str, address: str) -> None:
+def test_addresses_of_sockets_files_and_database_numbers_are_accepted(setting: str, address: str) -> None:
     read_settings(**{setting: address})
 
 
-def test_an_unknown_lake_name_says_what_a_name_may_be() -> None:
+def test_an_invalid_lake_name_is_refused() -> None:
     with pytest.raises(SettingsError, match="FUELLINE_LAKE"):
         read_settings(lake="My Lake")
 
 
-def test_alerts_are_addresses_with_commas_between() -> None:
+def test_alerts_are_addresses_separated_by_commas() -> None:
     assert read_settings(alerts="ops@home.example, pager@duty.example").alert_addresses == (
         "ops@home.example",
         "pager@duty.example",
@@ -117,7 +119,7 @@ def test_alerts_are_addresses_with_commas_between() -> None:
         read_settings(alerts="ops@home.example, the pager")
 
 
-def test_every_setting_has_an_example_that_would_do() -> None:
+def test_every_setting_has_a_valid_example() -> None:
     assert EXAMPLES.keys() == Settings.model_fields.keys()
     assert read_settings(**EXAMPLES).store == EXAMPLES["store"]
 
@@ -142,9 +144,7 @@ def test_every_setting_has_an_example_that_would_do() -> None:
         ("cluster", ""),
     ],
 )
-def test_a_malformed_setting_is_answered_with_its_name_the_reason_and_an_example_of_it(
-    setting: str, value: str
-) -> None:
+def test_the_error_of_a_malformed_setting_has_its_name_the_reason_and_an_example(setting: str, value: str) -> None:
     variable = f"FUELLINE_{setting.upper()}"
     with pytest.raises(SettingsError) as error:
         read_settings(**{setting: value})
@@ -152,19 +152,19 @@ def test_a_malformed_setting_is_answered_with_its_name_the_reason_and_an_example
     assert str(error.value).endswith(f"Example: {variable}={EXAMPLES[setting]}")
 
 
-def test_half_a_pair_of_keys_is_refused_without_telling_it() -> None:
+def test_half_a_pair_of_keys_is_refused_and_not_shown() -> None:
     with pytest.raises(SettingsError, match=r"FUELLINE_S3_ACCESS_KEY and FUELLINE_S3_SECRET_KEY go together") as error:
         read_settings(s3_secret_key="hunter2")
     assert "hunter2" not in str(error.value)
 
 
-def test_a_mistyped_variable_is_an_error_that_names_the_one_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistyped_variable_is_an_error_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUELLINE_STOER", "s3://bucket")
     with pytest.raises(SettingsError, match=r"^FUELLINE_STOER is not a setting; did you mean FUELLINE_STORE\?"):
         read_settings()
 
 
-def test_what_kubernetes_and_the_house_set_themselves_is_no_mistake() -> None:
+def test_variables_that_kubernetes_and_the_project_set_are_no_mistake() -> None:
     own = ["FUELLINE_DEBUG", "FUELLINE_PORT", "FUELLINE_SERVICE_HOST", "FUELLINE_SERVICE_PORT_HTTP"]
     refuse_unknown(
         [*own, "FUELLINE_GATEWAY_SERVICE_PORT", "FUELLINE_GATEWAY_PORT_8080_TCP_ADDR", "FUEL", "fuelline_lake"]

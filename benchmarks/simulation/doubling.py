@@ -1,8 +1,8 @@
-"""How soon is a doubled error rate seen? Many repetitions a baseline, each judged by what was predicted before it.
+"""How soon is a doubled error rate detected? Many repetitions per baseline, each compared with its prediction.
 
-Only the error rule looks, through ``models.triggers.findings.find``: the decision around it adds nothing to the answer.
-Meanwhile the model is trained every week, on a day that is drawn. At low baselines not every hourly look is played,
-which can only make a delay longer.
+Only the error rule is checked, through ``models.triggers.findings.find``: the decision does not change the result.
+Meanwhile the model is trained every week, on a random day. At low baselines some hourly checks are left out, which can
+only make a delay longer.
 """
 
 import math
@@ -26,8 +26,8 @@ BEFORE_DAYS, AFTER_DAYS = 105, 34
 ERROR_RATE = 0.05
 RULE = ErrorRateRule()
 EVERY = timedelta(hours=1)
-PLAYED = 100
-"""Looks after a change that are played at most, beside the hourly ones of the first day."""
+MAX_CHECKS = 100
+"""The most checks after a change, besides the hourly ones of the first day."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +35,9 @@ class Doubled:
     """One repetition."""
 
     predicted_days: float
-    """As the last look before the change said; infinite where no window shows it."""
+    """As predicted by the last check before the change; infinite if no window would detect it."""
     delay_hours: float
-    """From the change to the look that fired; infinite where none did."""
+    """From the change to the check that fired; infinite if none did."""
 
     @property
     def in_time(self) -> bool:
@@ -55,18 +55,18 @@ class Baseline:
 
     @property
     def within_a_day(self) -> float:
-        """Share that was seen within 24 hours."""
-        return float(np.mean([one.delay_hours <= 24 for one in self.repeated]))
+        """The share that was detected within 24 hours."""
+        return float(np.mean([run.delay_hours <= 24 for run in self.repeated]))
 
     @property
     def as_predicted(self) -> float:
-        """Share that was seen within the delay that was predicted before, of those with a prediction."""
-        promised = [one.in_time for one in self.repeated if math.isfinite(one.predicted_days)]
-        return float(np.mean(promised)) if promised else math.nan
+        """The share that was detected within the predicted delay, of those with a prediction."""
+        in_time = [run.in_time for run in self.repeated if math.isfinite(run.predicted_days)]
+        return float(np.mean(in_time)) if in_time else math.nan
 
 
 def doubled(errors_a_day: float, repetitions: int, *, spread: float = 0.0) -> Baseline:
-    """Double the error rate, over and over."""
+    """Double the error rate in every repetition."""
     found = [_once(errors_a_day, spread, seed) for seed in range(repetitions)]
     return Baseline(errors_a_day=errors_a_day, spread=spread, repeated=found)
 
@@ -86,18 +86,18 @@ def _once(errors_a_day: float, spread: float, seed: int) -> Doubled:
     now = [instant(0)]
     history = SimulatedHistory(traffic, lambda: now[0])
 
-    def look(hour: int) -> RuleFinding:
+    def check(hour: int) -> RuleFinding:
         cut = trained + max(0, hour - 1 - trained) // (7 * 24) * 7 * 24
         end = instant(hour * 3600)
         now[0] = end + LAG
         return find(RULE, history, RuleCheck(end=end, interval=EVERY, last_training=_training(instant(cut * 3600))))
 
-    before = look(change)
+    before = check(change)
     predicted = before.evidence["sight"]["days_to_doubled"] or math.inf
-    step = max(1, round(min(predicted, AFTER_DAYS - 1) * 24 / PLAYED))
+    step = max(1, round(min(predicted, AFTER_DAYS - 1) * 24 / MAX_CHECKS))
     hours = [*range(1, 25), *range(24 + step, int(min(predicted, AFTER_DAYS - 1) * 24) + 1, step)]
-    seen = (hour for hour in hours if look(change + hour).status is FindingStatus.FIRED)
-    return Doubled(predicted_days=predicted, delay_hours=next(seen, math.inf))
+    fired = (hour for hour in hours if check(change + hour).status is FindingStatus.FIRED)
+    return Doubled(predicted_days=predicted, delay_hours=next(fired, math.inf))
 
 
 def _training(cut: datetime) -> Training:

@@ -1,4 +1,4 @@
-"""Made traffic as the triggers see it: nothing that lands after the look, references as of the training's pin."""
+"""Simulated traffic as triggers read it: no row that lands after the check, references as of the pin of a training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ STALE_HOURS, ACTIVE_DAYS = 3, 7
 
 @dataclass
 class SimulatedHistory:
-    """The ``History`` of a made world at the clock's time."""
+    """The ``History`` of simulated traffic at the time of the clock."""
 
     traffic: Traffic
     clock: Callable[[], datetime]
-    _kept: dict[tuple[str, str, datetime], pa.Table | list[Profile]] = field(default_factory=dict)
+    _cached: dict[tuple[str, str, datetime], pa.Table | list[Profile]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._late = bool((self.traffic.landed - self.traffic.at > 300).any())
@@ -58,11 +58,11 @@ class SimulatedHistory:
     def features_before(self, training: Training, start: datetime) -> list[Profile]:
         """See ``History``."""
         key = ("features", training.training_set_id, start)
-        if key not in self._kept:
+        if key not in self._cached:
             sample = self._sample(start, training.cut, pinned_at(training))
-            told = [profile(name, own, sample.clusters[name], sample.days) for name, own in sample.values.items()]
-            self._kept[key] = told
-        found = self._kept[key]
+            profiles = [profile(name, own, sample.clusters[name], sample.days) for name, own in sample.values.items()]
+            self._cached[key] = profiles
+        found = self._cached[key]
         assert isinstance(found, list)
         return found
 
@@ -76,9 +76,9 @@ class SimulatedHistory:
 
     def _before(self, kind: str, bad: np.ndarray, training: Training, start: datetime) -> pa.Table:
         key = (kind, training.training_set_id, start)
-        if key not in self._kept:
-            self._kept[key] = self._counted(bad, start, training.cut, pinned_at(training))
-        return self._kept[key]
+        if key not in self._cached:
+            self._cached[key] = self._counted(bad, start, training.cut, pinned_at(training))
+        return self._cached[key]
 
     def _rows(self, start: datetime, end: datetime, known_at: float) -> np.ndarray:
         low, high = np.searchsorted(self.traffic.at, [max(0.0, seconds(start)), max(0.0, seconds(end))])
@@ -92,11 +92,16 @@ class SimulatedHistory:
         first = int(cell.min(initial=0)) if len(rows) else 0
         calls = np.bincount(cell - first)
         wrong = np.bincount(cell - first, bad[rows]).astype(np.int64)
-        there = np.flatnonzero(calls)
-        hour, agent = np.divmod(there + first, len(AGENTS))
+        nonzero = np.flatnonzero(calls)
+        hour, agent = np.divmod(nonzero + first, len(AGENTS))
         micros = hour * (HOUR_S * 1_000_000) + round(START.timestamp() * 1e6)
         names = pa.DictionaryArray.from_arrays(pa.array(agent, pa.int32()), list(AGENTS)).cast(pa.string())
-        columns = [pa.array(micros, HOURLY.field("hour").type), names, pa.array(calls[there]), pa.array(wrong[there])]
+        columns = [
+            pa.array(micros, HOURLY.field("hour").type),
+            names,
+            pa.array(calls[nonzero]),
+            pa.array(wrong[nonzero]),
+        ]
         return pa.table(columns, schema=HOURLY)
 
     def _sample(self, start: datetime, end: datetime, known_at: float) -> FeatureSample:
@@ -112,15 +117,15 @@ class SimulatedHistory:
     @cached_property
     def _watched(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Each feature's values and clusters, for all requests."""
-        told = self.traffic
+        traffic = self.traffic
         found = {
-            "agent_name": (np.array(AGENTS)[told.agent], told.user),
-            "query_characters": (told.query.astype(float), told.user),
-            "response_characters": (told.response.astype(float), told.user),
+            "agent_name": (np.array(AGENTS)[traffic.agent], traffic.user),
+            "query_characters": (traffic.query.astype(float), traffic.user),
+            "response_characters": (traffic.response.astype(float), traffic.user),
         }
-        for name, own in _user_features(told).items():
-            found[name] = (own, told.user)
-        hours, own_hour = _agent_features(told)
+        for name, own in _user_features(traffic).items():
+            found[name] = (own, traffic.user)
+        hours, own_hour = _agent_features(traffic)
         found.update({name: (own, own_hour) for name, own in hours.items()})
         assert MISSING not in AGENTS
         return found
@@ -131,30 +136,31 @@ def pinned_at(training: Training) -> float:
     return float(training.inputs[0].partition("@")[2])
 
 
-def _user_features(told: Traffic) -> dict[str, np.ndarray]:
-    """Queries of a user's last day and week by the last midnight that was materialized; missing for strangers."""
-    days, users = int(told.at.max()) // DAY_S + 2, int(told.user.max()) + 1
-    daily = np.bincount(told.user * days + told.at // DAY_S, minlength=users * days).reshape(users, days)
+def _user_features(traffic: Traffic) -> dict[str, np.ndarray]:
+    """Queries of a user's last day and week by the last materialized midnight; missing for users without queries."""
+    days, users = int(traffic.at.max()) // DAY_S + 2, int(traffic.user.max()) + 1
+    daily = np.bincount(traffic.user * days + traffic.at // DAY_S, minlength=users * days).reshape(users, days)
     summed = np.concatenate([np.zeros((users, 1)), daily.cumsum(axis=1)], axis=1)
-    midnight = np.maximum((told.at - MATERIALIZED_S) // DAY_S, 0)
+    midnight = np.maximum((traffic.at - MATERIALIZED_S) // DAY_S, 0)
     day, week = (
-        summed[told.user, midnight] - summed[told.user, np.maximum(midnight - back, 0)] for back in (1, ACTIVE_DAYS)
+        summed[traffic.user, midnight] - summed[traffic.user, np.maximum(midnight - days_back, 0)]
+        for days_back in (1, ACTIVE_DAYS)
     )
-    there = week > 0
-    return {"queries_last_7d": np.where(there, week, np.nan), "queries_last_24h": np.where(there, day, np.nan)}
+    nonzero = week > 0
+    return {"queries_last_7d": np.where(nonzero, week, np.nan), "queries_last_24h": np.where(nonzero, day, np.nan)}
 
 
-def _agent_features(told: Traffic) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """How the agent did in its last full hour with traffic, at most three hours ago, and which hour that was."""
-    hours = int(told.at.max()) // HOUR_S + 2
-    cell = told.agent * hours + told.at // HOUR_S
+def _agent_features(traffic: Traffic) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Features of the agent's last full hour with traffic, at most three hours ago, and the number of that hour."""
+    hours = int(traffic.at.max()) // HOUR_S + 2
+    cell = traffic.agent * hours + traffic.at // HOUR_S
     size = len(AGENTS) * hours
     calls = np.bincount(cell, minlength=size).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        failed = np.bincount(cell, told.error, size) / calls
-    good = ~told.error
-    order = np.lexsort((told.latency_ms[good], cell[good]))
-    sorted_cells, latency = cell[good][order], told.latency_ms[good][order]
+        failed = np.bincount(cell, traffic.error, size) / calls
+    good = ~traffic.error
+    order = np.lexsort((traffic.latency_ms[good], cell[good]))
+    sorted_cells, latency = cell[good][order], traffic.latency_ms[good][order]
     first = np.searchsorted(sorted_cells, np.arange(size + 1))
     many = np.diff(first)
 
@@ -162,13 +168,13 @@ def _agent_features(told: Traffic) -> tuple[dict[str, np.ndarray], np.ndarray]:
         place = np.minimum(first[:-1] + np.maximum(np.ceil(share * many).astype(int) - 1, 0), len(latency) - 1)
         return np.where(many > 0, latency[place], np.nan)
 
-    tokens = np.bincount(cell, (told.query + told.response) / 4, size)
-    told_by = (told.at - AGENTS_MATERIALIZED_S) // HOUR_S - 1
-    where = told.agent * hours + np.maximum(told_by, 0)
+    tokens = np.bincount(cell, (traffic.query + traffic.response) / 4, size)
+    hour_by = (traffic.at - AGENTS_MATERIALIZED_S) // HOUR_S - 1
+    where = traffic.agent * hours + np.maximum(hour_by, 0)
     for back in range(1, STALE_HOURS):
-        earlier = told.agent * hours + np.maximum(told_by - back, 0)
+        earlier = traffic.agent * hours + np.maximum(hour_by - back, 0)
         where = np.where(calls[where] > 0, where, earlier)
-    missing = (calls[where] == 0) | (told_by < 0)
+    missing = (calls[where] == 0) | (hour_by < 0)
     features = {
         "agent_requests_per_hour": calls,
         "agent_latency_p50_ms": rank(0.5),
@@ -177,5 +183,5 @@ def _agent_features(told: Traffic) -> tuple[dict[str, np.ndarray], np.ndarray]:
         "agent_token_usage_rate": tokens,
     }
     return {name: np.where(missing, np.nan, own[where]) for name, own in features.items()}, np.where(
-        missing, -1 - told.agent, where
+        missing, -1 - traffic.agent, where
     )

@@ -1,7 +1,7 @@
-"""Play a world to the triggers, look by look, on a clock that is set: what was decided, what was trained.
+"""Run the triggers on simulated traffic, check by check, on a clock that is set: their decisions and trainings.
 
 The rules decide through ``models.triggers.decisions.decide``, over the real ledger and the real leases. A training
-takes some hours, holds the model's lease, and writes what a retraining writes; some fail.
+takes some hours, holds the model's lease and writes the entries of a retraining; some fail.
 """
 
 import tempfile
@@ -31,28 +31,28 @@ from settings import read_settings
 MODEL, TABLE = "agents", "processed.agent_interactions"
 HOUR = timedelta(hours=1)
 LAG = timedelta(minutes=10)
-"""From the end of a window to the look."""
+"""From the end of a window to the check."""
 LEASE_S = 7200.0
 ALL_RULES: tuple[Rule, ...] = (ScheduleRule(), VolumeRule(), ErrorRateRule(), DriftRule(), FeedbackRule())
 NEVER = ScheduleRule(days=10_000)
-"""Trains once, to begin with."""
+"""Trains once, at the start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """One look and what it came to."""
+class Check:
+    """One check of a trigger and its decision."""
 
     day: float
     decision: Decision
     since_day: float | None
-    """Data cut of the training that it measured from."""
+    """Data cut of the training with which it compares."""
     delay_days: float | None
-    """Of an error look: when a doubled rate would be seen, as it was predicted then."""
+    """Of a check of the error rate: the predicted days to detect a doubled rate."""
 
 
 @dataclass
 class Play:
-    """One world being played."""
+    """One run of the triggers on simulated traffic."""
 
     traffic: Traffic
     rules: Sequence[Rule] = ALL_RULES
@@ -60,7 +60,7 @@ class Play:
     fails: Callable[[int], bool] = lambda number: False
     """Whether the training for this request fails."""
     patience: RetryBackoff = field(default_factory=RetryBackoff)
-    looks: list[Look] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
     now: datetime = field(default_factory=lambda: instant(0))
     lake: Lake = field(init=False)
     _running: tuple[Claim, Pinned, Decision, datetime] | None = None
@@ -72,28 +72,28 @@ class Play:
         self.lake = replace(bare, store=store, ledger=Ledger(store, clock), leases=Leases(store, clock))
         self.history = SimulatedHistory(self.traffic, clock)
 
-    def run(self, first_day: float, last_day: float, *, tell: Callable[[float], None] = lambda day: None) -> "Play":
-        """Look every hour from one day to another; the triggers' looks of an hour share their second."""
+    def run(self, first_day: float, last_day: float, *, report: Callable[[float], None] = lambda day: None) -> "Play":
+        """Check every hour from one day to another; all triggers of an hour check in the same second."""
         end = instant(round(first_day * 24) * 3600)
         while end <= instant(last_day * 86_400):
             self.now = end + LAG
-            self._go_on()
-            for decision in [self._look(rule, end) for rule in self.rules]:
+            self._advance_training()
+            for decision in [self._check(rule, end) for rule in self.rules]:
                 if decision.outcome == "started":
                     self._start(decision)
             if end.hour == 0:
-                tell(seconds(end) / 86_400)
+                report(seconds(end) / 86_400)
             end += HOUR
         return self
 
-    def _look(self, rule: Rule, end: datetime) -> Decision:
+    def _check(self, rule: Rule, end: datetime) -> Decision:
         decision = decide(self.lake, self.history, MODEL, rule, end=end, every=HOUR, patience=self.patience)
         entry = self.lake.ledger.find(f"triggers/{MODEL}/{decision.trigger}", decision.key)
         assert entry is not None
         since = entry.payload["since"]
         sight = entry.payload["evidence"].get("sight")
-        self.looks.append(
-            Look(
+        self.checks.append(
+            Check(
                 day=seconds(end) / 86_400,
                 decision=decision,
                 since_day=seconds(datetime.fromisoformat(since)) / 86_400 if since else None,
@@ -103,17 +103,17 @@ class Play:
         return decision
 
     def _start(self, decision: Decision) -> None:
-        """Claim the model, pin, and be at it; a request that another run's lease covers ends."""
+        """Claim the model, pin its inputs and start the training; end a request that another run covers."""
         request = read_state(self.lake.ledger, MODEL).request
-        assert request is not None, "the decision has just made it"
+        assert request is not None, "the decision has just created it"
         held = claim(self.lake, MODEL, request.run, patience_s=LEASE_S)
         if not held.granted or self._running:
             payload = {"request": decision.request, "outcome": Outcome.COVERED.value, "reason": "another run"}
             self.lake.ledger.append(model_chain(MODEL), "request_ended", f"request-ended:{decision.request}", payload)
             return
-        known = seconds(self.now)
-        there = self.traffic.landed <= known
-        version = TableVersion(table=TABLE, snapshot_id=int(known), rows=int(there.sum()))
+        now_s = seconds(self.now)
+        landed = self.traffic.landed <= now_s
+        version = TableVersion(table=TABLE, snapshot_id=int(now_s), rows=int(landed.sum()))
         pinned = Pinned(
             model=MODEL,
             retraining=f"{decision.request:032x}",
@@ -121,7 +121,7 @@ class Play:
             user_features=replace(version, table="ml.user_features"),
             agent_features=replace(version, table="ml.agent_features"),
             feedback=[],
-            cut=instant(int(self.traffic.at[there].max()) + 1),
+            cut=instant(int(self.traffic.at[landed].max()) + 1),
             baseline="base",
             cause=request.cause,
         )
@@ -129,8 +129,8 @@ class Play:
         fenced(self.lake, held).ledger.append(model_chain(MODEL), "retraining_opened", key, to_plain(pinned))
         self._running = held, pinned, decision, self.now + self.training_hours * HOUR
 
-    def _go_on(self) -> None:
-        """Renew the lease of the training under way, or end it."""
+    def _advance_training(self) -> None:
+        """Renew the lease of the running training, or finish the training."""
         if self._running is None:
             return
         held, pinned, decision, ends = self._running
@@ -142,10 +142,10 @@ class Play:
         if self.fails(decision.request):
             record_failure(lake, MODEL, pinned.cause, stage="train", execution=held.holder)
             return
-        told: dict[str, object] = {"training_key": pinned.retraining, "training_set_id": pinned.retraining}
-        told |= {"cut": pinned.cut.isoformat(), "inputs": [str(pinned.interactions)]}
-        told |= {"retraining": pinned.retraining, "cause": to_plain(pinned.cause)}
-        lake.ledger.append(model_chain(MODEL), "trained", f"trained:{pinned.retraining}", told)
+        fields: dict[str, object] = {"training_key": pinned.retraining, "training_set_id": pinned.retraining}
+        fields |= {"cut": pinned.cut.isoformat(), "inputs": [str(pinned.interactions)]}
+        fields |= {"retraining": pinned.retraining, "cause": to_plain(pinned.cause)}
+        lake.ledger.append(model_chain(MODEL), "trained", f"trained:{pinned.retraining}", fields)
         reason = "Simulated: nothing is judged."
         verdict = Verdict(model=MODEL, outcome=Outcome.NOT_REGISTERED, version=0, reason=reason, entry="")
         close(lake, pinned, verdict, held)

@@ -1,7 +1,7 @@
-"""What happens in each world, and what ought to be noticed.
+"""The scenarios: their traffic, and the causes that the triggers must detect.
 
-A scenario without a cause has to stay silent. Whatever fires within a cause's time belongs to it; the first is the
-detection, one after the training that took it in would be the same alarm twice.
+A scenario without a cause must raise no alarm. An alarm within the time of a cause belongs to it: the first is the
+detection; one after a training on data with the cause is a repeated alarm.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,29 +25,29 @@ from benchmarks.simulation.world import (
 from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, Rule
 
 WARM_DAYS = 95
-"""Of history before a change, so that references are as long as the rules want them."""
+"""Days of history before a change, so that references are as long as the rules require."""
 MEASURED: tuple[Rule, ...] = (ErrorRateRule(), DriftRule(), FeedbackRule())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cause:
-    """Something that ought to be noticed."""
+    """A change that must be detected."""
 
     what: str
     day: float
     triggers: tuple[str, ...]
-    """Any of which may be the one that sees it."""
+    """Triggers that may detect it; one is enough."""
     within_hours: float | None = None
-    """The bar; None: no later than the decision before predicted."""
+    """The limit; None: the delay that the check before the change predicts."""
     over_day: float = np.inf
-    """Until when what fires belongs to it."""
+    """Alarms until this day belong to it."""
     must: bool = True
-    """False: it may be noticed or not, but not twice."""
+    """False: it may be detected or not, but not twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
-    """A world and the truth about it."""
+    """Simulated traffic and its known causes."""
 
     name: str
     world: Callable[[], Traffic]
@@ -55,7 +55,7 @@ class Scenario:
     causes: Sequence[Cause] = ()
     rules: tuple[Rule, ...] = ALL_RULES
     first_day: float = WARM_DAYS - 8
-    """Of the looks; the first training comes then."""
+    """The first day of checks; the first training happens then."""
     training_hours: int = 5
     fails: Callable[[int], bool] = field(default=lambda number: False)
     needs: str = ""
@@ -63,7 +63,7 @@ class Scenario:
 
 
 def stationary(months: float, seeds: int) -> list[Scenario]:
-    """Nothing happens, for months."""
+    """Months without a change."""
     days = int(months * 30.4) + WARM_DAYS
     return [
         Scenario(
@@ -82,7 +82,7 @@ def stationary(months: float, seeds: int) -> list[Scenario]:
 
 
 def changes(folder: Path = real.FOLDER) -> list[Scenario]:
-    """Something happens; ``folder`` has the public data sets."""
+    """Scenarios with a change; ``folder`` has the public data sets."""
     return [*_errors(folder), *_drifts(folder), *_data(folder), *_trainings()]
 
 
@@ -219,7 +219,7 @@ NAB = (
     ("realTraffic/speed_6005", 0.0, ""),
     ("realTraffic/TravelTime_451", 0.0, ""),
 )
-"""Series, days after the first five in which the level changes, and by how much; nothing where only peaks are odd."""
+"""Series, days after the first five in which the level changes, and by how much; empty if only peaks are unusual."""
 
 
 def _data(folder: Path) -> list[Scenario]:

@@ -1,4 +1,4 @@
-"""An object store in memory: years of hourly ledger entries leave no file."""
+"""An object store in memory, so that years of hourly ledger entries create no files."""
 
 import hashlib
 from bisect import bisect_left
@@ -60,7 +60,7 @@ class MemoryStore:
             yield key
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See ``ObjectStore``. Memory keeps no times: everything is as old as can be."""
+        """See ``ObjectStore``. It keeps no times: every object has the earliest possible time."""
         for key in self.list(prefix):
             yield ObjectInfo(key=key, modified=datetime.min.replace(tzinfo=UTC), size=len(self._objects[key]))
 

@@ -1,7 +1,7 @@
-"""Interactions as columns, one element a request, made by a seed: users of differing rates, days, weeks, bad hours.
+"""Simulated interactions as columns, one element per request, from a seed: users, days and weeks of different rates.
 
-Time is in whole seconds since ``START``, a Monday. A change is a function from traffic to traffic, so that a scenario
-reads as what happens in it.
+Time is in whole seconds since ``START``, a Monday. A change is a function from traffic to traffic, so that a
+scenario is a list of changes.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 AGENTS = ("auditor", "bruno", "jamie", "mary-kay")
 HOUR_S, DAY_S = 3600, 86_400
 DAILY = 1 + 0.8 * np.sin((np.arange(24) - 9) * np.pi / 12)
-"""Requests of an hour against the mean hour."""
+"""Requests of an hour, relative to the mean hour."""
 WEEKLY = np.array([1.1, 1.1, 1.1, 1.1, 1.1, 0.8, 0.7])
 
 
@@ -24,7 +24,7 @@ class Traffic:
 
     at: np.ndarray
     landed: np.ndarray
-    """When the row was in the lake."""
+    """When the row landed in the lake."""
     agent: np.ndarray
     user: np.ndarray
     query: np.ndarray
@@ -33,7 +33,7 @@ class Traffic:
     latency_ms: np.ndarray
     error: np.ndarray
     down: np.ndarray
-    """1 thumbs down, 0 up, -1 not rated."""
+    """1 bad rating, 0 good rating, -1 not rated."""
 
     def __len__(self) -> int:
         return len(self.at)
@@ -49,35 +49,35 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """What steady traffic is made by."""
+    """The parameters of steady traffic."""
 
     days: int
     seed: int = 0
     daily_calls: float = 600.0
     users: int = 150
     user_spread: float = 1.0
-    """Shape of the gamma law of the users' rates: 1 means that some ask a hundred times what others do."""
+    """Shape of the gamma distribution of the users' rates: 1 means that some send a hundred times as many as others."""
     error_rate: float = 0.05
     error_spread: float = 0.0
-    """Variance of the error rate from day to day, in squares of it: 0 is Poisson, 0.02 makes counts vary about twice as
-    much at 50 a day."""
+    """Variance of the error rate from day to day, relative to its square: 0 is Poisson, 0.02 makes counts vary about
+    twice as much at 50 a day."""
     weekly: np.ndarray | None = None
     mix: tuple[float, ...] = (0.3, 0.3, 0.2, 0.2)
     weekend_mix: tuple[float, ...] = (0.25, 0.3, 0.25, 0.2)
 
 
 def steady(recipe: Recipe) -> Traffic:
-    """Traffic in which nothing changes but what always does: hours, weekdays, users, luck."""
+    """Traffic without changes other than hours, weekdays, users and chance."""
     rng = np.random.default_rng(recipe.seed)
     weekly = WEEKLY if recipe.weekly is None else recipe.weekly
     hours = np.arange(recipe.days * 24)
-    luck = rng.gamma(8, 1 / 8, len(hours))
-    mean = recipe.daily_calls / 24 * DAILY[hours % 24] * weekly[hours // 24 % 7] / weekly.mean() * luck
+    noise = rng.gamma(8, 1 / 8, len(hours))
+    mean = recipe.daily_calls / 24 * DAILY[hours % 24] * weekly[hours // 24 % 7] / weekly.mean() * noise
     return requests(recipe, rng.poisson(mean), rng)
 
 
 def requests(recipe: Recipe, hourly: np.ndarray, rng: np.random.Generator) -> Traffic:
-    """So many requests in each hour, by the recipe's users to its agents."""
+    """This number of requests in each hour, by the users of the recipe to its agents."""
     hour = np.repeat(np.arange(len(hourly)), hourly)
     count, day = len(hour), hour // 24
     at = hour * HOUR_S + rng.integers(0, HOUR_S, count)
@@ -107,63 +107,63 @@ def requests(recipe: Recipe, hourly: np.ndarray, rng: np.random.Generator) -> Tr
 
 
 def _users(recipe: Recipe, day: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Who asks: users differ in how much they ask, and come on some days only."""
+    """The user of each request: users differ in their rates and are active on some days only."""
     rates = rng.gamma(recipe.user_spread, 1, recipe.users) + 0.02
     user = np.zeros(len(day), int)
     bounds = np.searchsorted(day, np.arange(day.max(initial=0) + 2))
     for low, high in pairwise(bounds):
-        here = rates * (rng.random(recipe.users) < 0.6)
-        user[low:high] = rng.choice(recipe.users, high - low, p=here / here.sum()) if here.any() else 0
+        active = rates * (rng.random(recipe.users) < 0.6)
+        user[low:high] = rng.choice(recipe.users, high - low, p=active / active.sum()) if active.any() else 0
     return user
 
 
 def seconds(when: datetime) -> float:
-    """Since ``START``."""
+    """Seconds since ``START``."""
     return (when - START).total_seconds()
 
 
 def instant(at: float) -> datetime:
-    """The other way around."""
+    """The time this many seconds after ``START``."""
     return START + timedelta(seconds=at)
 
 
 def during(traffic: Traffic, start_day: float, end_day: float = np.inf) -> np.ndarray:
-    """Which requests fall in that time."""
+    """A mask of the requests in that time."""
     return (traffic.at >= start_day * DAY_S) & (traffic.at < end_day * DAY_S)
 
 
 def failing(
     traffic: Traffic, factor: float, start_day: float, end_day: float = np.inf, ramp_days: float = 0, seed: int = 0
 ) -> Traffic:
-    """Calls fail ``factor`` times as often, at once or more and more over some days."""
-    rng, here = np.random.default_rng(seed), during(traffic, start_day, end_day)
+    """Calls fail ``factor`` times as often, at once or with a ramp over some days."""
+    rng, affected = np.random.default_rng(seed), during(traffic, start_day, end_day)
     part = np.clip((traffic.at / DAY_S - start_day) / ramp_days, 0, 1) if ramp_days else 1.0
-    rate = traffic.error[here].mean()
+    rate = traffic.error[affected].mean()
     extra = np.clip(rate * (factor - 1) / (1 - rate), 0, 1) * part
-    return replace(traffic, error=traffic.error | (here & (rng.random(len(traffic)) < extra)))
+    return replace(traffic, error=traffic.error | (affected & (rng.random(len(traffic)) < extra)))
 
 
 def displeased(traffic: Traffic, share: float, start_day: float, end_day: float = np.inf, seed: int = 0) -> Traffic:
-    """So many of the ratings are thumbs down."""
-    rng, here = np.random.default_rng(seed), during(traffic, start_day, end_day) & (traffic.down >= 0)
-    return replace(traffic, down=np.where(here, rng.random(len(traffic)) < share, traffic.down).astype(np.int8))
+    """This share of the ratings is bad."""
+    rng, affected = np.random.default_rng(seed), during(traffic, start_day, end_day) & (traffic.down >= 0)
+    return replace(traffic, down=np.where(affected, rng.random(len(traffic)) < share, traffic.down).astype(np.int8))
 
 
 def longer(traffic: Traffic, sigma: float, start_day: float, end_day: float = np.inf, ramp_days: float = 0) -> Traffic:
-    """Queries longer by so many standard deviations, at once or over some days."""
-    here = during(traffic, start_day, end_day)
+    """Queries are longer by ``sigma`` standard deviations, at once or with a ramp over some days."""
+    affected = during(traffic, start_day, end_day)
     part = np.clip((traffic.at / DAY_S - start_day) / ramp_days, 0, 1) if ramp_days else 1.0
-    return replace(traffic, query=np.where(here, traffic.query + sigma * traffic.query.std() * part, traffic.query))
+    return replace(traffic, query=np.where(affected, traffic.query + sigma * traffic.query.std() * part, traffic.query))
 
 
 def late(traffic: Traffic, share: float, hours: float, seed: int = 0) -> Traffic:
-    """So many of the rows land hours later."""
+    """This share of the rows lands up to ``hours`` later."""
     rng = np.random.default_rng(seed)
     held = rng.random(len(traffic)) < share
     return replace(traffic, landed=traffic.landed + np.where(held, rng.uniform(0, hours * HOUR_S, len(traffic)), 0))
 
 
 def skewed(traffic: Traffic, user: int, hours: float) -> Traffic:
-    """One user's clock is wrong. What claims to come from the future is quarantined when it lands."""
+    """One user's clock is wrong. Rows from the future are quarantined when they land."""
     at = traffic.at + np.where(traffic.user == user, int(hours * HOUR_S), 0)
     return replace(traffic, at=at).take((at <= traffic.landed) & (at >= 0)).sorted()

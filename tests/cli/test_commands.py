@@ -25,10 +25,10 @@ HEAVY = ("torch", "flytekit", "mlflow", "feast", "transformers", "peft")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("operated")
     lake = operated.empty_lake(read_settings(home=folder / "home", lake="demo"))
-    operated.tell_training(lake, 1, [operated.ingest(lake, operated.write_logs(folder / "logs", 0, 8))])
+    operated.record_training(lake, 1, [operated.ingest(lake, operated.write_logs(folder / "logs", 0, 8))])
     operated.roll_out(lake, 1)
     more = operated.ingest(lake, operated.write_logs(folder / "more", 8, 3))
-    operated.tell_training(lake, 2, [more], baseline="agents@v1")
+    operated.record_training(lake, 2, [more], baseline="agents@v1")
     operated.roll_out(lake, 2, baseline="agents@v1")
     return folder / "home"
 
@@ -66,7 +66,7 @@ def small_lake(fuelline: CommandRunner, tmp_path: Path) -> Lake:
     """A lake of its own that a test may damage; the command reads this one."""
     fuelline.home = tmp_path / "small"
     lake = operated.empty_lake(read_settings(home=fuelline.home, lake="small"))
-    operated.tell_training(lake, 1, [operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 1))])
+    operated.record_training(lake, 1, [operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 1))])
     operated.roll_out(lake, 1)
     return lake
 
@@ -209,7 +209,7 @@ def test_a_command_that_reads_creates_no_files(fuelline: CommandRunner, tmp_path
 
 def test_a_lake_on_s3_needs_no_local_folder(fuelline: CommandRunner, s3_lake: Lake, tmp_path: Path) -> None:
     settings = s3_lake.settings
-    operated.tell_training(s3_lake, 1, [])
+    operated.record_training(s3_lake, 1, [])
     fuelline.home = tmp_path / "elsewhere"
     stated = {
         "STORE": settings.store,

@@ -1,7 +1,7 @@
-"""A FlyteAdmin for tests: the real gRPC service on a loopback socket, which only stores and replies.
+"""A FlyteAdmin for tests: the real gRPC service on a loopback socket, which stores what it receives.
 
-What it says of a second creation is what FlyteAdmin says: ALREADY_EXISTS for the same structure, INVALID_ARGUMENT for
-another one. Launch plans come up inactive, and one version of a name is active at a time.
+It answers a second creation like FlyteAdmin: ALREADY_EXISTS for the same structure, INVALID_ARGUMENT for
+another one. A new launch plan is inactive, and one version of a name is active at a time.
 """
 
 import socket
@@ -22,7 +22,7 @@ Key = tuple[str, ...]
 
 @dataclass
 class Admin(AdminServiceServicer):
-    """Everything it was told, by identifier; ``writes`` is the order that it was told in."""
+    """All entities received, by identifier; ``writes`` has their order."""
 
     projects: dict[str, list[str]] = field(default_factory=lambda: {"agents": ["development", "production"]})
     tasks: dict[Key, Any] = field(default_factory=dict)
@@ -33,14 +33,14 @@ class Admin(AdminServiceServicer):
     phases: dict[Key, int] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     limits: bool = False
-    """Turn a run away where as many are on as the launch plan allows: with ALREADY_EXISTS, as FlyteAdmin does."""
+    """Refuse a run if as many run as the launch plan allows: with ALREADY_EXISTS, as FlyteAdmin does."""
     fail_at: int = -1
-    """The write from which on it is away, as in an outage; -1: none."""
+    """The number of writes after which it is unavailable, as in an outage; -1: none."""
     endpoint: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ListProjects(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """One project a page, so that its readers have to turn pages."""
+        """One project per page, so that clients have to read several pages."""
         at = int(request.token or 0)
         names = list(self.projects)
         domains = [project_pb2.Domain(id=name, name=name) for name in self.projects[names[at]]]
@@ -78,11 +78,11 @@ class Admin(AdminServiceServicer):
         return self._plan(key(request.id))
 
     def ListActiveLaunchPlans(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """One a page."""
-        here = sorted(k for k in self.active if k[:2] == (request.project, request.domain))
+        """One launch plan per page."""
+        active = sorted(k for k in self.active if k[:2] == (request.project, request.domain))
         at = int(request.token or 0)
-        token = str(at + 1) if at + 1 < len(here) else ""
-        return launch_plan_pb2.LaunchPlanList(launch_plans=[self._plan(k) for k in here[at : at + 1]], token=token)
+        token = str(at + 1) if at + 1 < len(active) else ""
+        return launch_plan_pb2.LaunchPlanList(launch_plans=[self._plan(k) for k in active[at : at + 1]], token=token)
 
     def UpdateLaunchPlan(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._get(self.launch_plans, request.id, context)
@@ -106,11 +106,11 @@ class Admin(AdminServiceServicer):
         return execution_pb2.ExecutionCreateResponse(id=_execution(named))
 
     def _full(self, plan: Any) -> bool:
-        """Whether as many executions of the plan are on as its policy allows."""
+        """Whether as many executions of the plan run as its policy allows."""
         most = self.launch_plans[key(plan)].spec.concurrency_policy.max
         ended = (phases.WorkflowExecution.SUCCEEDED, phases.WorkflowExecution.FAILED, phases.WorkflowExecution.ABORTED)
-        on = [n for n, one in self.executions.items() if one.spec.launch_plan.name == plan.name]
-        return bool(most) and sum(self.phases[named] not in ended for named in on) >= most
+        running = [key for key, execution in self.executions.items() if execution.spec.launch_plan.name == plan.name]
+        return bool(most) and sum(self.phases[named] not in ended for named in running) >= most
 
     def GetExecution(self, request: Any, context: grpc.ServicerContext) -> Any:
         named = (request.id.project, request.id.domain, request.id.name)
@@ -124,11 +124,11 @@ class Admin(AdminServiceServicer):
         if request.id.domain not in self.projects.get(request.id.project, []):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"failed to validate project {request.id.project}")
         with self.lock:
-            there = into.get(key(request.id))
-            if there is None:
+            existing = into.get(key(request.id))
+            if existing is None:
                 self._write(context, f"{kind} {request.id.name}")
                 into[key(request.id)] = request
-            elif there == request:
+            elif existing == request:
                 context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{kind} with identical structure already exists")
             else:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{kind} with different structure already exists")
@@ -164,7 +164,7 @@ def _execution(named: Key) -> Any:
 
 @contextmanager
 def serving(admin: Admin) -> Iterator[Admin]:
-    """``admin`` behind a socket of its own."""
+    """Serve ``admin`` on a socket of its own."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
     add_AdminServiceServicer_to_server(admin, server)
     admin.endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
@@ -176,7 +176,7 @@ def serving(admin: Admin) -> Iterator[Admin]:
 
 
 def unused_endpoint() -> str:
-    """An address where nobody listens."""
+    """An address on which nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"

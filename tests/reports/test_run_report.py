@@ -21,7 +21,7 @@ HOSTILE = "<script>alert('$x$')</script>"
 @pytest.fixture
 def reported(settings: Settings, tmp_path: Path) -> Lake:
     lake = operated.empty_lake(settings)
-    operated.tell_training(lake, 1, [operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 3))])
+    operated.record_training(lake, 1, [operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 3))])
     operated.roll_out(lake, 1)
     return lake
 
@@ -83,7 +83,7 @@ def test_a_run_without_a_version_shows_the_reason(lake: Lake, kind: str, payload
 
 def test_a_candidate_that_was_not_registered_has_its_lineage_in_the_report(lake: Lake, tmp_path: Path) -> None:
     interactions = operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 1))
-    operated.tell_training(lake, 1, [interactions], registered=False)
+    operated.record_training(lake, 1, [interactions], registered=False)
     page = write_report(lake, "run-1", "agents").read_text()
     picture = page[page.index('id="lineage"') :]
     for part in ("Candidate 3f9c2a71", "Not registered", "processed.agent_interactions", "Base model"):

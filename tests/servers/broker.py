@@ -1,4 +1,4 @@
-"""A RabbitMQ for the length of a block."""
+"""A RabbitMQ that runs while a block is executed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

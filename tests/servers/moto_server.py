@@ -1,4 +1,4 @@
-"""moto's server, one request at a time: it checks a conditional put and stores it in two steps, with others between."""
+"""moto's server, one request at a time: it checks and stores a conditional put in two steps that others could split."""
 
 import threading
 from typing import Any
@@ -10,7 +10,7 @@ TURN = threading.Lock()
 
 
 class OneAtATime(DomainDispatcherApplication):
-    """A request has the whole store to itself, as S3 promises it."""
+    """Requests are executed one after the other, so that each is atomic as in S3."""
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         with TURN:

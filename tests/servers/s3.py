@@ -1,4 +1,4 @@
-"""A SeaweedFS of the tests' own, which holds each account to its policy in ``deploy/minio``."""
+"""A SeaweedFS for tests that enforces the policy in ``deploy/minio`` of each account."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def real_s3(need_binary: Callable[[str, str], str], folder: Path) -> Iterator[st
 
 
 def places(endpoint: str, home: Path, account: str = "", lake: str = "default") -> Settings:
-    """Settings of the deployment's lake as an account sees it; without one as the administrator."""
+    """Settings of the deployment's lake for an account; without an account, for the administrator."""
     key, secret = (account, f"{account}-secret") if account else ADMIN
     return read_settings(
         home=home,

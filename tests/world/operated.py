@@ -1,7 +1,7 @@
-"""A small lake that has been operated for a while: logs in, features and training sets built, versions rolled out.
+"""A small lake after some operation: ingested logs, computed features, built training sets, rolled out versions.
 
-Everything up to the training set is real; what torch would do is told to the ledger in the form that training,
-evaluation, registry and shadow use.
+Everything up to the training set is real; the entries of training, evaluation, registry and shadow are written to the
+ledger without running them.
 """
 
 import json
@@ -24,7 +24,7 @@ AGENTS = ("auditor", "bruno", "jamie", "mary-kay")
 
 
 def ticking(start: datetime) -> Callable[[], datetime]:
-    """A clock that goes on by a minute each time it is read."""
+    """A clock that advances by a minute each time it is read."""
     now = [start]
 
     def clock() -> datetime:
@@ -35,7 +35,7 @@ def ticking(start: datetime) -> Callable[[], datetime]:
 
 
 def write_logs(folder: Path, first: int, days: int, rows: int = 60) -> Path:
-    """One file a day; each has one line that is too slow and, every second day, one that is no JSON."""
+    """One file a day; each has one line that is too slow and, every second day, one that is not JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     for day in range(first, first + days):
         lines = [json.dumps(_row(day, number, rows)) for number in range(rows)]
@@ -72,8 +72,8 @@ def ingest(lake: Lake, folder: Path) -> TableVersion:
     return version
 
 
-def train_and_judge(lake: Lake, interactions: TableVersion, version: int, *, baseline: str = "base") -> None:
-    """Features and a training set for real; then what training, evaluation and registry say of it."""
+def build_and_record_training(lake: Lake, interactions: TableVersion, version: int, *, baseline: str = "base") -> None:
+    """Compute features and build a training set; then record the entries of training, evaluation and registry."""
     cut = START + timedelta(days=18 + version)
     features = compute_features(lake, interactions, cut)
     training_set = build_training_set(
@@ -86,13 +86,13 @@ def train_and_judge(lake: Lake, interactions: TableVersion, version: int, *, bas
         infrastructure_features=next(iter(features[2:]), None),
         cut=cut,
     )
-    tell_training(lake, version, [*training_set.inputs, training_set.table], baseline=baseline)
+    record_training(lake, version, [*training_set.inputs, training_set.table], baseline=baseline)
 
 
-def tell_training(
+def record_training(
     lake: Lake, version: int, tables: Sequence[TableVersion], *, baseline: str = "base", registered: bool = True
 ) -> None:
-    """What training, evaluation and registry write to the ledger."""
+    """Append the entries that training, evaluation and registry would write."""
     key, digest, chain = f"{version:032x}", DIGESTS[version], "models/agents"
     cut = START + timedelta(days=18 + version)
     inputs = [str(table) for table in tables]
@@ -128,11 +128,11 @@ def _judged(key: str, baseline: str) -> dict[str, object]:
         return {"slice": name, "rows": 100, "users": 11, **scores, "low": middle - half, "high": middle + half}
 
     overall = difference("all", -0.312, 0.051)
-    agents = [difference(name, -0.312 + 0.1 * place, 0.12) for place, name in enumerate(AGENTS)]
+    agents = [difference(name, -0.312 + 0.1 * index, 0.12) for index, name in enumerate(AGENTS)]
     agents[2] |= {"low": "-Infinity", "high": "Infinity"}
     fields = {"training_key": key, "judgement": "better", "baseline": baseline, "overall": overall, "agents": agents}
-    told = {name: overall[name] for name in ("difference", "low", "high", "rows", "users")}
-    return fields | told | {"confidence": 0.95, "path": f"ml/evaluations/agents/{key}.parquet"}
+    scores = {name: overall[name] for name in ("difference", "low", "high", "rows", "users")}
+    return fields | scores | {"confidence": 0.95, "path": f"ml/evaluations/agents/{key}.parquet"}
 
 
 def roll_out(lake: Lake, version: int, outcome: str = "promoted", *, baseline: str = "base") -> None:

@@ -1,6 +1,6 @@
-"""A really tiny instruct model in Hugging Face form: real files, real code paths, made in well under a second.
+"""A tiny instruct model in the format of Hugging Face: real files and code paths, created in under a second.
 
-Its tokenizer knows the 256 bytes and ChatML's two marks; its Llama has two layers and some 20,000 weights.
+Its tokenizer has the 256 bytes and ChatML's two marks; its Llama has two layers and some 20,000 weights.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""A small lake in which models can be trained, judged and rolled out within seconds: a tiny base and one training set.
+"""A small lake in which models are trained, evaluated and rolled out in seconds: a tiny base and one training set.
 
-The agents' answers follow a fixed policy, so a trained adapter is really better than the base; ``garbage`` answers to
-train on make one that is really worse. Users differ a little in how they ask.
+The agents' answers follow a fixed policy, so a trained adapter is better than the base; training on ``garbage`` answers
+makes a worse one. The queries of users differ a little.
 """
 
 import functools
@@ -42,7 +42,7 @@ PROFILE = TrainingProfile(
 ANSWERS = {"bruno": "on it", "auditor": "all clear", "jamie": "see you", "mary-kay": "thank you"}
 ROWS, TEST_ROWS, USERS = 900, 260, 30
 Answering = Callable[[str, str], str]
-"""What an agent of this name answers, whatever it was asked; it also gets letters and signs that mean nothing."""
+"""The answer of an agent to any query, from the agent's name and random characters."""
 
 
 def settings_with_tiny(folder: Path) -> Settings:
@@ -60,14 +60,16 @@ def training_set(
 ) -> TrainingSet:
     """Write a training set of this name.
 
-    ``garbage`` makes its training answers noise and leaves the test ones; ``poison`` gives all answers, the test ones
-    too, so that no judgement on held-out rows can tell.
+    ``garbage`` replaces the training answers by noise and leaves the test ones; ``poison`` makes all answers, those
+    of the test rows too, so that no evaluation on held-out rows notices.
     """
-    chance = random.Random(7)
+    generator = random.Random(7)
     split = rows - min(TEST_ROWS, rows // 2)
     start = CUT - timedelta(minutes=rows)
-    spoilt = garbled if garbage else None
-    listed = [_row(name, i, start, split, chance, poison or (spoilt if i < split else None)) for i in range(rows)]
+    garbage_answers = garbled if garbage else None
+    listed = [
+        _row(name, i, start, split, generator, poison or (garbage_answers if i < split else None)) for i in range(rows)
+    ]
     schema = TRAINING_SETS.arrow_schema
     plain = [{field.name: row.get(field.name) for field in schema} for row in listed]
     version = lake.tables.append(TRAINING_SETS, pa.Table.from_pylist(plain, schema=schema), key=name)
@@ -84,16 +86,16 @@ def training_set(
 
 
 def garbled(_agent: str, noise: str) -> str:
-    """What means nothing."""
+    """Noise as an answer."""
     return noise
 
 
 def _row(
-    name: str, i: int, start: datetime, split: int, chance: random.Random, answering: Answering | None
+    name: str, i: int, start: datetime, split: int, generator: random.Random, answering: Answering | None
 ) -> dict[str, object]:
-    agent = chance.choice(sorted(ANSWERS))
-    user = chance.randrange(USERS)
-    noise = "".join(chance.choice("XYZQ#%&") for _ in range(12))
+    agent = generator.choice(sorted(ANSWERS))
+    user = generator.randrange(USERS)
+    noise = "".join(generator.choice("XYZQ#%&") for _ in range(12))
     answer = answering(agent, noise) if answering else ANSWERS[agent] + "!" * (user % 4)
     return {
         "training_set_id": name,
@@ -102,7 +104,7 @@ def _row(
         "timestamp": start + timedelta(minutes=i),
         "agent_name": agent,
         "user_id": f"user-{user}",
-        "user_query": f"hello {'please ' * (user % 3)}{chance.randrange(10)}",
+        "user_query": f"hello {'please ' * (user % 3)}{generator.randrange(10)}",
         "response": answer,
         "error": False,
         "weight": 0.0 if i % 17 == 0 else 1.0,
@@ -110,7 +112,7 @@ def _row(
 
 
 def trained(lake: Lake, name: str = "policy", *, garbage: bool = False) -> TrainedAdapter:
-    """The adapter trained on the training set of this name; really trained once a process, copied after that."""
+    """The adapter trained on the training set of this name; it is trained once a process and copied after that."""
     from models.training.train import train
 
     own = training_set(lake, name, garbage=garbage)
@@ -130,7 +132,7 @@ def _trained_objects(name: str, garbage: bool) -> tuple[tuple[str, bytes], ...]:
 
 
 def shown_better(adapter: TrainedAdapter, *, key: str = "", baseline: str = "base") -> Evaluation:
-    """A judgement in the candidate's favour, for tests of what comes after it; ``key`` makes it another training's."""
+    """An evaluation in favour of the candidate, for tests of later steps; ``key`` is the key of another training."""
     overall = ScoreDifference(
         slice="all", rows=100, users=30, candidate=1.0, baseline=1.5, difference=-0.5, low=-0.6, high=-0.4
     )

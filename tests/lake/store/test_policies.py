@@ -29,7 +29,7 @@ from tests.lake.events import STRUCTURED, event
 from tests.lake.processes import at_once
 from tests.lake.rows import interaction, lines, table
 from tests.servers.s3 import BUCKET, places, real_s3
-from tests.world.operated import ingest, train_and_judge, write_logs
+from tests.world.operated import build_and_record_training, ingest, write_logs
 
 ENTRY = "ledger/models/agents/e000000000000.json"
 
@@ -64,7 +64,7 @@ def test_the_tasks_do_the_whole_of_their_work(
 ) -> None:
     lake = as_account("tasks")
     interactions = ingest(lake, write_logs(tmp_path / "logs", 0, 2))
-    train_and_judge(lake, interactions, 1)
+    build_and_record_training(lake, interactions, 1)
     for number in range(3):
         lake.tables.append(CONTRACT, table([interaction(1000 + number)]), key=str(number))
     put(lake.store, "agents", "g", 1, 1, lines([interaction(2000)]))

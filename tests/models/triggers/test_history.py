@@ -16,7 +16,7 @@ from models.registry.kinds import model_chain
 from models.registry.state import Training
 from models.triggers.history import CUMULATIVE, LakeHistory
 from settings import read_settings
-from tests.world.operated import AGENTS, START, empty_lake, ingest, train_and_judge, write_logs
+from tests.world.operated import AGENTS, START, build_and_record_training, empty_lake, ingest, write_logs
 
 DAYS, ROWS = 20, 60
 
@@ -40,7 +40,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Training]:
     settings = read_settings(home=folder / "home", lake="test", cache=folder / "cache")
     lake = empty_lake(settings)
     interactions = ingest(lake, write_logs(folder / "logs", 0, DAYS, ROWS))
-    train_and_judge(lake, interactions, 1)
+    build_and_record_training(lake, interactions, 1)
     lake.ledger.append(model_chain("agents"), "retraining_closed", "closed:1", {"request": 0})
     state = read_state(lake.ledger, "agents")
     assert state.completed is not None

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from benchmarks.simulation.doubling import doubled
 from benchmarks.simulation.play import Play
-from benchmarks.simulation.report import alarms, judge
+from benchmarks.simulation.report import alarms, evaluate
 from benchmarks.simulation.scenarios import Cause, Scenario
 from benchmarks.simulation.world import Recipe, failing, longer, steady
 
@@ -16,15 +16,15 @@ ANY = ("error_rate", "drift", "feedback")
 def play(scenario: Scenario) -> tuple[Play, list[str]]:
     played = Play(scenario.world(), scenario.rules, scenario.training_hours, scenario.fails)
     played.run(scenario.first_day, scenario.days)
-    return played, [change.result for change in judge(scenario, played.looks)]
+    return played, [change.result for change in evaluate(scenario, played.checks)]
 
 
 def test_three_weeks_without_changes_train_by_schedule_only() -> None:
     quiet = Scenario(name="quiet", world=lambda: steady(RECIPE), days=46, first_day=25)
     played, results = play(quiet)
     assert results == ["silent"]
-    started = [look for look in played.looks if look.decision.outcome == "started"]
-    assert {look.decision.trigger for look in started} == {"schedule"}
+    started = [check for check in played.checks if check.decision.outcome == "started"]
+    assert {check.decision.trigger for check in started} == {"schedule"}
     gaps = [later.day - earlier.day for earlier, later in pairwise(started)]
     assert all(6.9 < gap < 7.3 for gap in gaps)
 
@@ -54,10 +54,10 @@ def test_failed_trainings_wait_longer_each_time_and_the_cause_stays_one() -> Non
     )
     played, results = play(failing_trainings)
     assert results == ["ok"]
-    tried = [look.day for look in played.looks if look.decision.outcome == "started"][1:6]
+    tried = [check.day for check in played.checks if check.decision.outcome == "started"][1:6]
     waits = [later - earlier for earlier, later in pairwise(tried)]
     assert waits == sorted(waits)
-    assert len(alarms(played.looks)) == 1
+    assert len(alarms(played.checks)) == 1
 
 
 def test_checks_in_the_same_second_start_one_training() -> None:
@@ -68,7 +68,7 @@ def test_checks_in_the_same_second_start_one_training() -> None:
         first_day=31,
     )
     played, _ = play(both)
-    started = [look.day for look in played.looks if look.decision.outcome == "started"]
+    started = [check.day for check in played.checks if check.decision.outcome == "started"]
     assert len(started) == len(set(started))
 
 

@@ -23,10 +23,10 @@ from tests.world import operated
 def operated_lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     folder = tmp_path_factory.mktemp("operated")
     lake = operated.empty_lake(read_settings(home=folder / "home", lake="test"))
-    operated.train_and_judge(lake, operated.ingest(lake, operated.write_logs(folder / "first", 0, 8)), 1)
+    operated.build_and_record_training(lake, operated.ingest(lake, operated.write_logs(folder / "first", 0, 8)), 1)
     operated.roll_out(lake, 1)
     more = operated.ingest(lake, operated.write_logs(folder / "second", 8, 3))
-    operated.train_and_judge(lake, more, 2, baseline="agents@v1")
+    operated.build_and_record_training(lake, more, 2, baseline="agents@v1")
     operated.roll_out(lake, 2, baseline="agents@v1")
     return lake
 
@@ -64,7 +64,7 @@ def test_cluster_data_are_among_the_sources_of_a_version(tmp_path: Path) -> None
     rows = [{**row, "timestamp": row["timestamp"].isoformat()} for row in told]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     Ingester(lake, METRICS, "prometheus-studio").ingest_file(tmp_path / "rows.jsonl")
-    operated.train_and_judge(lake, operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 8)), 1)
+    operated.build_and_record_training(lake, operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 8)), 1)
     operated.roll_out(lake, 1)
     graph = lineage(lake, "agents@v1")
     at = next(node for node in graph.nodes if node.label == "ml.infrastructure_features").id
@@ -127,7 +127,7 @@ def test_an_unknown_version_is_reported_with_the_nearest(operated_lake: Lake) ->
 
 def test_raw_objects_are_found_after_every_old_snapshot_expired(settings: Settings, tmp_path: Path) -> None:
     lake = operated.empty_lake(settings)
-    operated.train_and_judge(lake, operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 3)), 1)
+    operated.build_and_record_training(lake, operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 3)), 1)
     whole = lineage(lake, "agents@v1")
     operated.ingest(lake, operated.write_logs(tmp_path / "later", 3, 1))
     table = lake.tables.load(AGENT_INTERACTIONS.table)
