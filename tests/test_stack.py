@@ -38,7 +38,7 @@ def written_settings(folder: Path, home: Path) -> Settings:
     return read_settings(home=home, **{name.removeprefix("FUELLINE_").lower(): value for name, _, value in lines})
 
 
-def test_it_starts_twice_without_a_change_and_keeps_its_data_over_a_stop(
+def test_a_second_start_changes_nothing_and_a_stop_keeps_the_data(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["start", "--folder", str(folder)]) == 0

@@ -42,7 +42,7 @@ def connection(settings: Settings) -> pika.BlockingConnection:
 def publish(
     settings: Settings, bodies: Iterable[bytes], queue: str = QUEUE, *, content_type: str = STRUCTURED, **headers: str
 ) -> None:
-    """Publish messages once the queue is there; what the broker did not confirm raises."""
+    """Publish messages once the queue exists; a message that the broker does not confirm raises an error."""
     with connection(settings) as broker:
         channel = broker.channel()
         declare(channel, queue)
@@ -53,13 +53,13 @@ def publish(
 
 
 def left(settings: Settings, queue: str = QUEUE) -> int:
-    """Messages in the queue that nobody holds."""
+    """The number of messages in the queue that no consumer holds."""
     with connection(settings) as broker:
         return int(broker.channel().queue_declare(queue, passive=True).method.message_count)
 
 
 def drain_and_die(settings: Settings, messages: int, acknowledged: int) -> None:
-    """In a child: drain, and die by SIGKILL in place of the acknowledgement after so many."""
+    """In a child process: drain, and kill the process instead of the acknowledgement after this number."""
     from pika.adapters.blocking_connection import BlockingChannel
 
     acknowledge, count = BlockingChannel.basic_ack, 0

@@ -20,7 +20,7 @@ def at_once(work: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> list[
 
 
 class Counted:
-    """A store that counts its verbs."""
+    """A store that counts its operations."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
@@ -36,7 +36,7 @@ class Counted:
 class LostReply:
     """An S3 client's sender that lets the next conditional puts take effect and then loses their replies.
 
-    botocore sees a broken connection, as it would see one, and sends the put again.
+    botocore sees a broken connection and sends the put again.
     """
 
     def __init__(self, client: Any, losses: int = 1) -> None:

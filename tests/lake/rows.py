@@ -16,7 +16,7 @@ START = datetime(2026, 10, 1, tzinfo=UTC)
 
 
 def interaction(number: int = 0, **changes: Any) -> dict[str, Any]:
-    """A good interaction as a log holds it; different numbers make rows that do not collide."""
+    """A good interaction in the form of a log; different numbers give rows with different ids."""
     at = START + timedelta(minutes=number)
     row = {
         "interaction_id": f"i{number:06d}",

@@ -21,7 +21,7 @@ NOW = FIRES[-1] + timedelta(minutes=7)
 
 
 class Clock:
-    """A clock that moves only when it is told to. May be sent to another process."""
+    """A clock that a test sets. May be sent to another process."""
 
     def __init__(self, now: datetime = NOW) -> None:
         self.now = now
@@ -41,7 +41,7 @@ def lake(settings: Settings, clock: Clock) -> Lake:
 
 
 def fire(lake: Lake, kickoff: datetime, run: str = "run", done: list[Window] | None = None) -> list[Window]:
-    """One fire of an hourly schedule whose work is to write down its window under the window's end."""
+    """One fire of an hourly schedule whose work records its window under the end of the window."""
 
     def work(due: Window) -> Window:
         if done is not None:

@@ -145,6 +145,6 @@ def vllm(stub: VllmStub) -> Iterator[str]:
 
 
 def add_agents_model(lake: Lake) -> None:
-    """Give the ledger the model ``agents``, without a version."""
+    """Add the model ``agents`` to the ledger, without a version."""
     payload = {"request": 1, "trigger": "hand", "decision": "", "reason": "to begin with", "by": ""}
     lake.ledger.append("models/agents", "retraining_requested", "request:1", payload)

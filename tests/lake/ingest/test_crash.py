@@ -61,7 +61,7 @@ class Points:
 
 
 def run_until(fatal: int, settings: Settings, folder: Path, report: Any) -> None:
-    """In a child: ingest, and die at a point; report the number of points if there are fewer."""
+    """In a child process: ingest, and be killed at a point; report the number of points if there are fewer."""
     from pyiceberg.catalog.sql import SqlCatalog
 
     points = Points(settings.home, fatal)
@@ -79,7 +79,7 @@ def run_until(fatal: int, settings: Settings, folder: Path, report: Any) -> None
 
 
 def crash(fatal: int, settings: Settings, folder: Path) -> int | None:
-    """The number of points if the child came through, None if it was killed."""
+    """The number of points if the child finished, None if it was killed."""
     receiver, sender = PROCESSES.Pipe(duplex=False)
     child = PROCESSES.Process(target=run_until, args=(fatal, settings, folder, sender))
     child.start()
@@ -90,7 +90,7 @@ def crash(fatal: int, settings: Settings, folder: Path) -> int | None:
 
 
 def final_state(lake: Lake) -> Any:
-    """What must not depend on where it was killed; times and ids may."""
+    """The state that must not depend on the point of the kill; times and ids may."""
     tables = []
     for declared in (CONTRACT, QUARANTINE):
         version = lake.tables.current(declared)
@@ -111,7 +111,7 @@ def ingest(settings: Settings, folder: Path) -> None:
 
 
 def landed_only(settings: Settings, folder: Path, step: str) -> Lake:
-    """The lake after a run that died when it came to a step of the ingestion."""
+    """The lake after a run that was killed at a step of the ingestion."""
 
     def dies(*_: object) -> None:
         raise RuntimeError("power cut")

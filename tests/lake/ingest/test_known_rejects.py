@@ -1,4 +1,4 @@
-"""Repeated lines: a log that grows lands whole each time, and each of its bad lines counts once."""
+"""Repeated lines: a growing log lands as a whole each time, and each of its bad lines counts once."""
 
 import gzip
 from datetime import timedelta
@@ -21,7 +21,7 @@ LANDED = START + timedelta(days=20)
 
 
 def read(lake: Lake, folder: Path, data: bytes, source: str = "agents", name: str = "log.jsonl") -> tuple[int, ...]:
-    """Rows committed, quarantined and known of a log that holds this now."""
+    """Ingest a log with this content; the numbers of committed, quarantined and known rows."""
     path = folder / name
     path.write_bytes(data)
     done: Ingested = Ingester(lake, CONTRACT, source).ingest_file(path)

@@ -27,17 +27,17 @@ GOLDEN = {
     1: "be97b0e2b4c79f1a19afbbc3bd001fdf379606e80806f02f051f296f6cc1a0d5",
     2: "cffa48d9e94c4653fbb23d37b2429cab55fe444a0e566f54a79db07d7db2e61f",
 }
-"""sha256 of what the corpus gives, by version. A result that moves needs a new version beside the old ones."""
+"""sha256 of the results for the corpus, by version. A changed result needs a new version beside the old ones."""
 
 
 def by_lines(data: bytes) -> Any:
-    """What the line-by-line parser gives."""
+    """The result of the line-by-line parser."""
     parsed = parse_module._parse_lines(CONTRACT, [Block(first=1, data=data)])
     return parsed.rows.to_pylist(), parsed.rejects.to_pylist()
 
 
 def by_either(data: bytes) -> Any:
-    """What callers get."""
+    """The result that callers get."""
     parsed = parse(CONTRACT, Block(first=1, data=data))
     return parsed.rows.to_pylist(), parsed.rejects.to_pylist()
 

@@ -63,7 +63,7 @@ def ingest(lake: Lake, path: Path) -> Ingested:
 
 
 def state(lake: Lake) -> Any:
-    """All that a second run must leave as it is."""
+    """The state that a second run must not change."""
     tables = [lake.tables.snapshots(contract) for contract in (CONTRACT, QUARANTINE)]
     return [[s.snapshot_id for s in snapshots] for snapshots in tables], list(lake.store.list(""))
 
@@ -502,11 +502,11 @@ def test_four_concurrent_processes_ingest_every_row_once(
     fixture: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     settings = request.getfixturevalue(fixture)
-    for who in range(4):  # files of their own, whose rows overlap with the others', and one that all have
-        own = [interaction(n) for n in range(20 * who, 20 * who + 40)] + [interaction(500 + who, latency_ms=1)]
-        put(tmp_path, f"{who}/own.jsonl", lines(own))
-        put(tmp_path, f"{who}/shared.jsonl", lines([interaction(900), interaction(901, agent_name="ghost")]))
-    found = at_once(ingest_all, [(settings, tmp_path / str(who)) for who in range(4)])
+    for number in range(4):  # each has a file of its own, whose rows overlap with the others, and one that all have
+        own = [interaction(n) for n in range(20 * number, 20 * number + 40)] + [interaction(500 + number, latency_ms=1)]
+        put(tmp_path, f"{number}/own.jsonl", lines(own))
+        put(tmp_path, f"{number}/shared.jsonl", lines([interaction(900), interaction(901, agent_name="ghost")]))
+    found = at_once(ingest_all, [(settings, tmp_path / str(number)) for number in range(4)])
     lake = open_lake(settings)
     assert [row["interaction_id"] for row in committed(lake)] == [f"i{n:06d}" for n in [*range(100), 900]]
     version = lake.tables.current(QUARANTINE)

@@ -38,8 +38,8 @@ def test_s3_accepts_the_rules_and_returns_them(s3_settings: Settings) -> None:
 
 def test_the_command_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUELLINE_STORE", "s3://bucket")
-    told = json.loads(CliRunner().invoke(main, ["docs", "bucket-lifecycle", "--tier", "COLD"]).output)
-    prefixes = {rule["Filter"]["Prefix"].partition("/raw/")[2] for rule in told["Rules"]}
+    lifecycle = json.loads(CliRunner().invoke(main, ["docs", "bucket-lifecycle", "--tier", "COLD"]).output)
+    prefixes = {rule["Filter"]["Prefix"].partition("/raw/")[2] for rule in lifecycle["Rules"]}
     assert {"agents/", "kubernetes-events/"} <= prefixes
 
 

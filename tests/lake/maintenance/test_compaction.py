@@ -1,4 +1,4 @@
-"""Compaction changes files and never rows: beside writers, under tags, and for the count of new rows."""
+"""Compaction changes files and never rows: with concurrent writers, under tags, and for the count of new rows."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -70,8 +70,8 @@ def test_a_compact_table_is_not_rewritten(lake: Lake) -> None:
 
 def test_a_dry_run_reports_and_changes_nothing(lake: Lake) -> None:
     grow(lake, 3)
-    told = compact(lake.tables, CONTRACT, RULE, dry_run=True)
-    assert (told.files_before, told.files_after, told.rows) == (6, 2, 12)
+    report = compact(lake.tables, CONTRACT, RULE, dry_run=True)
+    assert (report.files_before, report.files_after, report.rows) == (6, 2, 12)
     assert len(lake.tables.snapshots(CONTRACT)) == 3
 
 

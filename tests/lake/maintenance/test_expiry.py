@@ -1,4 +1,4 @@
-"""New rows are counted from summaries, unaffected by maintenance, and expiry keeps the snapshots that this needs."""
+"""New rows are counted from summaries, unaffected by maintenance; expiry keeps the snapshots for that count."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -25,7 +25,7 @@ CUT = date(2026, 10, 7)
 
 
 def day(lake: Lake, number: int) -> TableVersion:
-    """Two rows on day ``number``, one a cluster."""
+    """Two rows on day ``number``, one per cluster."""
     rows = table(interaction(number * 1440 + n) for n in range(2))
     return lake.tables.append(CONTRACT, rows, key=f"day {number}")
 
@@ -112,7 +112,7 @@ def test_new_rows_are_still_counted_after_their_first_snapshot_was_removed(lake:
         assert added_rows(lake.tables, CONTRACT, pinned) == 2 * week + 2
         day(lake, 30 + week)
         assert added_rows(lake.tables, CONTRACT, pinned) == 2 * week + 4
-    assert pinned.snapshot_id not in {one.snapshot_id for one in lake.tables.snapshots(CONTRACT)}
+    assert pinned.snapshot_id not in {snapshot.snapshot_id for snapshot in lake.tables.snapshots(CONTRACT)}
 
 
 def test_an_interrupted_run_is_completed_and_recorded_once(lake: Lake) -> None:

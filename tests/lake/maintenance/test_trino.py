@@ -21,4 +21,4 @@ def test_every_table_is_optimized_cleaned_and_analyzed() -> None:
 def test_the_table_of_a_later_major_version_has_its_own_name() -> None:
     later = replace(contracts()["processed.model_predictions"], version="2.0")
     printed = list(statements([later], MaintenancePolicy()))
-    assert all('"processed"."model_predictions_v2"' in one for one in printed)
+    assert all('"processed"."model_predictions_v2"' in statement for statement in printed)

@@ -1,4 +1,4 @@
-"""The hourly check: its complaints, what fails the run, what is recorded, and that it covers its own window only."""
+"""The hourly check: its findings, failures of the run and entries, and that it covers its own window only."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta

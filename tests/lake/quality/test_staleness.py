@@ -19,7 +19,7 @@ POLICY = StalenessPolicy()
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Lake:
-    """A lake with two Prometheus servers, one of which has a row of midnight, and no Loki."""
+    """A lake with two Prometheus servers, one with a row of midnight, and no Loki."""
     settings = read_settings(
         home=tmp_path / "home", lake="test", prometheus="studio=http://127.0.0.1:9,forge=http://127.0.0.1:9"
     )

@@ -1,4 +1,4 @@
-"""GitHub's REST API as it documents itself: pages by Link headers, ETags, a cap on what a search lists."""
+"""GitHub's REST API as documented: pages by Link headers, ETags, a limit on the results of a search."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ RUNS_LISTED = 1_000
 
 
 class GitHub:
-    """Answers for one repository and one organisation; addresses in Link headers lead elsewhere on purpose."""
+    """Answers for one repository and one organisation; addresses in Link headers name another host on purpose."""
 
     def __init__(
         self,

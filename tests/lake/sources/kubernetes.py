@@ -1,4 +1,4 @@
-"""The events of an API server as its conventions document them: lists in pages, watches, resource versions that go."""
+"""The events of an API server as documented: lists in pages, watches, resource versions that expire."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ GONE = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Ex
 
 
 class Server:
-    """Holds events and what changed, one resource version a change; ``oldest`` is the first that it still knows."""
+    """Has events and their changes, one resource version per change; ``oldest`` is the first that it still has."""
 
     def __init__(self, events: list[dict[str, Any]], *, page: int = 500) -> None:
         self.events = {event["metadata"]["uid"]: event for event in events}

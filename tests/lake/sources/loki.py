@@ -1,4 +1,4 @@
-"""Loki's answer to ``query_range`` as its API documents it, over entries that a test gives."""
+"""Loki's answer to ``query_range`` as its API documents it, over the entries of a test."""
 
 import json
 from collections import defaultdict
@@ -11,7 +11,7 @@ Line = tuple[dict[str, str], int, str]
 
 
 class Loki:
-    """Answers the first ``limit`` entries from ``start`` (included) to ``end`` (not), parted by stream."""
+    """Answers the first ``limit`` entries from ``start`` (included) to ``end`` (not), grouped by stream."""
 
     def __init__(self, lines: Iterable[Line], *, most: int = 5_000) -> None:
         self.lines = list(lines)

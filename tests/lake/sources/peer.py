@@ -61,7 +61,7 @@ class Quiet(ThreadingHTTPServer):
 
 @contextmanager
 def serving() -> Iterator[Peer]:
-    """A server for the length of a block."""
+    """A server that runs while a block is executed."""
     peer = Peer()
     server = Quiet(("127.0.0.1", 0), _handler(peer))
     peer.url = f"http://127.0.0.1:{server.server_address[1]}"

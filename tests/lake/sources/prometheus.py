@@ -95,7 +95,7 @@ def make_history(promtool: str, folder: Path, openmetrics: str) -> None:
 
 
 def instant(url: str, query: str, at: datetime | None = None) -> list[dict[str, Any]]:
-    """What an instant query gives, now or then."""
+    """The result of an instant query, now or at a time."""
     moment = f"&time={at.timestamp()}" if at else ""
     with urllib.request.urlopen(f"{url}/api/v1/query?query={quote(query)}{moment}", timeout=5) as answer:
         result: list[dict[str, Any]] = json.load(answer)["data"]["result"]

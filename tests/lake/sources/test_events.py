@@ -35,7 +35,7 @@ EMPTY = Batching(messages=100, seconds=0.2)
 
 @pytest.fixture
 def settings(tmp_path: Path, rabbitmq_url: str) -> Iterator[Settings]:
-    """A fresh lake beside a broker without queues."""
+    """A fresh lake and a broker without queues."""
     chosen = read_settings(home=tmp_path / "home", lake="test", cache=tmp_path / "cache", rabbitmq=rabbitmq_url)
     yield chosen
     with connection(chosen) as there:
@@ -70,7 +70,7 @@ def test_events_become_rows_of_their_data_sets_and_are_acknowledged(lake: Lake) 
     assert len(envelopes) == 252
     assert envelopes["e901"]["data"] == '{"alert":"disk"}'
     assert json.loads(envelopes["e901"]["extensions"]) == {"traceparent": "00-ab-cd-01"}
-    assert envelopes["e7"]["data"] is None  # the row of the data set is the only copy of what somebody said
+    assert envelopes["e7"]["data"] is None  # the row of the data set is the only copy of the text of a user
 
 
 def test_the_binary_mode_of_either_binding_gives_the_same_rows(lake: Lake) -> None:

@@ -18,8 +18,8 @@ from tests.lake.rows import interaction
 START = datetime(2026, 11, 9, 12, tzinfo=UTC)
 
 
-def thumbs(first: int, last: int) -> bytes:
-    """Rows of these numbers."""
+def ratings(first: int, last: int) -> bytes:
+    """Feedback rows of the interactions ``first`` to ``last``."""
     rows = (
         {"interaction_id": f"i{n}", "value": n % 2, "timestamp": (START + timedelta(seconds=n)).isoformat()}
         for n in range(first, last + 1)
@@ -28,13 +28,13 @@ def thumbs(first: int, last: int) -> bytes:
 
 
 def fill(lake: Lake, objects: int, gateway: str = "g1") -> None:
-    """So many objects of two rows each."""
+    """Put ``objects`` objects of two rows each into the inbox."""
     for n in range(objects):
-        put(lake.store, "feedback", gateway, 2 * n + 1, 2 * n + 2, thumbs(2 * n + 1, 2 * n + 2))
+        put(lake.store, "feedback", gateway, 2 * n + 1, 2 * n + 2, ratings(2 * n + 1, 2 * n + 2))
 
 
-def times_kept(lake: Lake) -> Counter[str]:
-    """How often each interaction stands in the table."""
+def row_counts(lake: Lake) -> Counter[str]:
+    """The number of rows of each interaction in the table."""
     version = lake.tables.current(AGENT_FEEDBACK)
     assert version
     return Counter(lake.tables.read(version)["interaction_id"].to_pylist())
@@ -94,10 +94,10 @@ def test_a_crash_before_the_inbox_is_cleared_loses_and_duplicates_no_row(
         patch.setattr(type(lake.store), "delete", lambda *_: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
             collect_all(lake, AGENT_FEEDBACK, "feedback")
-    put(lake.store, "feedback", "g2", 7, 8, thumbs(7, 8))
+    put(lake.store, "feedback", "g2", 7, 8, ratings(7, 8))
     [done] = collect_all(lake, AGENT_FEEDBACK, "feedback")
     assert (done.committed, done.duplicates) == (2, 6)
-    assert times_kept(lake) == {f"i{n}": 1 for n in range(1, 9)}
+    assert row_counts(lake) == {f"i{n}": 1 for n in range(1, 9)}
 
 
 def test_an_object_that_is_put_again_after_its_collection_is_a_duplicate(lake: Lake) -> None:
@@ -105,7 +105,7 @@ def test_an_object_that_is_put_again_after_its_collection_is_a_duplicate(lake: L
     collect_all(lake, AGENT_FEEDBACK, "feedback")
     fill(lake, 1)
     collect_all(lake, AGENT_FEEDBACK, "feedback")
-    assert times_kept(lake) == {"i1": 1, "i2": 1}
+    assert row_counts(lake) == {"i1": 1, "i2": 1}
 
 
 def test_concurrent_collectors_commit_each_row_once(lake: Lake) -> None:
@@ -125,7 +125,7 @@ def test_concurrent_collectors_commit_each_row_once(lake: Lake) -> None:
         collector.join()
     collect_all(lake, AGENT_FEEDBACK, "feedback")
     assert faults == []
-    assert times_kept(lake) == {f"i{n}": 1 for n in range(1, 41)}
+    assert row_counts(lake) == {f"i{n}": 1 for n in range(1, 41)}
 
 
 def test_a_merge_that_landed_without_its_commit_is_finished_although_more_is_waiting(

@@ -84,7 +84,7 @@ def test_every_real_event_is_a_row_with_its_time_and_object(
 @real_events
 def test_listing_a_cluster_twice_commits_its_events_once(peer: Peer, pointed: Pointed, reader: Reader) -> None:
     server = Server(real("troubleshoot/preflight"))
-    server.oldest = 10**9  # no watch goes back so far: each pull lists
+    server.oldest = 10**9  # no watch covers this time: each pull lists
     peer.answer = server
     lake = pointed(kubernetes=f"studio={peer.url}")
     first = pull(lake, reader)

@@ -87,7 +87,7 @@ def test_no_line_is_lost_where_a_page_ends_between_lines_of_one_instant(
 @effort(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(times=st.lists(st.integers(0, 12), max_size=40))
 def test_every_line_is_read_once_however_equal_times_fall_on_pages(times: list[int]) -> None:
-    """Up to as many ties as a page can tell apart."""
+    """Up to as many equal times as a page can distinguish."""
     times = [at for number, at in enumerate(times) if times[:number].count(at) < 3]
     lines: list[Line] = [({"app": str(number % 2)}, ZERO + at, f"line {number}") for number, at in enumerate(times)]
     with serving() as peer, pytest.MonkeyPatch.context() as patch:
@@ -219,7 +219,7 @@ def test_interactions_are_read_out_of_log_lines(peer: Peer, pointed: Pointed, re
     }
 
 
-# Clocks that lie.
+# Wrong clocks.
 
 
 def nezha() -> list[Line]:
@@ -237,7 +237,7 @@ def test_real_logs_out_of_order_are_complete_and_each_on_its_own_day(
     shift = midnight - midnight // (86_400 * 10**9) * (86_400 * 10**9)
     lines = [(stream, at - shift, line) for stream, at, line in real]
     pulled_lake = pointed(loki=f"studio={peer.url}")
-    peer.answer = lambda _: streams(lines[:4000])  # as they stand in the file, not as they were written
+    peer.answer = lambda _: streams(lines[:4000])  # in the order of the file, not of their times
     day = datetime.fromtimestamp((midnight - shift) // 10**9, UTC) - timedelta(days=1)
     [done] = pull_chunk(
         pulled_lake, selection(chunk_minutes=10_000_000), Window(start=day, end=day + 48 * HOUR), connect=reader

@@ -181,14 +181,14 @@ def test_several_clusters_are_read_separately_and_one_that_is_down_does_not_stop
 ) -> None:
     dead = f"http://127.0.0.1:{free_port()}"
     lake = pointed(prometheus=f"attic={dead},forge={live.url},studio={live.url}")
-    one, window = selection(queries={"up": "up"}, step_s=1), Window(start=live.start, end=live.end)
+    chosen, window = selection(queries={"up": "up"}, step_s=1), Window(start=live.start, end=live.end)
     with pytest.raises(PeerError, match=r"prometheus 'attic'.*down.*\d+ rows of the other servers"):
-        pull_chunk(lake, one, window, connect=reader)
+        pull_chunk(lake, chosen, window, connect=reader)
     assert set(table(lake)["cluster"].to_pylist()) == {"forge", "studio"}
-    chosen = pull_chunk(lake, replace(one, clusters=["forge"]), window, connect=reader)
-    assert {(done.source, done.new) for done in chosen} == {("prometheus-forge", False)}
+    pulled = pull_chunk(lake, replace(chosen, clusters=["forge"]), window, connect=reader)
+    assert {(done.source, done.new) for done in pulled} == {("prometheus-forge", False)}
     with pytest.raises(UnknownName, match="no cluster named 'fordge'; did you mean 'forge'"):
-        pull_chunk(lake, replace(one, clusters=["fordge"]), window, connect=reader)
+        pull_chunk(lake, replace(chosen, clusters=["fordge"]), window, connect=reader)
 
 
 def test_a_refused_query_is_reported_with_the_message(live: Live, pointed: Pointed, reader: Reader) -> None:
@@ -230,7 +230,7 @@ def test_history_is_back_filled_and_future_points_are_quarantined(
     assert quarantined.rows == sum(window.quarantined for window in late)
 
 
-# What a real server does not do on demand: the documented answers, served by a script.
+# Cases that a real server does not produce on demand: the documented answers, from a script.
 
 
 def matrix(*series: tuple[dict[str, str], list[tuple[float, str]]]) -> Reply:

@@ -103,7 +103,7 @@ def test_chunks_have_no_gap_or_overlap_and_fixed_boundaries(start: int, length: 
 
 
 def test_no_source_contains_an_address() -> None:
-    """Where servers stand is a setting; the modules hold paths, and links to documentation."""
+    """Addresses of servers are settings; the modules contain only paths, and links to documentation."""
     for path in SOURCES.rglob("*.py"):
         code = re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
         assert not re.search(r"https?://\w", code), path.name

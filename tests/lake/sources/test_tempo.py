@@ -45,7 +45,7 @@ def span(trace: int, number: int, **changes: Any) -> dict[str, Any]:
 
 
 class Tempo:
-    """Traces by number: begun so many seconds into the hour, each with some spans."""
+    """Traces by number: the number is the second of the hour in which it began; each has some spans."""
 
     def __init__(self, traces: dict[int, list[dict[str, Any]]]) -> None:
         self.traces = traces

@@ -13,7 +13,7 @@ from tests.lake.processes import LostReply, at_once
 
 
 class Clock:
-    """A clock that moves only when it is told to."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 1, tzinfo=UTC)

@@ -25,7 +25,7 @@ CHAIN = "models/agents"
 
 
 def hourly(store: Any) -> Ledger:
-    """A ledger whose clock moves an hour an entry."""
+    """A ledger whose clock advances an hour per entry."""
     hours = count()
     return Ledger(store, lambda: START + timedelta(hours=next(hours)))
 

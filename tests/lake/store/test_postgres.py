@@ -25,7 +25,7 @@ KEYS = [f"key-{number}" for number in range(6)]
 
 @pytest.fixture
 def shared(s3_settings: Settings, database: str) -> Settings:
-    """A lake as a cluster has it: objects on S3, the catalogue in Postgres."""
+    """A lake as on a cluster: objects on S3, the catalogue in Postgres."""
     return s3_settings.model_copy(update={"catalog": database})
 
 
@@ -36,7 +36,7 @@ def rows(key: str) -> pa.Table:
 
 
 def write(settings: Settings, first: int) -> None:
-    """Append every key, each writer in an order of its own, and tell the ledger of it."""
+    """Append every key, each writer in an order of its own, and record it in the ledger."""
     lake = open_lake(settings)
     for key in KEYS[first:] + KEYS[:first]:
         until_done(lambda key=key: lake.tables.append(CONTRACT, rows(key), key=key))  # type: ignore[misc]
@@ -44,7 +44,7 @@ def write(settings: Settings, first: int) -> None:
 
 
 def until_done(step: Callable[[], Any]) -> Any:
-    """Retry as a task does when a service failed."""
+    """Retry like a task when a service fails."""
     for _ in range(20):
         try:
             return step()

@@ -26,7 +26,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def endpoint(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server whose certificate says ``localhost`` and no more: a bucket before the name would not be trusted."""
+    """A server whose certificate is only for ``localhost``, not for a host name that starts with a bucket."""
     folder = tmp_path_factory.mktemp("tls")
     certificate = authority.issue_cert("localhost")
     certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")

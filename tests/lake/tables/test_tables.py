@@ -82,7 +82,7 @@ def test_concurrent_processes_commit_each_key_and_each_row_once(fixture: str, re
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, outcomes: list[tuple[bool, Exception]]) -> None:
-    """The next commits of the catalogue take effect or not, and then raise."""
+    """The next commits of the catalogue are applied or not, and then raise an error."""
     real = SqlCatalog.commit_table
 
     def commit(self: SqlCatalog, table: Any, requirements: Any, updates: Any) -> Any:
@@ -123,7 +123,7 @@ def test_a_conflicting_commit_leaves_no_files_and_one_with_unknown_outcome_leave
     with pytest.raises(PeerError, match=r"agent_interactions.*ConnectionError"):
         lake.tables.append(CONTRACT, table([interaction(0)]), key="a")
     in_doubt = files(lake)
-    assert in_doubt  # the database may still be at it: a file that is removed now could be referred to in a moment
+    assert in_doubt  # the database may still commit: a removed file could be referred to later
     failing(monkeypatch, [(False, CommitFailedException("lost"))] * 100)
     monkeypatch.setattr("lake.tables.commit.TRIES", 3)
     with pytest.raises(CommitContended, match="an append of 'a' failed 3 times"):
@@ -183,25 +183,25 @@ def test_a_version_is_read_unchanged_after_later_appends(lake: Lake) -> None:
 
 
 class WithRegion(CONTRACT.model):  # type: ignore[name-defined]
-    """An optional column more."""
+    """With one more optional column."""
 
     region: str = Field(doc="Where the user is", nullable=True)
 
 
 class WithRequired(CONTRACT.model):  # type: ignore[name-defined]
-    """A required column more."""
+    """With one more required column."""
 
     region: str = Field(doc="Where the user is")
 
 
 class WithOtherType(CONTRACT.model):  # type: ignore[name-defined]
-    """A column of another type."""
+    """With another type of a column."""
 
     latency_ms: float = Field(doc="Request to last token")
 
 
 class WithLooser(CONTRACT.model):  # type: ignore[name-defined]
-    """A column that may be null now."""
+    """With a column that may now be null."""
 
     response: str = Field(doc="What was answered", nullable=True)
 

@@ -112,7 +112,7 @@ def test_a_change_of_what_a_module_does_moves_it(loop: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("code", "other"),
     [
         *[
             ("x = None", "x = 0"),
@@ -129,8 +129,8 @@ def test_a_change_of_what_a_module_does_moves_it(loop: Path) -> None:
         *[("a if b else c", "c if b else a"), ("f(a)", "f(*a)"), ("f(a, b)", "f(a)(b)")],
     ],
 )
-def test_code_that_differs_has_another_digest(loop: Path, one: str, other: str) -> None:
-    loop.write_text(one)
+def test_code_that_differs_has_another_digest(loop: Path, code: str, other: str) -> None:
+    loop.write_text(code)
     before = syntax_digest("loop")
     loop.write_text(other)
     assert syntax_digest("loop") != before
@@ -173,7 +173,7 @@ def test_the_command_writes_the_table(loop: Path, tmp_path: Path, monkeypatch: p
 
 def test_the_code_that_selects_has_every_module_that_decides_a_training_set() -> None:
     own = {module_of(PATHS[label]) for label in SELECTING_CODE}
-    needed = {one for name in own if not name.startswith("lake.") for one in imported(name)}
+    needed = {module for name in own if not name.startswith("lake.") for module in imported(name)}
     joining = {module for module in needed if not module.startswith("lake.")}
     written = {module for module in imported(module_of(PATHS["training_set"])) if module.startswith("lake.")}
     assert (joining | written) - own == {*PINNED, *KEPT}

@@ -1,4 +1,4 @@
-"""The registry under crashes, races and tampering: one number a version, one version a training, all or nothing."""
+"""The registry under crashes, races and tampering: one number per version, one version per training, all or nothing."""
 
 import json
 import multiprocessing
@@ -58,7 +58,7 @@ class Killed(BaseException):
 
 
 class DyingStore:
-    """The store of a process that dies just before its nth write from now; reads never kill."""
+    """The store of a process that is killed just before its nth write from now; reads never kill it."""
 
     def __init__(self, store: Any, writes: int) -> None:
         self.store, self.left = store, writes
@@ -103,7 +103,7 @@ def test_only_a_candidate_shown_better_is_registered(lake: Lake, evaluation: Eva
 def test_a_registration_killed_before_any_of_its_writes_is_completed_by_the_next_run(
     lake: Lake, evaluation: Evaluation
 ) -> None:
-    """Every write of a registration in turn is the one that never happens."""
+    """A registration is killed before each of its writes in turn."""
     points = 0
     while True:
         candidate = shown_better(evaluation.adapter, key=f"training-{points}")
@@ -133,8 +133,8 @@ def test_a_claim_whose_reply_was_lost_is_still_its_own(lake: Lake, evaluation: E
 def _register_all(settings: Settings, candidates: list[Evaluation], start: Any) -> None:
     lake = open_lake(settings)
     start.wait(60)
-    for one in candidates:
-        register(lake, one, SPEC, PROFILE)
+    for candidate in candidates:
+        register(lake, candidate, SPEC, PROFILE)
 
 
 def test_four_processes_at_once_give_each_training_one_number(

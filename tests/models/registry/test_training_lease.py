@@ -1,4 +1,4 @@
-"""One training of a model at a time: which run has the claim, and what a run that lost it may still do."""
+"""One training of a model at a time: which run has the claim, and what a run without it may still do."""
 
 import json
 import time
@@ -106,7 +106,7 @@ def wait_for_renewal(lake: Lake, clock: Clock) -> None:
 
 
 def steal(lake: Lake) -> None:
-    """As if the lease had expired and another run had taken it."""
+    """Give the lease to another run, as after its expiry."""
     taken = {"holder": "run-2", "fence": 2, "expires": "2030-01-01T00:00:00+00:00"}
     lake.store.write("leases/training/agents.json", json.dumps(taken).encode())
 

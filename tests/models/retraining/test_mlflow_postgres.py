@@ -15,7 +15,7 @@ WRITERS = 3
 
 
 def mirror(settings: Settings, judged: object, number: int) -> list[str]:
-    """Why versions were not written; empty if all were."""
+    """The reasons why versions were not written; empty if all were."""
     own = replace(judged, adapter=replace(judged.adapter, training_key=f"{number:016x}"))  # type: ignore[attr-defined,type-var]
     version = ModelVersion(model="agents", version=number, path=f"ml/models/agents/v{number}", digest="d" * 64)
     done = [

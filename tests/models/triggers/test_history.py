@@ -26,7 +26,7 @@ class BeforeClusters(TrainingSets):
 
     @classmethod
     def to_schema(cls) -> pandera.DataFrameSchema:
-        """The columns at that time."""
+        """The columns of that time."""
         schema = super().to_schema()
         return schema.remove_columns([name for name in schema.columns if name.startswith(INFRASTRUCTURE_PREFIX)])
 

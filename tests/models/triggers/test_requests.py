@@ -1,4 +1,4 @@
-"""One training of many decisions, with real processes on one store."""
+"""Many decisions start one training, with real processes on one store."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

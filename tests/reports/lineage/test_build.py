@@ -60,8 +60,10 @@ def test_every_step_back_is_in_the_graph(operated_lake: Lake) -> None:
 
 def test_cluster_data_are_among_the_sources_of_a_version(tmp_path: Path) -> None:
     lake = operated.empty_lake(read_settings(home=tmp_path / "home", lake="test"))
-    told = clusters.series("kube_pod_container_status_restarts_total", operated.START, [0.0] * 60, namespace="agents")
-    rows = [{**row, "timestamp": row["timestamp"].isoformat()} for row in told]
+    restarts = clusters.series(
+        "kube_pod_container_status_restarts_total", operated.START, [0.0] * 60, namespace="agents"
+    )
+    rows = [{**row, "timestamp": row["timestamp"].isoformat()} for row in restarts]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     Ingester(lake, METRICS, "prometheus-studio").ingest_file(tmp_path / "rows.jsonl")
     operated.build_and_record_training(lake, operated.ingest(lake, operated.write_logs(tmp_path / "logs", 0, 8)), 1)
@@ -91,9 +93,9 @@ def test_the_quarantine_has_the_number_of_lines_and_the_reasons(operated_lake: L
 
 def test_a_picture_folds_many_raw_objects_into_one_and_the_full_text_lists_them(operated_lake: Lake) -> None:
     graph = lineage(operated_lake, "agents@v1")
-    one = next(node for node in folded(graph).nodes if node.kind == "raw")
-    assert one.label == "8 raw objects"
-    assert set(one.members) == raw_objects(graph)
+    folded_node = next(node for node in folded(graph).nodes if node.kind == "raw")
+    assert folded_node.label == "8 raw objects"
+    assert set(folded_node.members) == raw_objects(graph)
     assert "8 raw objects" in as_text(graph)
     assert all(name in as_text(graph, everything=True) for name in raw_objects(graph))
     assert folded(graph, above=8) == graph

@@ -61,10 +61,10 @@ def test_a_week_counts_the_requests_from_its_monday_to_the_next_one(week_lake: L
 
 
 def test_the_latest_feedback_before_the_end_of_the_week_counts(week_lake: Lake) -> None:
-    given = [("i000000", 0, 1), ("i000000", 1, 2), ("i000001", 1, 3), ("i000001", 0, 24 * 8), ("i000002", 0, 4)]
+    ratings = [("i000000", 0, 1), ("i000000", 1, 2), ("i000001", 1, 3), ("i000001", 0, 24 * 8), ("i000002", 0, 4)]
     late = [
         {"interaction_id": name, "value": value, "timestamp": WEEK.start + timedelta(hours=hours)}
-        for name, value, hours in given
+        for name, value, hours in ratings
     ]
     schema = AGENT_FEEDBACK.arrow_schema
     week_lake.tables.append(AGENT_FEEDBACK, schema.empty_table().from_pylist(late, schema=schema), key="feedback")

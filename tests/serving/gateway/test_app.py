@@ -66,7 +66,7 @@ def frequent_uploads() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def stub() -> VllmStub:
-    """The replica of most tests; it keeps its requests, and takes the least time that the contract allows."""
+    """The replica of most tests; it records its requests and answers with the least latency of the contract."""
     return VllmStub(keep=True, pause_s=0.006)
 
 

@@ -1,4 +1,4 @@
-"""Limits of a connection before its request is complete: over real sockets, with an application that says hello."""
+"""Limits of a connection before its request is complete: over real sockets, with a simple application."""
 
 import asyncio
 import json

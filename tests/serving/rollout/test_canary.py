@@ -74,7 +74,7 @@ class SimulatedUsers:
     """Changes what the gateway records."""
 
     def hours(self, count: int, requests: int = 300) -> None:
-        """Let some hours pass, with this number of requests in each."""
+        """Advance the clock by some hours, with this number of requests in each."""
         for _ in range(count):
             lines = [self._send(step / requests) for step in range(requests)]
             put(self.lake.store, "predictions", "gw", self.sent - requests, self.sent - 1, b"\n".join(lines) + b"\n")
@@ -175,7 +175,7 @@ def test_a_harmful_candidate_is_rolled_back_and_a_person_is_alerted_once(
     assert [
         alert.startswith("agents@v1 rolled back: Shown worse") for alert in pending_alerts(lake, [SPEC.name], "one")
     ] == [True]
-    assert len(pending_alerts(lake, [SPEC.name], "one")) == 1  # the same run, tried again
+    assert len(pending_alerts(lake, [SPEC.name], "one")) == 1  # a retry of the same run
     assert pending_alerts(lake, [SPEC.name], "another") == []
 
 
@@ -297,7 +297,7 @@ def test_requests_routed_by_an_older_share_are_no_evidence(lake: Lake, clock: Cl
     rows = observe(lake, good, first.rollout).rows.to_pylist()
     kept = [row["unit"] for row in rows if row["time"] >= since]
     assert all(arm_of(unit, 0.2) == arm_of(unit, 0.5) for unit in kept)
-    assert 150 < len(kept) < 270  # three tenths of the users have changed sides
+    assert 150 < len(kept) < 270  # three tenths of the users have changed arms
     assert len(rows) - len(kept) == 900
 
 

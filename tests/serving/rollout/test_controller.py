@@ -16,7 +16,7 @@ from tests.world.world import SPEC, lake_with_tiny
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
-    """The lake of the settings. The next step of its rollout says that it is void."""
+    """The lake of the settings. The next step of its rollout is void."""
     lake = lake_with_tiny(tmp_path)
     for name in ("home", "lake", "store"):
         monkeypatch.setenv(f"FUELLINE_{name.upper()}", str(getattr(lake.settings, name)))

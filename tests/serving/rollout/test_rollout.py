@@ -114,7 +114,7 @@ def test_a_candidate_whose_baseline_was_replaced_is_void_before_any_work(lake: L
 
 
 class Overtaking(Ledger):
-    """A ledger in which another rollout's promotion slips in just before ours, after every check was made."""
+    """A ledger in which another rollout is promoted just before ours, after all checks."""
 
     def append(self, chain: str, kind: str, key: str, payload: Any, only_if: Any = None) -> Entry:
         if kind == "promoted" and key != "other":
