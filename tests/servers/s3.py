@@ -28,7 +28,7 @@ def real_s3(need_binary: Callable[[str, str], str], folder: Path) -> Iterator[st
         server.stop()
 
 
-def places(endpoint: str, home: Path, account: str = "", lake: str = "default") -> Settings:
+def account_settings(endpoint: str, home: Path, account: str = "", lake: str = "default") -> Settings:
     """Settings of the deployment's lake for an account; without an account, for the administrator."""
     key, secret = (account, f"{account}-secret") if account else ADMIN
     return read_settings(

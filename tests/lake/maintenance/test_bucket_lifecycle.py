@@ -15,7 +15,7 @@ from lake.store.s3 import S3Store
 from settings import Settings
 
 
-def test_raw_objects_become_cold_and_expire_as_the_contract_says(s3_settings: Settings) -> None:
+def test_raw_objects_become_cold_and_expire_at_the_ages_of_the_contract(s3_settings: Settings) -> None:
     rules = {rule["ID"]: rule for rule in lifecycle(contracts().values(), s3_settings, "COLD")["Rules"]}
     landed = [contract for contract in contracts().values() if contract.source]
     assert set(rules) == {f"raw-{contract.source}" for contract in landed}
@@ -36,7 +36,7 @@ def test_s3_accepts_the_rules_and_returns_them(s3_settings: Settings) -> None:
     assert [rule["ID"] for rule in kept] == [rule["ID"] for rule in rules["Rules"]]
 
 
-def test_the_command_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUELLINE_STORE", "s3://bucket")
     lifecycle = json.loads(CliRunner().invoke(main, ["docs", "bucket-lifecycle", "--tier", "COLD"]).output)
     prefixes = {rule["Filter"]["Prefix"].partition("/raw/")[2] for rule in lifecycle["Rules"]}

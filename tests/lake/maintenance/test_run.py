@@ -45,11 +45,11 @@ def test_a_lake_in_a_relative_folder_is_maintained_and_read_from_anywhere(
     assert (done.after.files, done.orphans >= 8) == (1, True)
     (tmp_path / "below").mkdir()
     monkeypatch.chdir("below")
-    there = open_lake(read_settings(home=tmp_path / "home", store="../data", lake="test"))
-    version = there.tables.current(CONTRACT)
+    reopened = open_lake(read_settings(home=tmp_path / "home", store="../data", lake="test"))
+    version = reopened.tables.current(CONTRACT)
     assert version is not None
-    assert there.tables.read(version).num_rows == 8
-    again = run_maintenance(there, CONTRACT, POLICY)
+    assert reopened.tables.read(version).num_rows == 8
+    again = run_maintenance(reopened, CONTRACT, POLICY)
     assert again is not None
     assert again.after.rows == 8
 

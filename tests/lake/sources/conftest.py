@@ -47,7 +47,7 @@ def other_peer() -> Iterator[Peer]:
 def pointed(lake: Lake) -> Callable[..., Lake]:
     """The lake with servers in its settings: ``pointed(loki="studio=http://...")``."""
 
-    def point(**places: str) -> Lake:
-        return replace(lake, settings=lake.settings.model_copy(update=places))
+    def point(**addresses: str) -> Lake:
+        return replace(lake, settings=lake.settings.model_copy(update=addresses))
 
     return point

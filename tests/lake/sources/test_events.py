@@ -38,8 +38,8 @@ def settings(tmp_path: Path, rabbitmq_url: str) -> Iterator[Settings]:
     """A fresh lake and a broker without queues."""
     chosen = read_settings(home=tmp_path / "home", lake="test", cache=tmp_path / "cache", rabbitmq=rabbitmq_url)
     yield chosen
-    with connection(chosen) as there:
-        channel = there.channel()
+    with connection(chosen) as opened:
+        channel = opened.channel()
         for queue in (QUEUE, DEAD_LETTERS):
             channel.queue_delete(queue)
 
@@ -185,24 +185,24 @@ def test_a_message_that_always_kills_its_consumer_is_dead_lettered(settings: Set
 
 def test_messages_of_a_failed_batch_are_redelivered_to_the_same_process(settings: Settings) -> None:
     publish(settings, [event(n) for n in range(5)])
-    seen: list[list[bool]] = []
+    redelivered: list[list[bool]] = []
 
     def fails_once(messages: Any) -> None:
-        seen.append([message.redelivered for message in messages])
-        if len(seen) == 1:
+        redelivered.append([message.redelivered for message in messages])
+        if len(redelivered) == 1:
             raise PeerError("the store is away")
 
     assert consume(settings, QUEUE, fails_once, EMPTY, StopCondition(seconds=60, empty=True)) == 5
-    assert seen == [[False] * 5, [True] * 5]
+    assert redelivered == [[False] * 5, [True] * 5]
 
 
 def test_a_lost_connection_is_reopened(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(settings, [event(n) for n in range(5)])
-    seen: list[int] = []
+    batch_sizes: list[int] = []
 
     def loses_once(messages: Any) -> None:
-        seen.append(len(messages))
-        if len(seen) == 1:
+        batch_sizes.append(len(messages))
+        if len(batch_sizes) == 1:
             held[0]._impl._transport._sock.shutdown(socket.SHUT_RDWR)
 
     held: list[Any] = []
@@ -215,7 +215,7 @@ def test_a_lost_connection_is_reopened(settings: Settings, monkeypatch: pytest.M
     monkeypatch.setattr(pika, "BlockingConnection", remembers)
     assert consume(settings, QUEUE, loses_once, EMPTY, StopCondition(seconds=60, empty=True)) == 5
     assert len(held) == 2
-    assert sum(seen) == 10
+    assert sum(batch_sizes) == 10
 
 
 def test_no_more_than_two_batches_are_fetched_ahead(settings: Settings) -> None:
@@ -268,8 +268,8 @@ def test_a_missing_or_wrong_setting_is_named_without_the_password(settings: Sett
 
 
 def test_a_queue_of_another_kind_is_reported(settings: Settings) -> None:
-    with connection(settings) as there:
-        there.channel().queue_declare(QUEUE, durable=True)
+    with connection(settings) as opened:
+        opened.channel().queue_declare(QUEUE, durable=True)
     with pytest.raises(SettingsError, match="in another form"):
         consume(settings, QUEUE, lambda _: None, EMPTY, StopCondition())
 

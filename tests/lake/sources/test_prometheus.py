@@ -72,7 +72,7 @@ class Live:
     url: str
     start: datetime
     end: datetime
-    gone: datetime
+    gauge_ended: datetime
     """When the gauge ``job_running`` ended."""
 
 
@@ -100,9 +100,9 @@ def live(need_binary: Callable[[str, str], str], tmp_path_factory: pytest.TempPa
             time.sleep(2)
             state |= {"counter": "requests_total 3\n", "gauge": ""}
             until(lambda: instant(url, "requests_total < 5"), "the reset")
-            gone = datetime.now(UTC)
+            gauge_ended = datetime.now(UTC)
             time.sleep(3)
-            yield Live(url=url, start=start, end=datetime.now(UTC).replace(microsecond=0), gone=gone)
+            yield Live(url=url, start=start, end=datetime.now(UTC).replace(microsecond=0), gauge_ended=gauge_ended)
 
 
 @pytest.fixture
@@ -134,8 +134,8 @@ def test_a_series_ends_at_its_staleness_marker(live: Live, pulled: tuple[Lake, l
     rows = table(pulled[0])
     ended, going_on = of(rows, "job_running"), of(rows, "requests_total")
     assert ended.num_rows > 1
-    assert pc.max(ended["timestamp"]).as_py() <= live.gone
-    assert pc.max(going_on["timestamp"]).as_py() == live.end - timedelta(seconds=1) > live.gone
+    assert pc.max(ended["timestamp"]).as_py() <= live.gauge_ended
+    assert pc.max(going_on["timestamp"]).as_py() == live.end - timedelta(seconds=1) > live.gauge_ended
     assert 0.0 not in ended["value"].to_pylist(), "nothing is made up after the end"
 
 

@@ -45,8 +45,8 @@ def test_every_pulled_data_set_has_a_contract_and_every_kind_of_server_a_data_se
 
 @pytest.mark.parametrize("data_set", PULL_SOURCES)
 def test_no_column_has_the_name_of_a_quarantine_column(data_set: str) -> None:
-    said = set(REJECTS.names) - {"timestamp", "agent_name", "error"}
-    assert not said & {column.name for column in contract(data_set).columns}
+    own_columns = set(REJECTS.names) - {"timestamp", "agent_name", "error"}
+    assert not own_columns & {column.name for column in contract(data_set).columns}
 
 
 def test_servers_are_named_by_cluster_and_each_has_its_own_token() -> None:

@@ -121,10 +121,10 @@ def test_a_lost_reply_does_not_lose_the_lease(s3_lake: Lake) -> None:
     assert s3_lake.leases.renew(lease).fence == 1
 
 
-def ask(settings: Settings, who: int) -> int:
-    lease = Leases(open_store(settings)).acquire("x", str(who), 600)
+def acquire(settings: Settings, worker: int) -> int:
+    lease = Leases(open_store(settings)).acquire("x", str(worker), 600)
     return lease.fence if lease else 0
 
 
 def test_of_several_processes_one_acquires_the_lease(s3_settings: Settings) -> None:
-    assert sorted(at_once(ask, [(s3_settings, who) for who in range(4)])) == [0, 0, 0, 1]
+    assert sorted(at_once(acquire, [(s3_settings, worker) for worker in range(4)])) == [0, 0, 0, 1]

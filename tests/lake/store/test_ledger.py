@@ -55,17 +55,17 @@ def test_a_known_key_writes_nothing_and_returns_the_first_entry(lake: Lake) -> N
 
 
 def test_an_entry_with_a_condition_is_refused_where_another_entry_makes_it_false(lake: Lake) -> None:
-    looks = []
+    counts = []
 
     def nothing_is_open(entries: Sequence[Entry]) -> bool:
-        looks.append(len(entries))
-        if len(looks) == 1:
+        counts.append(len(entries))
+        if len(counts) == 1:
             Ledger(lake.store).append(CHAIN, "opened", "theirs", {})
         return not entries
 
     with pytest.raises(ChainChanged, match="opened"):
         lake.ledger.append(CHAIN, "opened", "ours", {}, nothing_is_open)
-    assert looks == [0, 1]
+    assert counts == [0, 1]
     assert [entry.key for entry in lake.ledger.entries(CHAIN)] == ["theirs"]
     assert lake.ledger.append(CHAIN, "opened", "theirs", {}, nothing_is_open).key == "theirs"
 
@@ -85,17 +85,17 @@ def test_a_payload_that_is_not_json_is_refused_and_nothing_is_written(lake: Lake
     assert lake.ledger.chains() == []
 
 
-def append_all(place: Settings, keys: list[str]) -> list[str]:
-    ledger = Ledger(open_store(place))
+def append_all(settings: Settings, keys: list[str]) -> list[str]:
+    ledger = Ledger(open_store(settings))
     return [ledger.append(CHAIN, "x", key, {"key": key}).nonce for key in keys]
 
 
 @pytest.mark.parametrize("fixture", ["settings", "s3_settings"])
 def test_concurrent_writers_append_each_entry_once(fixture: str, request: pytest.FixtureRequest) -> None:
-    place = request.getfixturevalue(fixture)
+    settings = request.getfixturevalue(fixture)
     shared = [f"shared-{n}" for n in range(10)]
-    nonces = at_once(append_all, [(place, shared + [f"own-{who}-{n}" for n in range(8)]) for who in range(4)])
-    ledger = Ledger(open_store(place))
+    nonces = at_once(append_all, [(settings, shared + [f"own-{worker}-{n}" for n in range(8)]) for worker in range(4)])
+    ledger = Ledger(open_store(settings))
     keys = [entry.key for entry in ledger.entries(CHAIN)]
     assert len(keys) == len(set(keys)) == 10 + 4 * 8
     assert ledger.verify(CHAIN) == 42

@@ -20,13 +20,13 @@ from tests.lake.processes import at_once
 
 
 @pytest.fixture(params=["folder", "s3"])
-def places(request: pytest.FixtureRequest) -> Settings:
+def store_settings(request: pytest.FixtureRequest) -> Settings:
     return request.getfixturevalue("settings" if request.param == "folder" else "s3_settings")
 
 
 @pytest.fixture
-def store(places: Settings) -> ObjectStore:
-    return open_store(places)
+def store(store_settings: Settings) -> ObjectStore:
+    return open_store(store_settings)
 
 
 def test_an_object_is_read_as_it_was_written(store: ObjectStore) -> None:
@@ -115,28 +115,28 @@ def test_keys_cannot_leave_the_store(store: ObjectStore, key: str) -> None:
             list(store.list(key))
 
 
-def compete(places: Settings, names: int, who: int) -> list[int]:
-    store = open_store(places)
+def compete(store_settings: Settings, names: int, worker: int) -> list[int]:
+    store = open_store(store_settings)
     won = []
     for number in range(names):
         try:
-            store.create(f"contested/{number}", f"{who}".encode())
+            store.create(f"contested/{number}", f"{worker}".encode())
             won.append(number)
         except ObjectExists:
             pass
     return won
 
 
-def test_of_several_concurrent_creates_one_wins_each_key(places: Settings) -> None:
-    won = at_once(compete, [(places, 25, who) for who in range(4)])
+def test_of_several_concurrent_creates_one_wins_each_key(store_settings: Settings) -> None:
+    won = at_once(compete, [(store_settings, 25, worker) for worker in range(4)])
     assert sorted(itertools.chain(*won)) == list(range(25))
-    store = open_store(places)
-    for who, names in enumerate(won):
-        assert all(store.read(f"contested/{name}") == f"{who}".encode() for name in names)
+    store = open_store(store_settings)
+    for worker, names in enumerate(won):
+        assert all(store.read(f"contested/{name}") == f"{worker}".encode() for name in names)
 
 
-def count_up(places: Settings, times: int) -> None:
-    store = open_store(places)
+def count_up(store_settings: Settings, times: int) -> None:
+    store = open_store(store_settings)
     while times:
         data, etag = store.read_versioned("counter")
         try:
@@ -146,10 +146,10 @@ def count_up(places: Settings, times: int) -> None:
             continue
 
 
-def test_concurrent_replacements_lose_no_update(places: Settings) -> None:
-    open_store(places).create("counter", b"0")
-    at_once(count_up, [(places, 10)] * 4)
-    assert open_store(places).read("counter") == b"40"
+def test_concurrent_replacements_lose_no_update(store_settings: Settings) -> None:
+    open_store(store_settings).create("counter", b"0")
+    at_once(count_up, [(store_settings, 10)] * 4)
+    assert open_store(store_settings).read("counter") == b"40"
 
 
 KILLED_IN_CREATE = """

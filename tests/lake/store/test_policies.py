@@ -28,7 +28,7 @@ from settings import Settings
 from tests.lake.events import STRUCTURED, event
 from tests.lake.processes import at_once
 from tests.lake.rows import interaction, lines, table
-from tests.servers.s3 import BUCKET, places, real_s3
+from tests.servers.s3 import BUCKET, account_settings, real_s3
 from tests.world.operated import build_and_record_training, ingest, write_logs
 
 ENTRY = "ledger/models/agents/e000000000000.json"
@@ -45,7 +45,9 @@ def as_account(endpoint: str, tmp_path: Path, database: str) -> Callable[[str], 
     """The lake of the policies, as one account sees it, with a shared catalogue."""
 
     def opened(account: str) -> Lake:
-        return open_lake(places(endpoint, tmp_path / account, account).model_copy(update={"catalog": database}))
+        return open_lake(
+            account_settings(endpoint, tmp_path / account, account).model_copy(update={"catalog": database})
+        )
 
     return opened
 
@@ -53,7 +55,7 @@ def as_account(endpoint: str, tmp_path: Path, database: str) -> Callable[[str], 
 @pytest.fixture
 def emptied(endpoint: str, tmp_path: Path) -> Iterator[ObjectStore]:
     """The lake's objects for the administrator; gone afterwards."""
-    store = open_lake(places(endpoint, tmp_path / "administrator")).store
+    store = open_lake(account_settings(endpoint, tmp_path / "administrator")).store
     yield store
     for key in list(store.list("")):
         store.delete(key)
@@ -201,27 +203,27 @@ def test_the_reconciler_can_read_the_ledger_and_write_nothing(
         lake.store.write("inbox/agents/x", b"")
 
 
-def tell(settings: Settings, who: int) -> None:
+def append_entries(settings: Settings, worker: int) -> None:
     ledger = open_lake(settings).ledger
     for number in range(20):
-        ledger.append("work", "told", f"{who}-{number}", {})
+        ledger.append("work", "told", f"{worker}-{number}", {})
 
 
 def test_concurrent_writers_on_a_real_server_do_not_overwrite_each_other(
     as_account: Callable[[str], Lake], emptied: ObjectStore
 ) -> None:
     lake = as_account("tasks")
-    at_once(tell, [(lake.settings, who) for who in range(4)])
+    at_once(append_entries, [(lake.settings, worker) for worker in range(4)])
     assert lake.ledger.verify("work") == 80
 
 
 def test_an_unknown_account_is_an_error_that_names_the_setting(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^FUELLINE_S3_ACCESS_KEY: S3 denies access to the bucket 'fuelline'"):
-        open_lake(places(endpoint, tmp_path, "nobody"))
+        open_lake(account_settings(endpoint, tmp_path, "nobody"))
 
 
 def test_a_real_server_accepts_the_lifecycle_rules(endpoint: str, tmp_path: Path) -> None:
-    chosen = places(endpoint, tmp_path)
+    chosen = account_settings(endpoint, tmp_path)
     store = S3Store(chosen.store_address, chosen)
     rules = lifecycle(contracts().values(), chosen, "GLACIER")
     for rule in rules["Rules"]:

@@ -111,9 +111,9 @@ def steal(lake: Lake) -> None:
     lake.store.write("leases/training/agents.json", json.dumps(taken).encode())
 
 
-def ask(settings: Settings, who: int) -> int:
-    return claim(open_lake(settings), "agents", f"run-{who}").fence
+def claim_model(settings: Settings, worker: int) -> int:
+    return claim(open_lake(settings), "agents", f"run-{worker}").fence
 
 
 def test_of_many_runs_at_once_one_gets_the_claim(settings: Settings) -> None:
-    assert sorted(at_once(ask, [(settings, who) for who in range(6)])) == [0, 0, 0, 0, 0, 1]
+    assert sorted(at_once(claim_model, [(settings, worker) for worker in range(6)])) == [0, 0, 0, 0, 0, 1]

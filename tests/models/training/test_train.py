@@ -195,8 +195,8 @@ SUBPROCESS = """
 def start_training(settings: Settings, rows: TrainingSet, profile: TrainingProfile) -> "subprocess.Popen[str]":
     from models.serialize import to_plain
 
-    places = {name: str(getattr(settings, name)) for name in ("home", "lake", "cache", "base_model")}
-    inputs = json.dumps({"settings": places, "rows": to_plain(rows), "profile": asdict(profile)})
+    lake_settings = {name: str(getattr(settings, name)) for name in ("home", "lake", "cache", "base_model")}
+    inputs = json.dumps({"settings": lake_settings, "rows": to_plain(rows), "profile": asdict(profile)})
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SUBPROCESS), inputs]
     root = Path(__file__).parents[3]
     return subprocess.Popen(

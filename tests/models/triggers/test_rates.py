@@ -174,12 +174,12 @@ def test_errors_after_a_reference_without_errors_are_a_rise() -> None:
 
 def test_detection_delay_and_minimum_detectable_effect_fall_with_traffic() -> None:
     rng = np.random.default_rng(5)
-    seen = []
+    sensitivities = []
     for rate in (2, 20, 200):
         found = compare(counts(rng.poisson(rate / 24, 60 * 24), calls=200), END, references(60), budget())
-        seen.append(sensitivity(found, 4_800, budget()))
-    assert [power.days_to_detect_doubling for power in seen] == [np.inf, 4.0, 1.0]
-    assert seen[2].minimum_detectable_effect < seen[1].minimum_detectable_effect
+        sensitivities.append(sensitivity(found, 4_800, budget()))
+    assert [power.days_to_detect_doubling for power in sensitivities] == [np.inf, 4.0, 1.0]
+    assert sensitivities[2].minimum_detectable_effect < sensitivities[1].minimum_detectable_effect
 
 
 def test_the_start_and_the_end_of_a_cause_are_estimated_to_the_hour() -> None:
@@ -209,5 +209,5 @@ def test_counts_do_not_depend_on_the_order_of_the_rows(rows: list[tuple[int, str
     for low, high in ((0, 72), (24, 48), (10, 11)):
         found = hourly.rates(start + low * HOUR, start + high * HOUR)
         for name in ("auditor", "bruno"):
-            own = [many for hour, who, many in rows if who == name and low <= hour < high]
+            own = [many for hour, agent, many in rows if agent == name and low <= hour < high]
             assert (found[name].calls, found[name].bad) == (sum(own), len(own)) if own else name not in found

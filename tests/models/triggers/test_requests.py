@@ -59,13 +59,13 @@ def fail(lake: Lake, request: int) -> None:
     record_failure(lake, MODEL, Cause(request=request), stage="train", execution=f"run-{request}")
 
 
-def ask_at_once(settings: Settings, who: int) -> RequestResult:
+def request_in_process(settings: Settings, worker: int) -> RequestResult:
     triggers = (Trigger.ERROR_RATE, Trigger.DRIFT, Trigger.FEEDBACK, Trigger.VOLUME, Trigger.SCHEDULE, Trigger.HAND)
-    return requested(open_lake(settings), f"decision-{who}", triggers[who])
+    return requested(open_lake(settings), f"decision-{worker}", triggers[worker])
 
 
 def test_all_triggers_in_one_second_start_one_training(settings: Settings) -> None:
-    answers = at_once(ask_at_once, [(settings, who) for who in range(6)])
+    answers = at_once(request_in_process, [(settings, worker) for worker in range(6)])
     assert sorted(result.outcome.value for result in answers) == ["covered"] * 5 + ["started"]
     started = next(result for result in answers if result.outcome is RequestOutcome.STARTED)
     assert all(f"request {started.request} " in result.detail for result in answers if result is not started)
@@ -195,7 +195,7 @@ def test_a_repeated_decision_of_a_person_is_the_same_decision(lake: Lake, clock:
 
 
 def test_the_same_check_twice_makes_one_entry_and_one_request(lake: Lake) -> None:
-    first, second = (look(lake, ScheduleRule(), START) for _ in range(2))
+    first, second = (check_rule(lake, ScheduleRule(), START) for _ in range(2))
     assert first == second
     assert first.outcome == "started"
     assert len(lake.ledger.entries(trigger_chain(MODEL, Trigger.SCHEDULE.value))) == 1
@@ -203,18 +203,18 @@ def test_the_same_check_twice_makes_one_entry_and_one_request(lake: Lake) -> Non
 
 
 def test_a_check_that_died_before_its_entry_continues_with_its_own_request(lake: Lake) -> None:
-    first = look(lake, ScheduleRule(), START)
+    first = check_rule(lake, ScheduleRule(), START)
     store = lake.store
     for key in list(store.list(f"ledger/{trigger_chain(MODEL, Trigger.SCHEDULE.value)}/")):
         store.delete(key)
     again = open_lake(lake.settings, clock=lake.ledger.clock)
-    assert look(again, ScheduleRule(), START) == first
+    assert check_rule(again, ScheduleRule(), START) == first
 
 
 def test_rows_older_than_the_schedule_that_keep_landing_start_one_training_a_week(lake: Lake, clock: Clock) -> None:
     started = []
     for hour in range(15 * 24):
-        if look(lake, ScheduleRule(), clock.now).outcome == "started":
+        if check_rule(lake, ScheduleRule(), clock.now).outcome == "started":
             started.append(hour)
             train(lake, cut=START - timedelta(days=30))
         clock.go(1)
@@ -232,15 +232,15 @@ def train(lake: Lake, cut: datetime) -> None:
 def test_a_check_of_an_hour_before_the_end_of_the_training_has_no_time_since_it(lake: Lake, clock: Clock) -> None:
     clock.go(0.5)
     train(lake, cut=START - timedelta(days=30))
-    reason = look(lake, ScheduleRule(), START).reason
+    reason = check_rule(lake, ScheduleRule(), START).reason
     assert reason == (
         "30.0 days since the data cut of the last training, 0.0 since it ended (limit 7), 7 new interactions."
     )
 
 
 def test_another_rule_makes_another_decision(lake: Lake) -> None:
-    look(lake, VolumeRule(), START)
-    look(lake, VolumeRule(new_interactions=5), START)
+    check_rule(lake, VolumeRule(), START)
+    check_rule(lake, VolumeRule(new_interactions=5), START)
     assert len(lake.ledger.entries(trigger_chain(MODEL, Trigger.VOLUME.value))) == 2
 
 
@@ -249,7 +249,7 @@ def test_five_hundred_late_fires_at_once_make_one_check_and_one_request(lake: La
     for late in range(500, 0, -1):
         kickoff, run = START - late * HOUR, f"run-{late}"
         done += catch_up(
-            lake, "sensor", lambda due: look(lake, ScheduleRule(), due.end), kickoff=kickoff, period=HOUR, run=run
+            lake, "sensor", lambda due: check_rule(lake, ScheduleRule(), due.end), kickoff=kickoff, period=HOUR, run=run
         )
     assert [decision.outcome for decision in done] == ["started"]
     assert len(lake.ledger.entries(trigger_chain(MODEL, Trigger.SCHEDULE.value))) == 1
@@ -257,7 +257,7 @@ def test_five_hundred_late_fires_at_once_make_one_check_and_one_request(lake: La
 
 
 def look_at_once(settings: Settings, rule: Rule) -> Decision:
-    return look(open_lake(settings), rule, START)
+    return check_rule(open_lake(settings), rule, START)
 
 
 def test_concurrent_checks_of_two_schedulers_agree(settings: Settings) -> None:
@@ -276,7 +276,7 @@ def test_concurrent_checks_of_two_schedulers_agree(settings: Settings) -> None:
 
 
 def test_a_quiet_decision_has_its_evidence(lake: Lake) -> None:
-    decision = look(lake, DriftRule(), START)
+    decision = check_rule(lake, DriftRule(), START)
     entry = lake.ledger.find(trigger_chain(MODEL, Trigger.DRIFT.value), decision.key)
     assert entry is not None
     assert entry.kind == decision.outcome == "not_enough"
@@ -285,5 +285,5 @@ def test_a_quiet_decision_has_its_evidence(lake: Lake) -> None:
     assert not decision.fired
 
 
-def look(lake: Lake, rule: Rule, end: datetime) -> Decision:
+def check_rule(lake: Lake, rule: Rule, end: datetime) -> Decision:
     return decide(lake, Still(), MODEL, rule, end=end, every=HOUR, patience=PATIENCE)

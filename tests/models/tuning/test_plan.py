@@ -78,8 +78,8 @@ def same_place(settings: Settings) -> dict[str, str]:
     return {name: str(getattr(settings, name)) for name in ("home", "lake", "cache", "base_model")}
 
 
-def run_elsewhere(places: dict[str, str], study: Study, trial: Trial) -> None:
-    run_trial(open_lake(read_settings(**places)), study, trial)
+def run_elsewhere(lake_settings: dict[str, str], study: Study, trial: Trial) -> None:
+    run_trial(open_lake(read_settings(**lake_settings)), study, trial)
 
 
 def test_the_winner_is_better_on_validation_than_the_original_profile(whole: tuple[Lake, Tuned]) -> None:

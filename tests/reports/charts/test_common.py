@@ -49,7 +49,7 @@ def test_an_interval_without_bounds_says_so_and_a_bounded_one_has_its_colour() -
     assert RED in common.forest([Difference("bad", 0.3, 0.2, 0.4)])
 
 
-def test_bars_of_nothing_say_so() -> None:
+def test_a_bar_chart_without_data_says_so() -> None:
     assert common.bars([], [], "Quarantined lines") == note("Quarantined lines: none.")
 
 

@@ -57,7 +57,7 @@ def kinds(lake: Lake) -> list[str]:
     return [entry.kind for entry in lake.ledger.entries(model_chain(SPEC.name))]
 
 
-def test_a_good_candidate_is_promoted_and_the_ledger_says_why(lake: Lake, good: ModelVersion) -> None:
+def test_a_good_candidate_is_promoted_and_the_ledger_has_the_reason(lake: Lake, good: ModelVersion) -> None:
     verdict = roll_out(lake, good)
     assert verdict.outcome is Outcome.PROMOTED, verdict.reason
     assert production(lake.ledger, SPEC.name) == good

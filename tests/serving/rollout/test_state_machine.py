@@ -135,8 +135,13 @@ def test_nothing_is_promoted_unless_everything_is_shown(
 
 def test_the_watch_ends_after_its_time_and_rolls_back_a_version_that_is_shown_worse() -> None:
     until = BEGAN + timedelta(hours=24)
-    there, gone = MissedCalls(calls=0, of=0, minutes=0.0), MissedCalls(calls=40, of=41, minutes=30.0)
-    assert next_watch(RULE, until=until, now=BEGAN, missed=there, findings=FINE).action is Action.WAIT
-    assert next_watch(RULE, until=until, now=until, missed=there, findings=UNDECIDED).action is Action.END_WATCH
-    assert next_watch(RULE, until=until, now=until, missed=there, findings=HARM).action is Action.ROLL_BACK
-    assert next_watch(RULE, until=until, now=BEGAN, missed=gone, findings=FINE).action is Action.ROLL_BACK
+    no_missed_calls, most_calls_missed = (
+        MissedCalls(calls=0, of=0, minutes=0.0),
+        MissedCalls(calls=40, of=41, minutes=30.0),
+    )
+    assert next_watch(RULE, until=until, now=BEGAN, missed=no_missed_calls, findings=FINE).action is Action.WAIT
+    assert (
+        next_watch(RULE, until=until, now=until, missed=no_missed_calls, findings=UNDECIDED).action is Action.END_WATCH
+    )
+    assert next_watch(RULE, until=until, now=until, missed=no_missed_calls, findings=HARM).action is Action.ROLL_BACK
+    assert next_watch(RULE, until=until, now=BEGAN, missed=most_calls_missed, findings=FINE).action is Action.ROLL_BACK
