@@ -118,9 +118,9 @@ def gateway(application: Starlette) -> Iterator[HttpClient]:
 
 
 @contextlib.contextmanager
-def vllm(stub: VllmStub) -> Iterator[str]:
-    """Run the stub; yields its address."""
-    loop, port, up = asyncio.new_event_loop(), free_port(), threading.Event()
+def vllm(stub: VllmStub, port: int = 0) -> Iterator[str]:
+    """Run the stub, on a free port unless one is given; yields its address."""
+    loop, port, up = asyncio.new_event_loop(), port or free_port(), threading.Event()
     runner = web.AppRunner(stub.application(), access_log=None, shutdown_timeout=0.1)
 
     async def start() -> None:

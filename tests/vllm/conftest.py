@@ -20,8 +20,9 @@ from urllib3.exceptions import HTTPError
 from models.llm.base_model import resolve
 from models.llm.distributed import dtype_of
 from serving.replicas.vllm import Replica
+from settings import read_settings
 from tests.conftest import free_port
-from tests.vllm.world import HARMS, PROFILE, RANK, World, build_world
+from tests.vllm.world import CACHE, HARMS, PROFILE, RANK, World, build_world
 
 ROOT = Path(__file__).parents[2]
 START_S = 420
@@ -66,6 +67,11 @@ class VllmServer:
 
     def start(self) -> None:
         """Start it and wait until it is healthy; no adapter is loaded then."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it and do not wait."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(self.python), "-m", "vllm.entrypoints.openai.api_server", *self._arguments()],
@@ -75,6 +81,10 @@ class VllmServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def wait(self) -> None:
+        """Wait until it is healthy."""
+        assert self.process is not None
         deadline = time.monotonic() + START_S
         while not self._healthy():
             assert self.process.poll() is None, f"vLLM stopped at once:\n{self.tail()}"
@@ -139,8 +149,21 @@ def vllm_python(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The lake with its versions, trained before vLLM starts: together they would compete for the cores."""
+def starting_server(vllm_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    """A server that starts while the versions are trained: each of the two takes one core."""
+    base = resolve(read_settings(cache=CACHE))
+    server = VllmServer(python=vllm_python, model=Path(base.path), log=tmp_path_factory.mktemp("vllm") / "vllm.log")
+    try:
+        server.launch()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def trained(starting_server: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The lake with its versions."""
+    del starting_server
     return build_world(tmp_path_factory.mktemp("trained"), tuple(HARMS))
 
 
@@ -151,15 +174,11 @@ def world(trained: World, tmp_path: Path) -> World:
 
 
 @pytest.fixture(scope="session")
-def vllm_server(vllm_python: Path, trained: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+def vllm_server(starting_server: VllmServer, trained: World) -> VllmServer:
     """A running server. A test that kills it starts it again."""
-    base = resolve(trained.lake.settings)
-    server = VllmServer(python=vllm_python, model=Path(base.path), log=tmp_path_factory.mktemp("vllm") / "vllm.log")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    del trained
+    starting_server.wait()
+    return starting_server
 
 
 @pytest.fixture(scope="session")

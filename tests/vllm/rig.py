@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -71,12 +70,6 @@ class Gateway(Process):
         while not self._ready():
             assert time.monotonic() < deadline, self.log.read_text()[-2000:]
             time.sleep(0.2)
-
-    def route_changes(self) -> float:
-        """How often its routes have changed."""
-        with urllib.request.urlopen(f"{self.address}/metrics", timeout=5) as answer:
-            [count] = re.findall(rb"^fuelline_gateway_route_changes_total (\S+)", answer.read(), re.MULTILINE)
-        return float(count)
 
     def _ready(self) -> bool:
         try:

@@ -14,11 +14,11 @@ import pytest
 from lake.contracts import contract
 from lake.lake import Lake
 from lake.sources.inbox import collect_all
+from lake.store.ledger import Entry
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.registry import production
 from serving.rollout.controller import advance_and_describe
-from serving.rollout.manual import plan_rollback, roll_back
 from tests.vllm.conftest import VllmServer
 from tests.vllm.people import Got, People
 from tests.vllm.rig import Rig, serving
@@ -37,6 +37,18 @@ TOO_LONG = 4.0
 def rig(world: World, vllm_server: VllmServer, tmp_path: Path) -> Iterator[Rig]:
     with serving(world.lake, vllm_server.replica, tmp_path) as up:
         yield up
+
+
+@pytest.fixture(scope="module")
+def in_production(
+    trained: World, vllm_server: VllmServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[World, Rig]]:
+    """The good version in production, served live; for one harmful version after the other."""
+    folder = tmp_path_factory.mktemp("production")
+    world = trained.copy(folder / "home")
+    world.promote(world.good)
+    with serving(world.lake, vllm_server.replica, folder) as up:
+        yield world, up
 
 
 def step_until(lake: Lake, reached: Callable[[], bool], people: People) -> None:
@@ -128,39 +140,26 @@ def test_a_good_candidate_is_promoted_although_vllm_and_a_gateway_are_killed_on_
     ("harm", "tokens", "metric"), [("wrong", 6, "thumbs down"), ("empty", 6, "error"), ("slow", LONG, "slow")]
 )
 def test_a_candidate_from_poisoned_logs_passes_every_offline_check_and_is_taken_back_by_its_users(
-    world: World, rig: Rig, harm: str, tokens: int, metric: str
+    in_production: tuple[World, Rig], harm: str, tokens: int, metric: str
 ) -> None:
+    world, rig = in_production
     lake, harmful = rig.lake, world.harmful[harm]
-    world.promote(world.good)
+
+    def rolled_back() -> list[Entry]:
+        entries = lake.ledger.entries(model_chain(SPEC.name), kind="rolled_back")
+        return [entry for entry in entries if entry.payload["version"] == harmful.version]
+
     with People(gateways=rig.addresses, tokens=tokens) as people:
         wait_until(lambda: len(people.of(world.good)) > 20, people)
         usual = statistics.median(one.seconds for one in people.of(world.good))
         world.roll_out(harmful, replace(CANARY, slo_ms=math.ceil(1000 * TOO_LONG * usual)))
-        step_until(lake, lambda: "rolled_back" in kinds(lake), people)
+        step_until(lake, lambda: bool(rolled_back()), people)
         back = time.monotonic() + 3  # routes are read every second
         wait_until(lambda: len(people.since(back)) > 10, people)
     assert {one.version for one in people.since(back)} == {world.good.adapter_name}
     met = people.of(harmful)
     assert met
     assert {one.liked for one in met} == {harm == "slow"}
-    closing = lake.ledger.entries(model_chain(SPEC.name), kind="rolled_back")[-1].payload
-    assert closing["reason"].startswith(f"Shown worse: {metric}")
+    [closing] = rolled_back()
+    assert closing.payload["reason"].startswith(f"Shown worse: {metric}")
     assert production(lake.ledger, SPEC.name) == world.good
-
-
-def test_a_roll_back_by_hand_reaches_every_gateway_while_vllm_is_down(
-    world: World, rig: Rig, vllm_server: VllmServer
-) -> None:
-    lake = rig.lake
-    world.promote(world.good)
-    with People(gateways=rig.addresses) as people:
-        wait_until(lambda: len(people.got) >= 5, people)
-        vllm_server.kill()
-        before = [gateway.route_changes() for gateway in rig.gateways]
-        roll_back(lake, plan_rollback(lake, SPEC.name), reason="tone", by="ana")
-        watched = list(zip(rig.gateways, before, strict=True))
-        wait_until(lambda: all(gateway.route_changes() > seen for gateway, seen in watched), people)
-        vllm_server.start()
-        back = time.monotonic()
-        wait_until(lambda: len(people.since(back)) > 5, people)
-    assert {one.version for one in people.since(back)} == {"base"}

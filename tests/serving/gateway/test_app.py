@@ -729,7 +729,7 @@ def test_no_answered_request_is_lost_or_duplicated_when_the_gateway_is_killed(tm
     assert set(answered) <= predictions.keys()
 
 
-def start_command(settings: Settings, client: HttpClient) -> "subprocess.Popen[bytes]":
+def start_command(settings: Settings, client: HttpClient, *arguments: str) -> "subprocess.Popen[bytes]":
     """The real command, once it is ready."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FUELLINE_")}
     environment |= {
@@ -737,7 +737,7 @@ def start_command(settings: Settings, client: HttpClient) -> "subprocess.Popen[b
         "FUELLINE_LAKE": settings.lake,
         "FUELLINE_VLLM": settings.vllm,
     }
-    command = [sys.executable, "-W", "ignore", "-m", "serving.gateway", "--port", str(client.port)]
+    command = [sys.executable, "-W", "ignore", "-m", "serving.gateway", "--port", str(client.port), *arguments]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     wait_until(lambda: client.get("/ready").status == 200, "the command serves")
     return process
