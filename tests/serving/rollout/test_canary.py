@@ -76,13 +76,13 @@ class SimulatedUsers:
     def hours(self, count: int, requests: int = 300) -> None:
         """Advance the clock by some hours, with this number of requests in each."""
         for _ in range(count):
-            lines = [self._send(step / requests) for step in range(requests)]
+            route = self.route or read_routes(self.lake)[SPEC.name]
+            lines = [self._send(route, step / requests) for step in range(requests)]
             put(self.lake.store, "predictions", "gw", self.sent - requests, self.sent - 1, b"\n".join(lines) + b"\n")
             self.clock.now += timedelta(hours=1)
 
-    def _send(self, part: float) -> bytes:
+    def _send(self, route: Route, part: float) -> bytes:
         self.sent += 1
-        route = self.route or read_routes(self.lake)[SPEC.name]
         choice = route.choose(f"user:{self.rng.randrange(USER_COUNT)}")
         moment = self.clock.now + timedelta(hours=part)
         row = {
