@@ -11,6 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+
+# Before Feast, which sets PROMETHEUS_MULTIPROC_DIR when it is imported: prometheus_client reads it at its own import,
+# and would then sum the metrics of all gateways of this process.
+import prometheus_client  # noqa: F401
 import pytest
 from pydantic import SecretStr
 
