@@ -263,7 +263,7 @@ def test_a_response_that_is_too_large_is_requested_in_halves(peer: Peer, pointed
     [done] = pull_chunk(lake, selection(), Window(start=START, end=START + HOUR), connect=reader)
     assert (done.committed, done.duplicates) == (60, 0)
     reader.limits = replace(reader.limits, body_bytes=50)
-    with pytest.raises(SourceError, match="ask for less"):
+    with pytest.raises(SourceError, match="request less at once"):
         pull_chunk(lake, selection(), Window(start=START, end=START + 2 * HOUR), connect=reader)
 
 
