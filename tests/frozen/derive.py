@@ -200,7 +200,7 @@ def derived() -> dict[str, Names]:
         },
         "metrics": _metrics(),
         "settings": [f"{Settings.model_config['env_prefix']}{name.upper()}" for name in Settings.model_fields],
-        "tables": {name: [_column(column) for column in one.columns] for name, one in contracts().items()},
+        "tables": {name: [_column(column) for column in item.columns] for name, item in contracts().items()},
         "feast": _feast(),
         "http": sorted(_http()),
         "marks": sorted(_marks()),
@@ -238,7 +238,7 @@ def _digest(value: Any) -> str:
 
 
 def _computed() -> dict[str, Any]:
-    texts = {one.contract.name: one.definition for one in TABLES}
+    texts = {item.contract.name: item.definition for item in TABLES}
     texts["curated.training_datasets"] = datasets.definition()
     return {
         **{f"definition of {name}": hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()},
@@ -260,7 +260,7 @@ def _plan(plan: Any) -> dict[str, Any]:
 
 def _metrics() -> dict[str, Any]:
     found: list[Any] = list(GatewayMetrics().registry._collector_to_names)
-    return {f"{one.describe()[0].name} ({one.describe()[0].type})": list(one._labelnames) for one in found}
+    return {f"{item.describe()[0].name} ({item.describe()[0].type})": list(item._labelnames) for item in found}
 
 
 def _column(column: Any) -> str:
@@ -270,16 +270,17 @@ def _column(column: Any) -> str:
 def _feast() -> Names:
     views = feature_views()
     return {
-        "entities": [f"{one.name} by {one.join_key}" for one in entities()],
+        "entities": [f"{item.name} by {item.join_key}" for item in entities()],
         "views": {view.name: _view(view) for view in views},
         "services": {
-            name: [one.name for one in feature_service(name, name, views).feature_view_projections] for name in SERVICES
+            name: [view.name for view in feature_service(name, name, views).feature_view_projections]
+            for name in SERVICES
         },
     }
 
 
 def _view(view: Any) -> Names:
-    fields = [f"{one.name} {one.dtype}, {one.tags.get('unit', 'key')}: {one.description}" for one in view.schema]
+    fields = [f"{item.name} {item.dtype}, {item.tags.get('unit', 'key')}: {item.description}" for item in view.schema]
     return {
         "description": view.description,
         "owner": view.owner,

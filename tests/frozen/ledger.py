@@ -35,13 +35,13 @@ def faults(chain: str, kind: str, key: str, payload: Mapping[str, Any]) -> list[
     if kind not in forms():
         return [f"the ledger has no kind {kind!r}"]
     form = forms()[kind]
-    here = set(paths(json.loads(json.dumps(payload))))
+    names = set(paths(json.loads(json.dumps(payload))))
     known = [*form["always"], *form.get("sometimes", ())]
     found = [] if fnmatchcase(chain, form["chain"]) else [f"{kind}: it stands in chain {chain!r}, not {form['chain']}"]
-    if not any(fnmatchcase(key, one) for one in form["keys"]):
+    if not any(fnmatchcase(key, pattern) for pattern in form["keys"]):
         found.append(f"{kind}: its key is {key!r}, not one of {form['keys']}")
-    found += [f"{kind}: {name!r} is missing in its payload" for name in form["always"] if not _is_in(name, here)]
-    return found + [f"{kind}: {name!r} in its payload is new" for name in sorted(here) if not _is_known(name, known)]
+    found += [f"{kind}: {name!r} is missing in its payload" for name in form["always"] if not _is_in(name, names)]
+    return found + [f"{kind}: {name!r} in its payload is new" for name in sorted(names) if not _is_known(name, known)]
 
 
 @cache
@@ -68,15 +68,17 @@ def paths(plain: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-def _is_in(name: str, here: set[str]) -> bool:
+def _is_in(name: str, names: set[str]) -> bool:
     """Whether it is there, or is part of something that is there and empty."""
-    return any(one == name or name.startswith((f"{one}.", f"{one}[")) for one in here)
+    return any(pattern == name or name.startswith((f"{pattern}.", f"{pattern}[")) for pattern in names)
 
 
 def _is_known(name: str, known: list[str]) -> bool:
     return any(
-        name == one or one.startswith((f"{name}.", f"{name}[")) or (one.endswith("*") and fnmatchcase(f"{name}.", one))
-        for one in known
+        name == pattern
+        or pattern.startswith((f"{name}.", f"{name}["))
+        or (pattern.endswith("*") and fnmatchcase(f"{name}.", pattern))
+        for pattern in known
     )
 
 

@@ -40,10 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--vllm-python", type=Path, default=Path(".venv-vllm/bin/python"), help="where vLLM is installed"
     )
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="fuelline-demo-") as folder:
-        _play(console, Path(folder), asked.vllm_python.absolute())
+        _play(console, Path(folder), options.vllm_python.absolute())
     return 0
 
 
@@ -103,17 +103,17 @@ def _rates(timeline: Timeline) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("bad answers", "candidate", "stable", "worse: evidence", "not worse: evidence"):
         table.add_column(name, justify="right" if name in ("candidate", "stable") else "left")
-    for metric, told in timeline.metrics.items():
-        if told:
-            last = told[-1]
+    for metric, points in timeline.metrics.items():
+        if points:
+            last = points[-1]
             table.add_row(
                 metric.value.replace("_", " "), *_shares(last), _bar(last.harm, "red"), _bar(last.safety, "green")
             )
     return table
 
 
-def _shares(told: MetricPoint) -> tuple[str, str]:
-    return tuple("no answer yet" if rate != rate else f"{rate:.1%}" for rate in (told.candidate, told.stable))  # type: ignore[return-value]
+def _shares(point: MetricPoint) -> tuple[str, str]:
+    return tuple("no answer yet" if rate != rate else f"{rate:.1%}" for rate in (point.candidate, point.stable))  # type: ignore[return-value]
 
 
 def _bar(done: float, style: str) -> RenderableType:

@@ -26,7 +26,7 @@ class Got:
     version: str
     """The name by which the answer itself says who gave it."""
     liked: bool
-    asked: float
+    sent_at: float
     """When, in seconds of the monotonic clock."""
     seconds: float
     """From then to the whole answer."""
@@ -58,11 +58,11 @@ class People:
 
     def of(self, version: ModelVersion) -> list[Got]:
         """What this version has answered."""
-        return [one for one in self.got if one.version == version.adapter_name]
+        return [answer for answer in self.got if answer.version == version.adapter_name]
 
-    def since(self, asked: float) -> list[Got]:
+    def since(self, sent_at: float) -> list[Got]:
         """What was asked at this instant or later."""
-        return [one for one in self.got if one.asked >= asked]
+        return [answer for answer in self.got if answer.sent_at >= sent_at]
 
     @property
     def are_asking(self) -> bool:
@@ -86,7 +86,7 @@ class People:
     async def _ask(self, session: aiohttp.ClientSession, number: int, gateway: str) -> None:
         chance = random.Random(number)
         user, agent = f"user-{chance.randrange(USERS)}", chance.choice(sorted(ANSWERS))
-        asked = {
+        request = {
             "model": agent,
             "user": user,
             "messages": [{"role": "user", "content": f"hello {'please ' * (number % 3)}{number % 10}"}],
@@ -94,7 +94,7 @@ class People:
             "temperature": 0,
         }
         began = time.monotonic()
-        async with session.post(f"{gateway}/v1/chat/completions", json=asked) as response:
+        async with session.post(f"{gateway}/v1/chat/completions", json=request) as response:
             if response.status != 200:
                 self.failed += 1
                 await asyncio.sleep(0.2)
@@ -105,7 +105,7 @@ class People:
         text = body["choices"][0]["message"]["content"] or ""
         liked = text.lstrip().startswith(tuple(ANSWERS.values()))
         answer = Got(
-            user=user, interaction=interaction, version=body["model"], liked=liked, asked=began, seconds=seconds
+            user=user, interaction=interaction, version=body["model"], liked=liked, sent_at=began, seconds=seconds
         )
         self.got.append(answer)
         rated = {"interaction_id": interaction, "rating": "up" if liked else "down"}

@@ -64,7 +64,7 @@ def step_until(lake: Lake, reached: Callable[[], bool], people: People) -> None:
 
 
 def wait_until(
-    reached: Callable[[], bool], people: People, told: Callable[[], str] = str, every_s: float = 0.2
+    reached: Callable[[], bool], people: People, report: Callable[[], str] = str, every_s: float = 0.2
 ) -> None:
     """Wait for something to come true for as long as people get answers."""
     answers, since = len(people.got), time.monotonic()
@@ -72,7 +72,7 @@ def wait_until(
         assert people.are_asking
         if len(people.got) > answers:
             answers, since = len(people.got), time.monotonic()
-        assert time.monotonic() - since < PATIENCE_S, f"no answer for {PATIENCE_S} s. {told()}"
+        assert time.monotonic() - since < PATIENCE_S, f"no answer for {PATIENCE_S} s. {report()}"
         time.sleep(every_s)
 
 
@@ -87,8 +87,8 @@ def share(lake: Lake) -> float:
 
 def versions_by_user(got: list[Got]) -> dict[str, list[str]]:
     met: dict[str, list[str]] = defaultdict(list)
-    for one in got:
-        met[one.user].append(one.version)
+    for answer in got:
+        met[answer.user].append(answer.version)
     return met
 
 
@@ -126,14 +126,14 @@ def test_a_good_candidate_is_promoted_although_vllm_and_a_gateway_are_killed_on_
         "promoted",
         "soak_ended",
     ]
-    assert {one.version for one in people.got[-4:]} == {world.good.adapter_name}
+    assert {answer.version for answer in people.got[-4:]} == {world.good.adapter_name}
     for met in versions_by_user(people.got).values():
         # Answers come back out of order, four at a time; but nobody who has met the candidate is sent back for good.
         turns = [version for version, _ in itertools.groupby(met)]
         assert turns[-1] == world.good.adapter_name or turns == ["base"]
     recorded = on_record(lake)
     assert len(recorded) == len(set(recorded))
-    assert {one.interaction for one in people.got} <= set(recorded)
+    assert {answer.interaction for answer in people.got} <= set(recorded)
 
 
 @pytest.mark.parametrize(
@@ -151,15 +151,15 @@ def test_a_candidate_from_poisoned_logs_passes_every_offline_check_and_is_taken_
 
     with People(gateways=rig.addresses, tokens=tokens) as people:
         wait_until(lambda: len(people.of(world.good)) > 20, people)
-        usual = statistics.median(one.seconds for one in people.of(world.good))
+        usual = statistics.median(answer.seconds for answer in people.of(world.good))
         world.roll_out(harmful, replace(CANARY, slo_ms=math.ceil(1000 * TOO_LONG * usual)))
         step_until(lake, lambda: bool(rolled_back()), people)
         back = time.monotonic() + 3  # routes are read every second
         wait_until(lambda: len(people.since(back)) > 10, people)
-    assert {one.version for one in people.since(back)} == {world.good.adapter_name}
+    assert {answer.version for answer in people.since(back)} == {world.good.adapter_name}
     met = people.of(harmful)
     assert met
-    assert {one.liked for one in met} == {harm == "slow"}
+    assert {answer.liked for answer in met} == {harm == "slow"}
     [closing] = rolled_back()
     assert closing.payload["reason"].startswith(f"Shown worse: {metric}")
     assert production(lake.ledger, SPEC.name) == world.good

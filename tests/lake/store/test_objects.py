@@ -19,6 +19,12 @@ from settings import Settings, read_settings
 from tests.lake.processes import at_once
 
 
+@pytest.fixture
+def settings(disk_path: Path) -> Settings:
+    """Settings of a fresh embedded lake on a disk: these tests are about what reaches it."""
+    return read_settings(home=disk_path / "home", lake="test", cache=disk_path / "cache")
+
+
 @pytest.fixture(params=["folder", "s3"])
 def store_settings(request: pytest.FixtureRequest) -> Settings:
     return request.getfixturevalue("settings" if request.param == "folder" else "s3_settings")
