@@ -176,3 +176,10 @@ def test_a_source_that_is_not_a_folder_is_refused_before_anything_runs(tmp_path:
     assert refused.returncode == 2
     assert "is not a folder" in refused.stderr
     assert "lake=" not in refused.stdout
+
+
+def test_every_slow_test_is_listed_under_its_present_name() -> None:
+    listed = (ROOT / "tests" / "slow.txt").read_text().split()
+    sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    defined = {name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.MULTILINE)}
+    assert [name for name in listed if name not in defined] == []
