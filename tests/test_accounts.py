@@ -21,8 +21,7 @@ from features.online.reader import OnlineReader, materialize
 from features.streaming import consumer
 from features.streaming.consumer import feast_push
 from features.streaming.windows import count, forget, open_stream, read_streaming
-from lake.contracts.agent_feedback import AGENT_FEEDBACK
-from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.agent_interactions import AGENT_FEEDBACK, AGENT_INTERACTIONS
 from lake.health import check, require_ready
 from lake.lake import open_lake
 from lake.sources.broker import EXCHANGE, Batching, StopCondition, connected, consume

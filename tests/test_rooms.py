@@ -13,8 +13,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("lake", "features", "models", "serving", "reports", "tasks", "workflows", "launchplans", "cli", "stack")
 MAX_MODULES = 18
-UNBOUNDED = {"lake/contracts"}
-"""Folders with one module for each data set."""
 ABOVE_THE_LAKE = re.compile(
     r"\b(canar(y|ies)|mlflow|optuna|trials?|shadow|rollouts?|weekly report|(?<!pika\.)adapters?)\b", re.IGNORECASE
 )
@@ -70,7 +68,7 @@ def test_no_folder_holds_more_than_eighteen_modules() -> None:
     for package in PACKAGES:
         for path in sources(package):
             counts[str(path.parent.relative_to(ROOT))] += path.stem not in ("__init__", "__main__")
-    assert {folder: n for folder, n in counts.items() if n > MAX_MODULES and folder not in UNBOUNDED} == {}
+    assert {folder: n for folder, n in counts.items() if n > MAX_MODULES} == {}
 
 
 def test_no_import_cycle_between_modules() -> None:

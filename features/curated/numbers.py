@@ -6,10 +6,8 @@ from datetime import timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake.contracts.agent_performance_daily import AGENT_PERFORMANCE_DAILY
-from lake.contracts.cluster_health_hourly import CLUSTER_HEALTH_HOURLY
+from lake.contracts.curated import AGENT_PERFORMANCE_DAILY, CLUSTER_HEALTH_HOURLY, USER_INTERACTION_SUMMARY
 from lake.contracts.training_datasets import TRAINING_DATASETS
-from lake.contracts.user_interaction_summary import USER_INTERACTION_SUMMARY
 from lake.lake import Lake
 from lake.tables.engine import connect
 from lake.tables.versions import TableVersion

@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING
 from errors import UnknownName
 from features.curated import transforms
 from features.definitions import infrastructure
-from lake.contracts.agent_feedback import AGENT_FEEDBACK
-from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.contracts.agent_performance_daily import AGENT_PERFORMANCE_DAILY
+from lake.contracts.agent_interactions import AGENT_FEEDBACK, AGENT_INTERACTIONS
 from lake.contracts.base import Contract
-from lake.contracts.cluster_health_hourly import CLUSTER_HEALTH_HOURLY
-from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
-from lake.contracts.logs import LOGS
-from lake.contracts.metrics import METRICS
-from lake.contracts.user_interaction_summary import USER_INTERACTION_SUMMARY
+from lake.contracts.curated import AGENT_PERFORMANCE_DAILY, CLUSTER_HEALTH_HOURLY, USER_INTERACTION_SUMMARY
+from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.lake import Lake
 from lake.tables.engine import definition_of
 from lake.tables.versions import TableVersion

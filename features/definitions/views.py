@@ -27,10 +27,8 @@ from lake.contracts.joined_features import (
     USER_TIME,
     feature_columns,
 )
-from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
-from lake.contracts.logs import LOGS
-from lake.contracts.metrics import METRICS
 from lake.contracts.registries import AGENTS_NAMESPACE
+from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.contracts.user_features import USER_FEATURES as USER_CONTRACT
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The contracts of all data sets, one module each; ``contracts()`` lists them."""
+"""The contracts of all data sets; ``contracts()`` lists them."""
 
 import importlib
 import pkgutil

@@ -1,33 +1,27 @@
 """An agent's performance in one hour: the contract of ``ml.agent_features``."""
 
-from lake.contracts.base import Classification, Contract, Field, Model, Timestamp
+from lake.contracts.base import Classification, Contract, Field, Latency, Model, Share, Timestamp
 
 
 class AgentFeatures(Model):
     """How an agent did in the hour before a window end (a full hour, UTC): one row an agent and hour with traffic."""
 
-    agent_name: str = Field(doc="The agent.", registry="agents")
-    event_timestamp: Timestamp = Field(doc="Window end: only interactions of the hour before it count.")
+    agent_name: str = Field("The agent.", registry="agents")
+    event_timestamp: Timestamp = Field("Window end: only interactions of the hour before it count.")
     created_timestamp: Timestamp = Field(
-        doc="When the scheduled materialization makes the row available: a quarter past the hour."
+        "When the scheduled materialization makes the row available: a quarter past the hour."
     )
-    requests_per_hour: int = Field(doc="Interactions in the hour.", unit="interactions/hour", ge=1)
-    latency_p50_ms: float = Field(
-        doc="Median (nearest rank) latency of the calls that succeeded; null where none did.",
-        unit="ms",
-        ge=0,
-        nullable=True,
+    requests_per_hour: int = Field("Interactions in the hour.", unit="interactions/hour", ge=1)
+    latency_p50_ms: float = Latency(
+        "Median (nearest rank) latency of the calls that succeeded; null where none did.", nullable=True
     )
-    latency_p95_ms: float = Field(
-        doc="95th percentile (nearest rank) of the latency of the calls that succeeded; null where none did.",
-        unit="ms",
-        ge=0,
-        nullable=True,
+    latency_p95_ms: float = Latency(
+        "95th percentile (nearest rank) of the latency of the calls that succeeded; null where none did.", nullable=True
     )
-    error_rate: float = Field(doc="Failed interactions over all interactions.", unit="share", ge=0, le=1)
-    token_usage_rate: float = Field(doc="Tokens used in the hour.", unit="tokens/hour", ge=0)
+    error_rate: float = Share("Failed interactions over all interactions.")
+    token_usage_rate: float = Field("Tokens used in the hour.", unit="tokens/hour", ge=0)
     uptime_percentage: float = Field(
-        doc="Share of the hour's steps at which a target of the agent's scrape job was up (`up`), or else its "
+        "Share of the hour's steps at which a target of the agent's scrape job was up (`up`), or else its "
         "deployment had a replica available (kube-state-metrics); where neither is measured, share of the five-minute "
         "windows with traffic in which under half of the calls failed.",
         unit="percent",

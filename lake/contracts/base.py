@@ -8,7 +8,7 @@ which has a table of its own (``name_v2``), filled again from the raw zone.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 import pandas as pd
@@ -23,6 +23,8 @@ OptionalBool = pd.BooleanDtype
 """A flag that may be null."""
 Model = pandera.DataFrameModel
 
+NAME_CHARACTERS, TEXT_CHARACTERS = 256, 100_000
+"""The longest name, and the longest text of a user or a model."""
 _ARROW_TYPES: Mapping[str, pa.DataType] = {
     "str": pa.string(),
     "string": pa.string(),
@@ -67,8 +69,8 @@ class Column:
 
 
 def Field(  # noqa: N802 - it replaces pandera's own Field
-    *,
     doc: str,
+    *,
     ge: float | None = None,
     le: float | None = None,
     ge_if_failed: float | None = None,
@@ -81,16 +83,7 @@ def Field(  # noqa: N802 - it replaces pandera's own Field
 ) -> Any:
     """Declare a column: with pandera's checks where pandera has them, the rest as metadata."""
     lows = [bound for bound in (ge, ge_if_failed) if bound is not None]
-    metadata = {
-        "low": ge,
-        "high": le,
-        "low_if_failed": ge_if_failed,
-        "allowed": allowed,
-        "max_length": max_length,
-        "registry": registry,
-        "unit": unit,
-        "pii": pii,
-    }
+    bounds = {"low": ge, "high": le, "low_if_failed": ge_if_failed, "allowed": allowed, "max_length": max_length}
     return pandera.Field(
         ge=min(lows, default=None),
         le=le,
@@ -98,25 +91,28 @@ def Field(  # noqa: N802 - it replaces pandera's own Field
         str_length={"max_value": max_length} if max_length else None,
         nullable=nullable,
         description=doc,
-        metadata=metadata,
+        metadata={**bounds, "registry": registry, "unit": unit, "pii": pii},
     )
+
+
+Name = partial(Field, max_length=NAME_CHARACTERS)
+Share = partial(Field, unit="share", ge=0, le=1)
+Latency = partial(Field, unit="ms", ge=0)
 
 
 class Quarantine(Model):
     """One row per rejected line of a source object."""
 
-    source_object: str = Field(doc="Raw object that holds the line, byte for byte")
-    line: int = Field(doc="Line (or row) number in it, from 1", ge=1)
-    reason: str = Field(doc="Why it was rejected, one of the names in docs/contracts.md")
-    column: str = Field(doc="Column at fault, if it is one", nullable=True)
-    raw: str = Field(doc="The line's first characters", pii=True, nullable=True)
-    landed_at: Timestamp = Field(doc="When the object landed")
-    timestamp: Timestamp = Field(doc="The row's own time, where it has a readable one", nullable=True)
-    agent_name: str = Field(doc="The row's agent, where it is a known one", nullable=True)
-    error: OptionalBool = Field(doc="The row's error flag, null where unreadable", nullable=True)
-    digest: str = Field(
-        doc="Digest of the line's bytes, by which it is recognised when it is read again", nullable=True
-    )
+    source_object: str = Field("Raw object that holds the line, byte for byte")
+    line: int = Field("Line (or row) number in it, from 1", ge=1)
+    reason: str = Field("Why it was rejected, one of the names in docs/contracts.md")
+    column: str = Field("Column at fault, if it is one", nullable=True)
+    raw: str = Field("The line's first characters", pii=True, nullable=True)
+    landed_at: Timestamp = Field("When the object landed")
+    timestamp: Timestamp = Field("The row's own time, where it has a readable one", nullable=True)
+    agent_name: str = Field("The row's agent, where it is a known one", nullable=True)
+    error: OptionalBool = Field("The row's error flag, null where unreadable", nullable=True)
+    digest: str = Field("Digest of the line's bytes, by which it is recognised when it is read again", nullable=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,14 +156,10 @@ class Contract:
             )
 
     @property
-    def major(self) -> int:
-        """The major version: each has a table of its own."""
-        return int(self.version.split(".")[0])
-
-    @property
     def table(self) -> str:
-        """The table of this major version."""
-        return self.name if self.major == 1 else f"{self.name}_v{self.major}"
+        """The table of this major version: each has its own."""
+        major = self.version.split(".")[0]
+        return self.name if major == "1" else f"{self.name}_v{major}"
 
     @property
     def doc(self) -> str:
@@ -177,21 +169,19 @@ class Contract:
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The columns in order."""
-        declared = self.model.to_schema().columns
-        return tuple(_column(name, column) for name, column in declared.items())
-
-    def column(self, name: str) -> Column:
-        """One column by name."""
-        return next(column for column in self.columns if column.name == name)
-
-    @property
-    def pii(self) -> tuple[str, ...]:
-        """Columns that hold personal data."""
-        return tuple(column.name for column in self.columns if column.pii)
+        return tuple(
+            Column(
+                name=name,
+                doc=declared.description or "",
+                type=_ARROW_TYPES[str(declared.dtype)],
+                required=not declared.nullable,
+                **declared.metadata or {},
+            )
+            for name, declared in self.model.to_schema().columns.items()
+        )
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:
-        """The columns as Arrow fields."""
         return pa.schema([pa.field(c.name, c.type, nullable=not c.required) for c in self.columns])
 
     @cached_property
@@ -221,16 +211,6 @@ class Contract:
 
     @property
     def partitions(self) -> list[tuple[str, str]]:
-        """Pairs of transform and column."""
+        """Pairs of transform and column, for example ``("day", "timestamp")``."""
         split = [part.rstrip(")").partition("(") for part in self.partition]
         return [(transform, column) if column else ("identity", transform) for transform, _, column in split]
-
-
-def _column(name: str, declared: Any) -> Column:
-    return Column(
-        name=name,
-        doc=declared.description or "",
-        type=_ARROW_TYPES[str(declared.dtype)],
-        required=not declared.nullable,
-        **declared.metadata or {},
-    )

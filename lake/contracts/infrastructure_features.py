@@ -1,64 +1,56 @@
 """The health of a cluster's namespace in one hour: the contract of ``ml.infrastructure_features``."""
 
-from lake.contracts.base import Classification, Contract, Field, Model, OptionalInt, Timestamp
+from lake.contracts.base import Classification, Contract, Field, Latency, Model, OptionalInt, Share, Timestamp
 
 
 class InfrastructureFeatures(Model):
     """How a cluster's namespace did in the hour before a window end (UTC): one row a namespace and hour heard of."""
 
     cluster_namespace: str = Field(
-        doc="The cluster and the namespace, as studio/agents; studio/* is the whole cluster, nodes included.",
+        "The cluster and the namespace, as studio/agents; studio/* is the whole cluster, nodes included.",
         max_length=513,
     )
-    event_timestamp: Timestamp = Field(doc="Window end, a full hour: only what was measured before it counts.")
+    event_timestamp: Timestamp = Field("Window end, a full hour: only what was measured before it counts.")
     created_timestamp: Timestamp = Field(
-        doc="When the scheduled materialization makes the row available: half past the hour."
+        "When the scheduled materialization makes the row available: half past the hour."
     )
-    error_log_rate: float = Field(
-        doc="Log lines that say an error over all lines; null where no line came.",
-        unit="share",
-        ge=0,
-        le=1,
-        nullable=True,
-    )
+    error_log_rate: float = Share("Log lines that say an error over all lines; null where no line came.", nullable=True)
     restarts: OptionalInt = Field(
-        doc="Restarts of containers (kube-state-metrics); null where no container was measured.",
+        "Restarts of containers (kube-state-metrics); null where no container was measured.",
         unit="restarts",
         ge=0,
         nullable=True,
     )
     cpu_pressure: float = Field(
-        doc="Share of the hour in which a task of a node waited for a CPU (pressure stall information, the whole "
+        "Share of the hour in which a task of a node waited for a CPU (pressure stall information, the whole "
         "cluster only), else CPU used over the limits of the containers that have one; null where neither is measured.",
         unit="share",
         ge=0,
         nullable=True,
     )
     memory_pressure: float = Field(
-        doc="Share of the hour in which a task of a node waited for memory (likewise), else working set over the "
+        "Share of the hour in which a task of a node waited for memory (likewise), else working set over the "
         "limits of the containers that have one, at the step where it was most; null where neither is measured.",
         unit="share",
         ge=0,
         nullable=True,
     )
-    latency_p95_ms: float = Field(
-        doc="95th percentile of the requests' latency, from their histogram as PromQL's histogram_quantile; null where "
+    latency_p95_ms: float = Latency(
+        "95th percentile of the requests' latency, from their histogram as PromQL's histogram_quantile; null where "
         "no request was measured.",
-        unit="ms",
-        ge=0,
         nullable=True,
     )
     requests_per_hour: float = Field(
-        doc="Requests that the same histogram counted.", unit="requests/hour", ge=0, nullable=True
+        "Requests that the same histogram counted.", unit="requests/hour", ge=0, nullable=True
     )
     crash_loops: OptionalInt = Field(
-        doc="Pods whose containers Kubernetes held back from restarting; null where the cluster told of no event.",
+        "Pods whose containers Kubernetes held back from restarting; null where the cluster told of no event.",
         unit="pods",
         ge=0,
         nullable=True,
     )
     warning_events: OptionalInt = Field(
-        doc="Kubernetes events of type Warning, each count one; null likewise.", unit="events", ge=0, nullable=True
+        "Kubernetes events of type Warning, each count one; null likewise.", unit="events", ge=0, nullable=True
     )
 
 

@@ -6,31 +6,28 @@ from lake.contracts.base import Classification, Contract, Field, Model, Optional
 class TrainingDatasets(Model):
     """One training set: its inputs, its cut and split, and the versions trained on it. It holds no row of the set."""
 
-    training_set_id: str = Field(doc="Digest of all that changes its rows.", max_length=64)
-    model: str = Field(doc="The model; null while nothing was trained on it.", nullable=True)
-    cut: Timestamp = Field(doc="Only earlier data were used; null while nothing was trained on it.", nullable=True)
-    split_at: Timestamp = Field(doc="The first test row's time.")
-    first_timestamp: Timestamp = Field(doc="Its oldest interaction.")
-    last_timestamp: Timestamp = Field(doc="Its newest interaction.")
-    rows: int = Field(doc="Rows.", unit="rows", ge=2)
-    train_rows: int = Field(doc="Rows before the split.", unit="rows", ge=1)
-    test_rows: int = Field(doc="Rows from the split on.", unit="rows", ge=1)
-    weighing_rows: int = Field(doc="Training rows with a weight in the loss.", unit="rows", ge=0)
-    rated: int = Field(doc="Rated rows.", unit="rows", ge=0)
-    thumbs_up: int = Field(doc="Of these, those rated positively.", unit="rows", ge=0)
-    agents: int = Field(doc="Different agents.", unit="agents", ge=1)
-    users: int = Field(doc="Different users.", unit="users", ge=1)
+    training_set_id: str = Field("Digest of all that changes its rows.", max_length=64)
+    model: str = Field("The model; null while nothing was trained on it.", nullable=True)
+    cut: Timestamp = Field("Only earlier data were used; null while nothing was trained on it.", nullable=True)
+    split_at: Timestamp = Field("The first test row's time.")
+    first_timestamp: Timestamp = Field("Its oldest interaction.")
+    last_timestamp: Timestamp = Field("Its newest interaction.")
+    rows: int = Field("Rows.", unit="rows", ge=2)
+    train_rows: int = Field("Rows before the split.", unit="rows", ge=1)
+    test_rows: int = Field("Rows from the split on.", unit="rows", ge=1)
+    weighing_rows: int = Field("Training rows with a weight in the loss.", unit="rows", ge=0)
+    rated: int = Field("Rated rows.", unit="rows", ge=0)
+    thumbs_up: int = Field("Of these, those rated positively.", unit="rows", ge=0)
+    agents: int = Field("Different agents.", unit="agents", ge=1)
+    users: int = Field("Different users.", unit="users", ge=1)
     inputs: str = Field(
-        doc="The pinned versions it was joined from, comma-separated; null while nothing was trained on it.",
-        nullable=True,
+        "The pinned versions it was joined from, comma-separated; null while nothing was trained on it.", nullable=True
     )
-    trainings: OptionalInt = Field(
-        doc="Trainings completed on it; null for none.", unit="trainings", ge=1, nullable=True
-    )
+    trainings: OptionalInt = Field("Trainings completed on it; null for none.", unit="trainings", ge=1, nullable=True)
     model_versions: str = Field(
-        doc="The versions registered from them, comma-separated, for example agents@v3; null for none.", nullable=True
+        "The versions registered from them, comma-separated, for example agents@v3; null for none.", nullable=True
     )
-    built_from: str = Field(doc="Digest of its files, its ledger entries and the transform.", max_length=64)
+    built_from: str = Field("Digest of its files, its ledger entries and the transform.", max_length=64)
 
 
 TRAINING_DATASETS = Contract(

@@ -1,7 +1,14 @@
 """The rows that a model was trained and tested on: the contract of ``ml.training_sets``."""
 
-from lake.contracts.agent_interactions import NAME_CHARACTERS, TEXT_CHARACTERS
-from lake.contracts.base import Classification, Contract, Field, OptionalInt, Timestamp
+from lake.contracts.base import (
+    NAME_CHARACTERS,
+    TEXT_CHARACTERS,
+    Classification,
+    Contract,
+    Field,
+    OptionalInt,
+    Timestamp,
+)
 from lake.contracts.joined_features import JoinedFeatures
 
 

@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from features.batch import asof
 from features.definitions.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, VIEWS, View
 from features.drift import MISSING, Profile, profile
-from lake.contracts.agent_feedback import AGENT_FEEDBACK
-from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.agent_interactions import AGENT_FEEDBACK, AGENT_INTERACTIONS
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
 from lake.maintenance.expiry import added_rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from lake.contracts.agent_feedback import AGENT_FEEDBACK
+from lake.contracts.agent_interactions import AGENT_FEEDBACK
 from lake.lake import Lake
 from lake.tables.engine import connect
 from lake.tables.uniqueness import MEMORY_LIMIT

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
 from features.online.reader import OnlineFeatures
-from lake.contracts.agent_interactions import NAME_CHARACTERS, TEXT_CHARACTERS
+from lake.contracts.base import NAME_CHARACTERS, TEXT_CHARACTERS
 from models.prompt import PROMPT_VERSION
 from serving.gateway.encoding import dumps
 from serving.gateway.requests import ChatRequest

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.types import Scope
 
 from errors import UnknownName, UserError
-from lake.contracts.agent_interactions import NAME_CHARACTERS
+from lake.contracts.base import NAME_CHARACTERS
 from lake.contracts.registries import AGENTS
 from serving.gateway.route_cache import RouteCache
 from serving.routing.routes import Route, route_for_agent

@@ -8,7 +8,7 @@ import json
 import time
 from typing import Any
 
-from lake.contracts.agent_interactions import TEXT_CHARACTERS
+from lake.contracts.base import TEXT_CHARACTERS
 from serving.gateway.encoding import loads
 
 DATA, DONE = b"data:", b"[DONE]"

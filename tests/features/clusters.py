@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
-from lake.contracts.logs import LOGS
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.sources.query import canonical, digest
 
 MINUTE = timedelta(minutes=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tasks.runtime
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import METRICS
 from lake.lake import Lake, open_lake
 from lake.sources.selection import Pulled, Selection, by_source
 from launchplans.collection import EVENTS

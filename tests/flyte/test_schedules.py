@@ -13,7 +13,7 @@ import tasks.runtime
 from features.batch.schedule import keep_up
 from features.definitions.views import AGENT_FEATURES as AGENTS
 from lake.contracts.agent_features import AGENT_FEATURES
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import METRICS
 from lake.lake import Lake, open_lake
 from lake.sample.generate import FIRST_DAY, write_sample
 from lake.sources.inbox import put

@@ -37,11 +37,12 @@ def test_every_contract_is_complete_and_consistent(declared: Contract) -> None:
     assert declared.freshness_s > 0
     assert 0 < declared.completeness <= 1
     personal = PERSONAL | PERSONAL_IN.get(declared.name, set())
-    assert set(declared.pii) == personal & {column.name for column in declared.columns}
-    if declared.pii:
+    columns = {column.name: column for column in declared.columns}
+    assert {column.name for column in declared.columns if column.pii} == personal & set(columns)
+    if personal & set(columns):
         assert declared.classification in (Classification.CONFIDENTIAL, Classification.RESTRICTED)
-    for column in (declared.column(name) for rule in (declared.key, *declared.unique) for name in rule):
-        assert column.required, "a key with nulls identifies nothing"
+    for column in (name for rule in (declared.key, *declared.unique) for name in rule):
+        assert columns[column].required, "a key with nulls identifies nothing"
     assert iceberg_schema(declared).column_names == declared.arrow_schema.names
     assert partition_spec(declared).fields
 

@@ -10,9 +10,7 @@ from features.batch.compute import compute_features, compute_view
 from features.batch.incremental import spans
 from features.definitions.views import INFRASTRUCTURE_FEATURES, VIEWS
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
-from lake.contracts.logs import LOGS
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.lake import Lake, open_lake
 from lake.tables.versions import TableVersion
 from settings import read_settings

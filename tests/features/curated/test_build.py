@@ -12,8 +12,7 @@ from errors import UnknownName, UserError
 from features.curated.build import build, build_named
 from features.curated.numbers import newest_numbers
 from features.curated.tables import AGENT_PERFORMANCE, CLUSTER_HEALTH, TABLES, USER_SUMMARY, Curated
-from lake.contracts.agent_feedback import AGENT_FEEDBACK
-from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.agent_interactions import AGENT_FEEDBACK, AGENT_INTERACTIONS
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake
 from tests.features.conftest import FIRST_DAY, make_interactions

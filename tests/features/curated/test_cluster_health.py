@@ -9,9 +9,7 @@ from features.curated.build import build, compute
 from features.curated.tables import CLUSTER_HEALTH
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.base import Contract
-from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
-from lake.contracts.logs import LOGS
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.lake import Lake
 from tests.features import clusters
 from tests.features.conftest import FIRST_DAY, make_interactions

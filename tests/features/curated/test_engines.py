@@ -20,7 +20,7 @@ from features.batch.compute import view_rows, view_windows
 from features.curated import build, datasets
 from features.curated.tables import AGENT_PERFORMANCE, CLUSTER_HEALTH, TABLES, USER_SUMMARY, Curated
 from features.definitions.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, View
-from lake.contracts.agent_feedback import AGENT_FEEDBACK
+from lake.contracts.agent_interactions import AGENT_FEEDBACK
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.tables.engine import as_ibis, ibis_engine
 from tests.features import clusters

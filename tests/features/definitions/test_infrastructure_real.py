@@ -19,9 +19,7 @@ import pytest
 
 from features.batch.compute import compute_view
 from features.definitions.views import INFRASTRUCTURE_FEATURES
-from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
-from lake.contracts.logs import LOGS
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.lake import Lake, open_lake
 from lake.sources.pull import pull_chunk
 from lake.sources.selection import Selection

@@ -18,9 +18,7 @@ from features.online.feast_repo import open_feature_store, register_model_versio
 from features.online.reader import OnlineFeatures, OnlineReader, materialize
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.joined_features import JoinedFeatures
-from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
-from lake.contracts.logs import LOGS
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.lake import Lake, open_lake
 from lake.tables.versions import TableVersion
 from settings import read_settings

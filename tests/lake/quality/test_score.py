@@ -63,7 +63,7 @@ def test_a_promise_of_the_contract_is_kept_or_not_by_its_own_limit(lake: Lake, t
 
 
 def test_only_what_landed_of_this_data_set_after_an_instant_counts(lake: Lake, tmp_path: Path) -> None:
-    from lake.contracts.agent_feedback import AGENT_FEEDBACK
+    from lake.contracts.agent_interactions import AGENT_FEEDBACK
 
     _land(lake, tmp_path / "bad", good=1, bad=3)
     [first] = lake.ledger.entries("sources/agents", kind="ingested")

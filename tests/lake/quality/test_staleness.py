@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from errors import SourceError, UnknownName
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import METRICS
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
 from lake.quality.staleness import StalenessPolicy, check_sources, require_fresh

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import lake.sources.inbox as inbox
-from lake.contracts.agent_feedback import AGENT_FEEDBACK
-from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.agent_interactions import AGENT_FEEDBACK, AGENT_INTERACTIONS
 from lake.lake import Lake, open_lake
 from lake.sources.inbox import collect_all, is_fed, put
 from tests.lake.rows import interaction

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from errors import PeerError, SourceError
-from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
+from lake.contracts.telemetry import KUBERNETES_EVENTS
 from lake.lake import Lake
 from lake.sources.pull import pull_window
 from lake.sources.selection import Pulled, Selection

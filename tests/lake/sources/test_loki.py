@@ -19,7 +19,7 @@ import lake.sources.servers.loki
 from errors import PeerError, SourceError
 from lake.contracts import contract
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.contracts.logs import LOGS
+from lake.contracts.telemetry import LOGS
 from lake.lake import Lake, open_lake
 from lake.sources.pull import pull_chunk, pull_window
 from lake.sources.query import Query, WindowQuery

@@ -15,7 +15,7 @@ import pytest
 
 from errors import PeerError, SettingsError, SourceError, UnknownName
 from lake.contracts import contract
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import METRICS
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
 from lake.sources.pull import pull_chunk, pull_window

@@ -11,7 +11,7 @@ import pytest
 
 import lake.sources.servers.tempo
 from errors import PeerError, SourceError
-from lake.contracts.traces import TRACES
+from lake.contracts.telemetry import TRACES
 from lake.lake import Lake
 from lake.sources.pull import pull_chunk
 from lake.sources.selection import Pulled, Selection

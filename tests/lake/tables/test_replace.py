@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lake.contracts.cluster_health_hourly import CLUSTER_HEALTH_HOURLY as CONTRACT
+from lake.contracts.curated import CLUSTER_HEALTH_HOURLY as CONTRACT
 from lake.lake import Lake, open_lake
 from lake.tables.partitions import built_from, files_by_partition
 from lake.tables.replace import replace_partitions

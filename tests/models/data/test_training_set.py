@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from errors import DataError
 from features.batch.compute import compute_features
 from features.definitions.views import INFRASTRUCTURE_FEATURES
-from lake.contracts.agent_feedback import AGENT_FEEDBACK
-from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.contracts.kubernetes_events import KUBERNETES_EVENTS
-from lake.contracts.metrics import METRICS
+from lake.contracts.agent_interactions import AGENT_FEEDBACK, AGENT_INTERACTIONS
+from lake.contracts.telemetry import KUBERNETES_EVENTS, METRICS
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
 from lake.tables.versions import TableVersion

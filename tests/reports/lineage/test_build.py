@@ -8,7 +8,7 @@ import pytest
 
 from errors import UnknownName
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.contracts.metrics import METRICS
+from lake.contracts.telemetry import METRICS
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake
 from reports.lineage.build import lineage

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from lake.contracts.agent_feedback import AGENT_FEEDBACK
-from lake.contracts.agent_interactions import AGENT_INTERACTIONS
+from lake.contracts.agent_interactions import AGENT_FEEDBACK, AGENT_INTERACTIONS
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
 from lake.windows import BEGINNING, Window
