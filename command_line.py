@@ -31,26 +31,28 @@ UNMET, BROKEN = 1, 3
 STYLE = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
+class Broken(click.ClickException):
+    """Stored data differ from what was written."""
+
+    exit_code = BROKEN
+
+
 class Command(click.Command):
-    """A command that reports a ``FuellineError`` as one line on standard error and ends with the code of its kind."""
+    """A command that reports a ``FuellineError`` in one line, as click reports a wrong usage, with its exit code."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.context_settings = {**STYLE, **self.context_settings}
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it.
-
-        Raises:
-            FuellineError: with ``--debug`` or ``FUELLINE_DEBUG``, for the traceback.
-        """
+        """Run it; with ``--debug`` or ``FUELLINE_DEBUG`` the error itself is raised, for its traceback."""
         try:
             return super().invoke(ctx)
         except FuellineError as error:
             if ctx.find_root().params.get("debug") or os.environ.get("FUELLINE_DEBUG"):
                 raise
-            click.echo(f"fuelline: {error}", err=True)
-            ctx.exit(BROKEN if isinstance(error, IntegrityError) else UNMET)
+            kind = Broken if isinstance(error, IntegrityError) else click.ClickException
+            raise kind(str(error)) from error
 
 
 class Seconds(click.ParamType[float]):
@@ -81,11 +83,7 @@ def options(*added: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def settings_of(lake: str | None) -> "Settings":
-    """Read the settings from the environment; ``--lake`` overrides ``FUELLINE_LAKE``.
-
-    Raises:
-        SettingsError: a setting is malformed.
-    """
+    """Read the settings from the environment; ``--lake`` overrides ``FUELLINE_LAKE``."""
     from settings import read_settings
 
     return read_settings(**({"lake": lake} if lake else {}))

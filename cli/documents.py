@@ -1,6 +1,7 @@
 """Commands that print what the code declares: pages of ``docs/``, and files for other services."""
 
 import json
+from collections.abc import Iterator
 
 import click
 
@@ -42,9 +43,27 @@ def commands(context: click.Context) -> None:
     Example:
       fuelline docs commands > docs/commands.md
     """
-    from cli.commands_page import page
+    click.echo(commands_page(context.find_root().command), nl=False)
 
-    click.echo(page(context.find_root().command), nl=False)
+
+def commands_page(root: click.Command) -> str:
+    """The help of each command, generated, so that it cannot differ from ``--help``, as Markdown."""
+    from reports.common.html import render
+
+    return render("commands.md", contexts=_contexts(root))
+
+
+def _contexts(command: click.Command, parent: click.Context | None = None) -> Iterator[click.Context]:
+    """The contexts of a command and of all below it, in the order of help."""
+    from cli.main import Lazy
+
+    command = command.load() if isinstance(command, Lazy) else command
+    context = click.Context(
+        command, parent, info_name=command.name, terminal_width=100, help_option_names=["-h", "--help"]
+    )
+    yield context
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from _contexts(below, context)
 
 
 @click.command(cls=Command)

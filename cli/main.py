@@ -69,7 +69,7 @@ COMMANDS = {
     "serve reconcile": ("serving.commands", "Load into the vLLM replicas the adapters that the ledger asks for."),
     "consume events": ("lake.commands", "Bring the broker's CloudEvents into the lake."),
     "consume features": ("features.commands", "Count the broker's interaction events into the streaming features."),
-    "keys create": ("cli.keys", "Make a key for AGENT's requests to the gateway: shown once, kept nowhere."),
+    "keys create": ("serving.commands", "Make a key for AGENT's requests to the gateway: shown once, kept nowhere."),
     "check": ("cli.checks", "Check that every service that a setting names answers and accepts our credentials."),
     "ledger verify": ("cli.checks", "Check that no entry of CHAIN (default: all) is missing or altered."),
     "sample": ("lake.commands", "Write the built-in sample: logs of four agents, always the same bytes."),

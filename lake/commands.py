@@ -1,17 +1,14 @@
 """The processes of this package as commands, for ``fuelline`` and for the modules that manifests start."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from command_line import Command, Seconds, log_progress, options, settings_of, stop_event
 from lake.sample.generate import DAYS, MAX_DAYS
-from lake.sources.broker import COMMITS
+from lake.sources.broker import COMMITS, Batching, StopCondition
 
-if TYPE_CHECKING:
-    from lake.sources.broker import StopCondition
-
+BATCH = click.IntRange(1, 30_000)
 until_options = options(
     click.option("--minutes", type=float, metavar="MINUTES", help="Stop after this time; default: never."),
     click.option("--until-empty", is_flag=True, help="Stop once the queue is empty."),
@@ -19,24 +16,15 @@ until_options = options(
 """When a consumer of the broker ends."""
 
 
-def until(minutes: float | None, until_empty: bool) -> "StopCondition":
+def until(minutes: float | None, until_empty: bool) -> StopCondition:
     """When a consumer ends: as its options say, or on SIGTERM or Ctrl-C."""
-    from lake.sources.broker import StopCondition
-
-    return StopCondition(
-        seconds=None if minutes is None else minutes * 60, empty=until_empty, stop_requested=stop_event()
-    )
+    seconds = None if minutes is None else minutes * 60
+    return StopCondition(seconds=seconds, empty=until_empty, stop_requested=stop_event())
 
 
 @click.command(cls=Command)
 @until_options
-@click.option(
-    "--batch",
-    type=click.IntRange(1, 30_000),
-    metavar="MESSAGES",
-    default=COMMITS.messages,
-    help="Messages per commit, at most.",
-)
+@click.option("--batch", type=BATCH, metavar="MESSAGES", default=COMMITS.messages, help="Messages per commit, at most.")
 @click.option("--seconds", type=Seconds(), default=COMMITS.seconds, help="Seconds to wait for a full batch, at most.")
 @click.pass_obj
 def events(lake: str | None, minutes: float | None, until_empty: bool, batch: int, seconds: float) -> None:
@@ -51,12 +39,11 @@ def events(lake: str | None, minutes: float | None, until_empty: bool, batch: in
       fuelline consume events --until-empty   what is in the queue, then end
     """
     from lake.lake import open_lake
-    from lake.sources.broker import Batching
     from lake.sources.events import drain, log
 
     log_progress()
-    ends = until(minutes, until_empty)
-    acknowledged = drain(open_lake(settings_of(lake)), ends, Batching(messages=batch, seconds=seconds))
+    stop = until(minutes, until_empty)
+    acknowledged = drain(open_lake(settings_of(lake)), stop, Batching(messages=batch, seconds=seconds))
     log.info("%d messages are stored and acknowledged", acknowledged)
 
 

@@ -1,15 +1,11 @@
 """Registration as commands, for ``fuelline`` and for ``python -m launchplans.registration``."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from command_line import STYLE, Command, options
-
-if TYPE_CHECKING:
-    from launchplans.registration.bundle import Entity
 
 _version_options = options(
     click.option("--project", metavar="NAME", required=True, help="Flyte project; it must exist."),
@@ -36,12 +32,7 @@ _version_options = options(
 @click.option("--inactive", multiple=True, metavar="NAME", help="A scheduled launch plan to leave inactive.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be registered and activated.")
 def register(
-    config: str | None,
-    endpoint: str | None,
-    insecure: bool,
-    inactive: tuple[str, ...],
-    dry_run: bool,
-    **version: Any,
+    config: str | None, endpoint: str | None, insecure: bool, inactive: tuple[str, ...], dry_run: bool, **version: Any
 ) -> None:
     """Register a version on Flyte: its tasks, workflows and launch plans.
 
@@ -61,26 +52,21 @@ def register(
     found = entities(chosen)
     with cluster(config, endpoint, insecure=insecure) as server:
         plan = server.plan(chosen, found, inactive)
-        if dry_run:
-            _list(plan.missing, [i.name for i in plan.activate], [f"{i.name} of {i.version}" for i in plan.retire])
-        else:
+        if not dry_run:
             server.carry_out(plan, click.echo)
+    if dry_run:
+        for entity in plan.missing:
+            click.echo(f"would register    {entity.kind.value:<11}  {entity.name}")
+        for scheduled in plan.activate:
+            click.echo(f"would activate    {scheduled.name}")
+        for scheduled in plan.retire:
+            click.echo(f"would deactivate  {scheduled.name} of {scheduled.version}")
     named = f"{chosen.version} in {chosen.project}/{chosen.domain}"
     if plan.nothing:
         click.echo(f"{named}: nothing to do, everything is registered with the same content: {count(plan.registered)}")
-        return
-    verb = "to register" if dry_run else "registered"
-    before = f"; already registered: {count(plan.registered)}" if plan.registered else ""
-    click.echo(f"{named}: {count(plan.missing)} {verb}{before}")
-
-
-def _list(missing: "Iterable[Entity]", activate: Iterable[str], retire: Iterable[str]) -> None:
-    for entity in missing:
-        click.echo(f"would register    {entity.kind.value:<11}  {entity.name}")
-    for name in activate:
-        click.echo(f"would activate    {name}")
-    for name in retire:
-        click.echo(f"would deactivate  {name}")
+    else:
+        before = f"; already registered: {count(plan.registered)}" if plan.registered else ""
+        click.echo(f"{named}: {count(plan.missing)} {'to register' if dry_run else 'registered'}{before}")
 
 
 @click.command(cls=Command)

@@ -1,11 +1,13 @@
-"""The processes of this package as commands, for ``fuelline`` and for the modules that manifests start."""
+"""The processes of this package as commands, for ``fuelline`` and for the modules that manifests start; keys."""
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
 from command_line import UNMET, Command, Seconds, log_progress, settings_of, stop_event
+from errors import UnknownName
 from serving.options import CONCURRENCY
 
 NUMBER = click.IntRange(1, 65_535)
@@ -104,3 +106,23 @@ def controller(lake: str | None, every: float, once: bool) -> None:
         click.echo(f"{name}: {describe(outcome)}")
     if any(isinstance(outcome, Exception) for outcome in outcomes.values()):
         sys.exit(UNMET)
+
+
+@click.command(cls=Command)
+@click.argument("agent")
+def create(agent: str) -> None:
+    """Make a key for AGENT's requests to the gateway: shown once, kept nowhere.
+
+    \b
+    Example:
+      fuelline keys create jamie
+    """
+    from lake.contracts.registries import AGENTS
+    from serving.gateway.auth import key_digest, make_key
+
+    if agent not in AGENTS:
+        raise click.BadParameter(str(UnknownName("agent", agent, AGENTS)), param_hint="AGENT")
+    key = make_key()
+    click.echo(f"The key of {agent}, shown once:\n\n  {key}\n")
+    click.echo("The line for the JSON object in the file that FUELLINE_KEYS names:\n")
+    click.echo(f"  {json.dumps(key_digest(key))}: {json.dumps(agent)}")

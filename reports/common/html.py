@@ -18,12 +18,12 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 
 @functools.cache
 def environment() -> "Environment":
-    """The templates, with escaping of every value and an error for every missing one."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    """The templates, with escaping of every value in HTML and SVG, and an error for every missing one."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=select_autoescape(["html", "svg"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -143,7 +143,7 @@ def test_an_intact_ledger_verifies_and_an_altered_entry_has_an_exit_code_of_its_
     small_lake.store.write(key, small_lake.store.read(key).replace(b"better", b"worse!"))
     broken = fuelline("ledger", "verify")
     assert broken.exit_code == 3
-    assert broken.stderr.startswith("fuelline: models/agents: entry ")
+    assert broken.stderr.startswith("Error: models/agents: entry ")
 
 
 def test_a_replay_of_a_version_without_its_files_has_the_exit_code_of_broken_integrity(
@@ -151,7 +151,7 @@ def test_a_replay_of_a_version_without_its_files_has_the_exit_code_of_broken_int
 ) -> None:
     refused = fuelline("replay", "agents@v1")
     assert (refused.exit_code, refused.stdout) == (3, "")
-    assert refused.stderr.startswith("fuelline: ml/models/agents/v1/manifest.json is missing")
+    assert refused.stderr.startswith("Error: ml/models/agents/v1/manifest.json is missing")
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,10 @@ def test_a_wrong_argument_has_an_exit_code_and_one_line_with_a_hint(
     assert (refused.exit_code, refused.stdout) == (code, "")
     assert hint in refused.stderr
     assert "Traceback" not in refused.stderr
-    if code == 1:
-        assert refused.stderr.startswith("fuelline: ")
-        assert len(refused.stderr.splitlines()) == 1
+    *usage, error = refused.stderr.splitlines()
+    assert error.startswith("Error: ")
+    assert "".join(usage).startswith("Usage: " if code == 2 else "")
+    assert bool(usage) == (code == 2)
 
 
 def test_debug_raises_the_error_itself(fuelline: CommandRunner) -> None:

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli.commands_page import page
+from cli.documents import commands_page
 from cli.main import Lazy, main
 from command_line import Command
 
@@ -58,7 +58,7 @@ def loaded(*arguments: str) -> set[str]:
     """Top-level packages in memory after ``fuelline`` with these arguments."""
     code = f"""
 import sys
-from cli.commands_page import page
+from cli.documents import commands_page
 from cli.main import main
 try:
     main({[*arguments]!r})
@@ -81,7 +81,7 @@ def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
 
 def test_the_committed_page_of_commands_is_up_to_date() -> None:
     committed = (ROOT / "docs" / "commands.md").read_text()
-    assert committed == page(main), "run: fuelline docs commands > docs/commands.md"
+    assert committed == commands_page(main), "run: fuelline docs commands > docs/commands.md"
 
 
 @pytest.mark.parametrize(

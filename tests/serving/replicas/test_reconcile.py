@@ -40,7 +40,7 @@ def test_missing_settings_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.delenv("FUELLINE_VLLM", raising=False)
     refused = CliRunner().invoke(main, ["serve", "reconcile", "--once"])
     assert refused.exit_code == 1
-    assert refused.stderr.startswith("fuelline: FUELLINE_VLLM and FUELLINE_ADAPTERS must be set")
+    assert refused.stderr.startswith("Error: FUELLINE_VLLM and FUELLINE_ADAPTERS must be set")
 
 
 def test_the_loop_survives_a_dead_replica_and_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
