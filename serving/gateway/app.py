@@ -25,11 +25,9 @@ from starlette.types import Receive, Scope, Send
 
 from errors import SettingsError
 from lake.health import require_valid
-from serving.gateway.concurrency import ConcurrencyLimiter
 from serving.gateway.endpoints import ChatCompletions, Endpoints
 from serving.gateway.features import OnlineFeatureClient
 from serving.gateway.metrics import GatewayMetrics
-from serving.gateway.proxy import ProxyContext
 from serving.gateway.records import SlottedClock, slot_of
 from serving.gateway.requests import Refused
 from serving.gateway.responses import error_body
@@ -51,13 +49,8 @@ use up the whole latency budget of a request."""
 def build(settings: Settings, spool: Path | None = None, concurrency: int = CONCURRENCY) -> Starlette:
     """The gateway as an ASGI application; its threads run from start-up to shutdown.
 
-    Args:
-        settings: where vLLM, the lake, the online features and the keys are.
-        spool: the spool's file; the default is in the lake's folder, for a single gateway.
-        concurrency: limit of concurrent requests.
-
-    Raises:
-        SettingsError: no replica is named, the keys cannot be read, or the spool cannot be used.
+    The default file of the spool is in the lake's folder, for a single gateway. Raises ``SettingsError`` where no
+    replica is named, the keys cannot be read, or the spool cannot be used.
     """
     if not settings.vllm_replicas:
         raise SettingsError(f"FUELLINE_VLLM is not set. It names the vLLM replicas. Example: {example('vllm')}")
@@ -71,9 +64,9 @@ def build(settings: Settings, spool: Path | None = None, concurrency: int = CONC
         route_cache=route_cache,
         features=OnlineFeatureClient(settings, metrics),
         clock=SlottedClock(slot_of(opened.gateway, settings.cluster, socket.gethostname())),
-        limiter=ConcurrencyLimiter(concurrency),
+        concurrency=concurrency,
     )
-    metrics.in_flight.set_function(lambda: gateway.limiter.in_use)
+    metrics.in_flight.set_function(lambda: gateway.in_flight)
     metrics.spool_rows.set_function(lambda: opened.depth)
     chat, endpoints = ChatCompletions(gateway), Endpoints(gateway)
     return Application(
@@ -86,8 +79,8 @@ def build(settings: Settings, spool: Path | None = None, concurrency: int = CONC
             PathRoute("/ready", endpoints.ready),
             PathRoute("/metrics", endpoints.metrics),
         ],
-        exception_handlers={Refused: _refused, HTTPException: _http_error},
-        lifespan=lambda _: _running(gateway, chat),
+        exception_handlers={Refused: _error, HTTPException: _error},
+        lifespan=lambda _: _running(gateway),
     )
 
 
@@ -108,13 +101,10 @@ class Application(Starlette):
 
 
 @contextlib.asynccontextmanager
-async def _running(gateway: Gateway, chat: ChatCompletions) -> AsyncIterator[None]:
+async def _running(gateway: Gateway) -> AsyncIterator[None]:
     """Start the threads and connections, and stop them when the application ends."""
     uploader = SpoolUploader(gateway.spool, gateway.settings, gateway.metrics)
-    upstream = Upstream(gateway.settings.vllm_replicas, gateway.metrics)
-    chat.context = ProxyContext(
-        spool=gateway.spool, upstream=upstream, metrics=gateway.metrics, cluster=gateway.settings.cluster
-    )
+    gateway.upstream = Upstream(gateway.settings.vllm_replicas, gateway.metrics)
     gateway.route_cache.start()
     uploader.start()
     opening = asyncio.create_task(gateway.features.open())
@@ -124,33 +114,28 @@ async def _running(gateway: Gateway, chat: ChatCompletions) -> AsyncIterator[Non
         yield
     finally:
         opening.cancel()
-        await upstream.close()
+        await gateway.upstream.close()
         await gateway.features.close()
         await asyncio.to_thread(gateway.route_cache.stop)
         await asyncio.to_thread(uploader.stop)
         await asyncio.to_thread(gateway.spool.close)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    body = error_body(error.status, error.code, str(error))
-    return Response(body, error.status, error.headers, media_type="application/json")
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    """The answer to an unknown path (404) or a wrong method (405)."""
-    assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
-    body = error_body(status, status.name.lower(), f"{status.description}.")
-    return Response(body, status, error.headers, media_type="application/json")
+async def _error(request: Request, error: Exception) -> Response:
+    """The answer to a refused request, an unknown path (404) or a wrong method (405)."""
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        refused = Refused(status, status.name.lower(), f"{status.description}.")
+        headers = error.headers
+    else:
+        assert isinstance(error, Refused)
+        refused, headers = error, error.headers
+    body = error_body(refused.status, refused.code, str(refused))
+    return Response(body, refused.status, headers, media_type="application/json")
 
 
 def serve(settings: Settings, *, host: str, port: int, spool: Path | None, concurrency: int) -> None:
-    """Serve until the process is stopped.
-
-    Raises:
-        SettingsError: a setting is wrong; a service that is only unavailable costs a warning.
-    """
+    """Serve until stopped. Raises ``SettingsError``; a service that is only unavailable costs a warning."""
     import uvicorn
 
     from serving.gateway.header_limit import HeaderLimitProtocol

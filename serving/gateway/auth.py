@@ -1,7 +1,6 @@
 """Keys by which the gateway identifies an agent. Only their SHA-256 is stored, so the key file gives no access.
 
 A key is 256 random bits: no dictionary finds it from its hash, so a slow hash would cost every request and add nothing.
-
 ``fuelline keys create jamie`` makes one.
 """
 
@@ -44,16 +43,11 @@ def key_digest(key: str) -> str:
 
 
 def make_key() -> str:
-    """A new key."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def read_keys(path: Path) -> ApiKeys:
-    """Read a file such as ``{"<sha256>": "jamie"}``.
-
-    Raises:
-        SettingsError: the file cannot be read, or has another form.
-    """
+    """Read a file such as ``{"<sha256>": "jamie"}``. Raises ``SettingsError`` where it cannot, or has another form."""
     try:
         stored = json.loads(path.read_bytes())
     except OSError as error:

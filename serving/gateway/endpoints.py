@@ -11,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from errors import FuellineError
-from serving.gateway.proxy import Exchange, ProxyContext
+from lake.contracts.registries import AGENTS
+from serving.gateway.proxy import Exchange
 from serving.gateway.records import feedback_row
 from serving.gateway.requests import INTERACTION, Refused, authorize, headers_of, parse, read_request
 from serving.gateway.responses import ResponseWriter, cancel_on_disconnect, error_body, read_body
@@ -24,18 +25,14 @@ RATINGS = {"up": 1, "down": 0}
 class ChatCompletions:
     """``POST /v1/chat/completions``, directly on ASGI: no middleware between vLLM's bytes and the client."""
 
-    context: ProxyContext
-    """Set once the event loop runs."""
-
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         interaction = f"chatcmpl-{secrets.token_hex(16)}"
         writer = ResponseWriter(send, {"x-interaction-id": interaction})
         try:
-            with self._gateway.limiter.slot():
+            with self._gateway.slot():
                 exchange = await self._prepare(scope, receive, interaction)
                 await cancel_on_disconnect(receive, exchange.run(writer))
         except Refused as refused:
@@ -45,15 +42,14 @@ class ChatCompletions:
             await refusal.end(error_body(refused.status, refused.code, str(refused)))
 
     async def _prepare(self, scope: Scope, receive: Receive, interaction: str) -> Exchange:
-        headers = headers_of(scope)
-        route_cache = self._gateway.route_cache
+        headers, route_cache = headers_of(scope), self._gateway.route_cache
         key_agent = authorize(headers, route_cache)  # before the body: without a valid key none is read
         data = await read_body(receive, headers)
         started = time.monotonic()  # the time a client takes to send its request is not the version's latency
         request = read_request(data, headers, route_cache, key_agent, interaction)
         at = self._gateway.clock.now()
         features = await self._gateway.features.read(request.user_id, request.agent, at)
-        return Exchange(self.context, request, interaction=interaction, at=at, started=started, features=features)
+        return Exchange(self._gateway, request, interaction=interaction, at=at, started=started, features=features)
 
 
 class Endpoints:
@@ -64,31 +60,26 @@ class Endpoints:
 
     async def feedback(self, request: Request) -> Response:
         """``POST /v1/feedback``: ``{"interaction_id": "chatcmpl-...", "rating": "up"}``."""
-        with self._gateway.limiter.slot():
-            return await self._record_feedback(request)
-
-    async def _record_feedback(self, request: Request) -> Response:
-        headers = headers_of(request.scope)
-        authorize(headers, self._gateway.route_cache)
-        body = parse(await read_body(request.receive, headers))
-        interaction, rating = body.get("interaction_id"), body.get("rating")
-        if not isinstance(interaction, str) or not INTERACTION.fullmatch(interaction):
-            raise Refused(400, "invalid_interaction_id", "'interaction_id' is the id of an answer, chatcmpl-...")
-        if not isinstance(rating, str) or rating not in RATINGS:
-            raise Refused(400, "invalid_rating", "'rating' is 'up' or 'down'.")
-        await self._gateway.spool.wait_for_sync()
-        try:
-            self._gateway.spool.put([feedback_row(interaction, RATINGS[rating], self._gateway.clock.now())])
-        except sqlite3.Error:
-            self._gateway.metrics.rows_lost.inc()
-            raise Refused(503, "not_recorded", "The rating could not be recorded; try again in a second.") from None
-        self._gateway.metrics.feedback.labels(rating).inc()
+        gateway, headers = self._gateway, headers_of(request.scope)
+        with gateway.slot():
+            authorize(headers, gateway.route_cache)
+            body = parse(await read_body(request.receive, headers))
+            interaction, rating = body.get("interaction_id"), body.get("rating")
+            if not isinstance(interaction, str) or not INTERACTION.fullmatch(interaction):
+                raise Refused(400, "invalid_interaction_id", "'interaction_id' is the id of an answer, chatcmpl-...")
+            if not isinstance(rating, str) or rating not in RATINGS:
+                raise Refused(400, "invalid_rating", "'rating' is 'up' or 'down'.")
+            await gateway.spool.wait_for_sync()
+            try:
+                gateway.spool.put([feedback_row(interaction, RATINGS[rating], gateway.clock.now())])
+            except sqlite3.Error:
+                gateway.metrics.rows_lost.inc()
+                raise Refused(503, "not_recorded", "The rating could not be recorded; try again in a second.") from None
+        gateway.metrics.feedback.labels(rating).inc()
         return JSONResponse({"interaction_id": interaction, "rating": rating})
 
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``: the names that ``model`` may have."""
-        from lake.contracts.registries import AGENTS
-
         route_cache = self._gateway.route_cache
         key_agent = authorize(headers_of(request.scope), route_cache)
         names: dict[str, None] = {}
@@ -104,13 +95,10 @@ class Endpoints:
 
     async def ready(self, request: Request) -> Response:
         """``GET /ready``: whether it can answer; the body also says whether it can record its answers."""
-        gateway = self._gateway
-        state = {
-            "routes": gateway.route_cache.loaded,
-            "features_tried": gateway.features.tried,
-            "spool": gateway.spool.error or "ok",
-        }
-        return JSONResponse(state, status_code=200 if gateway.is_ready else 503)
+        routes, tried = self._gateway.route_cache.loaded, self._gateway.features.tried
+        state = {"routes": routes, "features_tried": tried, "spool": self._gateway.spool.error or "ok"}
+        # A full spool does not count: answers are still sent, and disks full everywhere would stop all gateways.
+        return JSONResponse(state, status_code=200 if routes and tried else 503)
 
     async def metrics(self, request: Request) -> Response:
         """``GET /metrics``."""

@@ -19,12 +19,10 @@ class HeaderLimitProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer for the first headers."""
         super().connection_made(transport)
         self._deadline = self.loop.call_later(CLIENT_TIMEOUT_S, self._expire)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
         self._reset()
         super().connection_lost(exc)
 
@@ -38,17 +36,14 @@ class HeaderLimitProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(CLIENT_TIMEOUT_S, self._expire)
 
     def on_headers_complete(self) -> None:
-        """The headers are complete: count anew."""
         self._reset()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body arrived: count anew."""
         self._reset()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is complete: count anew."""
         self._reset()
         super().on_message_complete()
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 LATENCY_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 10.0)
-
-Series = TypeVar("Series", Counter, Gauge, Histogram)
 
 
 class GatewayMetrics:
@@ -17,20 +15,16 @@ class GatewayMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        counter, gauge = self._maker(Counter), self._maker(Gauge)
-        histogram = self._maker(Histogram)
-        labels = ("agent", "model_version", "arm", "outcome")
-        self.requests = counter("requests", "Requests sent to a version", labels)
-        self.latency = histogram(
-            "latency_seconds", "From the request to the last token", ("model_version",), buckets=LATENCY_S
-        )
-        self.first_token = histogram(
-            "time_to_first_token_seconds",
-            "From the request to a stream's first token",
-            ("model_version",),
-            buckets=FIRST_TOKEN_S,
-        )
-        self.tokens = counter("tokens", "Tokens as counted by vLLM", ("model_version", "kind"))
+        options: dict[str, Any] = {"namespace": "fuelline", "subsystem": "gateway", "registry": self.registry}
+        counter: Callable[..., Counter] = partial(Counter, **options)
+        gauge: Callable[..., Gauge] = partial(Gauge, **options)
+        histogram: Callable[..., Histogram] = partial(Histogram, **options)
+        version = "model_version"
+        self.requests = counter("requests", "Requests sent to a version", ("agent", version, "arm", "outcome"))
+        self.latency = histogram("latency_seconds", "From the request to the last token", (version,), buckets=LATENCY_S)
+        to_first, text = "time_to_first_token_seconds", "From the request to a stream's first token"
+        self.first_token = histogram(to_first, text, (version,), buckets=FIRST_TOKEN_S)
+        self.tokens = counter("tokens", "Tokens as counted by vLLM", (version, "kind"))
         self.in_flight = gauge("in_flight", "Requests in progress")
         self.refused = counter("refused", "Requests refused before any version was called", ("code",))
         self.other_version = counter(
@@ -46,6 +40,3 @@ class GatewayMetrics:
         self.drain_failures = counter("drain_failures", "Failed uploads of the spool")
         self.rows_lost = counter("rows_lost", "Rows that could not be written to the spool")
         self.feedback = counter("feedback", "Feedback ratings recorded", ("rating",))
-
-    def _maker(self, kind: type[Series]) -> Callable[..., Series]:
-        return partial(kind, namespace="fuelline", subsystem="gateway", registry=self.registry)

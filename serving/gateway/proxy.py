@@ -10,7 +10,7 @@ import json
 import logging
 import sqlite3
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,13 +18,12 @@ import aiohttp
 
 from features.online.reader import OnlineFeatures
 from models.prompt import render
-from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.records import LATENCY_MS, FinishedRequest, request_rows
 from serving.gateway.requests import ChatRequest, Refused
 from serving.gateway.responses import ResponseWriter, error_body
-from serving.gateway.spool import Spool
 from serving.gateway.sse import EventStream, ParsedCompletion
-from serving.gateway.upstream import NoReplica, Upstream, VersionNotLoaded
+from serving.gateway.state import Gateway
+from serving.gateway.upstream import NoReplica, VersionNotLoaded
 from serving.routing.routes import Choice
 
 log = logging.getLogger("fuelline.gateway")
@@ -41,16 +40,6 @@ CANCELLED = "cancelled"
 """Outcome of a request whose client left before the end."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProxyContext:
-    """The parts of the gateway that every request uses."""
-
-    spool: Spool
-    upstream: Upstream
-    metrics: GatewayMetrics
-    cluster: str
-
-
 class UpstreamFailed(Exception):
     """The call failed; ``args`` are the status, code and message for the client. Internal to this module."""
 
@@ -60,7 +49,7 @@ class Exchange:
 
     def __init__(
         self,
-        context: ProxyContext,
+        gateway: Gateway,
         request: ChatRequest,
         *,
         interaction: str,
@@ -68,7 +57,7 @@ class Exchange:
         started: float,
         features: OnlineFeatures,
     ) -> None:
-        self._context, self._request, self._features = context, request, features
+        self._gateway, self._request, self._features = gateway, request, features
         self._interaction, self._at, self._started = interaction, at, started
         self._choice: Choice = request.route.choose(request.assignment_key)
         self._completion = ParsedCompletion()
@@ -85,7 +74,7 @@ class Exchange:
             async with asyncio.timeout(TIMEOUT_S - (time.monotonic() - self._started)):
                 last = await self._forward(writer)
             outcome, self._ended = "empty" if self._completion.is_empty else "answered", time.monotonic()
-            await self._context.spool.wait_for_sync()  # our disk counts neither in the latency nor in the time limit
+            await self._gateway.spool.wait_for_sync()  # our disk counts neither in the latency nor in the time limit
         except Exception as error:  # whatever vLLM sends: the client gets an error in OpenAI's form, and it is recorded
             if isinstance(error, TimeoutError) and writer.client_wait_s > SLOW_CLIENT_S:
                 raise asyncio.CancelledError from None  # as if the client had left: the version's share is unknown
@@ -97,7 +86,7 @@ class Exchange:
     async def _forward(self, writer: ResponseWriter) -> bytes:
         """Forward the answer; returns its end, which has not been sent yet."""
         request_id = self._interaction.removeprefix("chatcmpl-")  # vLLM adds its own prefix
-        async with await self._context.upstream.post(self._body, request_id) as response:
+        async with await self._gateway.upstream.post(self._body, request_id) as response:
             if response.status != 200:
                 raise await _upstream_error(response)
             if not self._request.stream:
@@ -132,11 +121,8 @@ class Exchange:
     def _render(self) -> bytes:
         """The request for the chosen version: the client's body with the system message in front."""
         system = render(self._request.agent, self._features, self._request.query)[0]
-        body: dict[str, Any] = {
-            **self._request.body,
-            "model": self._choice.adapter,
-            "messages": [system, *self._request.body["messages"]],
-        }
+        messages = [system, *self._request.body["messages"]]
+        body: dict[str, Any] = {**self._request.body, "model": self._choice.adapter, "messages": messages}
         body.pop("user", None)  # vLLM does not use it
         if self._request.stream:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
@@ -169,12 +155,14 @@ class Exchange:
         An answer matters more than its record: it is sent even if the spool cannot be written.
         """
         seconds = (self._ended or time.monotonic()) - self._started - client_wait_s
-        first = self._completion.first_token_at
+        first, choice = self._completion.first_token_at, self._choice
+        if outcome == NOT_LOADED[1]:  # no user met the version, so the call is no evidence for the rollout
+            choice = replace(choice, rollout=None, arm=None, unit=None)
         done = FinishedRequest(
             interaction=self._interaction,
             at=self._at,
             request=self._request,
-            choice=self._counted_choice(outcome),
+            choice=choice,
             features=self._features,
             completion=self._completion,
             failed=self._completion.is_empty or outcome not in ("answered", CANCELLED),
@@ -185,18 +173,13 @@ class Exchange:
         )
         self._count(done, outcome, seconds)
         try:
-            self._context.spool.put(request_rows(done, self._context.cluster))
+            self._gateway.spool.put(request_rows(done, self._gateway.settings.cluster))
         except sqlite3.Error:
-            self._context.metrics.rows_lost.inc(2)
+            self._gateway.metrics.rows_lost.inc(2)
             log.error("%s is lost to the lake", self._interaction)
 
-    def _counted_choice(self, outcome: str) -> Choice:
-        """The choice as evidence for the rollout: none if no replica had the version loaded, so that no user met it."""
-        not_loaded = outcome == NOT_LOADED[1]
-        return replace(self._choice, rollout=None, arm=None, unit=None) if not_loaded else self._choice
-
     def _count(self, done: FinishedRequest, outcome: str, seconds: float) -> None:
-        metrics, chosen, version = self._context.metrics, self._choice.adapter, done.version
+        metrics, chosen, version = self._gateway.metrics, self._choice.adapter, done.version
         metrics.requests.labels(self._request.agent, version, done.choice.arm or "", outcome).inc()
         metrics.latency.labels(version).observe(seconds)
         metrics.tokens.labels(version, "prompt").inc(self._completion.prompt_tokens)

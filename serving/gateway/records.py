@@ -1,15 +1,17 @@
 """The rows recorded of a request, in the form of the lake's contracts: interaction, prediction, later its feedback."""
 
+import json
 import re
 import time
 import zlib
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
+import orjson
+
 from features.online.reader import OnlineFeatures
 from lake.contracts.base import NAME_CHARACTERS, TEXT_CHARACTERS
 from models.prompt import PROMPT_VERSION
-from serving.gateway.encoding import dumps
 from serving.gateway.requests import ChatRequest
 from serving.gateway.spool import SpoolRow
 from serving.gateway.sse import ParsedCompletion
@@ -56,7 +58,6 @@ class SlottedClock:
     """
 
     def __init__(self, slot: int) -> None:
-        """``slot`` is this gateway's own; see ``slot_of``."""
         self._slot, self._last = slot % SLOTS, 0
 
     def now(self) -> datetime:
@@ -68,8 +69,7 @@ class SlottedClock:
 def slot_of(gateway: str, cluster: str, host: str) -> int:
     """A gateway's slot: from the number of its pod (``gateway-1``), else from its id, in the range of its cluster.
 
-    Two gateways share a slot only if their clusters' hashes collide (one pair in 16), or, without pod numbers, their
-    ids.
+    Two share a slot only if their clusters' hashes collide (one pair in 16), or, without pod numbers, their ids.
     """
     numbered = re.search(r"-(\d+)$", host)
     ordinal = int(numbered[1]) if numbered else int(gateway, 16)
@@ -103,34 +103,33 @@ def _interaction(done: FinishedRequest, cluster: str) -> dict[str, object]:
 
 
 def _prediction(done: FinishedRequest) -> dict[str, object]:
-    features = {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name in _FEATURES
-        if (value := getattr(done.features, name)) is not None
-    }
-    optional = {
+    optional = {name: getattr(done.features, name) for name in _FEATURES} | {
         "time_to_first_token_ms": done.first_token_ms,
         "rollout": done.choice.rollout,
         "arm": done.choice.arm,
         "unit": done.choice.unit,
     }
-    return (
-        features
-        | {name: value for name, value in optional.items() if value is not None}
-        | {
-            "interaction_id": done.interaction,
-            "timestamp": done.at.isoformat(),
-            "agent_name": done.request.agent,
-            "model_version": done.version,
-            "prompt_version": PROMPT_VERSION,
-            "latency_ms": LATENCY_MS if done.cancelled else done.latency_ms,
-            "failed": done.failed,
-        }
-    )
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in optional.items()
+        if value is not None
+    } | {
+        "interaction_id": done.interaction,
+        "timestamp": done.at.isoformat(),
+        "agent_name": done.request.agent,
+        "model_version": done.version,
+        "prompt_version": PROMPT_VERSION,
+        "latency_ms": LATENCY_MS if done.cancelled else done.latency_ms,
+        "failed": done.failed,
+    }
 
 
 def _row(source: str, values: dict[str, object]) -> SpoolRow:
-    return SpoolRow(source=source, line=dumps(values) + b"\n")
+    try:
+        line = orjson.dumps(values)
+    except orjson.JSONEncodeError:  # a number of tokens beyond 64 bits
+        line = json.dumps(values, separators=(",", ":")).encode()
+    return SpoolRow(source=source, line=line + b"\n")
 
 
 def _limited(text: str, characters: int) -> str:

@@ -6,7 +6,7 @@ agent, so where keys are required an agent can name only itself.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ FORBIDDEN = (
 ``prompt_logprobs`` with an adapter ends vLLM 0.32 on CPU.
 """
 INTERACTION = re.compile(r"chatcmpl-[0-9a-f]{32}")
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""JSON allows lone surrogates, which UTF-8 cannot encode."""
 
 Headers = Mapping[str, str]
 Body = dict[str, Any]
@@ -86,23 +88,14 @@ def headers_of(scope: Scope) -> Headers:
 def read_request(
     data: bytes, headers: Headers, route_cache: RouteCache, key_agent: str, interaction: str
 ) -> ChatRequest:
-    """Parse and validate a request for a chat completion.
+    """Parse and validate a request for a chat completion. Raises ``Refused``.
 
-    Args:
-        data: the body.
-        headers: by lower-case name.
-        route_cache: the routes in force.
-        key_agent: the agent whose key was sent (``authorize``); empty where no key is required.
-        interaction: the id of this interaction.
-
-    Raises:
-        Refused: the request is invalid or not allowed.
+    ``key_agent`` is the agent whose key was sent (``authorize``); empty where no key is required.
     """
     body = parse(data)
     _check_form(body)
     agent = _agent(body.get("model") or "", headers, key_agent)
-    route = _route(route_cache, agent)
-    _check_model(body.get("model") or "", agent, route)
+    route = _route(route_cache, agent, body.get("model") or "")
     assignment_key, user_id = _user(body.get("user") or headers.get(USER, ""), headers, interaction)
     return ChatRequest(
         agent=agent,
@@ -117,11 +110,7 @@ def read_request(
 
 
 def authorize(headers: Headers, route_cache: RouteCache) -> str:
-    """The agent whose key was sent; empty where no key is required.
-
-    Raises:
-        Refused: the key is missing or unknown.
-    """
+    """The agent whose key was sent; empty where no key is required. Raises ``Refused``."""
     if route_cache.keys is None:
         return ""
     scheme, _, key = headers.get("authorization", "").partition(" ")
@@ -181,25 +170,23 @@ def _agent(model: str, headers: Headers, key_agent: str) -> str:
     return agent
 
 
-def _route(route_cache: RouteCache, agent: str) -> Route:
+def _route(route_cache: RouteCache, agent: str, model: str) -> Route:
     if not route_cache.loaded:
         raise Refused(503, "not_ready", "The gateway has not read the ledger yet; try again in a second.")
     try:
-        return route_for_agent(route_cache.routes, agent)
+        route = route_for_agent(route_cache.routes, agent)
     except UnknownName as error:
         raise Refused(404, "model_not_found", f"{error}.") from None
-
-
-def _check_model(model: str, agent: str, route: Route) -> None:
-    allowed = dict.fromkeys((agent, route.model))
-    if model and model not in allowed:
-        raise Refused(404, "model_not_found", f"There is no such model for {agent}; known: {_listed(allowed)}.")
+    if model and model not in (agent, route.model):
+        known = _listed({agent, route.model})
+        raise Refused(404, "model_not_found", f"There is no such model for {agent}; known: {known}.")
+    return route
 
 
 def _user(user: str, headers: Headers, interaction: str) -> tuple[str, str]:
     """The assignment key of the split, and the user id that is recorded."""
     for kind, name in (("user", user), ("conversation", headers.get(CONVERSATION, ""))):
-        if len(name) > NAME_CHARACTERS - len("conversation:") or not _is_utf8(name):
+        if len(name) > NAME_CHARACTERS - len("conversation:") or SURROGATE.search(name):
             raise Refused(400, f"invalid_{kind}", f"The name of the {kind} is too long or no valid text.")
         if name:
             return f"{kind}:{name}", name if kind == "user" else f"{kind}:{name}"
@@ -207,14 +194,5 @@ def _user(user: str, headers: Headers, interaction: str) -> tuple[str, str]:
     return f"request:{request}", f"request:{request}"
 
 
-def _is_utf8(name: str) -> bool:
-    """Whether a text can be encoded as UTF-8; JSON allows lone surrogates, which cannot."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _listed(names: Mapping[str, object]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))

@@ -29,7 +29,7 @@ class ResponseWriter:
         """Seconds spent waiting for the client to take the answer: not the version's latency."""
 
     def prepare(self, status: int, content_type: str) -> None:
-        """Set the status and content type, which are sent with the first piece."""
+        """Set what is sent with the first piece."""
         self._status_and_type = status, content_type
 
     async def send(self, data: bytes) -> None:
@@ -93,36 +93,21 @@ def error_body(status: int, code: str, message: str) -> bytes:
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
-    """The request's body.
-
-    Raises:
-        Refused: it is too large or too slow, or the headers are too large.
-    """
-    try:
-        async with asyncio.timeout(CLIENT_TIMEOUT_S):
-            return await _read(receive, headers)
-    except TimeoutError:
-        raise Refused(408, "slow_request", f"The request did not come within {CLIENT_TIMEOUT_S:.0f} s.") from None
-
-
-async def _read(receive: Receive, headers: Mapping[str, str]) -> bytes:
+    """The request's body. Raises ``Refused`` where it is too large or too slow, or the headers are too large."""
     if sum(map(len, headers)) + sum(map(len, headers.values())) > HEADER_BYTES:
         raise Refused(*HEADERS_TOO_LARGE)
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > BODY_BYTES:
-        raise _too_large()
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(499, "client_left", "The client left.")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > BODY_BYTES:
-            raise _too_large()
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-def _too_large() -> Refused:
-    return Refused(413, "request_too_large", f"A request has {BODY_BYTES:,} bytes at most.")
+    declared, data, more = headers.get("content-length", ""), bytearray(), True
+    size = int(declared) if declared.isdecimal() else 0
+    try:
+        async with asyncio.timeout(CLIENT_TIMEOUT_S):
+            while more and size <= BODY_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Refused(499, "client_left", "The client left.")
+                data += message.get("body", b"")
+                size, more = len(data), message.get("more_body", False)
+    except TimeoutError:
+        raise Refused(408, "slow_request", f"The request did not come within {CLIENT_TIMEOUT_S:.0f} s.") from None
+    if size > BODY_BYTES:
+        raise Refused(413, "request_too_large", f"A request has {BODY_BYTES:,} bytes at most.")
+    return bytes(data)

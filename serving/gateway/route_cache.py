@@ -12,15 +12,16 @@ from pathlib import Path
 from errors import PeerError
 from lake.lake import Lake, open_lake
 from models.prompt import PROMPT_VERSION
+from models.registry.kinds import model_names
 from serving.gateway.auth import ApiKeys, read_keys
 from serving.gateway.metrics import GatewayMetrics
-from serving.routing.routes import Route, read_model_names, route_of
+from serving.routing.routes import Route, route_of
 from settings import Settings
 
 log = logging.getLogger("fuelline.gateway")
 
 LIST_INTERVAL_S = 30.0
-"""Seconds between two searches for new models."""
+"""Seconds between two searches for new models: listing every entry of the ledger is too slow for every second."""
 REFRESH_INTERVAL_S = 1.0
 STORE_TIMEOUT_S = 2.0
 """Per request to the store, which is not repeated, so that a roll-back is in force within five seconds."""
@@ -38,19 +39,13 @@ class RouteCache:
     """None: no key is required."""
 
     def __init__(self, settings: Settings, metrics: GatewayMetrics) -> None:
-        """Read the keys; the thread reads the ledger.
-
-        Raises:
-            SettingsError: the key file cannot be read.
-        """
+        """Read the keys; the thread reads the ledger. Raises ``SettingsError`` if the key file cannot be read."""
         self.routes, self.loaded = {}, False
         self._settings, self._metrics = settings, metrics
         self._key_file = Path(settings.keys) if settings.keys else None
-        self._key_file_version: tuple[int, int] | None = None
+        self._key_file_version: tuple[int, int] | None = (0, 0)  # of no file, so it is read now and must exist
         self.keys = None
-        if self._key_file:
-            self._key_file_version = _file_version(self._key_file)
-            self.keys = read_keys(self._key_file)
+        self._read_keys()
         self._lake: Lake | None = None
         self._models: list[str] = []
         self._next_list_at = 0.0
@@ -58,7 +53,6 @@ class RouteCache:
         self._thread = threading.Thread(target=self._run, name="routes", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -85,7 +79,12 @@ class RouteCache:
     def _read_routes(self) -> None:
         """Read each model's route independently; one that cannot be read stays. Raises the last error at the end."""
         lake = self._lake = self._lake or open_lake(self._settings, timeout_s=STORE_TIMEOUT_S)
-        routes, failure = dict(self.routes), self._list_models(lake)
+        routes, failure = dict(self.routes), None
+        try:
+            if time.monotonic() >= self._next_list_at:
+                self._models, self._next_list_at = model_names(lake.ledger), time.monotonic() + LIST_INTERVAL_S
+        except Exception as error:  # the known models are still read
+            failure = error
         for name in self._models:
             try:
                 routes[name] = route_of(lake, name, self.routes.get(name))
@@ -94,21 +93,10 @@ class RouteCache:
                 break  # the store does not answer, and each further read might wait as long
             except Exception as error:
                 failure = error
-        unavailable = isinstance(failure, PeerError)
-        if self.loaded or (not unavailable and (routes or not failure)):
+        if self.loaded or (not isinstance(failure, PeerError) and (routes or not failure)):
             self._publish(routes)
         if failure:
             raise failure
-
-    def _list_models(self, lake: Lake) -> Exception | None:
-        """Search for new models when it is time. An error is returned, so that the known models are still read."""
-        if time.monotonic() < self._next_list_at:
-            return None
-        try:
-            self._models, self._next_list_at = read_model_names(lake), time.monotonic() + LIST_INTERVAL_S
-        except Exception as error:
-            return error
-        return None
 
     def _publish(self, routes: dict[str, Route]) -> None:
         if self.loaded and routes == self.routes:

@@ -8,8 +8,9 @@ import json
 import time
 from typing import Any
 
+import orjson
+
 from lake.contracts.base import TEXT_CHARACTERS
-from serving.gateway.encoding import loads
 
 DATA, DONE = b"data:", b"[DONE]"
 EVENT_BYTES = 4 << 20
@@ -41,17 +42,15 @@ class ParsedCompletion:
 
     @property
     def has_text(self) -> bool:
-        """Whether there is any text other than white space."""
         return any(text.strip() for text in self._texts)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is neither text nor a tool call."""
         return not self.has_text and not self._calls
 
     def read_body(self, data: bytes) -> None:
         """Parse an answer that is not streamed. Raises ``ValueError``."""
-        self._read(loads(data), "message")
+        self._read(_loads(data), "message")
         self.finished = True
 
     def read_event(self, event: bytes) -> bool:
@@ -62,7 +61,7 @@ class ParsedCompletion:
         if data == DONE:
             self.finished = True
             return False
-        return self._read(loads(data), "delta")
+        return self._read(_loads(data), "delta")
 
     def _read(self, chunk: Any, part: str) -> bool:
         if not isinstance(chunk, dict) or "error" in chunk:
@@ -90,6 +89,17 @@ class ParsedCompletion:
             for name, value in (call.get("function") or {}).items():
                 if name in parsed and len(parsed[name]) < TEXT_CHARACTERS:
                     parsed[name] += value or ""
+
+
+def _loads(data: bytes) -> Any:
+    """Parse JSON: orjson is stricter than the standard library (``NaN``, lone surrogates), which then tries as well.
+
+    Clients' requests are always read by the standard library, because orjson would round large integers.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
 
 
 class EventStream:

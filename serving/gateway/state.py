@@ -1,19 +1,22 @@
 """The parts of one running gateway, shared by its endpoints."""
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from serving.gateway.concurrency import ConcurrencyLimiter
 from serving.gateway.features import OnlineFeatureClient
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.records import SlottedClock
+from serving.gateway.requests import Refused
 from serving.gateway.route_cache import RouteCache
 from serving.gateway.spool import Spool
+from serving.gateway.upstream import Upstream
 from settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Gateway:
-    """All parts of a running gateway."""
+    """All parts of a running gateway. Belongs to the event loop."""
 
     settings: Settings
     metrics: GatewayMetrics
@@ -21,11 +24,19 @@ class Gateway:
     route_cache: RouteCache
     features: OnlineFeatureClient
     clock: SlottedClock
-    limiter: ConcurrencyLimiter
+    upstream: Upstream = field(init=False)
+    """Set once the event loop runs."""
+    concurrency: int
+    """Limit of concurrent requests. There is one because each holds a body and an answer in memory."""
+    in_flight: int = 0
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the routes are loaded and the online features have been tried. A spool that cannot be written does
-        not count: answers are still sent, and disks that are full everywhere would otherwise stop all gateways.
-        """
-        return self.route_cache.loaded and self.features.tried
+    @contextlib.contextmanager
+    def slot(self) -> Iterator[None]:
+        """Count a request as in progress for the length of the context. Raises ``Refused`` (429) at the limit."""
+        if self.in_flight >= self.concurrency:
+            raise Refused(429, "too_many_requests", "Too many requests are under way; try again in a second.")
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1

@@ -26,7 +26,6 @@ class SpoolUploader:
         self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -35,12 +34,7 @@ class SpoolUploader:
         self._thread.join()
 
     def upload(self) -> None:
-        """Upload all rows that are in the spool now.
-
-        Raises:
-            FuellineError: the store cannot be reached; the rows stay.
-            sqlite3.Error: the spool cannot be read or written.
-        """
+        """Upload all rows that are in the spool now; they stay where the spool or the store raises an error."""
         upto = {source: self._spool.last_number(source) for source in SOURCES}
         while batches := [batch for source in SOURCES if upto[source] and (batch := self._spool.next_batch(source))]:
             self._spool.sync()  # before the upload, and once for all batches: see serving.gateway.spool

@@ -47,12 +47,8 @@ class Upstream:
         """Send one request; returns the response once its headers are there. The caller closes it.
 
         Each replica is tried once, and the next one only if this one did not accept the connection or does not have
-        the version: otherwise it may already be working on the request.
-
-        Raises:
-            NoReplica: no replica accepted the connection.
-            VersionNotLoaded: one did, but does not have the version, and no other accepted one.
-            aiohttp.ClientError: the connection broke.
+        the version: otherwise it may already be working on the request. Raises ``NoReplica``, ``VersionNotLoaded``, or
+        ``aiohttp.ClientError`` where the connection broke.
         """
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
         turns, not_loaded = self._in_order(), False
@@ -72,7 +68,6 @@ class Upstream:
         raise VersionNotLoaded if not_loaded else NoReplica
 
     async def close(self) -> None:
-        """Close all connections."""
         await self._session.close()
 
     def _mark_unreachable(self, replica: str, why: str) -> None:

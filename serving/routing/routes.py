@@ -67,14 +67,9 @@ def adapter_name_of(version: ModelVersion | None) -> str:
     return version.adapter_name if version else BASE
 
 
-def read_model_names(lake: Lake) -> list[str]:
-    """Names of the models in the ledger. Lists every entry, so it is too slow to call every second."""
-    return model_names(lake.ledger)
-
-
 def read_routes(lake: Lake) -> dict[str, Route]:
     """The route of each model in the ledger, by name."""
-    return {name: route_of(lake, name) for name in read_model_names(lake)}
+    return {name: route_of(lake, name) for name in model_names(lake.ledger)}
 
 
 def route_of(lake: Lake, model: str, before: Route | None = None) -> Route:

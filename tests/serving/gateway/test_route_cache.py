@@ -124,7 +124,7 @@ def test_a_route_that_can_be_read_is_updated_although_others_cannot(
     running = refreshed(lake)
     unreadable_model(lake)
     running.refresh()
-    monkeypatch.setattr(serving.gateway.route_cache, "read_model_names", unavailable)
+    monkeypatch.setattr(serving.gateway.route_cache, "model_names", unavailable)
     monkeypatch.setattr(serving.gateway.route_cache, "route_of", only_agents)
     take_back_by_hand(lake)
     running.refresh()
