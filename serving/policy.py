@@ -80,11 +80,8 @@ class CanaryRule:
 
     def margin(self, metric: Metric) -> float:
         """The tolerated excess of a metric's bad rate."""
-        return {
-            Metric.ERROR: self.error_margin,
-            Metric.SLOW: self.slow_margin,
-            Metric.THUMBS_DOWN: self.thumbs_down_margin,
-        }[metric]
+        margin: float = getattr(self, f"{metric.value}_margin")
+        return margin
 
     def judged_for_promotion(self, metric: Metric) -> bool:
         """Whether a promotion waits for this metric."""

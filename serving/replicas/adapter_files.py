@@ -20,10 +20,7 @@ from models.types import ModelVersion
 def ensure_adapter(lake: Lake, version: ModelVersion, folder: Path) -> Path:
     """The folder of the version's adapter under ``folder``: verified if it exists, else fetched from the registry.
 
-    Raises:
-        UnknownName: the version is not registered.
-        TamperedArtifact: a file, in the registry or in the folder, differs from the registered one.
-        OSError: the folder cannot be written.
+    Raises ``TamperedArtifact`` where a file, in the registry or in the folder, differs from the registered one.
     """
     target = folder.absolute() / version.adapter_name
     if target.is_dir():

@@ -33,29 +33,19 @@ class DesiredState:
     models: Collection[str] = ()
     """The models in the ledger; adapters of other models on a replica are left alone."""
 
+    def missing(self, loaded: Collection[str]) -> list[str]:
+        """Names that a replica with these adapters has to load."""
+        return [name for name in self.current if name not in loaded]
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdapterChanges:
-    """What one replica has to load and to unload."""
-
-    loads: tuple[ModelVersion, ...] = ()
-    unloads: tuple[str, ...] = ()
-
-
-def changes_for(desired: DesiredState, loaded: Collection[str]) -> AdapterChanges:
-    """The changes for a replica on which the adapters with the names ``loaded`` are loaded."""
-    return AdapterChanges(
-        loads=tuple(version for name, version in desired.current.items() if name not in loaded),
-        unloads=tuple(
-            sorted(name for name in loaded if name.partition("@")[0] in desired.models and name not in desired.recent)
-        ),
-    )
+    def superfluous(self, loaded: Collection[str]) -> list[str]:
+        """Names that it has to unload."""
+        return sorted(name for name in loaded if name.partition("@")[0] in self.models and name not in self.recent)
 
 
 def read_desired_state(lake: Lake, grace: timedelta = GRACE) -> DesiredState:
     """Read from the ledger what is needed now and what was needed within the grace period."""
     since = lake.ledger.clock() - grace
-    models = model_names(lake.ledger)
+    models = set(model_names(lake.ledger))
     current: dict[str, ModelVersion] = {}
     answering: set[str] = set()
     recent: set[str] = set()
@@ -66,9 +56,7 @@ def read_desired_state(lake: Lake, grace: timedelta = GRACE) -> DesiredState:
         current.update({version.adapter_name: version for version in _needed_by(last)})
         users = (last.production, last.soak and last.soak.former)
         answering.update(version.adapter_name for version in users if version)
-    return DesiredState(
-        current=current, answering=frozenset(answering), recent=frozenset(recent), models=frozenset(models)
-    )
+    return DesiredState(current=current, answering=answering, recent=recent, models=models)
 
 
 def _states_since(model: str, entries: Sequence[Entry], since: datetime) -> Iterator[ModelState]:

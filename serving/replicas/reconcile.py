@@ -1,7 +1,5 @@
 """The reconciler: repeatedly brings every replica to the state that the ledger describes. It keeps no essential state.
 
-    fuelline serve reconcile [--every 2] [--once] [--dry-run] [--ready-file FILE]
-
 It runs as a sidecar of each replica, or once for all replicas that share a disk. Each round reads the desired state
 from the ledger (``serving.replicas.desired``), so a replica that restarted empty gets its adapters back.
 
@@ -22,9 +20,9 @@ from errors import FuellineError, SettingsError, TamperedArtifact
 from lake.lake import Lake
 from models.types import ModelVersion
 from serving.replicas.adapter_files import ensure_adapter
-from serving.replicas.desired import GRACE, DesiredState, changes_for, read_desired_state
+from serving.replicas.desired import GRACE, DesiredState, read_desired_state
 from serving.replicas.load_gate import GateResult, check_adapter
-from serving.replicas.vllm import Replica, ServedModel
+from serving.replicas.vllm import Replica
 from settings import Settings
 
 log = logging.getLogger("fuelline.reconcile")
@@ -66,15 +64,11 @@ def reconcile(
         grace: see ``GRACE``.
         dry_run: change nothing, only report.
         verified: address and name of each adapter that has passed the gate; updated. None: check all.
-
-    Raises:
-        PeerError: the store does not answer.
     """
     desired, report = read_desired_state(lake, grace), ReconcileReport()
+    verified = set() if verified is None else verified
     for replica in replicas:
-        replica_round = _ReplicaRound(
-            lake, replica, folder.absolute(), desired, report, set() if verified is None else verified
-        )
+        replica_round = _ReplicaRound(lake, replica, folder.absolute(), desired, report, verified)
         try:
             replica_round.run(dry_run)
         except (FuellineError, OSError) as error:
@@ -96,36 +90,35 @@ class _ReplicaRound:
     def run(self, dry_run: bool) -> None:
         """Load, check, unload."""
         loaded = self.replica.adapters()
-        changes = changes_for(self.desired, loaded)
+        missing, superfluous = self.desired.missing(loaded), self.desired.superfluous(loaded)
         if dry_run:
-            self.report.loaded += [self._at(version.adapter_name) for version in changes.loads]
-            self.report.unloaded += [self._at(name) for name in changes.unloads]
+            self.report.loaded += map(self._at, missing)
+            self.report.unloaded += map(self._at, superfluous)
             return
-        self.verified.difference_update((self.replica.address, version.adapter_name) for version in changes.loads)
+        self.verified.difference_update((self.replica.address, name) for name in missing)
         settled = set[str]()
         for name, version in self.desired.current.items():
             try:
-                self._load_and_check(version, loaded.get(name))
+                self._load_and_check(version, is_loaded=name in loaded)
                 settled.add(name)
-            except TamperedArtifact as error:
-                settled.add(name)
-                self.record_fault(str(error))
             except (FuellineError, OSError) as error:
                 self.record_fault(str(error))
+                if isinstance(error, TamperedArtifact):
+                    settled.add(name)
         if settled.issuperset(self.desired.answering):
             self.report.ready.add(self.replica.address)
-        for name in changes.unloads:
+        for name in superfluous:
             self.replica.unload(name)
             self.report.unloaded.append(self._at(name))
 
-    def _load_and_check(self, version: ModelVersion, served: ServedModel | None) -> None:
+    def _load_and_check(self, version: ModelVersion, *, is_loaded: bool) -> None:
         """Load one adapter unless it is loaded, and pass it through the gate; unload it if it fails."""
         key = (self.replica.address, version.adapter_name)
         if key in self.verified:
             return
         path = str(ensure_adapter(self.lake, version, self.folder))
         self.replica.load(version.adapter_name, path)
-        if served is None:
+        if not is_loaded:
             self.report.loaded.append(self._at(version.adapter_name))
         result = check_adapter(self.lake, self.replica, version)
         self.report.gate_results.append(result)
@@ -139,7 +132,6 @@ class _ReplicaRound:
         return f"{name} on {self.replica.address}"
 
     def record_fault(self, message: str) -> None:
-        """Add an error to the report."""
         self.report.faults.setdefault(self.replica.address, []).append(message)
 
 
@@ -207,11 +199,7 @@ def log_report(report: ReconcileReport) -> None:
 
 
 def replicas_of(settings: Settings) -> list[Replica]:
-    """The replicas named in the settings.
-
-    Raises:
-        SettingsError: the replicas or the folder of the adapters are not set.
-    """
+    """The replicas named in the settings. Raises ``SettingsError`` without replicas or a folder of the adapters."""
     if not settings.vllm_replicas or not settings.adapters:
         raise SettingsError(
             "FUELLINE_VLLM and FUELLINE_ADAPTERS must be set: the replicas, and the folder that this process writes "

@@ -27,17 +27,6 @@ ERROR_CHARACTERS = 300
 """Length to which a replica's error message is cut."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServedModel:
-    """One model that a replica serves."""
-
-    name: str
-    path: str
-    """Folder of its weights, as the replica sees it."""
-    parent: str = ""
-    """The base model of an adapter; empty for a base model."""
-
-
 @dataclass(frozen=True, slots=True)
 class NextTokens:
     """The most likely next tokens after one prompt."""
@@ -61,27 +50,15 @@ class Replica:
 
     address: str
 
-    def models(self) -> dict[str, ServedModel]:
-        """What it serves, by name: the base and every loaded adapter.
-
-        Raises:
-            PeerError: it does not answer.
-        """
+    def adapters(self) -> dict[str, str]:
+        """The loaded adapters: by name the folder of the weights, as the replica sees it. Raises ``PeerError``."""
         cards = self._field(self._request("GET", "/v1/models", timeout=STATE_TIMEOUT_S), "data")
-        return {
-            card["id"]: ServedModel(name=card["id"], path=card["root"] or "", parent=card["parent"] or "")
-            for card in cards
-        }
-
-    def adapters(self) -> dict[str, ServedModel]:
-        """The loaded adapters by name. Raises ``PeerError``."""
-        return {name: model for name, model in self.models().items() if model.parent}
+        return {card["id"]: card["root"] or "" for card in cards if card["parent"]}
 
     def load(self, name: str, path: str) -> None:
         """Load the adapter in ``path`` under ``name``; succeeds if it is already loaded from there.
 
-        Raises:
-            PeerError: the replica refuses it, or has the name loaded from another folder.
+        Raises ``PeerError`` where the replica refuses it, or has the name loaded from another folder.
         """
         response = self._request("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
         if response.status == 200:
@@ -89,31 +66,25 @@ class Replica:
         loaded = self.adapters().get(name)
         if loaded is None:
             raise self._refused(f"did not load {name}", response)
-        if loaded.path != path:
+        if loaded != path:
             raise PeerError(
-                f"{self.address} serves {name} from {loaded.path}, not from {path}: restart it, because its prefix "
+                f"{self.address} serves {name} from {loaded}, not from {path}: restart it, because its prefix "
                 "cache would mix the two"
             )
 
     def unload(self, name: str) -> None:
         """Unload the adapter; succeeds if it is not loaded. Requests in progress with it end.
 
-        Raises:
-            PeerError: the replica refuses, and still serves it.
+        Raises ``PeerError`` where the replica refuses, and still serves it.
         """
         response = self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name})
         if response.status != 200 and name in self.adapters():
             raise self._refused(f"did not unload {name}", response)
 
     def next_tokens(self, model: str, prompts: Sequence[str] | Sequence[list[int]]) -> list[NextTokens]:
-        """The most likely next tokens of each prompt, from generating one token each.
+        """The most likely next tokens of each prompt (a text, or token ids), from generating one token each.
 
-        Args:
-            model: the base's or an adapter's name.
-            prompts: texts, or token ids.
-
-        Raises:
-            PeerError: it does not serve the model, or another one answered.
+        Raises ``PeerError`` where the replica does not serve the model (the base or an adapter), or another answered.
         """
         body = {
             "model": model,

@@ -78,35 +78,28 @@ class DurationForecast:
     @property
     def text(self) -> str:
         """The forecast, a line a metric."""
-        lines = [f"Minimum exposure of all steps: {_hours(self.exposure_hours)}."]
-        lines += [_line(metric, self.deadline_hours) for metric in self.metrics]
+        needed, deadline = _hours(self.promote_hours), _hours(self.deadline_hours)
+        end = f"An equal candidate should be promoted after about {needed}; the deadline is {deadline}."
         if self.longer_than_deadline:
-            lines.append(
-                f"An equal candidate is expected to need {_hours(self.promote_hours)}, which is longer than the "
-                f"deadline of {_hours(self.deadline_hours)}: it will probably end as inconclusive. Widen the margin, "
-                "extend the deadline, or give the metric a margin of 1 to test it for harm only."
+            end = (
+                f"An equal candidate is expected to need {needed}, which is longer than the deadline of {deadline}: it "
+                "will probably end as inconclusive. Widen the margin, extend the deadline, or give the metric a margin "
+                "of 1 to test it for harm only."
             )
-        else:
-            lines.append(
-                f"An equal candidate should be promoted after about {_hours(self.promote_hours)}; the deadline is "
-                f"{_hours(self.deadline_hours)}."
-            )
-        return "\n".join(lines)
+        lines = [_line(metric, self.deadline_hours) for metric in self.metrics]
+        return "\n".join([f"Minimum exposure of all steps: {_hours(self.exposure_hours)}.", *lines, end])
 
 
 def expected_duration(rule: CanaryRule, traffic: Sequence[MetricTraffic], users: int) -> DurationForecast:
-    """How long a rollout should take.
+    """How long a rollout should take with so many different ``users`` within the deadline.
 
-    Args:
-        rule: margins, errors, steps, deadline.
-        traffic: of each metric; a missing metric has no outcomes.
-        users: different users within the deadline.
+    A metric without ``traffic`` has no outcomes.
     """
-    known = {metric.metric: metric for metric in traffic}
-    every = [known.get(metric, MetricTraffic(metric=metric, per_hour=0, bad_rate=0)) for metric in Metric]
-    hours = _step_hours(rule, known[Metric.ERROR].per_hour if Metric.ERROR in known else 0.0, users)
+    every = {metric: MetricTraffic(metric=metric, per_hour=0, bad_rate=0) for metric in Metric}
+    every |= {metric.metric: metric for metric in traffic}
+    hours = _step_hours(rule, every[Metric.ERROR].per_hour, users)
     return DurationForecast(
-        metrics=[_expected(rule, metric, hours, users) for metric in every],
+        metrics=[_expected(rule, metric, hours, users) for metric in every.values()],
         exposure_hours=sum(hours),
         deadline_hours=rule.deadline_hours,
     )
@@ -114,19 +107,16 @@ def expected_duration(rule: CanaryRule, traffic: Sequence[MetricTraffic], users:
 
 def _step_hours(rule: CanaryRule, per_hour: float, users: int) -> list[float]:
     """Hours that each step takes for its minimum exposure."""
-    if not per_hour:
-        return [math.inf for _ in rule.steps]
     return [
-        math.inf if share * users < rule.min_users else rule.min_requests / (share * per_hour) for share in rule.steps
+        rule.min_requests / (share * per_hour) if per_hour and share * users >= rule.min_users else math.inf
+        for share in rule.steps
     ]
 
 
 def _expected(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], users: int) -> MetricForecast:
-    margin = rule.margin(traffic.metric)
-    promote = _first_time(partial(_promoted, rule, traffic, step_hours, users, margin))
+    judged = rule.judged_for_promotion(traffic.metric)
+    promote = _first_time(partial(_promoted, rule, traffic, step_hours, users)) if judged else 0.0
     rollback = _first_time(partial(_rolled_back, rule, traffic, step_hours, users))
-    if not rule.judged_for_promotion(traffic.metric):
-        promote = 0.0
     return MetricForecast(
         metric=traffic.metric,
         promote_requests=_requests(promote, traffic),
@@ -136,10 +126,9 @@ def _expected(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float],
     )
 
 
-def _promoted(
-    rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], users: int, margin: float, hours: float
-) -> bool:
+def _promoted(rule: CanaryRule, traffic: MetricTraffic, step_hours: list[float], users: int, hours: float) -> bool:
     weight, stable_weight = _weights(rule, traffic, step_hours, hours)
+    margin = rule.margin(traffic.metric)
     stable, candidate = traffic.bad_rate, min(traffic.bad_rate + margin, 1.0)
     spread = stable_weight * candidate * (1 - candidate) + (weight - stable_weight) * stable * (1 - stable)
     v = spread * _design_effect(traffic, users, hours)
@@ -204,10 +193,8 @@ def _line(metric: MetricForecast, deadline_hours: float) -> str:
         promote = "tested for harm only"
     else:
         late = ", AFTER THE DEADLINE" if metric.promote_hours > deadline_hours else ""
-        promote = (
-            f"an equal candidate is shown not to be worse after {_span(metric.promote_requests, metric.promote_hours)}"
-        )
-        promote += late
+        span = _span(metric.promote_requests, metric.promote_hours)
+        promote = f"an equal candidate is shown not to be worse after {span}{late}"
     rollback = _span(metric.rollback_requests, metric.rollback_hours)
     return f"{name}: {promote}; twice the bad rate is shown after {rollback}."
 

@@ -20,7 +20,7 @@ of simulations.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +105,6 @@ class MetricAnalysis:
 
     @property
     def shown_worse(self) -> bool:
-        """Whether harm is shown."""
         return self.log_e_worse >= self.log_worse_at
 
     @property
@@ -132,13 +131,7 @@ class Analysis:
 
 
 def analyse(evidence: Mapping[Metric, Evidence], rule: CanaryRule, shadow: ShadowCounts | None = None) -> Analysis:
-    """Test every metric on all rows since the rollout began.
-
-    Args:
-        evidence: rows of each metric, from the first step on; a missing metric has no rows yet.
-        rule: margins, errors, shares.
-        shadow: the paired answers of the shadow.
-    """
+    """Test every metric on all rows from the first step on; a missing metric has no rows yet."""
     return Analysis(metrics=[_metric(metric, evidence.get(metric), rule, shadow) for metric in Metric])
 
 
@@ -153,18 +146,16 @@ def _metric(metric: Metric, rows: Evidence | None, rule: CanaryRule, shadow: Sha
         )
     rows = with_user_codes(rows)
     sums = stratified_sums(rows)
-    paired = shadow if metric is Metric.ERROR else None
-    harm, safe = log_e_worse(sums, rule, paired), log_e_not_worse(sums, rule, metric, paired)
-    weight = sums.weight.sum()
+    paired = shadow if shadow and metric is Metric.ERROR else NO_PAIRS
     return MetricAnalysis(
         metric=metric,
         candidate=_arm_counts(rows, rows.candidate),
         stable=_arm_counts(rows, ~rows.candidate),
-        difference=float(sums.difference.sum() / weight) if weight else math.nan,
+        difference=_rate_difference(sums) if sums.weight.any() else math.nan,
         margin=rule.margin(metric),
         design_effect=design_effect(sums, rule),
-        log_e_worse=harm,
-        log_e_not_worse=safe,
+        log_e_worse=log_e_worse(sums, rule, paired),
+        log_e_not_worse=log_e_not_worse(sums, rule, metric, paired),
         log_worse_at=harm_threshold(rule),
         log_not_worse_at=promotion_threshold(rule),
         judged_for_promotion=rule.judged_for_promotion(metric),
@@ -190,9 +181,8 @@ def harm_prior(effect: float) -> Prior:
     return gamma(4.0, 1 / effect)
 
 
-def log_e_worse(sums: StratifiedSums, rule: CanaryRule, shadow: ShadowCounts | None = None) -> float:
+def log_e_worse(sums: StratifiedSums, rule: CanaryRule, paired: ShadowCounts = NO_PAIRS) -> float:
     """Log e-value against "equal for every user"."""
-    paired = shadow or NO_PAIRS
     s = float(sums.difference.sum()) + paired.difference
     totals = _contributions(sums.residual, rule)
     # Under the null these totals do not depend on the assignment, so the prior does not depend on the data.
@@ -201,12 +191,9 @@ def log_e_worse(sums: StratifiedSums, rule: CanaryRule, shadow: ShadowCounts | N
     return log_assignment_mixture(s, totals, _lengths(sums, rule), prior, paired.discordant / 4)
 
 
-def log_e_not_worse(
-    sums: StratifiedSums, rule: CanaryRule, metric: Metric, shadow: ShadowCounts | None = None
-) -> float:
+def log_e_not_worse(sums: StratifiedSums, rule: CanaryRule, metric: Metric, paired: ShadowCounts = NO_PAIRS) -> float:
     """Log e-value against "worse than the margin"; below the threshold it is that of the normal mixture alone."""
-    paired, margin = shadow or NO_PAIRS, rule.margin(metric)
-    weight = float(sums.weight.sum()) + paired.weight
+    margin, weight = rule.margin(metric), float(sums.weight.sum()) + paired.weight
     s = margin * weight - float(sums.difference.sum()) - paired.difference
     totals, lengths = -_contributions(_jackknife_residual(sums), rule), _lengths(sums, rule)
     seen, effect = _variance(totals, lengths), design_effect(sums, rule)
@@ -232,7 +219,7 @@ def _variance_ratio(totals: Floats, squares: Floats, rule: CanaryRule) -> float:
     """Variance under the assignment of users, divided by that under an assignment of single requests."""
     shares = np.array(rule.shares()[: len(squares)])
     single = float(shares * (1 - shares) @ squares)
-    return max(1.0, _variance(totals, _intervals(shares)) / single) if single > 0 else 1.0
+    return max(1.0, _variance(totals, np.diff([0.0, *shares, 1.0])) / single) if single > 0 else 1.0
 
 
 def _null_variance(sums: StratifiedSums, margin: float) -> float:
@@ -277,11 +264,7 @@ def _contributions(residual: Floats, rule: CanaryRule) -> Floats:
 
 def _lengths(sums: StratifiedSums, rule: CanaryRule) -> Floats:
     """Lengths of the intervals between the shares so far."""
-    return _intervals(rule.shares()[: len(sums.weight)])
-
-
-def _intervals(shares: Sequence[float] | Floats) -> Floats:
-    return np.diff([0.0, *shares, 1.0])
+    return np.diff([0.0, *rule.shares()[: len(sums.weight)], 1.0])
 
 
 def _variance(totals: Floats, lengths: Floats) -> float:

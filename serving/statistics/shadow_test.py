@@ -93,11 +93,10 @@ def weigh(
     """
     average = _average(scores, rule)
     change = (scores.candidate - scores.baseline) / scores.tokens
-    broken = (
-        np.array([_is_broken(answer) for answer in candidate], bool),
-        np.array([_is_broken(answer) for answer in baseline], bool),
-    )
     sides = {"candidate": candidate, "baseline": baseline}
+    broken, broken_before = (
+        np.array([not answer.text or not answer.finished for answer in answers], bool) for answers in sides.values()
+    )
     return ShadowEvidence(
         requests=len(scores),
         fresh=fresh,
@@ -106,7 +105,7 @@ def weigh(
         low=average.low,
         high=average.high,
         likelihood=_events(change > rule.event_margin, change < -rule.event_margin, rule),
-        generation=_events(broken[0] & ~broken[1], broken[1] & ~broken[0], rule),
+        generation=_events(broken & ~broken_before, broken_before & ~broken, rule),
         empty={side: sum(not answer.text for answer in answers) for side, answers in sides.items()},
         runaway={side: sum(not answer.finished for answer in answers) for side, answers in sides.items()},
     )
@@ -116,11 +115,9 @@ def decide(evidence: ShadowEvidence, rule: ShadowRule) -> tuple[Outcome, str]:
     """The verdict on the evidence alone, and its reason in a sentence."""
     if evidence.users < rule.min_users:
         return Outcome.INCONCLUSIVE, f"Requests of {evidence.users} users show nothing; {rule.min_users} are needed."
-    harm = _harm_shown(evidence, rule)
-    if harm:
+    if harm := _harm_shown(evidence, rule):
         return Outcome.REJECTED, f"Harm is shown: {harm}."
-    possible = _harm_possible(evidence, rule)
-    if possible:
+    if possible := _harm_possible(evidence, rule):
         return Outcome.INCONCLUSIVE, f"Harm is not excluded: {possible}."
     return Outcome.PROMOTED, (
         f"No harm on {evidence.requests} requests and {evidence.generation.pairs} generated answers: accepted answers "
@@ -133,9 +130,8 @@ def _harm_shown(evidence: ShadowEvidence, rule: ShadowRule) -> str:
         return f"accepted answers are less likely, {_interval_text(evidence)}"
     for name, events in (("less likely answers", evidence.likelihood), ("broken answers", evidence.generation)):
         if events.p_value < rule.error / REJECTING_TESTS:
-            return (
-                f"{events.candidate_only} {name} of the candidate alone, {events.baseline_only} of the baseline alone"
-            )
+            only = events.candidate_only, events.baseline_only
+            return f"{only[0]} {name} of the candidate alone, {only[1]} of the baseline alone"
     return ""
 
 
@@ -158,10 +154,6 @@ def _average(scores: PairedScores, rule: ShadowRule) -> Interval:
     if not len(scores):
         return Interval(difference=0.0, low=-math.inf, high=math.inf, rows=0, users=0)
     return paired_interval(scores, confidence=1 - 2 * rule.error / REJECTING_TESTS, resamples=rule.resamples)
-
-
-def _is_broken(answer: Generated) -> bool:
-    return not answer.text or not answer.finished
 
 
 def _events(worse: np.ndarray, better: np.ndarray, rule: ShadowRule) -> PairedEvents:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lake.lake import Lake, open_lake
 from models.registry.kinds import model_chain
 from models.types import ModelVersion
-from serving.replicas.desired import AdapterChanges, DesiredState, changes_for, read_desired_state
+from serving.replicas.desired import DesiredState, read_desired_state
 from settings import read_settings
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -118,13 +118,13 @@ def test_the_changes_load_all_that_is_needed_and_touch_no_adapter_of_others(
     desired = DesiredState(
         current={name: version_of(name) for name in current}, recent=current | recent, models={MODEL}
     )
-    changes = changes_for(desired, loaded | others)
-    after = (loaded | others | {version.adapter_name for version in changes.loads}) - set(changes.unloads)
+    before = loaded | others
+    after = (before | set(desired.missing(before))) - set(desired.superfluous(before))
     assert after == current | (loaded & recent) | others
-    assert changes_for(desired, after) == AdapterChanges()
+    assert (desired.missing(after), desired.superfluous(after)) == ([], [])
 
 
 def test_an_adapter_of_another_model_is_left_alone() -> None:
     desired = DesiredState(current={}, models={MODEL})
-    assert changes_for(desired, ["sql"]) == AdapterChanges()
-    assert changes_for(desired, ["agents@00000001"]) == AdapterChanges(unloads=("agents@00000001",))
+    assert (desired.missing(["sql"]), desired.superfluous(["sql"])) == ([], [])
+    assert (desired.missing(["agents@00000001"]), desired.superfluous(["agents@00000001"])) == ([], ["agents@00000001"])

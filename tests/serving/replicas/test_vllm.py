@@ -46,13 +46,13 @@ def serve() -> Iterator[Serve]:
 def test_the_error_of_a_missing_server_names_it() -> None:
     replica = Replica(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(PeerError, match=f"vLLM at {replica.address} does not answer /v1/models"):
-        replica.models()
+        replica.adapters()
 
 
 def test_an_answer_that_is_not_vllms_is_quoted(serve: Serve) -> None:
     replica = serve(502, b"<html>bad gateway</html>")
     with pytest.raises(PeerError, match=r"HTTP 502.*bad gateway"):
-        replica.models()
+        replica.adapters()
 
 
 def test_an_answer_of_another_model_is_an_error(serve: Serve) -> None:
