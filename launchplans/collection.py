@@ -4,6 +4,8 @@ The queries are inputs: another lake registers its own. Activate a plan once the
 example ``FUELLINE_PROMETHEUS``.
 """
 
+from flytekit import LaunchPlan
+
 from lake.sources.selection import Selection
 from launchplans.schedule import on_demand, scheduled
 from workflows.collection import backfill, collect
@@ -42,62 +44,45 @@ EVENTS = Selection(data_set="processed.kubernetes_events", queries={"everywhere"
 TRACES = Selection(
     data_set="processed.traces", queries={"agents": '{resource.service.namespace="agents"}'}, lateness_minutes=60
 )
-RUNS = Selection(
-    data_set="processed.workflow_runs",
-    queries={"fuelline": "fuelline/fuelline"},
-    chunk_minutes=24 * 60,
-    lateness_minutes=3 * 24 * 60,
-    first_hours=7 * 24,
-)
-ISSUES = Selection(
-    data_set="processed.github_issues",
-    queries={"fuelline": "fuelline/fuelline"},
-    chunk_minutes=24 * 60,
-    lateness_minutes=60,
-    first_hours=7 * 24,
-)
-AUDIT = Selection(
-    data_set="processed.github_audit",
-    queries={"fuelline": "fuelline"},
-    chunk_minutes=24 * 60,
-    lateness_minutes=24 * 60,
-    first_hours=7 * 24,
-)
 
-collect_metrics = scheduled(
-    "collect_metrics", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": METRICS}
-)
+
+def _github(data_set: str, query: str, lateness_hours: int) -> Selection:
+    return Selection(
+        data_set=data_set,
+        queries={"fuelline": query},
+        chunk_minutes=24 * 60,
+        lateness_minutes=lateness_hours * 60,
+        first_hours=7 * 24,
+    )
+
+
+def _collect(name: str, cron: str, selection: Selection, owner: str = "platform") -> LaunchPlan:
+    return scheduled(name, collect, cron, {"selection": selection}, owner=owner)
+
+
+collect_metrics = _collect("collect_metrics", "*/15 * * * *", METRICS)
 """Nodes, containers, requests, vLLM and Linkerd, one point per minute: the inputs of the infrastructure features."""
 
-collect_logs = scheduled("collect_logs", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": LOGS})
+collect_logs = _collect("collect_logs", "*/15 * * * *", LOGS)
 """The logs of the agents, Flux and Grafana."""
 
-collect_interactions = scheduled(
-    "collect_interactions", collect, "*/15 * * * *", owner="agents", fixed_inputs={"selection": INTERACTIONS}
-)
+collect_interactions = _collect("collect_interactions", "*/15 * * * *", INTERACTIONS, owner="agents")
 """For agents that log to standard output and not to files; do not activate it together with ``ingest_hourly``."""
 
-collect_events = scheduled(
-    "collect_events", collect, "*/5 * * * *", owner="platform", fixed_inputs={"selection": EVENTS}
-)
+collect_events = _collect("collect_events", "*/5 * * * *", EVENTS)
 """Often, because an API server keeps a resource version for some minutes only, and an event for an hour."""
 
-collect_traces = scheduled(
-    "collect_traces", collect, "*/15 * * * *", owner="platform", fixed_inputs={"selection": TRACES}
-)
+collect_traces = _collect("collect_traces", "*/15 * * * *", TRACES)
 
-collect_workflow_runs = scheduled(
-    "collect_workflow_runs", collect, "20 * * * *", owner="platform", fixed_inputs={"selection": RUNS}
-)
+RUNS = _github("processed.workflow_runs", "fuelline/fuelline", lateness_hours=3 * 24)
+collect_workflow_runs = _collect("collect_workflow_runs", "20 * * * *", RUNS)
 """With the three days before, because a workflow run may still change after it was created."""
 
-collect_issues = scheduled(
-    "collect_issues", collect, "40 * * * *", owner="platform", fixed_inputs={"selection": ISSUES}
-)
+ISSUES = _github("processed.github_issues", "fuelline/fuelline", lateness_hours=1)
+collect_issues = _collect("collect_issues", "40 * * * *", ISSUES)
 
-collect_audit_log = scheduled(
-    "collect_audit_log", collect, "50 * * * *", owner="platform", fixed_inputs={"selection": AUDIT}
-)
+AUDIT = _github("processed.github_audit", "fuelline", lateness_hours=24)
+collect_audit_log = _collect("collect_audit_log", "50 * * * *", AUDIT)
 
 backfill_pulled = on_demand("backfill", backfill, owner="platform", default_inputs={"selection": METRICS})
 """Any span of the past of any pulled data set, as far back as its server keeps it."""

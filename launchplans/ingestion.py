@@ -1,31 +1,28 @@
-"""The schedules that ingest logs and gateway records early in the hour: features are computed at quarter past."""
+"""The schedules that ingest logs and gateway records early in the hour, and the broker's events: features are computed
+at quarter past.
+"""
 
 from launchplans.schedule import scheduled
+from workflows.events import scheduled_events
 from workflows.ingestion import scheduled_ingestion
 
-ingest_hourly = scheduled(
-    "ingest_hourly",
-    scheduled_ingestion,
-    "5 * * * *",
-    owner="platform",
-    fixed_inputs={"source": "agents", "data_set": "processed.agent_interactions"},
-)
+INTERACTIONS = {"source": "agents", "data_set": "processed.agent_interactions"}
+FEEDBACK = {"source": "feedback", "data_set": "processed.agent_feedback"}
+PREDICTIONS = {"source": "predictions", "data_set": "processed.model_predictions"}
+
+ingest_hourly = scheduled("ingest_hourly", scheduled_ingestion, "5 * * * *", INTERACTIONS, owner="platform")
 """The agents' interactions: queries and answers."""
 
 ingest_feedback_hourly = scheduled(
-    "ingest_feedback_hourly",
-    scheduled_ingestion,
-    "10 * * * *",
-    owner="agents",
-    fixed_inputs={"source": "feedback", "data_set": "processed.agent_feedback"},
+    "ingest_feedback_hourly", scheduled_ingestion, "10 * * * *", FEEDBACK, owner="agents"
 )
 """Feedback that arrives later than the answers it rates. Not for agents that log feedback with their answers."""
 
 ingest_predictions_hourly = scheduled(
-    "ingest_predictions_hourly",
-    scheduled_ingestion,
-    "12 * * * *",
-    owner="serving",
-    fixed_inputs={"source": "predictions", "data_set": "processed.model_predictions"},
+    "ingest_predictions_hourly", scheduled_ingestion, "12 * * * *", PREDICTIONS, owner="serving"
 )
 """The gateways' records: what the model was given, and which version answered. For installations with a gateway."""
+
+drain_events = scheduled("drain_events", scheduled_events, "*/15 * * * *", {"minutes": 10}, owner="platform")
+"""For installations without a permanent consumer: do not activate it where agents only write logs, or where
+`fuelline consume events` runs permanently."""

@@ -11,9 +11,8 @@ After an outage the scheduler delivers every scheduled time that it missed, one 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from flytekit import CronSchedule, Email, LaunchPlan
@@ -33,24 +32,16 @@ ZONE, DESCRIPTION = "fuelline/time-zone", "fuelline/schedule"
 """Annotations: the time zone, and the schedule in words."""
 PREFIX = "CRON_TZ="
 """Prefix by which the scheduler's parser reads a time zone before the expression."""
-UNSUCCESSFUL = (
-    WorkflowExecutionPhase.FAILED,
-    WorkflowExecutionPhase.TIMED_OUT,
-    WorkflowExecutionPhase.ABORTED,
-)
+UNSUCCESSFUL = [WorkflowExecutionPhase.FAILED, WorkflowExecutionPhase.TIMED_OUT, WorkflowExecutionPhase.ABORTED]
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cadence:
-    """How often a plan runs."""
+class Cadence(NamedTuple):
+    """How often a plan runs: in one word, as a label, and in a few, without the time zone."""
 
     name: str
-    """One word, as a label."""
     description: str
-    """In words, without the time zone."""
     every: timedelta
-    """Time from one run to the next."""
 
 
 class NotifyingLaunchPlan(LaunchPlan):
@@ -60,17 +51,17 @@ class NotifyingLaunchPlan(LaunchPlan):
     def notifications(self) -> list[Notification]:
         """An e-mail to each address of ``FUELLINE_ALERTS`` where a run fails, times out or is aborted."""
         addresses = settings().alert_addresses
-        return [Email(phases=list(UNSUCCESSFUL), recipients_email=list(addresses))] if addresses else []
+        return [Email(phases=UNSUCCESSFUL, recipients_email=list(addresses))] if addresses else []
 
 
 def scheduled(
     name: str,
     workflow: WorkflowBase,
     cron: str,
+    fixed_inputs: Mapping[str, Any] | None = None,
     *,
     owner: str,
     time_zone: str = "UTC",
-    fixed_inputs: Mapping[str, Any] | None = None,
     one_at_a_time: bool = True,
 ) -> LaunchPlan:
     """A launch plan that runs on a schedule.
@@ -80,26 +71,25 @@ def scheduled(
         workflow: what runs. Where it has these inputs, ``kickoff: datetime`` gets the scheduled time,
             ``every_minutes: int`` the time between two runs and ``schedule: str`` the plan's name, as
             ``tasks.runtime.due`` needs them. Every other input needs a fixed or a default value.
-        cron: five fields with a constant interval; ``cadence`` lists the forms.
-        owner: the responsible team; a label.
-        time_zone: an IANA name. In other zones than UTC a day may last 23 or 25 hours.
+        cron: five fields with a constant interval, in a form of ``cadence``.
         fixed_inputs: what changes behaviour; shown in the console, cannot be changed there.
+        owner: the responsible team; a label.
+        time_zone: an IANA name, else ``ZoneInfoNotFoundError``. In other zones than UTC a day may last 23 or 25 hours.
         one_at_a_time: let Flyte reject a run while another is running; its scheduler then tries again for up to an
             hour. FlyteAdmin's check has a race, so this saves pods and guarantees nothing.
-
-    Raises:
-        ValueError: the cron expression is malformed, or has no constant interval.
-        zoneinfo.ZoneInfoNotFoundError: no such time zone.
     """
     period, inputs = cadence(cron), workflow.python_interface.inputs
     filled = {EVERY: period.every // timedelta(minutes=1), SCHEDULE: name}
+    # A message, because flytekit's own class would refuse the prefix.
+    expression = Schedule.CronSchedule(f"{PREFIX}{ZoneInfo(time_zone).key} {cron}", None)
     return NotifyingLaunchPlan.create(
         name=name,
         workflow=workflow,
         fixed_inputs={**{key: value for key, value in filled.items() if key in inputs}, **(fixed_inputs or {})},
-        schedule=_schedule(cron, time_zone, KICKOFF if KICKOFF in inputs else None),
+        schedule=Schedule(KICKOFF if KICKOFF in inputs else None, cron_schedule=expression),
         concurrency=ConcurrencyPolicy(max_concurrency=1) if one_at_a_time else None,
-        **_metadata(workflow, owner, period.name, {ZONE: time_zone, DESCRIPTION: f"{period.description} {time_zone}"}),
+        labels=_labels(workflow, owner, period.name),
+        annotations=Annotations({ZONE: time_zone, DESCRIPTION: f"{period.description} {time_zone}"}),
     )
 
 
@@ -108,7 +98,6 @@ def on_demand(
     workflow: WorkflowBase,
     *,
     owner: str,
-    fixed_inputs: Mapping[str, Any] | None = None,
     default_inputs: Mapping[str, Any] | None = None,
     one_at_a_time: bool = False,
 ) -> LaunchPlan:
@@ -116,54 +105,41 @@ def on_demand(
     return NotifyingLaunchPlan.create(
         name=name,
         workflow=workflow,
-        fixed_inputs=dict(fixed_inputs or {}),
         default_inputs=dict(default_inputs or {}),
         concurrency=ConcurrencyPolicy(max_concurrency=1) if one_at_a_time else None,
-        **_metadata(workflow, owner, "on-demand", {DESCRIPTION: "on demand"}),
+        labels=_labels(workflow, owner, "on-demand"),
+        annotations=Annotations({DESCRIPTION: "on demand"}),
     )
 
 
 def cadence(cron: str) -> Cadence:
     """The interval of a cron expression of these forms: every M minutes, hourly, every H hours, daily, weekly.
 
-    Raises:
-        ValueError: it has another form, or is no cron expression.
+    Raises ValueError where it has another form, or is no cron expression.
     """
     CronSchedule(schedule=cron)
     minute, hour, *dates = cron.split()
-    if step := re.fullmatch(r"\*/(\d+)", minute):
-        return _each("minute", int(step[1]), 60, cron if [hour, *dates] == ["*"] * 4 else "", "")
-    at, plain = f":{minute:0>2}", minute.isdecimal() and dates[:2] == ["*", "*"]
-    if plain and dates[2] == "*" and hour == "*":
-        return Cadence(name="hourly", description=f"every hour at {at}", every=timedelta(hours=1))
-    if plain and dates[2] == "*" and (step := re.fullmatch(r"\*/(\d+)", hour)):
-        return _each("hour", int(step[1]), 24, cron, f" at {at}")
-    if plain and hour.isdecimal() and dates[2] == "*":
-        return Cadence(name="daily", description=f"every day at {hour:0>2}{at}", every=timedelta(days=1))
-    if plain and hour.isdecimal() and dates[2].isdecimal():
-        return Cadence(
-            name="weekly", description=f"every {DAYS[int(dates[2]) % 7]} at {hour:0>2}{at}", every=timedelta(weeks=1)
-        )
+    step, at = re.fullmatch(r"\*/(\d+)", minute if hour == "*" else hour), f":{minute:0>2}"
+    match dates:
+        case ["*", "*", "*"] if step and hour == "*":
+            return _each("minute", int(step[1]), 60)
+        case ["*", "*", "*"] if step and minute.isdecimal():
+            return _each("hour", int(step[1]), 24, f" at {at}")
+        case ["*", "*", "*"] if minute.isdecimal() and hour == "*":
+            return Cadence("hourly", f"every hour at {at}", timedelta(hours=1))
+        case ["*", "*", "*"] if minute.isdecimal() and hour.isdecimal():
+            return Cadence("daily", f"every day at {hour:0>2}{at}", timedelta(days=1))
+        case ["*", "*", day] if minute.isdecimal() and hour.isdecimal() and day.isdecimal():
+            return Cadence("weekly", f"every {DAYS[int(day) % 7]} at {hour:0>2}{at}", timedelta(weeks=1))
     raise ValueError(f"{cron!r} has no supported constant interval; launchplans.schedule.cadence lists the forms")
 
 
-def _each(unit: str, count: int, whole: int, cron: str, at: str) -> Cadence:
+def _each(unit: str, count: int, whole: int, at: str = "") -> Cadence:
     """Every ``count`` units, which must divide the hour or the day evenly: else the last interval would be shorter."""
-    if not cron or not count or whole % count:
-        raise ValueError(f"every {count} {unit}s does not divide {whole} {unit}s evenly, or has other fields beside it")
-    every = timedelta(**{f"{unit}s": count})
-    return Cadence(name=f"{count}-{unit}s", description=f"every {count} {unit}s{at}", every=every)
+    if not count or whole % count:
+        raise ValueError(f"every {count} {unit}s does not divide {whole} {unit}s evenly")
+    return Cadence(f"{count}-{unit}s", f"every {count} {unit}s{at}", timedelta(**{f"{unit}s": count}))
 
 
-def _schedule(cron: str, time_zone: str, kickoff: str | None) -> Schedule:
-    """The schedule as a message; flytekit's own class would refuse the prefix."""
-    expression = f"{PREFIX}{ZoneInfo(time_zone).key} {cron}"
-    return Schedule(kickoff, cron_schedule=Schedule.CronSchedule(expression, None))
-
-
-def _metadata(workflow: WorkflowBase, owner: str, cadence_name: str, annotations: dict[str, str]) -> dict[str, Any]:
-    component = workflow.name.split(".")[-2]
-    return {
-        "labels": Labels({OWNER: owner, COMPONENT: component, CADENCE: cadence_name}),
-        "annotations": Annotations(annotations),
-    }
+def _labels(workflow: WorkflowBase, owner: str, cadence_name: str) -> Labels:
+    return Labels({OWNER: owner, COMPONENT: workflow.name.split(".")[-2], CADENCE: cadence_name})

@@ -10,7 +10,8 @@ import pytest
 from flytekit import task, workflow
 from flytekit.core.launch_plan import LaunchPlan
 
-from launchplans.docs import page, plans
+from launchplans.docs import page
+from launchplans.registry import launch_plans
 from launchplans.schedule import cadence, on_demand, scheduled
 from settings import settings
 from tests.flyte.conftest import serialized
@@ -127,7 +128,7 @@ def test_the_page_of_launch_plans_is_up_to_date() -> None:
 
 def test_every_launch_plan_is_on_the_page_with_its_inputs() -> None:
     text = page()
-    for plan in plans():
+    for plan in launch_plans().values():
         section = text.partition(f"\n## {plan.name}\n")[2].partition("\n## ")[0]
         for name in plan.workflow.python_interface.inputs:
             assert f"| `{name}` |" in section, plan.name
