@@ -19,24 +19,19 @@ from tasks.execution.local import LocalExecution, read_request
 def main(request: Path) -> int:
     """Run it; returns the exit code. The state file records the end; a killed process releases its lock."""
     run = LocalExecution(folder=request.parent, name=request.stem)
-    run.mark("running")
+    run.replace("state", "running")
     try:
-        _run(*read_request(request))
+        name, literals = read_request(request)
+        if name not in (plans := launch_plans()):
+            raise UnknownName("launch plan", name, plans)
+        context, types = FlyteContextManager.current_context(), plans[name].workflow.python_interface.inputs
+        plans[name](**TypeEngine.literal_map_to_kwargs(context, literals, types))
     except Exception:
         traceback.print_exc()
-        run.mark("failed")
+        run.replace("state", "failed")
         return 1
-    run.mark("succeeded")
+    run.replace("state", "succeeded")
     return 0
-
-
-def _run(name: str, literals: object) -> object:
-    plans = launch_plans()
-    if name not in plans:
-        raise UnknownName("launch plan", name, plans)
-    plan = plans[name]
-    context = FlyteContextManager.current_context()
-    return plan(**TypeEngine.literal_map_to_kwargs(context, literals, plan.workflow.python_interface.inputs))
 
 
 if __name__ == "__main__":

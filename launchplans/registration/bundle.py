@@ -41,6 +41,10 @@ class Kind(Enum):
     LAUNCH_PLAN = "launch plan"
 
 
+KINDS = {TaskSpec: Kind.TASK, WorkflowSpec: Kind.WORKFLOW, launch_plan_models.LaunchPlan: Kind.LAUNCH_PLAN}
+"""By the class of the serialized model. Nodes and branches, which are parts of a workflow, have none."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
     """What is registered, and where."""
@@ -71,8 +75,7 @@ class Entity:
     @property
     def name(self) -> str:
         """Its name within the project."""
-        name: str = self.id.name
-        return name
+        return str(self.id.name)
 
     @property
     def scheduled(self) -> bool:
@@ -93,13 +96,15 @@ def entities(version: Version) -> list[Entity]:
         image_config=ImageConfig(version.cpu_image, [version.cpu_image, version.gpu_image]),
         env=dict(version.env),
     )
-    context = FlyteContextManager.current_context()
-    own = [LaunchPlan.get_default_launch_plan(context, graph) for graph in registered_workflows().values()]
+    context, graphs = FlyteContextManager.current_context(), registered_workflows().values()
+    own = [LaunchPlan.get_default_launch_plan(context, graph) for graph in graphs]
     serialized: OrderedDict[Any, Any] = OrderedDict()
-    for entity in [*registered_workflows().values(), *launch_plans().values(), *own]:
+    for entity in [*graphs, *launch_plans().values(), *own]:
         get_serializable(serialized, settings, entity)
     code = code_digest()
-    found = [_entity(model, code) for model in serialized.values() if _kind(model)]
+    found = [
+        _entity(KINDS[type(model)], model.to_flyte_idl(), code) for model in serialized.values() if type(model) in KINDS
+    ]
     return sorted(found, key=lambda entity: (list(Kind).index(entity.kind), entity.name))
 
 
@@ -124,22 +129,10 @@ def code_digest(root: Path = ROOT) -> str:
     return total.hexdigest()
 
 
-def spec_digest(message: Any) -> str:
-    """sha256 over the specification as sorted JSON, because the order of a protobuf map is undefined."""
-    return hashlib.sha256(json.dumps(MessageToDict(message), sort_keys=True).encode()).hexdigest()
-
-
-def _kind(model: Any) -> Kind | None:
-    """The kind of a serialized model; None for nodes and branches, which are parts of a workflow."""
-    kinds = {TaskSpec: Kind.TASK, WorkflowSpec: Kind.WORKFLOW, launch_plan_models.LaunchPlan: Kind.LAUNCH_PLAN}
-    return kinds.get(type(model))
-
-
-def _entity(model: Any, code: str) -> Entity:
-    kind, message = _kind(model), model.to_flyte_idl()
-    assert kind is not None
+def _entity(kind: Kind, message: Any, code: str) -> Entity:
     _sort_upstream(message)
-    marks = {CODE: code, SPEC: spec_digest(message)}
+    plain = json.dumps(MessageToDict(message), sort_keys=True)  # because the order of a protobuf map is undefined
+    marks = {CODE: code, SPEC: hashlib.sha256(plain.encode()).hexdigest()}
     marks_of(kind, message).update(marks)
     return Entity(kind=kind, message=message, marks=marks)
 

@@ -7,6 +7,7 @@ switched last: until every entity is registered, the version before stays active
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +41,7 @@ class RegistrationPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlyteAdmin:
-    """FlyteAdmin for registration. It uses flytekit's raw client, because flytekit's models drop the tags with the
-    marks.
-    """
+    """FlyteAdmin for registration, by flytekit's raw client: flytekit's models drop the tags with the marks."""
 
     client: RawSynchronousFlyteClient
 
@@ -54,16 +53,23 @@ class FlyteAdmin:
             UserError: entities are registered under this version with other content.
         """
         self._check_domain(version)
-        marks = {(entity.kind, entity.name): self._marks(entity) for entity in entities}
-        _refuse_other_content(version, entities, marks)
-        missing = [entity for entity in entities if marks[entity.kind, entity.name] is None]
+        found = [(entity, self._marks(entity)) for entity in entities]
+        _refuse_other_content(version, found)
         active = {plan.id.name: plan for plan in self._active(version)}
-        wanted = _wanted(entities, inactive)
+        ours = [plan for plan in active.values() if CODE in marks_of(Kind.LAUNCH_PLAN, plan) and has_schedule(plan)]
+        scheduled = {entity.name: entity for entity in entities if entity.scheduled}
+        if unknown := [name for name in inactive if name not in scheduled]:
+            raise UnknownName("scheduled launch plan", unknown[0], scheduled)
+        wanted = {name: entity for name, entity in scheduled.items() if name not in inactive}
         return RegistrationPlan(
-            missing=missing,
-            registered=[entity for entity in entities if entity not in missing],
-            activate=[e.id for e in wanted if e.name not in active or active[e.name].id.version != version.version],
-            retire=[plan.id for plan in _ours(active.values()) if plan.id.name not in {e.name for e in wanted}],
+            missing=[entity for entity, marks in found if marks is None],
+            registered=[entity for entity, marks in found if marks is not None],
+            activate=[
+                entity.id
+                for name, entity in wanted.items()
+                if name not in active or active[name].id.version != version.version
+            ],
+            retire=[plan.id for plan in ours if plan.id.name not in wanted],
         )
 
     def carry_out(self, plan: RegistrationPlan, report: Callable[[str], None]) -> None:
@@ -79,15 +85,12 @@ class FlyteAdmin:
             report(f"deactivated  {identifier.name} of {identifier.version}")
 
     def _check_domain(self, version: Version) -> None:
-        domains = {project.id: [domain.id for domain in project.domains] for project in self._projects()}
+        pages = _pages(self.client.list_projects, project_pb2.ProjectListRequest(limit=PAGE))
+        domains = {project.id: [domain.id for domain in project.domains] for page in pages for project in page.projects}
         if version.project not in domains:
             raise UnknownName("project", version.project, domains)
         if version.domain not in domains[version.project]:
             raise UnknownName(f"domain of project {version.project}", version.domain, domains[version.project])
-
-    def _projects(self) -> Iterator[Any]:
-        for page in _pages(self.client.list_projects, project_pb2.ProjectListRequest(limit=PAGE)):
-            yield from page.projects
 
     def _active(self, version: Version) -> Iterator[Any]:
         request = launch_plan_pb2.ActiveLaunchPlanListRequest(
@@ -100,16 +103,20 @@ class FlyteAdmin:
         """The marks of the entity that is registered under this identifier; None if there is none."""
         request = common_pb2.ObjectGetRequest(id=entity.id)
         try:
-            if entity.kind is Kind.TASK:
-                return dict(marks_of(entity.kind, self.client.get_task(request).closure.compiled_task))
-            if entity.kind is Kind.WORKFLOW:
-                return dict(marks_of(entity.kind, self.client.get_workflow(request).closure.compiled_workflow.primary))
-            return dict(marks_of(entity.kind, self.client.get_launch_plan(request)))
+            match entity.kind:
+                case Kind.TASK:
+                    message = self.client.get_task(request).closure.compiled_task
+                case Kind.WORKFLOW:
+                    message = self.client.get_workflow(request).closure.compiled_workflow.primary
+                case Kind.LAUNCH_PLAN:
+                    message = self.client.get_launch_plan(request)
         except FlyteEntityNotExistException:
             return None
+        return dict(marks_of(entity.kind, message))
 
     def _create(self, entity: Entity) -> None:
-        try:
+        # Where it exists, it is the same entity: registered concurrently, or the reply to a first try was lost.
+        with suppress(FlyteEntityAlreadyExistsException):
             if entity.kind is Kind.TASK:
                 self.client.create_task(task_pb2.TaskCreateRequest(id=entity.id, spec=entity.message))
             elif entity.kind is Kind.WORKFLOW:
@@ -117,8 +124,6 @@ class FlyteAdmin:
             else:
                 spec = entity.message.spec
                 self.client.create_launch_plan(launch_plan_pb2.LaunchPlanCreateRequest(id=entity.id, spec=spec))
-        except FlyteEntityAlreadyExistsException:
-            pass  # the same entity: registered concurrently, or the reply to a first try was lost
 
     def _switch(self, identifier: Any, state: int) -> None:
         self.client.update_launch_plan(launch_plan_pb2.LaunchPlanUpdateRequest(id=identifier, state=state))
@@ -139,33 +144,16 @@ def _pages(call: Callable[[Any], Any], request: Any) -> Iterator[Any]:
         request.token = page.token
 
 
-def _wanted(entities: Sequence[Entity], inactive: Collection[str]) -> list[Entity]:
-    scheduled = {entity.name: entity for entity in entities if entity.scheduled}
-    for name in inactive:
-        if name not in scheduled:
-            raise UnknownName("scheduled launch plan", name, scheduled)
-    return [entity for name, entity in scheduled.items() if name not in inactive]
-
-
-def _ours(active: Any) -> list[Any]:
-    return [plan for plan in active if CODE in marks_of(Kind.LAUNCH_PLAN, plan) and has_schedule(plan)]
-
-
-def _refuse_other_content(
-    version: Version,
-    entities: Sequence[Entity],
-    registered: Mapping[tuple[Kind, str], Mapping[str, str] | None],
-) -> None:
-    differing = {}
-    for entity in entities:
-        marks = registered[entity.kind, entity.name]
-        if marks is not None and (faults := _differences(entity.marks, marks)):
-            differing[f"{entity.kind.value} {entity.name}"] = faults
+def _refuse_other_content(version: Version, found: Sequence[tuple[Entity, Mapping[str, str] | None]]) -> None:
+    differing = [
+        f"\n  {entity.kind.value} {entity.name}: {faults}"
+        for entity, marks in found
+        if marks is not None and (faults := _differences(entity.marks, marks))
+    ]
     if differing:
-        names = "".join(f"\n  {name}: {faults}" for name, faults in differing.items())
         raise UserError(
             f"version {version.version} is already registered with other content, so nothing was written. "
-            f"Register under another version. Differences:{names}"
+            f"Register under another version. Differences:{''.join(differing)}"
         )
 
 

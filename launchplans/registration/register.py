@@ -28,11 +28,7 @@ DIRTY = "-dirty"
 
 @contextmanager
 def cluster(config: str | None, endpoint: str | None, *, insecure: bool) -> Iterator[FlyteAdmin]:
-    """FlyteAdmin of Flyte's configuration, or at ``endpoint``.
-
-    Raises:
-        PeerError: it does not answer, or refuses.
-    """
+    """FlyteAdmin of Flyte's configuration, or at ``endpoint``; errors are those of ``admin_errors``."""
     platform = Config.auto(config).platform
     if endpoint:
         platform = replace(platform, endpoint=endpoint, insecure=insecure)
@@ -40,22 +36,19 @@ def cluster(config: str | None, endpoint: str | None, *, insecure: bool) -> Iter
         with admin_errors(platform):
             yield FlyteAdmin(client=RawSynchronousFlyteClient(platform))
     except PeerError as error:
-        elsewhere = "Name another server with --endpoint HOST:PORT, or in FLYTECTL_CONFIG"
-        raise PeerError(f"{error}. {elsewhere}") from error
+        raise PeerError(f"{error}. Name another server with --endpoint HOST:PORT, or in FLYTECTL_CONFIG") from error
 
 
 def read_version(
     *, project: str, domain: str, version: str, cpu_image: str, gpu_image: str, env: tuple[str, ...], allow_dirty: bool
 ) -> Version:
-    """The version that the options describe.
-
-    Raises:
-        UserError: an option is malformed, or would expose a secret.
-    """
+    """The version that the options describe. Raises UserError where one is malformed, or would expose a secret."""
     if not re.fullmatch(r"\w[\w.-]{0,127}", version, re.ASCII):
         raise UserError(f"{version!r} is not a version: use letters, digits, dots and dashes, as in v1.2.0 or 4f0c2a7")
     if version.endswith(DIRTY) and not allow_dirty:
-        raise UserError(f"{version!r} has uncommitted changes:\n{_changes()}Commit them, or use --allow-dirty")
+        status = ["git", "status", "--short"]
+        changes = subprocess.run(status, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        raise UserError(f"{version!r} has uncommitted changes:\n{changes}Commit them, or use --allow-dirty")
     return Version(
         project=project,
         domain=domain,
@@ -66,17 +59,12 @@ def read_version(
     )
 
 
-def _changes() -> str:
-    return subprocess.run(["git", "status", "--short"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
 def _image(name: str, image: str) -> Image:
     try:
         return Image.look_up_image_info(name, image)
     except (AssertionError, ValueError):
-        raise UserError(
-            f"--{name}-image {image!r} is not of the form registry/name:tag or registry/name@sha256:..."
-        ) from None
+        forms = "registry/name:tag or registry/name@sha256:..."
+        raise UserError(f"--{name}-image {image!r} is not of the form {forms}") from None
 
 
 def _variable(text: str) -> tuple[str, str]:
@@ -91,13 +79,14 @@ def _variable(text: str) -> tuple[str, str]:
 def write_package(found: list[Entity], output: Path) -> None:
     """Write a .tgz for ``flytectl register files --archive``.
 
-    It has one file per entity, numbered in the order of registration; flytectl reads the kind from the end of the name.
+    It has one file per entity, numbered in the order of registration. flytectl reads the kind from the end of the name:
+    1 is a task, 2 a workflow, 3 a launch plan.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    ends = {Kind.TASK: 1, Kind.WORKFLOW: 2, Kind.LAUNCH_PLAN: 3}
+    kinds = list(Kind)
     with tarfile.open(output, "w:gz") as archive:
         for number, entity in enumerate(found):
             content = entity.message.SerializeToString(deterministic=True)
-            info = tarfile.TarInfo(f"{number:03d}_{entity.name}_{ends[entity.kind]}.pb")
+            info = tarfile.TarInfo(f"{number:03d}_{entity.name}_{kinds.index(entity.kind) + 1}.pb")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))

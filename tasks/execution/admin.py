@@ -1,14 +1,13 @@
-"""Calls to FlyteAdmin: the connection, one deadline per call, and its answers as errors of Fuelline."""
+"""Calls to FlyteAdmin: one deadline per call, and its answers as errors of Fuelline."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
 from flytekit.clients.grpc_utils.deadline_interceptor import scoped_grpc_deadline
-from flytekit.configuration import Config, PlatformConfig
+from flytekit.configuration import PlatformConfig
 from flytekit.exceptions.system import FlyteSystemException
 from flytekit.exceptions.user import FlyteAuthenticationException, FlyteInvalidInputException, FlyteTimeout
-from flytekit.remote import FlyteRemote
 
 from errors import PeerError, UserError
 
@@ -16,18 +15,11 @@ DEADLINE_S = 60
 """Per call. The largest, a compiled workflow, takes FlyteAdmin about a second."""
 
 
-def connect(config: Config, *, project: str, domain: str) -> FlyteRemote:
-    """The server that ``config`` names. Sends nothing."""
-    return FlyteRemote(config, default_project=project, default_domain=domain, interactive_mode_enabled=False)
-
-
 @contextmanager
 def admin_errors(platform: PlatformConfig) -> Iterator[None]:
     """A block of calls to the server, with a deadline for each call.
 
-    Raises:
-        PeerError: it does not answer, or its answer is invalid.
-        UserError: it refused the request or the credentials.
+    Raises PeerError where it does not answer or its answer is invalid, UserError where it refuses the request.
     """
     where = f"FlyteAdmin at {platform.endpoint}"
     try:

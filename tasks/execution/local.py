@@ -49,9 +49,11 @@ class LocalExecution:
             return self.path("state").read_text()
         return ""
 
-    def mark(self, state: str) -> None:
-        """Set the state atomically."""
-        _replace(self.path("state"), state)
+    def replace(self, kind: str, text: str) -> None:
+        """Write one of its files atomically."""
+        temporary = self.path(f"{os.getpid()}.part")
+        temporary.write_text(text)
+        temporary.replace(self.path(kind))
 
 
 def local_execution(name: str) -> LocalExecution:
@@ -66,10 +68,10 @@ def start(launch_plan: str, inputs: Mapping[str, Any], name: str) -> tuple[str, 
     """
     run = local_execution(name)
     request = write_request(launch_plan, inputs)
-    with _exclusive(run.folder), _lock_of(run) as lock:
+    with _lock_of(run) as lock:
         already = lock is None or bool(run.state())
         if lock is not None and not already:
-            _replace(run.path("json"), request)
+            run.replace("json", request)
             _spawn(run, lock)
     return str(run.path("log")), already
 
@@ -77,25 +79,21 @@ def start(launch_plan: str, inputs: Mapping[str, Any], name: str) -> tuple[str, 
 def phase(name: str) -> str:
     """``running``, ``succeeded``, ``failed``, ``aborted`` (killed, or the machine went down) or ``unknown``."""
     run = local_execution(name)
-    with _exclusive(run.folder), _lock_of(run) as lock:
+    with _lock_of(run) as lock:
         if lock is None:
             return "running"
         return {"": "unknown", "running": "aborted"}.get(run.state(), run.state())
 
 
 @contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Exclude every other process that starts an execution or reads a state."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as gate:
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
 def _lock_of(run: LocalExecution) -> Iterator[int | None]:
-    """The execution's lock, or None while its process holds it. A lock that was passed on stays with its process."""
-    with run.path("lock").open("w") as lock:
+    """The execution's lock, or None while its process holds it. A lock that was passed on stays with its process.
+
+    Meanwhile no other process starts an execution or reads a state.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / ".lock").open("w") as every, run.path("lock").open("w") as lock:
+        fcntl.flock(every, fcntl.LOCK_EX)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -107,8 +105,7 @@ def _lock_of(run: LocalExecution) -> Iterator[int | None]:
 def write_request(launch_plan: str, inputs: Mapping[str, Any]) -> str:
     """The request: the first line names the launch plan, the rest is the JSON of Flyte's literals of its inputs.
 
-    Raises:
-        UserError: Flyte cannot convert an input, for example a list without an element type.
+    Raises UserError where Flyte cannot convert an input, for example a list without an element type.
     """
     context = FlyteContextManager.current_context()
     literals = {}
@@ -143,9 +140,3 @@ def _spawn(run: LocalExecution, lock: int) -> None:
             start_new_session=True,
         )
     _children.append(child)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -26,7 +26,7 @@ from flytekit.remote import FlyteRemote
 
 from errors import PeerError, UserError
 from tasks.execution import local
-from tasks.execution.admin import admin_errors, connect
+from tasks.execution.admin import admin_errors
 from tasks.runtime import on_cluster
 
 MAX_NAME = 63
@@ -41,6 +41,15 @@ class Phase(Enum):
     FAILED = "failed"
     ABORTED = "aborted"
     UNKNOWN = "unknown"
+
+
+ENDS = {
+    WorkflowExecutionPhase.SUCCEEDED: Phase.SUCCEEDED,
+    WorkflowExecutionPhase.FAILED: Phase.FAILED,
+    WorkflowExecutionPhase.TIMED_OUT: Phase.FAILED,
+    WorkflowExecutionPhase.ABORTED: Phase.ABORTED,
+}
+"""In every other phase of Flyte an execution is running."""
 
 
 class ConcurrencyLimitReached(PeerError):
@@ -69,17 +78,22 @@ def start(launch_plan: str, inputs: Mapping[str, Any], *, name: str) -> Started:
         PeerError: FlyteAdmin does not answer.
     """
     execution = execution_name(name)
-    if not on_cluster():
-        place, already = local.start(launch_plan, inputs, execution)
-        return Started(name=execution, place=place, already=already)
-    place, already = _start_on_cluster(launch_plan, inputs, execution)
+    begin = _start_on_cluster if on_cluster() else local.start
+    place, already = begin(launch_plan, inputs, execution)
     return Started(name=execution, place=place, already=already)
 
 
 def phase(name: str) -> Phase:
     """The state of the execution ``name``, so that a lost or aborted one is found."""
     execution = execution_name(name)
-    return _phase_on_cluster(execution) if on_cluster() else Phase(local.phase(execution))
+    if not on_cluster():
+        return Phase(local.phase(execution))
+    remote, identifier = _identified(execution)
+    try:
+        with admin_errors(remote.config.platform):
+            return ENDS.get(remote.client.get_execution(identifier).closure.phase, Phase.RUNNING)
+    except FlyteEntityNotExistException:
+        return Phase.UNKNOWN
 
 
 def execution_name(name: str) -> str:
@@ -91,22 +105,20 @@ def execution_name(name: str) -> str:
 
 
 def _start_on_cluster(launch_plan: str, inputs: Mapping[str, Any], execution: str) -> tuple[str, bool]:
-    remote = _this_server()
-    identifier = WorkflowExecutionIdentifier(remote.default_project, remote.default_domain, execution)
+    """Its page in the console, and whether it was started before."""
+    remote, identifier = _identified(execution)
+    manual = ExecutionMetadata(ExecutionMetadata.ExecutionMode.MANUAL, "fuelline", 0)
     with admin_errors(remote.config.platform):
         plan = _plan_of_this_version(remote, launch_plan)
-        spec = ExecutionSpec(
-            plan.id,
-            ExecutionMetadata(ExecutionMetadata.ExecutionMode.MANUAL, "fuelline", 0),
-            notifications=NotificationList([]),
-        )
+        spec = ExecutionSpec(plan.id, manual, notifications=NotificationList([]))
         literals = _literals(launch_plan, inputs, plan.closure.expected_inputs.parameters)
         try:
             remote.client.create_execution(identifier.project, identifier.domain, identifier.name, spec, literals)
+            already = False
         except FlyteEntityAlreadyExistsException as error:
             _check_it_exists(remote, identifier, launch_plan, error)
-            return remote.generate_console_url(identifier), True
-    return remote.generate_console_url(identifier), False
+            already = True
+    return remote.generate_console_url(identifier), already
 
 
 def _check_it_exists(
@@ -121,29 +133,13 @@ def _check_it_exists(
         ) from error
 
 
-def _phase_on_cluster(execution: str) -> Phase:
-    remote = _this_server()
-    identifier = WorkflowExecutionIdentifier(remote.default_project, remote.default_domain, execution)
-    try:
-        with admin_errors(remote.config.platform):
-            found = remote.client.get_execution(identifier).closure.phase
-    except FlyteEntityNotExistException:
-        return Phase.UNKNOWN
-    return _ENDS.get(found, Phase.RUNNING)
-
-
-_ENDS = {
-    WorkflowExecutionPhase.SUCCEEDED: Phase.SUCCEEDED,
-    WorkflowExecutionPhase.FAILED: Phase.FAILED,
-    WorkflowExecutionPhase.TIMED_OUT: Phase.FAILED,
-    WorkflowExecutionPhase.ABORTED: Phase.ABORTED,
-}
-
-
-def _this_server() -> FlyteRemote:
-    """The server that runs this task, found through ``FLYTE_PLATFORM_URL`` and similar variables, and its project."""
-    execution = current_context().execution_id
-    return connect(Config.auto(), project=execution.project, domain=execution.domain)
+def _identified(execution: str) -> tuple[FlyteRemote, WorkflowExecutionIdentifier]:
+    """The server that runs this task, found through ``FLYTE_PLATFORM_URL`` and similar variables, and the execution of
+    this name in the task's project.
+    """
+    project, domain = current_context().execution_id.project, current_context().execution_id.domain
+    remote = FlyteRemote(Config.auto(), default_project=project, default_domain=domain, interactive_mode_enabled=False)
+    return remote, WorkflowExecutionIdentifier(project, domain, execution)
 
 
 def _plan_of_this_version(remote: FlyteRemote, name: str) -> LaunchPlan:
