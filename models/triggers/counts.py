@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,7 @@ CHANGE_POINT_LOG_RATIO = 10.0
 about 1/1000 among the 700 hours of a month (Bonferroni)."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """Bad events among calls; fractions where it is combined from slices."""
 
     calls: float
@@ -35,12 +35,10 @@ class Rate:
         return self.bad / self.calls if self.calls else 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DispersionEstimate:
-    """The dispersion of daily counts, estimated from the days before."""
+class DispersionEstimate(NamedTuple):
+    """The dispersion of daily counts, estimated from the days before, by Pearson's chi-square statistic."""
 
     statistic: float = 0.0
-    """Pearson's chi-square statistic."""
     degrees_of_freedom: int = 0
 
     @property
@@ -57,9 +55,8 @@ class HourlyCounts:
     names: tuple[str, ...]
     """The agents, sorted."""
     calls: np.ndarray
-    """int [hours, agents]"""
     bad: np.ndarray
-    """int [hours, agents]"""
+    """Both int [hours, agents]."""
 
     @staticmethod
     def of(tables: Sequence[pa.Table], start: datetime, end: datetime) -> "HourlyCounts":
@@ -111,7 +108,7 @@ class HourlyCounts:
         calls, bad = self._slice(name, start, end)
         observed, expected = (np.cumsum(x[::-1])[::-1].astype(float) for x in (bad, calls * max(rate, 1e-9)))
         gain = np.where(observed > expected, observed * _log(observed, expected) - (observed - expected), 0.0)
-        return self._first_hour(start) + int(np.argmax(gain)) * HOUR if len(gain) else start
+        return self._hour(start, int(np.argmax(gain))) if len(gain) else start
 
     def recovery(self, start: datetime, end: datetime, before: float) -> datetime | None:
         """Hour since when a rate that rose at ``start`` is back nearer to ``before``; None where it is not."""
@@ -124,7 +121,7 @@ class HourlyCounts:
         was, now = ((k + 0.5) / (n + 1) for k, n in (early, late))
         gain = np.where(now < np.sqrt(was * max(before, 1e-9)), gain, 0.0)
         place = int(np.argmax(gain))
-        return self._first_hour(start) + (place + 1) * HOUR if gain[place] > CHANGE_POINT_LOG_RATIO else None
+        return self._hour(start, place + 1) if gain[place] > CHANGE_POINT_LOG_RATIO else None
 
     def _slice(self, name: str, start: datetime, end: datetime) -> Iterator[np.ndarray]:
         low, high = self._indices(start, end)
@@ -135,8 +132,9 @@ class HourlyCounts:
         low, high = (math.ceil((at - self.start) / HOUR) for at in (start, end))
         return max(0, low), max(0, high)
 
-    def _first_hour(self, start: datetime) -> datetime:
-        return self.start + self._indices(start, start)[0] * HOUR
+    def _hour(self, start: datetime, place: int) -> datetime:
+        """The hour with this place among those that begin from ``start`` on."""
+        return self.start + (self._indices(start, start)[0] + place) * HOUR
 
 
 def total(rates: dict[str, Rate]) -> Rate:

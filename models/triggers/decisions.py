@@ -10,7 +10,6 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from lake.lake import Lake
 from lake.store.ledger import Entry
@@ -20,9 +19,9 @@ from models.serialize import to_plain
 from models.spec import RetrainingInputs
 from models.triggers.findings import find
 from models.triggers.history import History
-from models.triggers.requests import RequestOutcome, RequestResult, request_training
+from models.triggers.requests import RequestOutcome, request_training
 from models.triggers.rules import TRIGGERS, ManualRule, RetryBackoff, Rule, Trigger
-from models.triggers.window import FindingStatus, RuleCheck, RuleFinding
+from models.triggers.window import FindingStatus, RuleCheck
 
 MEASURED = (Trigger.ERROR_RATE, Trigger.DRIFT, Trigger.FEEDBACK)
 """Triggers that compare with a reference."""
@@ -67,7 +66,7 @@ def decide(
     Args:
         lake: where the ledger is.
         history: what the rule tests.
-        model: the model.
+        model: its name.
         rule: the thresholds; another rule makes another decision.
         end: end of the window (UTC); rows of later hours belong to the next check.
         every: time until the next check.
@@ -76,20 +75,33 @@ def decide(
         inputs: what a training that this requests is made with; None leaves it to the run.
     """
     trigger = TRIGGERS[type(rule)]
-    chain, key = trigger_chain(model, trigger.value), _key(rule, key or f"until:{end.isoformat()}")
+    digest = hashlib.sha256(json.dumps(asdict(rule), sort_keys=True).encode()).hexdigest()[:12]
+    chain = trigger_chain(model, trigger.value)
+    key = decision_key(key or f"until:{end.isoformat()}", digest)
     if known := lake.ledger.find(chain, key):
         return _decision(model, trigger, known)
     training = read_state(lake.ledger, model).completed
     onset = _onset(lake, model, training.cut) if training else None
-    check = RuleCheck(end=end, interval=every, last_training=training, onset=onset)
-    finding = find(rule, history, check)
+    finding = find(rule, history, RuleCheck(end=end, interval=every, last_training=training, onset=onset))
+    fired, request = finding.status is FindingStatus.FIRED, None
     by = rule.by if isinstance(rule, ManualRule) else ""
-    request = None
-    if finding.status is FindingStatus.FIRED:
+    if fired:
         request = request_training(lake, model, trigger, key, finding.reason, patience, by=by, inputs=inputs)
+    payload = {
+        "fired": fired,
+        "reason": finding.reason,
+        "detail": request.detail if request else "",
+        "request": request.request if request else 0,
+        "by": by,
+        "rule": to_plain(rule),
+        "window": {"start": finding.start.isoformat() if finding.start else None, "end": end.isoformat()},
+        "onset": finding.onset.isoformat() if finding.onset else None,
+        "since": training.cut.isoformat() if training else None,
+        "versions": history.versions(),
+        "evidence": finding.evidence,
+    }
     outcome = request.outcome.value if request else finding.status.value
-    entry = lake.ledger.append(chain, outcome, key, _payload(rule, check, finding, request, history, by))
-    return _decision(model, trigger, entry)
+    return _decision(model, trigger, lake.ledger.append(chain, outcome, key, payload))
 
 
 def _onset(lake: Lake, model: str, cut: datetime) -> datetime | None:
@@ -99,44 +111,20 @@ def _onset(lake: Lake, model: str, cut: datetime) -> datetime | None:
 
     Of any trigger: what makes calls fail also shifts features and lowers ratings, and is one cause.
     """
-    chains = [trigger_chain(model, trigger.value) for trigger in MEASURED]
     fired = [
         entry.payload
-        for chain in chains
+        for trigger in MEASURED
         for outcome in RequestOutcome
-        for entry in lake.ledger.entries(chain, kind=outcome.value)
+        for entry in lake.ledger.entries(trigger_chain(model, trigger.value), kind=outcome.value)
     ]
     covered = [p["onset"] for p in fired if p["onset"] and datetime.fromisoformat(p["since"]) < cut]
     return max((onset for text in covered if (onset := datetime.fromisoformat(text)) < cut), default=None)
 
 
-def _payload(
-    rule: Rule,
-    check: RuleCheck,
-    finding: RuleFinding,
-    request: RequestResult | None,
-    history: History,
-    by: str,
-) -> dict[str, Any]:
-    return {
-        "fired": finding.status is FindingStatus.FIRED,
-        "reason": finding.reason,
-        "detail": request.detail if request else "",
-        "request": request.request if request else 0,
-        "by": by,
-        "rule": to_plain(rule),
-        "window": {"start": finding.start.isoformat() if finding.start else None, "end": check.end.isoformat()},
-        "onset": finding.onset.isoformat() if finding.onset else None,
-        "since": check.last_training.cut.isoformat() if check.last_training else None,
-        "versions": history.versions(),
-        "evidence": finding.evidence,
-    }
-
-
 def _decision(model: str, trigger: Trigger, entry: Entry) -> Decision:
     fields = entry.payload
-    detail = f" Covered {fields['detail']}." if entry.kind == RequestOutcome.COVERED.value else ""
-    detail = f" Backing off {fields['detail']}." if entry.kind == RequestOutcome.BACKING_OFF.value else detail
+    words = {RequestOutcome.COVERED.value: " Covered", RequestOutcome.BACKING_OFF.value: " Backing off"}
+    detail = f"{words[entry.kind]} {fields['detail']}." if entry.kind in words else ""
     return Decision(
         model=model,
         trigger=trigger.value,
@@ -146,8 +134,3 @@ def _decision(model: str, trigger: Trigger, entry: Entry) -> Decision:
         request=fields["request"],
         by=fields["by"],
     )
-
-
-def _key(rule: Rule, check: str) -> str:
-    digest = hashlib.sha256(json.dumps(asdict(rule), sort_keys=True).encode()).hexdigest()[:12]
-    return decision_key(check, digest)

@@ -6,7 +6,6 @@ representative, and features over a week need one to settle. Until there is such
 """
 
 import math
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from features.drift import Profile, Shift, shifts
@@ -15,7 +14,7 @@ from models.registry.state import Training
 from models.serialize import stored_fields
 from models.triggers.counts import DAY, HOUR
 from models.triggers.history import FeatureSample, History
-from models.triggers.rules import DriftRule, checks_per_year
+from models.triggers.rules import YEAR, DriftRule
 from models.triggers.window import FindingStatus, RuleCheck, RuleFinding, finite, not_enough
 
 WEEK = timedelta(days=7)
@@ -31,16 +30,16 @@ def find_drift(rule: DriftRule, history: History, check: RuleCheck, training: Tr
     start = check.end - rule.window_days * DAY
     reference_start = _reference_start(check, training, rule.reference_days)
     if reference_start is None:
-        since = "from the last cause to the data cut of the last training"
-        return not_enough(f"Less than a week {since}: {NO_REFERENCE}.")
+        return not_enough(f"Less than a week from the last cause to the data cut of the last training: {NO_REFERENCE}.")
     profiles = history.features_before(training, reference_start)
     if 0 < (days := max((profile.days for profile in profiles), default=0)) < WEEK.days:
         return not_enough(f"{days} days of data before the data cut of the last training: {NO_REFERENCE}.")
-    pairs = _shifts(profiles, history.features(start, check.end))
+    sample = history.features(start, check.end)
+    pairs = [(profile, shift) for profile in profiles for shift in _shifts(profile, sample) if _training_helps(shift)]
     judged = [shift for profile, shift in pairs if min(profile.clusters, shift.clusters) >= rule.min_clusters]
-    level = rule.false_alarms_a_year / checks_per_year(check.interval) / max(len(judged), 1)
-    moved = [shift for shift in judged if shift.p_value < level and _size(shift) > _limit(shift, rule)]
-    ranked = sorted(moved or judged, key=lambda shift: -_size(shift) / _limit(shift, rule))
+    level = rule.false_alarms_a_year / (YEAR / check.interval) / max(len(judged), 1)
+    moved = [shift for shift in judged if shift.p_value < level and abs(shift.size) > _limit(shift, rule)]
+    ranked = sorted(moved or judged, key=lambda shift: -abs(shift.size) / _limit(shift, rule))
     kept = [finite(stored_fields(shift)) for shift in ranked[:KEPT_SHIFTS]]
     evidence = {"shifts": kept, "level": level, "judged": len(judged)}
     if not judged:
@@ -61,15 +60,10 @@ def find_drift(rule: DriftRule, history: History, check: RuleCheck, training: Tr
     )
 
 
-def _shifts(profiles: Sequence[Profile], sample: FeatureSample) -> list[tuple[Profile, Shift]]:
-    """The shifts that a training can adapt to, each with the profile of its feature."""
-    return [
-        (profile, shift)
-        for profile in profiles
-        if profile.name in sample.values
-        for shift in shifts(profile, sample.values[profile.name], sample.clusters[profile.name])
-        if _training_helps(shift)
-    ]
+def _shifts(profile: Profile, sample: FeatureSample) -> list[Shift]:
+    """The shifts of one feature; none where the sample has no request."""
+    name = profile.name
+    return shifts(profile, sample.values[name], sample.clusters[name]) if name in sample.values else []
 
 
 def _reference_start(check: RuleCheck, training: Training, days: int) -> datetime | None:
@@ -86,10 +80,7 @@ def _onset(history: History, profile: Profile, moved: Shift, start: datetime, en
     largest, onset = 0.0, start
     for part in ONSET_PARTS:
         begins = end - math.ceil(part * (end - start) / HOUR) * HOUR
-        sample = history.features(begins, end)
-        if profile.name not in sample.values:  # no request in it
-            continue
-        for shift in shifts(profile, sample.values[profile.name], sample.clusters[profile.name]):
+        for shift in _shifts(profile, history.features(begins, end)):
             gain = shift.rows * (shift.size**2 if shift.kind == "mean" else shift.size)
             if shift.kind == moved.kind and gain > largest:
                 largest, onset = gain, begins
@@ -99,10 +90,6 @@ def _onset(history: History, profile: Profile, moved: Shift, start: datetime, en
 def _training_helps(shift: Shift) -> bool:
     """False for missing values of an agent or a cluster: after an outage, or not materialized; no training helps."""
     return not (shift.kind == "missing" and shift.name.startswith((AGENT_PREFIX, INFRASTRUCTURE_PREFIX)))
-
-
-def _size(shift: Shift) -> float:
-    return abs(shift.size)
 
 
 def _limit(shift: Shift, rule: DriftRule) -> float:

@@ -21,15 +21,7 @@ from models.triggers.drift import find_drift
 from models.triggers.history import History
 from models.triggers.power import Sensitivity, detects_doubling, sensitivity
 from models.triggers.rates import FalseAlarmBudget, RateComparison, ReferenceWindow, compare
-from models.triggers.rules import (
-    DriftRule,
-    ErrorRateRule,
-    FeedbackRule,
-    ManualRule,
-    Rule,
-    ScheduleRule,
-    VolumeRule,
-)
+from models.triggers.rules import DriftRule, ErrorRateRule, FeedbackRule, ManualRule, Rule, ScheduleRule, VolumeRule
 from models.triggers.window import FindingStatus, RuleCheck, RuleFinding, finite, fired_or_quiet, not_enough
 
 NOTABLE_P_VALUE = 0.01
@@ -62,10 +54,8 @@ def _schedule(rule: ScheduleRule, history: History, check: RuleCheck) -> RuleFin
     """
     training, new = check.last_training, history.added_rows(check.last_training)
     if training is None:
-        status = FindingStatus.FIRED if new else FindingStatus.NOT_ENOUGH
-        return RuleFinding(
-            status=status, reason=f"Never trained; there are {new:,} interactions.", evidence={"new": new}
-        )
+        status, reason = FindingStatus.FIRED if new else FindingStatus.NOT_ENOUGH, f"there are {new:,} interactions."
+        return RuleFinding(status=status, reason=f"Never trained; {reason}", evidence={"new": new})
     assert training.ended is not None, "triggers measure from a training whose retraining has ended"
     age, rest = (check.end - training.cut) / DAY, max(0.0, (check.end - training.ended) / DAY)
     return RuleFinding(
@@ -90,11 +80,11 @@ def _volume(rule: VolumeRule, history: History, check: RuleCheck) -> RuleFinding
 
 def _error_rate(rule: ErrorRateRule, history: History, check: RuleCheck, training: Training) -> RuleFinding:
     windows = tuple(timedelta(days=days) for days in rule.windows_days)
-    counts = _counts(check, training, rule.reference_days, windows[-1], history.calls_before, history.calls)
-    references = _references(counts, check, training, rule.reference_days, windows)
-    if windows[0] not in references:
-        return _too_early(check, training)
     budget = _budget(rule, check, windows)
+    counts = _counts(check, training, budget, history.calls_before, history.calls)
+    references = _references(counts, check, training, budget)
+    if not references:
+        return _too_early(check, training)
     compared = compare(counts, check.end, references, budget)
     if not compared:
         first_day = min(reference.end for reference in references.values())
@@ -124,21 +114,18 @@ def _error_rate(rule: ErrorRateRule, history: History, check: RuleCheck, trainin
 
 
 def _feedback(rule: FeedbackRule, history: History, check: RuleCheck, training: Training) -> RuleFinding:
-    window = timedelta(days=rule.window_days)
-    start = check.end - window
-    counts = _counts(check, training, rule.reference_days, window, history.ratings_before, history.ratings)
-    references = _references(counts, check, training, rule.reference_days, (window,))
+    start, budget = check.end - rule.window_days * DAY, _budget(rule, check, (rule.window_days * DAY,))
+    counts = _counts(check, training, budget, history.ratings_before, history.ratings)
+    references = _references(counts, check, training, budget)
     if not references:
         return _too_early(check, training)
-    compared = compare(counts, check.end, references, _budget(rule, check, (window,)), sliced=False)
+    compared = compare(counts, check.end, references, budget, sliced=False)
     if not compared or not compared[0].current.calls:
         return not_enough(f"No ratings in {rule.window_days} days, or none before them to compare with.")
     overall = compared[0]
     mean, before = (5 - 4 * rate.value for rate in (overall.current, overall.reference))
-    reason = (
-        f"Mean rating {mean:.2f} of 5 in {overall.current.calls:,.0f} ratings of {overall.days:g} days, {before:.2f} "
-    )
-    reason += f"before: {'not ' if mean >= rule.floor else ''}below {rule.floor}"
+    ratings = f"{overall.current.calls:,.0f} ratings of {overall.days:g} days, {before:.2f} before"
+    reason = f"Mean rating {mean:.2f} of 5 in {ratings}: {'not ' if mean >= rule.floor else ''}below {rule.floor}"
     evidence = {"mean": mean, "mean_before": before, "compared": _plain(compared), "test": CONDITIONAL}
     if mean >= rule.floor:
         return RuleFinding(status=FindingStatus.QUIET, reason=f"{reason}.", start=start, evidence=evidence)
@@ -153,17 +140,14 @@ def _feedback(rule: FeedbackRule, history: History, check: RuleCheck, training: 
 
 
 def _budget(rule: ErrorRateRule | FeedbackRule, check: RuleCheck, windows: tuple[timedelta, ...]) -> FalseAlarmBudget:
-    reference = rule.reference_days * DAY
-    return FalseAlarmBudget(
-        false_alarms=rule.false_alarms_a_year, interval=check.interval, windows=windows, reference=reference
-    )
+    alarms, reference = rule.false_alarms_a_year, rule.reference_days * DAY
+    return FalseAlarmBudget(false_alarms=alarms, interval=check.interval, windows=windows, reference=reference)
 
 
 def _counts(
     check: RuleCheck,
     training: Training,
-    reference_days: int,
-    longest: timedelta,
+    budget: FalseAlarmBudget,
     before: Callable[[Training, datetime], pa.Table],
     after: Callable[[datetime, datetime], pa.Table],
 ) -> HourlyCounts:
@@ -171,24 +155,24 @@ def _counts(
 
     They begin at the same time at every check between two trainings, so that the past is read once.
     """
-    start = training.cut - 2 * longest - reference_days * DAY
+    start = training.cut - 2 * budget.windows[-1] - budget.reference
     return HourlyCounts.of([before(training, start), after(min(training.cut, check.end), check.end)], start, check.end)
 
 
 def _references(
-    counts: HourlyCounts, check: RuleCheck, training: Training, days: int, windows: Sequence[timedelta]
+    counts: HourlyCounts, check: RuleCheck, training: Training, budget: FalseAlarmBudget
 ) -> dict[timedelta, ReferenceWindow]:
-    """The windows that have a reference of at least a day, each with it."""
+    """The windows that have a reference of at least a day, each with it. Where one has, every shorter one has."""
     earliest = counts.start if check.onset is None else max(counts.start, check.onset)
     if check.onset and check.onset >= counts.start:
         before = total(counts.rates(counts.start, check.onset)).value
-        earliest = counts.recovery(check.onset, check.end - windows[0], before) or check.onset
+        earliest = counts.recovery(check.onset, check.end - budget.windows[0], before) or check.onset
     references = {}
-    for window in windows:
+    for window in budget.windows:
         opens = check.end - window
         anchor = min(training.cut, opens)
-        start = max(anchor - days * DAY, earliest)
-        end = min(max(anchor, start + days * DAY), opens)
+        start = max(anchor - budget.reference, earliest)
+        end = min(max(anchor, start + budget.reference), opens)
         if end - start >= DAY:
             references[window] = ReferenceWindow(start=start, end=end, dispersion_start=earliest)
     return references
@@ -216,21 +200,11 @@ def _sensitivity(power: Sensitivity) -> str:
 
 def _plain(compared: Sequence[RateComparison]) -> list[dict[str, Any]]:
     """The comparisons as evidence, under the names that the ledger has."""
-    return [
-        finite(
-            {
-                "slice": part.slice,
-                "days": part.days,
-                "calls": part.current.calls,
-                "bad": part.current.bad,
-                "rate": part.current.value,
-                "rate_before": part.reference.value,
-                "rise": part.rise,
-                "chance": part.p_value,
-                "level": part.level,
-                "dispersion": part.dispersion.value,
-            }
-        )
-        for part in compared
-        if part.slice == ALL or part.p_value < NOTABLE_P_VALUE
-    ]
+
+    def fields(part: RateComparison) -> dict[str, Any]:
+        now, before = part.current, part.reference.value
+        rates = {"calls": now.calls, "bad": now.bad, "rate": now.value, "rate_before": before, "rise": part.rise}
+        test = {"chance": part.p_value, "level": part.level, "dispersion": part.dispersion.value}
+        return finite({"slice": part.slice, "days": part.days, **rates, **test})
+
+    return [fields(part) for part in compared if part.slice == ALL or part.p_value < NOTABLE_P_VALUE]

@@ -6,7 +6,7 @@ traffic. ``LakeHistory`` reads pinned table versions; what lies before a trainin
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -54,39 +54,31 @@ class History(Protocol):
 
     def added_rows(self, since: Training | None) -> int:
         """Interactions that landed since the snapshot of a training; all of them where it is None."""
-        ...
 
     def calls(self, start: datetime, end: datetime) -> pa.Table:
         """Calls and failed ones by hour and agent (``HOURLY``), including those quarantined for their latency."""
-        ...
 
     def calls_before(self, training: Training, start: datetime) -> pa.Table:
         """``calls`` from ``start`` to the training's data cut, as known then."""
-        ...
 
     def ratings(self, start: datetime, end: datetime) -> pa.Table:
         """Ratings known by ``end`` of calls from ``start`` on: ``calls`` are rated, ``bad`` are rated bad."""
-        ...
 
     def ratings_before(self, training: Training, start: datetime) -> pa.Table:
         """``ratings`` from ``start`` to the training's data cut, as known then."""
-        ...
 
     def features(self, start: datetime, end: datetime) -> FeatureSample:
         """The compared features of requests, as production had them at each request."""
-        ...
 
     def features_before(self, training: Training, start: datetime) -> list[Profile]:
         """Their profiles in the training set, from ``start`` to its data cut."""
-        ...
 
     def versions(self) -> list[str]:
         """The table versions that are read, such as ``processed.agent_feedback@123``."""
-        ...
 
 
 @dataclass
-class LakeHistory:
+class LakeHistory(History):
     """The history of one lake, at the table versions that are current when the object is made."""
 
     lake: Lake
@@ -99,26 +91,25 @@ class LakeHistory:
         self._current = {contract.table: self.lake.tables.current(contract) for contract in contracts}
 
     def added_rows(self, since: Training | None) -> int:
-        """See ``History``."""
-        pinned = since and version_of(since, AGENT_INTERACTIONS.table)
-        return added_rows(self.lake.tables, AGENT_INTERACTIONS, pinned or None)
+        table, pinned = AGENT_INTERACTIONS.table, None
+        for name in since.inputs if since else ():
+            if name.startswith(f"{table}@"):  # a training does not record the number of rows
+                pinned = TableVersion(table=table, snapshot_id=int(name.partition("@")[2]), rows=0)
+        return added_rows(self.lake.tables, AGENT_INTERACTIONS, pinned)
 
     def calls(self, start: datetime, end: datetime) -> pa.Table:
-        """See ``History``."""
         where = _between(start, end)
-        parts = [self._read(AGENT_INTERACTIONS.table, ["timestamp", "agent_name", "error"], where)]
-        slow = f"{where} and reason == '{TOO_SLOW}'"
-        parts.append(self._read(QUARANTINE.table, ["timestamp", "agent_name", "error"], slow))
+        columns = ["timestamp", "agent_name", "error"]
+        slow = self._read(QUARANTINE.table, columns, f"{where} and reason == '{TOO_SLOW}'")
+        parts = [self._read(AGENT_INTERACTIONS.table, columns, where), slow]
         rows = pa.concat_tables([part for part in parts if part.num_rows] or parts[:1], promote_options="permissive")
         complete = rows.filter(pc.and_(pc.is_valid(rows["agent_name"]), pc.is_valid(rows["error"])))
         return _hourly(complete, "error")
 
     def calls_before(self, training: Training, start: datetime) -> pa.Table:
-        """See ``History``."""
         return self._kept_counts("calls", training, start, lambda: self.calls(start, training.cut))
 
     def ratings(self, start: datetime, end: datetime) -> pa.Table:
-        """See ``History``."""
         columns = ["interaction_id", "timestamp", "agent_name", "feedback"]
         rows = self._read(AGENT_INTERACTIONS.table, columns, _between(start, end))
         ratings = self._read(AGENT_FEEDBACK.table, None, _between(start, end))
@@ -133,11 +124,9 @@ class LakeHistory:
         return _hourly(rated, "down")
 
     def ratings_before(self, training: Training, start: datetime) -> pa.Table:
-        """See ``History``."""
         return self._kept_counts("ratings", training, start, lambda: self.ratings(start, training.cut))
 
     def features(self, start: datetime, end: datetime) -> FeatureSample:
-        """See ``History``."""
         columns = ["timestamp", "agent_name", "user_id", "cluster", *LENGTHS]
         rows = self._read(AGENT_INTERACTIONS.table, columns, _between(start, end))
         users, agents, infrastructure = (self._current[view.contract.table] for view in VIEWS)
@@ -146,34 +135,37 @@ class LakeHistory:
         return _sample(asof.join_pinned(self.lake, rows, users, agents, infrastructure))
 
     def features_before(self, training: Training, start: datetime) -> list[Profile]:
-        """See ``History``."""
-        key = _kept_path("features", training, start)
-        if not self.lake.store.exists(key):
-            profiles = [to_plain(profile) for profile in self._profiles(training, start)]
-            self.lake.store.write(key, json.dumps(profiles).encode())
-        return [from_plain(Profile, plain) for plain in json.loads(self.lake.store.read(key))]
+        def profiles() -> bytes:
+            joined = [column for view in VIEWS for column in view.joined.values()]
+            columns = ["timestamp", "agent_name", "user_id", *LENGTHS, *joined]
+            where = f"training_set_id == '{training.training_set_id}' and {_between(start, training.cut)}"
+            sample = _sample(self._read_with_nulls(TRAINING_SETS.table, columns, where))
+            found = (
+                profile(name, values, sample.clusters[name], sample.days) for name, values in sample.values.items()
+            )
+            return json.dumps([to_plain(reference) for reference in found]).encode()
+
+        return [from_plain(Profile, plain) for plain in json.loads(self._kept("features", training, start, profiles))]
 
     def versions(self) -> list[str]:
-        """See ``History``."""
         return [str(version) for version in self._current.values() if version]
 
-    def _profiles(self, training: Training, start: datetime) -> list[Profile]:
-        joined = [column for view in VIEWS for column in view.joined.values()]
-        columns = ["timestamp", "agent_name", "user_id", *LENGTHS, *joined]
-        where = f"training_set_id == '{training.training_set_id}' and {_between(start, training.cut)}"
-        sample = _sample(self._read_with_nulls(TRAINING_SETS.table, columns, where))
-        return [profile(name, values, sample.clusters[name], sample.days) for name, values in sample.values.items()]
-
     def _kept_counts(self, kind: str, training: Training, start: datetime, count: Callable[[], pa.Table]) -> pa.Table:
-        """Hourly counts of the past: counted at the first check, kept for the others."""
         import pyarrow.parquet as pq
 
-        key = _kept_path(kind, training, start)
-        if not self.lake.store.exists(key):
+        def counted() -> bytes:
             buffer = io.BytesIO()
             pq.write_table(count(), buffer)
-            self.lake.store.write(key, buffer.getvalue())
-        return pq.read_table(pa.BufferReader(self.lake.store.read(key))).cast(HOURLY)
+            return buffer.getvalue()
+
+        return pq.read_table(pa.BufferReader(self._kept(kind, training, start, counted))).cast(HOURLY)
+
+    def _kept(self, kind: str, training: Training, start: datetime, compute: Callable[[], bytes]) -> bytes:
+        """A result about the past, which identifies no user: computed at the first check, kept for the others."""
+        key = f"references/{training.training_set_id}/{kind}-{start:%Y%m%dT%H%M%S}"
+        if not self.lake.store.exists(key):
+            self.lake.store.write(key, compute())
+        return self.lake.store.read(key)
 
     def _read_with_nulls(self, table: str, columns: list[str], where: str) -> pa.Table:
         """Read a table that may have been written before a column was added: it is null then."""
@@ -196,14 +188,6 @@ class LakeHistory:
         return self.lake.tables.read(version, columns=columns, where=where)
 
 
-def version_of(training: Training, table: str) -> TableVersion | None:
-    """The version of a table that a training was pinned to, with 0 rows: their number is not recorded there."""
-    for name in training.inputs:
-        if name.startswith(f"{table}@"):
-            return TableVersion(table=table, snapshot_id=int(name.partition("@")[2]), rows=0)
-    return None
-
-
 def _sample(rows: pa.Table) -> FeatureSample:
     """The compared features of joined rows."""
     users, agent_hours = _codes(rows["user_id"]), _window_end(rows, AGENT_FEATURES)
@@ -216,23 +200,17 @@ def _sample(rows: pa.Table) -> FeatureSample:
     clusters = {"agent_name": users}
     for column, name in LENGTHS.items():
         values[name], clusters[name] = _numbers(pc.utf8_length(rows[column])), users
-    for name, numeric, view in _compared():
-        values[name] = _numbers(rows[name]) if numeric else _strings(rows[name])
-        clusters[name] = hours.get(view.name, users)
+    columns = [(view.prefix + column.name, column.type, view) for view in VIEWS for column in view.columns]
+    for name, kind, view in columns:
+        if name not in CUMULATIVE:
+            values[name] = _strings(rows[name]) if pa.types.is_string(kind) else _numbers(rows[name])
+            clusters[name] = hours.get(view.name, users)
     days = rows["timestamp"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy() // 86_400_000_000
     return FeatureSample(values=values, clusters=clusters, days=days)
 
 
-def _compared() -> Iterator[tuple[str, bool, View]]:
-    for view in VIEWS:
-        for column in view.columns:
-            if view.prefix + column.name not in CUMULATIVE:
-                yield view.prefix + column.name, not pa.types.is_string(column.type), view
-
-
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    numbers: np.ndarray = column.cast(pa.float64()).to_numpy()
-    return numbers
+    return column.cast(pa.float64()).to_numpy()
 
 
 def _strings(column: pa.ChunkedArray) -> np.ndarray:
@@ -245,27 +223,18 @@ def _window_end(rows: pa.Table, view: View) -> pa.ChunkedArray:
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    codes: np.ndarray = column.combine_chunks().dictionary_encode().indices.to_numpy()
-    return codes
+    return column.combine_chunks().dictionary_encode().indices.to_numpy()
 
 
 def _hourly(rows: pa.Table, bad: str) -> pa.Table:
     db = connect()
     db.register("rows", rows)
-    return (
-        db.sql(f"""
+    counted = db.sql(f"""
         SELECT date_trunc('hour', timestamp) AS hour, agent_name AS slice, count(*) AS calls,
                count(*) FILTER ({bad})::BIGINT AS bad
         FROM rows GROUP BY ALL ORDER BY ALL""")
-        .to_arrow_table()
-        .cast(HOURLY)
-    )
+    return counted.to_arrow_table().cast(HOURLY)
 
 
 def _between(start: datetime, end: datetime) -> str:
     return f"timestamp >= '{start.isoformat()}' and timestamp < '{end.isoformat()}'"
-
-
-def _kept_path(kind: str, training: Training, start: datetime) -> str:
-    """Path of kept results in the store. They identify no user."""
-    return f"references/{training.training_set_id}/{kind}-{start:%Y%m%dT%H%M%S}"

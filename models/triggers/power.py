@@ -11,11 +11,10 @@ from pydantic import Field
 
 from models.triggers.counts import ALL, DAY
 from models.triggers.rates import SLICE_SHARE, FalseAlarmBudget, RateComparison
-from models.triggers.significance import calls_and_bad, dispersion_weights, p_values
+from models.triggers.significance import dispersion_weights, p_values
 
 POWER = 0.95
 """Power at which a rise counts as detectable, and for which detection delays are given."""
-DOUBLED, EVEN = 2.0, 0.5
 RISES = np.concatenate([np.arange(0.02, 1, 0.02), np.geomspace(1, 1000, 80)])
 """Relative rises among which the minimum detectable one is searched."""
 
@@ -33,17 +32,11 @@ class Sensitivity:
 def detects_doubling(compared: Sequence[RateComparison]) -> bool:
     """Whether one of these windows, with its calls, detects a doubled rate with power 0.5 or more."""
     power = _powers(compared, [part.current.calls for part in compared], [part.level for part in compared])
-    return bool((power(DOUBLED) >= EVEN).any())
+    return bool((power(2.0) >= 0.5).any())
 
 
 def sensitivity(compared: Sequence[RateComparison], daily_calls: float, budget: FalseAlarmBudget) -> Sensitivity:
-    """What the test of all agents together can detect.
-
-    Args:
-        compared: from ``compare``.
-        daily_calls: the present traffic.
-        budget: of the rule.
-    """
+    """What the test of all agents together can detect at ``daily_calls``; ``compared`` is from ``rates.compare``."""
     first = next(part for part in compared if part.slice == ALL)
     share = 1.0 if all(part.slice == ALL for part in compared) else SLICE_SHARE
     days = [window / DAY for window in budget.windows]
@@ -51,11 +44,10 @@ def sensitivity(compared: Sequence[RateComparison], daily_calls: float, budget: 
     power = _powers([first] * len(days), [daily_calls * count for count in days], levels)
     index = bisect_left(RISES, POWER, key=lambda rise: power(1 + rise)[0])
     smallest = float(RISES[index]) if index < len(RISES) else math.inf
+    detecting = (n for n, own in zip(days, power(2.0), strict=True) if own >= POWER)
     return Sensitivity(
         minimum_detectable_effect=smallest if (1 + smallest) * first.reference.value <= 1 else math.inf,
-        days_to_detect_doubling=next(
-            (n for n, own in zip(days, power(DOUBLED), strict=True) if own >= POWER), math.inf
-        ),
+        days_to_detect_doubling=next(detecting, math.inf),
     )
 
 
@@ -69,7 +61,7 @@ def _powers(
     from scipy.special import betainc
 
     phi, weight = dispersion_weights([part.dispersion for part in compared])
-    reference, current = np.array([calls_and_bad(part.reference) for part in compared]), np.array(calls, float)
+    reference, current = np.array([part.reference for part in compared]), np.array(calls, float)
     critical = _critical(phi, weight, reference, current, np.array(levels))
     known, expected = reference[:, 1], current * reference[:, 1] / np.maximum(reference[:, 0], 1)
 

@@ -6,19 +6,19 @@ training, the others repeat it. The number of clusters is what is bounded.
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from models.triggers.counts import ALL, DAY, DispersionEstimate, HourlyCounts, Rate, total
-from models.triggers.significance import calls_and_bad, dispersion_weights, p_values
+from models.triggers.rules import YEAR
+from models.triggers.significance import dispersion_weights, p_values
 
 SLICE_SHARE, WINDOW_SHARE = 0.9, 0.9
 """Shares of the false alarms that the slice of all agents and the shortest window get; the rest is divided evenly. Most
 incidents concern all agents and are sudden, and should be detected first."""
-YEAR = timedelta(days=365)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,12 +47,11 @@ class RateComparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceWindow:
-    """The time that a window is compared with."""
+    """The time that a window is compared with; the days from ``dispersion_start`` on estimate the dispersion."""
 
     start: datetime
     end: datetime
     dispersion_start: datetime
-    """Days from here to ``end`` estimate the dispersion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +64,6 @@ class FalseAlarmBudget:
     windows: tuple[timedelta, ...]
     """All windows of the rule, also those for which there are too few data yet."""
     reference: timedelta
-    """Length of the reference."""
 
     def level(self, window: timedelta, share: float = 1.0) -> float:
         """Significance level of a slice that gets this share of its window's alarms."""
@@ -83,12 +81,6 @@ def level(alarms: float, window: timedelta, interval: timedelta, reference: time
     z phi(z) v(z sqrt(2 interval / window)) clusters a window, and v(x) is about exp(-0.583 x) (Siegmund 1985,
     Sequential Analysis, sections 4.2 and 10.2). Where a reference right before the window slides along, the difference
     of the two decorrelates faster, by (1 + r + r^2) / (1 + r) for a ratio r of lengths.
-
-    Args:
-        alarms: clusters of false alarms a year.
-        window: length of the window.
-        interval: time between two checks.
-        reference: length of the reference.
     """
     from scipy.special import ndtr
 
@@ -123,49 +115,37 @@ def compare(
     Returns:
         The shortest window first, and in each window the overall slice first.
     """
-    parts = list(_slices(counts, end, references, budget, sliced=sliced))
-    if not parts:
-        return []
-    phi, weight = dispersion_weights([part.dispersion for part in parts])
-    before = np.array([calls_and_bad(part.reference) for part in parts])
-    now = np.array([calls_and_bad(part.current) for part in parts])
-    found = p_values(phi, weight, before, now)
-    return [replace(part, p_value=float(p_value)) for part, p_value in zip(parts, found, strict=True)]
-
-
-def _slices(
-    counts: HourlyCounts,
-    end: datetime,
-    references: Mapping[timedelta, ReferenceWindow],
-    budget: FalseAlarmBudget,
-    *,
-    sliced: bool,
-) -> Iterator[RateComparison]:
-    """The comparisons, in the order that ``compare`` returns, before their p-values are computed."""
-    estimates: dict[tuple[datetime, datetime], dict[str, DispersionEstimate]] = {}
+    parts = []
     for window, reference in references.items():
         if not (before := counts.rates(reference.start, reference.end)):
             continue
         now = {name: rate for name, rate in counts.rates(end - window, end).items() if name in before}
-        days = (reference.dispersion_start, reference.end)
-        dispersions = estimates.setdefault(days, counts.dispersions(*days))
+        dispersions = counts.dispersions(reference.dispersion_start, reference.end)
         agents = sorted(before) if sliced else []
-        overall = (ALL, standardized_reference(before, now), total(now), SLICE_SHARE if agents else 1.0)
         share = (1 - SLICE_SHARE) / max(len(agents), 1)
-        by_agent = [(name, before[name], now.get(name, Rate(calls=0, bad=0)), share) for name in agents]
-        for name, reference_rate, current, share in (overall, *by_agent):
-            yield RateComparison(
+        slices = [(ALL, _standardized(before, now), total(now), SLICE_SHARE if agents else 1.0)]
+        slices += [(name, before[name], now.get(name, Rate(calls=0, bad=0)), share) for name in agents]
+        parts += [
+            RateComparison(
                 slice=name,
                 days=window / DAY,
                 reference=reference_rate,
                 current=current,
                 dispersion=dispersions.get(name, DispersionEstimate()),
-                level=budget.level(window, share),
+                level=budget.level(window, own_share),
                 p_value=1.0,
             )
+            for name, reference_rate, current, own_share in slices
+        ]
+    if not parts:
+        return []
+    phi, weight = dispersion_weights([part.dispersion for part in parts])
+    reference_rates = np.array([part.reference for part in parts])
+    found = p_values(phi, weight, reference_rates, np.array([part.current for part in parts]))
+    return [replace(part, p_value=float(p_value)) for part, p_value in zip(parts, found, strict=True)]
 
 
-def standardized_reference(reference: dict[str, Rate], current: dict[str, Rate]) -> Rate:
+def _standardized(reference: dict[str, Rate], current: dict[str, Rate]) -> Rate:
     """The reference's rate for the current mix of agents, with a number of calls that gives its true uncertainty.
 
     Where an agent that fails more often gets more of the traffic, the overall rate rises although nothing got worse.

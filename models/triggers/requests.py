@@ -7,13 +7,12 @@ with the inputs of the request and not with those of the check.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import Enum
 
 from lake.lake import Lake
 from models.registry import kinds
 from models.registry.fold import read_state
-from models.registry.state import ModelState, Request
+from models.registry.state import Request
 from models.registry.training_lease import lease_holder
 from models.serialize import from_plain, to_plain
 from models.spec import RetrainingInputs
@@ -53,7 +52,7 @@ def request_training(
 
     Args:
         lake: where the ledger is.
-        model: the model.
+        model: its name.
         trigger: what requests it.
         decision: key of the decision; repeated for the same one, it returns the same request.
         reason: one sentence with the numbers.
@@ -61,27 +60,25 @@ def request_training(
         by: the person, for ``Trigger.HAND``.
         inputs: what to train with; None leaves it to the run that takes the request up.
     """
-    if number := _request_of(lake, model, decision):
-        return RequestResult(outcome=RequestOutcome.STARTED, detail=f"request {number}", request=number)
+    chain = kinds.model_chain(model)
+    for entry in lake.ledger.entries(chain, kind=kinds.RETRAINING_REQUESTED):
+        if entry.payload["decision"] == decision:
+            return _started(int(entry.payload["request"]))
     if lease := lease_holder(lake, model):
         return RequestResult(outcome=RequestOutcome.COVERED, detail=f"by the training under way, run {lease.holder}")
-    state = read_state(lake.ledger, model)
+    state, now = read_state(lake.ledger, model), lake.ledger.clock()
     if state.request:
         return _covered(state.request.number, state.request.trigger)
-    wait = _remaining_wait(lake, state, patience)
-    if wait > timedelta(0) and trigger is not Trigger.HAND:
-        until = lake.ledger.clock() + wait
+    until = state.failed_at + patience.wait(state.failures) if state.failed_at else now
+    if until > now and trigger is not Trigger.HAND:
         failed = f"{state.failures} failed training{'s' if state.failures > 1 else ''} in a row"
         detail = f"until {until:%Y-%m-%d %H:%M} UTC, after {failed}"
         return RequestResult(outcome=RequestOutcome.BACKING_OFF, detail=detail)
     number = state.requests + 1
     payload = {"request": number, "trigger": trigger.value, "decision": decision, "reason": reason, "by": by}
     payload |= {"inputs": to_plain(inputs)} if inputs else {}
-    chain, key = kinds.model_chain(model), kinds.request_key(number)
-    made = lake.ledger.append(chain, kinds.RETRAINING_REQUESTED, key, payload).payload
-    if made["decision"] != decision:
-        return _covered(number, made["trigger"])
-    return RequestResult(outcome=RequestOutcome.STARTED, detail=f"request {number}", request=number)
+    made = lake.ledger.append(chain, kinds.RETRAINING_REQUESTED, kinds.request_key(number), payload).payload
+    return _started(number) if made["decision"] == decision else _covered(number, made["trigger"])
 
 
 def request_to_start(lake: Lake, model: str) -> Request | None:
@@ -105,17 +102,10 @@ def abandon_request(lake: Lake, model: str, request: Request, reason: str) -> No
         lake.ledger.append(kinds.model_chain(model), kinds.REQUEST_ABANDONED, key, payload)
 
 
-def _request_of(lake: Lake, model: str, decision: str) -> int:
-    requested = lake.ledger.entries(kinds.model_chain(model), kind=kinds.RETRAINING_REQUESTED)
-    return next((int(e.payload["request"]) for e in requested if e.payload["decision"] == decision), 0)
+def _started(number: int) -> RequestResult:
+    return RequestResult(outcome=RequestOutcome.STARTED, detail=f"request {number}", request=number)
 
 
 def _covered(number: int, trigger: str) -> RequestResult:
     detail = f"by request {number} of {trigger.replace('_', ' ')}"
     return RequestResult(outcome=RequestOutcome.COVERED, detail=detail)
-
-
-def _remaining_wait(lake: Lake, state: ModelState, patience: RetryBackoff) -> timedelta:
-    if state.failed_at is None:
-        return timedelta(0)
-    return state.failed_at + patience.wait(state.failures) - lake.ledger.clock()

@@ -153,11 +153,6 @@ class RetryBackoff:
         return timedelta(hours=min(doubled, self.longest_hours)) if failures else timedelta(0)
 
 
-def checks_per_year(every: timedelta) -> float:
-    """Checks a year at this interval."""
-    return YEAR / every
-
-
 def _check(threshold: float, days: int, false_alarms: float) -> None:
     if threshold <= 0 or days < 1 or not 0 < false_alarms <= 12:
         raise ValueError(

@@ -11,23 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.triggers.counts import DispersionEstimate, Rate
+from models.triggers.counts import DispersionEstimate
 
 DISPERSIONS = np.geomspace(1, 64, 20)
 """Possible values of the dispersion. Its prior probability to be above x is 1/x."""
-
-
-def p_value_of_more(reference: Rate, current: Rate, dispersion: DispersionEstimate | None = None) -> float:
-    """One-sided p-value: the probability of at least the current count, given the reference's, if both have one rate.
-
-    Without a dispersion the counts are Poisson, and the test is exact.
-    """
-    if not current.bad or not current.calls or not reference.calls:
-        return 1.0
-    phi, weight = (np.ones(1), np.ones(1)) if dispersion is None else dispersion_weights([dispersion])
-    return float(
-        p_values(phi, weight, *(np.array([x]) for x in (calls_and_bad(reference), calls_and_bad(current)))).item()
-    )
 
 
 def dispersion_weights(estimates: Sequence[DispersionEstimate]) -> tuple[np.ndarray, np.ndarray]:
@@ -35,10 +22,7 @@ def dispersion_weights(estimates: Sequence[DispersionEstimate]) -> tuple[np.ndar
 
     Pearson's statistic divided by the dispersion is chi-square.
     """
-    statistic, degrees = (
-        np.array([getattr(part, name) for part in estimates], float)[:, None]
-        for name in ("statistic", "degrees_of_freedom")
-    )
+    statistic, degrees = np.array(estimates, float).T[:, :, None]
     top = float(np.max(statistic / np.maximum(degrees, 1)))
     phi = DISPERSIONS if top < 16 else np.geomspace(1, 4 * top, len(DISPERSIONS))
     logs = -(1 + degrees / 2) * np.log(phi) - statistic / 2 / phi
@@ -48,9 +32,16 @@ def dispersion_weights(estimates: Sequence[DispersionEstimate]) -> tuple[np.ndar
 
 
 def p_values(phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """``p_value_of_more`` of each row of (calls, bad), averaged over the dispersions.
+    """One-sided p-values: the probability of at least the current count, given the reference's, if both have one rate.
 
-    A share, bounded by 1, varies less than a count; counts are divided by that factor.
+    Averaged over the dispersions; with a dispersion of 1 the counts are Poisson, and the test is exact. A share varies
+    less than a count, because it is bounded by 1; counts are divided by that factor.
+
+    Args:
+        phi: the possible dispersions [1, values].
+        weight: of each, by row [rows, values].
+        reference: calls and bad ones [rows, 2].
+        current: calls and bad ones [rows, 2].
     """
     from scipy.special import betainc
 
@@ -61,7 +52,3 @@ def p_values(phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, current
     size = (bad_before / scale + 1)[:, None] * ratio / np.maximum(varies - 1, 1e-12)
     result: np.ndarray = (weight * betainc(np.maximum(bad / scale, 1e-9)[:, None], size, 1 - 1 / varies)).sum(axis=1)
     return np.where((bad > 0) & (calls > 0) & (calls_before > 0), result, 1.0)
-
-
-def calls_and_bad(rate: Rate) -> tuple[float, float]:
-    return rate.calls, rate.bad

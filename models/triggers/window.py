@@ -41,7 +41,7 @@ class RuleCheck:
     interval: timedelta
     """Time until the next check."""
     last_training: Training | None = None
-    """The last completed training."""
+    """The last one that is complete."""
     onset: datetime | None = None
     """Start of the newest cause that the last training already covers: references begin no earlier."""
 

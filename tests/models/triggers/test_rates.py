@@ -12,7 +12,7 @@ from scipy.stats import binomtest, fisher_exact, norm
 from models.triggers.counts import ALL, DAY, HOUR, HOURLY, DispersionEstimate, HourlyCounts, Rate
 from models.triggers.power import sensitivity
 from models.triggers.rates import FalseAlarmBudget, ReferenceWindow, compare, level
-from models.triggers.significance import p_value_of_more
+from models.triggers.significance import dispersion_weights, p_values
 
 END = datetime(2026, 11, 2, tzinfo=UTC)
 WINDOWS, MONTH = (DAY, 4 * DAY), 28 * DAY
@@ -30,6 +30,11 @@ def counts(bad: np.ndarray, calls: int = 50) -> HourlyCounts:
     names = ("auditor", "bruno", "jamie")[: shaped.shape[1]]
     start = END - len(bad) * HOUR
     return HourlyCounts.of([table(np.full(shaped.shape, calls), shaped, names)], start, END)
+
+
+def p_value_of_more(reference: Rate, current: Rate, dispersion: DispersionEstimate | None = None) -> float:
+    phi, weight = (np.ones(1), np.ones(1)) if dispersion is None else dispersion_weights([dispersion])
+    return float(p_values(phi, weight, np.array([reference], float), np.array([current], float)).item())
 
 
 def references(days: int, windows: tuple[timedelta, ...] = WINDOWS) -> dict[timedelta, ReferenceWindow]:
