@@ -7,25 +7,19 @@ It is generated from the code, so that it cannot differ from what is registered.
 import dataclasses
 from collections.abc import Iterator
 from enum import Enum
-from pathlib import Path
 
 from flytekit import LaunchPlan
 
 from launchplans.registry import launch_plans
 from launchplans.schedule import DESCRIPTION, KICKOFF, OWNER, PREFIX, ZONE
+from reports.common.html import render
 
 
 def page() -> str:
     """The whole page, as Markdown: the most frequent plans first, those on demand last."""
-    from jinja2 import Environment, StrictUndefined
-
-    markdown = Environment(  # noqa: S701 - Markdown has nothing to escape
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    template = markdown.from_string(Path(__file__).with_name("docs.md.j2").read_text())
-    names = {"DESCRIPTION": DESCRIPTION, "OWNER": OWNER, "ZONE": ZONE}
     plans = sorted(launch_plans().values(), key=_sort_key)
-    return template.render(plans=plans, cron=_cron, inputs=_inputs, **names)
+    names = {"DESCRIPTION": DESCRIPTION, "OWNER": OWNER, "ZONE": ZONE}
+    return render("launchplans.md", plans=plans, cron=_cron, inputs=_inputs, **names) + "\n"
 
 
 def _inputs(plan: LaunchPlan) -> Iterator[tuple[str, str, str, str]]:

@@ -332,7 +332,6 @@ def test_the_digest_of_the_code_covers_everything_in_the_images(tmp_path: Path) 
         "reports/templates/style.css",
         "reports/templates/page.html",
         "lake/sample/voices.yaml",
-        "launchplans/docs.md.j2",
         "settings.py",
         "hints.py",
         "constraints.txt",
