@@ -19,7 +19,7 @@ def page() -> str:
     """The whole page, as Markdown: the most frequent plans first, those on demand last."""
     plans = sorted(launch_plans().values(), key=_sort_key)
     names = {"DESCRIPTION": DESCRIPTION, "OWNER": OWNER, "ZONE": ZONE}
-    return render("launchplans.md", plans=plans, cron=_cron, inputs=_inputs, **names) + "\n"
+    return render("launchplans.md", plans=plans, cron=_cron, inputs=_inputs, **names)
 
 
 def _inputs(plan: LaunchPlan) -> Iterator[tuple[str, str, str, str]]:
