@@ -16,7 +16,12 @@ def pending_alerts(lake: Lake, models: Collection[str], run: str) -> list[str]:
 
     A run that is tried again gets the same alerts again: its first try may have died before a person was notified.
     """
-    return [_record(lake, entry, run) for model in sorted(models) for entry in _pending(lake, model, run)]
+    lines = []
+    for entry in [entry for model in sorted(models) for entry in _pending(lake, model, run)]:
+        payload = {"entry": entry.digest, "run": run}
+        lake.ledger.append(entry.chain, kinds.ALERT_SENT, kinds.alert_key(entry), payload)
+        lines.append(f"{version_name(entry)} {entry.kind.replace('_', ' ')}: {entry.payload['reason']}")
+    return lines
 
 
 def _pending(lake: Lake, model: str, run: str) -> list[Entry]:
@@ -27,10 +32,3 @@ def _pending(lake: Lake, model: str, run: str) -> list[Entry]:
     return [
         entry for entry in entries if entry.kind in ALERTING and entry.payload.get("live") and entry.digest not in sent
     ]
-
-
-def _record(lake: Lake, entry: Entry, run: str) -> str:
-    """Record the alert as sent by this run, then return its line."""
-    payload = {"entry": entry.digest, "run": run}
-    lake.ledger.append(entry.chain, kinds.ALERT_SENT, kinds.alert_key(entry), payload)
-    return f"{version_name(entry)} {entry.kind.replace('_', ' ')}: {entry.payload['reason']}"

@@ -26,17 +26,12 @@ def advance_all(lake: Lake) -> dict[str, Verdict | Exception]:
     return results
 
 
-def advance_and_describe(lake: Lake) -> dict[str, str]:
-    """Step every open rollout once; the result of each in a line."""
-    return {name: describe(result) for name, result in advance_all(lake).items()}
-
-
 def run(lake: Lake, every_s: float, stop: threading.Event) -> None:
     """Step until stopped; log what has changed since the round before."""
     before: dict[str, str] = {}
     while not stop.is_set():
         try:
-            lines = advance_and_describe(lake)
+            lines = {name: describe(result) for name, result in advance_all(lake).items()}
         except Exception as error:
             lines = {"": describe(error)}
         for name, line in lines.items():

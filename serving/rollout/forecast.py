@@ -33,20 +33,15 @@ _SUMS = """
 
 def forecast(lake: Lake, model: str, rule: CanaryRule) -> str:
     """How long a decision about this model should take in the newest week of its agents' traffic, a line a metric."""
-    expected = _expected(lake, agents_by_model(lake).get(model, []), rule)
+    routes, agents = read_routes(lake), []
+    for agent in sorted(AGENTS):
+        with contextlib.suppress(UnknownName):
+            if route_for_agent(routes, agent).model == model:
+                agents.append(agent)
+    expected = _expected(lake, agents, rule)
     if expected is None:
         return "How long a decision takes is not known: its agents have no interaction in the lake's last week."
     return expected.text
-
-
-def agents_by_model(lake: Lake) -> dict[str, list[str]]:
-    """The agents whose requests each model's versions answer."""
-    routes = read_routes(lake)
-    agents: dict[str, list[str]] = {}
-    for agent in AGENTS:
-        with contextlib.suppress(UnknownName):
-            agents.setdefault(route_for_agent(routes, agent).model, []).append(agent)
-    return agents
 
 
 def _expected(lake: Lake, agents: Collection[str], rule: CanaryRule) -> DurationForecast | None:
@@ -55,7 +50,7 @@ def _expected(lake: Lake, agents: Collection[str], rule: CanaryRule) -> Duration
     if version is None or not agents:
         return None
     since = (newest(lake, version) - WINDOW).isoformat()
-    names = ", ".join(f"'{name}'" for name in sorted(agents))
+    names = ", ".join(f"'{name}'" for name in agents)
     rows = lake.tables.read(
         version,
         columns=("interaction_id", "timestamp", "user_id", "error", "latency_ms", "feedback"),

@@ -12,7 +12,6 @@ from models.registry import kinds
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.registry import find_version
-from models.registry.state import ModelState
 from models.types import BASE, baseline_name
 from serving.rollout.plan import closing_key
 
@@ -36,19 +35,16 @@ class Rollback:
         """What answers after it, and how to roll that back as well: a rollback goes one step."""
         if self.to_version == BASE:
             return f"{BASE} answers."
-        return (
-            f"{self.to_version} answers, in production; a second `fuelline rollback {self.model}` takes that back too."
-        )
+        again = f"a second `fuelline rollback {self.model}` takes that back too"
+        return f"{self.to_version} answers, in production; {again}."
 
 
 def plan_rollback(lake: Lake, model: str) -> Rollback:
     """What a rollback would do now: end an open canary, or take back the version in production.
 
     A rollout in its shadow has no user. It is ended only where nothing is in production; otherwise the production is
-    taken back, which voids the rollout, since its candidate was evaluated against that version.
-
-    Raises:
-        DataError: there is nothing to roll back.
+    taken back, which voids the rollout, since its candidate was evaluated against that version. Raises ``DataError``
+    where there is nothing to roll back.
     """
     state = read_state(lake.ledger, model)
     if state.rollout and (state.rollout.share > 0 or state.production is None):
@@ -59,23 +55,22 @@ def plan_rollback(lake: Lake, model: str) -> Rollback:
             key=closing_key(state.rollout.key),
             rollout=state.rollout.key,
         )
-    return _out_of_production(state)
+    if state.production is None or state.since is None:
+        raise DataError(f"nothing to roll back: no rollout of {model} is open and {state.baseline} answers")
+    return Rollback(
+        model=model,
+        from_version=state.production.name,
+        to_version=baseline_name(state.rollback_target),
+        key=f"rolled_back:{state.production.name}:{state.since.isoformat()}",
+        rollout=state.soak.key if state.soak else "",
+    )
 
 
 def roll_back(lake: Lake, planned: Rollback, *, reason: str, by: str) -> None:
-    """Append the rollback.
-
-    Raises:
-        DataError: the rollout has ended in another way since the rollback was planned.
-    """
+    """Append the rollback. Raises ``DataError`` where the rollout has ended in another way since it was planned."""
     number = int(planned.from_version.rpartition("@v")[2])
-    payload = {
-        "version": number,
-        "baseline": planned.to_version,
-        "rollout": planned.rollout,
-        "reason": reason,
-        "by": by,
-    }
+    named = {"version": number, "baseline": planned.to_version, "rollout": planned.rollout}
+    payload = {**named, "reason": reason, "by": by}
     entry = lake.ledger.append(model_chain(planned.model), kinds.ROLLED_BACK, planned.key, payload)
     if entry.kind != kinds.ROLLED_BACK:
         raise DataError(
@@ -87,9 +82,7 @@ def roll_back(lake: Lake, planned: Rollback, *, reason: str, by: str) -> None:
 def approve(lake: Lake, name: str, *, reason: str, by: str) -> None:
     """Approve the promotion of this version (``agents@v3``), and of no other.
 
-    Raises:
-        UnknownName: it is not registered.
-        DataError: its rollout is not open, or it has had no user yet.
+    Raises ``DataError`` where its rollout is not open, or it has had no user yet.
     """
     version = find_version(lake.ledger, name)
     rollout = read_state(lake.ledger, version.model).rollout
@@ -101,15 +94,3 @@ def approve(lake: Lake, name: str, *, reason: str, by: str) -> None:
     payload = {"version": rollout.version, "rollout": rollout.key, "reason": reason, "by": by}
     key = f"{rollout.key}:approved"
     lake.ledger.append(model_chain(version.model), kinds.PROMOTION_APPROVED, key, payload)
-
-
-def _out_of_production(state: ModelState) -> Rollback:
-    if state.production is None or state.since is None:
-        raise DataError(f"nothing to roll back: no rollout of {state.model} is open and {state.baseline} answers")
-    return Rollback(
-        model=state.model,
-        from_version=state.production.name,
-        to_version=baseline_name(state.rollback_target),
-        key=f"rolled_back:{state.production.name}:{state.since.isoformat()}",
-        rollout=state.soak.key if state.soak else "",
-    )

@@ -16,18 +16,13 @@ from models.serialize import to_plain
 from models.spec import TrainingProfile
 from models.types import ModelVersion, Outcome, Verdict
 from serving.policy import CanaryRule
-from serving.rollout.outcome import close, in_progress, verdict_of, void_reason
+from serving.rollout.outcome import close, verdict, verdict_of, void_reason
 from serving.rollout.plan import RolloutId, RolloutPlan, closing_key, plan_fields
 from serving.statistics.shadow_test import ShadowRule
 
 
 def open_rollout(
-    lake: Lake,
-    version: ModelVersion,
-    baseline: str,
-    profile: TrainingProfile,
-    rule: ShadowRule,
-    canary: CanaryRule,
+    lake: Lake, version: ModelVersion, baseline: str, profile: TrainingProfile, rule: ShadowRule, canary: CanaryRule
 ) -> Verdict:
     """Open the rollout of a registered version, with everything that its steps will need.
 
@@ -42,16 +37,10 @@ def open_rollout(
         rule: what the shadow counts as harm.
         canary: the canary's steps, and what a promotion needs.
     """
-    plan = RolloutPlan(
-        version=version.version,
-        baseline=baseline,
-        rule=rule,
-        canary=canary,
-        profile=profile,
-        live=bool(lake.settings.vllm_replicas),
-    )
-    key = f"rollout:{version.name}:{plan.baseline}:{plan.digest}"
-    rollout = RolloutId(version=version, baseline=plan.baseline, key=key)
+    live = bool(lake.settings.vllm_replicas)
+    plan = RolloutPlan(version=version.version, baseline=baseline, rule=rule, canary=canary, profile=profile, live=live)
+    key = f"rollout:{version.name}:{baseline}:{plan.digest}"
+    rollout = RolloutId(version=version, baseline=baseline, key=key)
     while True:
         state = read_state(lake.ledger, version.model)
         with contextlib.suppress(ChainChanged):  # another rollout was stepped between the read and the append
@@ -83,11 +72,7 @@ def open_next(lake: Lake, version: ModelVersion, state: ModelState) -> ModelStat
 
 
 def _open_or_queue(lake: Lake, state: ModelState, rollout: RolloutId, plan: RolloutPlan) -> Verdict:
-    """Append the one entry that the state calls for.
-
-    Raises:
-        ChainChanged: the state has changed since it was read.
-    """
+    """Append the one entry that the state calls for. Raises ``ChainChanged`` if it has changed since it was read."""
     name, current = rollout.version.name, state.rollout
     if closed := lake.ledger.find(rollout.chain, closing_key(rollout.key)):
         return verdict_of(lake.ledger, closed)
@@ -98,11 +83,12 @@ def _open_or_queue(lake: Lake, state: ModelState, rollout: RolloutId, plan: Roll
         reason = f"{name} waits for {ahead}."
         payload = {**to_plain(plan), "rollout": rollout.key, "reason": reason}
         queued = lake.ledger.append(rollout.chain, kinds.ROLLOUT_QUEUED, f"{rollout.key}:queued", payload)
-        return in_progress(rollout, reason, queued)
+        return verdict(rollout.version, Outcome.ROLLING_OUT, reason, queued)
     if current and current.key != rollout.key:
         _supersede(lake, current, rollout)
     opened = _append_opened(lake, state.model, rollout.key, to_plain(plan))
-    return in_progress(rollout, f"{name} is registered and its rollout against {plan.baseline} is open.", opened)
+    reason = f"{name} is registered and its rollout against {plan.baseline} is open."
+    return verdict(rollout.version, Outcome.ROLLING_OUT, reason, opened)
 
 
 def _ahead(state: ModelState, key: str) -> str:
@@ -118,8 +104,7 @@ def _ahead(state: ModelState, key: str) -> str:
 def _supersede(lake: Lake, old: Rollout, new: RolloutId) -> None:
     """Close a rollout that is still in its shadow: its closing key is taken then, so it cannot promote.
 
-    Raises:
-        ChainChanged: it has had its first user, or it is closed.
+    Raises ``ChainChanged`` where it has had its first user, or is closed.
     """
     model = new.version.model
 
@@ -129,17 +114,12 @@ def _supersede(lake: Lake, old: Rollout, new: RolloutId) -> None:
 
     candidate = find_version(lake.ledger, f"{model}@v{old.version}")
     superseded = RolloutId(version=candidate, baseline=old.baseline, key=old.key)
-    reason = f"Superseded by {new.version.name} before it was decided."
-    live = old.shadow_passed is not None
+    reason, live = f"Superseded by {new.version.name} before it was decided.", old.shadow_passed is not None
     close(lake, superseded, Outcome.INCONCLUSIVE, reason, {}, live=live, only_if=has_no_user)
 
 
 def _append_opened(lake: Lake, model: str, key: str, plan: dict[str, Any]) -> Entry:
-    """Open a rollout where no other is open or watched: of two opened at once the fold would drop one.
-
-    Raises:
-        ChainChanged: another one is open or watched.
-    """
+    """Open a rollout. Raises ``ChainChanged`` where another is open or watched: of two the fold would drop one."""
 
     def is_free(entries: Sequence[Entry]) -> bool:
         state = fold(model, entries)

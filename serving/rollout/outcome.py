@@ -32,7 +32,7 @@ def close(
     live: bool,
     only_if: Condition | None = None,
 ) -> Verdict:
-    """End a rollout, or return the verdict with which it has ended already.
+    """End a rollout for a ``reason`` in a sentence, or return the verdict with which it has ended already.
 
     Args:
         lake: where the ledger is.
@@ -41,10 +41,7 @@ def close(
         reason: why, in a sentence.
         evidence: as plain JSON.
         live: whether the candidate has passed its shadow: then an end without a promotion alerts a person.
-        only_if: see ``Ledger.append``.
-
-    Raises:
-        ChainChanged: ``only_if`` refuses.
+        only_if: see ``Ledger.append``; ``ChainChanged`` is raised where it refuses.
     """
     payload = rollout.payload(reason, **evidence, live=live)
     entry = lake.ledger.append(rollout.chain, outcome.value, closing_key(rollout.key), payload, only_if)
@@ -62,11 +59,6 @@ def verdict_of(ledger: Ledger, entry: Entry) -> Verdict:
         if production is None or production.version != number:
             outcome, reason = Outcome.INCONCLUSIVE, f"Void: {entry.payload['baseline']} was replaced in the meantime."
     return Verdict(model=model, outcome=outcome, version=number, reason=reason, entry=entry.digest)
-
-
-def in_progress(rollout: RolloutId, reason: str, entry: Entry) -> Verdict:
-    """The verdict of a rollout that is open; ``entry`` is the newest in its chain."""
-    return verdict(rollout.version, Outcome.ROLLING_OUT, reason, entry)
 
 
 def verdict(version: ModelVersion, outcome: Outcome, reason: str, entry: Entry) -> Verdict:

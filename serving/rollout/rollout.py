@@ -13,7 +13,7 @@ from lake.contracts import contract
 from lake.lake import Lake
 from lake.sources.inbox import collect_all
 from models.registry.fold import read_state
-from models.registry.kinds import model_names
+from models.registry.kinds import model_names, version_name
 from models.registry.registry import find_version
 from models.registry.state import ModelState, Rollout, Soak
 from models.types import ModelVersion, Outcome, Verdict, baseline_name
@@ -30,8 +30,14 @@ def open_rollouts(lake: Lake) -> list[str]:
 
     Of each model it is the one whose rollout is open or whose promotion is still watched, else the next in the queue.
     """
-    current = [(model, _current(lake, read_state(lake.ledger, model))) for model in model_names(lake.ledger)]
-    return [f"{model}@v{number}" for model, number in current if number]
+    names = []
+    for model in model_names(lake.ledger):
+        state = read_state(lake.ledger, model)
+        if active := state.rollout or state.soak:
+            names.append(f"{model}@v{active.version}")
+        elif queued := next_queued(lake, state):
+            names.append(version_name(queued))
+    return names
 
 
 def is_in_shadow(lake: Lake, name: str) -> bool:
@@ -92,14 +98,6 @@ def _step(lake: Lake, version: ModelVersion, state: ModelState, rollout: Rollout
 def _collect_and_observe(lake: Lake, version: ModelVersion, key: str) -> Observations:
     collect_inbox(lake)
     return observe(lake, version, key)
-
-
-def _current(lake: Lake, state: ModelState) -> int:
-    """Number of the version that a step of this model would advance; 0 where there is none."""
-    if active := state.rollout or state.soak:
-        return active.version
-    queued = next_queued(lake, state)
-    return int(queued.payload["version"]) if queued else 0
 
 
 def _rollout_of(state: ModelState, version: ModelVersion) -> Rollout | None:

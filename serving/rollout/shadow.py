@@ -8,7 +8,9 @@ defines harm and how certain a verdict has to be.
 import logging
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.lake import Lake
 from models.data.held_out import held_out_rows, held_out_sample
@@ -18,11 +20,11 @@ from models.registry.fold import read_state
 from models.registry.kinds import SHADOW_PASSED
 from models.registry.registry import find_version, load_version
 from models.serialize import to_plain
-from models.spec import ModelSpec, TrainingProfile
-from models.types import BASE, ModelVersion, Outcome, TrainingSet, Verdict
+from models.spec import TrainingProfile
+from models.types import BASE, Outcome, TrainingSet, Verdict
 from serving.rollout.outcome import close, void_reason
 from serving.rollout.plan import RolloutId, RolloutPlan, shadow_key
-from serving.statistics.shadow_test import ShadowEvidence, ShadowRule, decide, weigh
+from serving.statistics.shadow_test import ShadowEvidence, decide, weigh
 
 log = logging.getLogger("fuelline.shadow")
 
@@ -32,12 +34,9 @@ ENDS_HERE = "With no live serving configured the rollout ends here."
 def shadow_step(lake: Lake, rollout: RolloutId, plan: RolloutPlan) -> Verdict | None:
     """Compare the two versions and decide; None where the candidate goes on to its users.
 
-    Raises:
-        TamperedArtifact: a file of the version is not what was registered.
+    Raises ``TamperedArtifact`` where a file of a version is not what was registered.
     """
-    baseline = None if rollout.baseline == BASE else find_version(lake.ledger, rollout.baseline)
-    spec = load_version(lake, rollout.version.name).spec
-    result = compare(lake, rollout.version, spec, plan.profile, baseline, plan.rule)
+    result = compare(lake, rollout, plan)
     outcome, reason = decide(result, plan.rule)
     evidence: dict[str, Any] = {"evidence": to_plain(result), "rule": to_plain(plan.rule)}
     live = plan.live or bool(lake.settings.vllm_replicas)
@@ -50,29 +49,17 @@ def shadow_step(lake: Lake, rollout: RolloutId, plan: RolloutPlan) -> Verdict | 
     return close(lake, rollout, outcome, reason if live else f"{reason} {ENDS_HERE}", evidence, live=False)
 
 
-def compare(
-    lake: Lake,
-    version: ModelVersion,
-    spec: ModelSpec,
-    profile: TrainingProfile,
-    baseline: ModelVersion | None,
-    rule: ShadowRule,
-) -> ShadowEvidence:
-    """Answer the recent requests with both versions and count what went wrong.
-
-    Raises:
-        UnknownName: the version is not registered.
-        TamperedArtifact: a file of the version is not what was registered.
-    """
-    training_set = load_version(lake, version.name).evaluation.adapter.training_set
-    rows, fresh = recent_requests(lake, training_set, profile)
-    count = profile.shadow_generations
-    answered = rows.slice(max(0, rows.num_rows - count)) if count else rows[:0]
+def compare(lake: Lake, rollout: RolloutId, plan: RolloutPlan) -> ShadowEvidence:
+    """Answer the recent requests with both versions and count what went wrong."""
+    baseline = None if rollout.baseline == BASE else find_version(lake.ledger, rollout.baseline)
+    registered, profile = load_version(lake, rollout.version.name), plan.profile
+    rows, fresh = recent_requests(lake, registered.evaluation.adapter.training_set, profile)
+    answered = rows.slice(max(0, rows.num_rows - profile.shadow_generations))
     log.info("shadow: %d recent requests by likelihood, %d by generation", rows.num_rows, answered.num_rows)
-    with open_model_pair(lake, version, baseline, spec, profile) as pair:
+    with open_model_pair(lake, rollout.version, baseline, registered.spec, profile) as pair:
         scores = pair.scores(rows)
         by_candidate, by_baseline = _answers(pair, answered, profile)
-    return weigh(scores, by_candidate, by_baseline, fresh, rule)
+    return weigh(scores, by_candidate, by_baseline, fresh, plan.rule)
 
 
 def recent_requests(lake: Lake, training_set: TrainingSet, profile: TrainingProfile) -> tuple[pa.Table, int]:
@@ -82,14 +69,13 @@ def recent_requests(lake: Lake, training_set: TrainingSet, profile: TrainingProf
     was trained on neither.
     """
     rows = held_out_rows(lake, training_set)
-    scored = set(held_out_sample(lake, training_set, profile.eval_rows)["interaction_id"].to_pylist())
-    ids = rows["interaction_id"].to_pylist()
-    fresh = [index for index, interaction_id in enumerate(ids) if interaction_id not in scored]
-    seen = [index for index, interaction_id in enumerate(ids) if interaction_id in scored]
-    count = profile.shadow_requests or len(ids)
+    scored = held_out_sample(lake, training_set, profile.eval_rows)["interaction_id"]
+    is_scored = pc.is_in(rows["interaction_id"], value_set=scored).to_numpy()
+    fresh, seen = np.flatnonzero(~is_scored), np.flatnonzero(is_scored)
+    count = profile.shadow_requests or rows.num_rows
     fresh = fresh[max(0, len(fresh) - count) :]
     filled = seen[max(0, len(seen) - (count - len(fresh))) :]
-    return rows.take(sorted(fresh + filled)), len(fresh)
+    return rows.take(np.sort(np.concatenate([fresh, filled]))), len(fresh)
 
 
 def _answers(pair: ModelPair, rows: pa.Table, profile: TrainingProfile) -> tuple[list[Generated], list[Generated]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
+from models.registry.state import Rollout
 from serving.policy import CanaryRule
 
 MIN_MISSED_CALLS = 5
@@ -32,8 +33,8 @@ class Action(Enum):
 class Exposure:
     """What the candidate has answered since its share was last widened."""
 
-    requests: int
-    users: int
+    requests: int = 0
+    users: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +44,10 @@ class MissedCalls:
     The ledger stores these field names.
     """
 
-    calls: int
+    calls: int = 0
     """Those that did not reach it."""
-    of: int
-    minutes: float
+    of: int = 0
+    minutes: float = 0.0
     """From the first missed call to the last."""
 
     def is_unreachable(self, rule: CanaryRule) -> bool:
@@ -59,11 +60,11 @@ class MissedCalls:
 class Findings:
     """What the evidence shows, described where it shows something."""
 
-    worse: str
+    worse: str = ""
     """The harm; empty where none is shown."""
-    not_worse: bool
+    not_worse: bool = False
     """Every metric is shown to be within its margin."""
-    missing: str
+    missing: str = ""
     """What is not shown yet."""
 
 
@@ -79,51 +80,40 @@ class Step:
 
 def next_step(
     rule: CanaryRule,
+    rollout: Rollout,
     *,
-    share: float,
-    began: datetime | None,
     now: datetime,
     exposure: Exposure,
     missed: MissedCalls,
     findings: Findings,
-    approved: bool,
     void: str,
 ) -> Step:
     """The next step of an open rollout that has passed its shadow.
 
-    Args:
-        rule: steps, exposure, deadline, approval.
-        share: the candidate's share now; 0 before its first user.
-        began: when it had its first user; None before.
-        now: the time of the interim analysis.
-        exposure: since the share was last widened.
-        missed: how many of its last calls have not reached it.
-        findings: what the evidence shows.
-        approved: whether a person has approved the promotion.
-        void: why a promotion would be void; empty while the judged baseline is in production.
+    ``now`` is the time of the interim analysis; ``void`` says why a promotion would be void, and is empty while the
+    judged baseline is in production.
     """
     if void:
         return Step(action=Action.GIVE_UP, reason=void)
-    if began is None:
+    if rollout.began is None:
         first = rule.steps[0]
         return Step(action=Action.WIDEN, reason=f"The shadow has passed: {first:.0%} of the users.", share=first)
     if harm := _harm_step(rule, missed, findings, after=""):
         return harm
-    if now - began > timedelta(hours=rule.deadline_hours):
+    approved, share = rollout.approved, rollout.share
+    if now - rollout.began > timedelta(hours=rule.deadline_hours):
         return Step(action=Action.GIVE_UP, reason=_deadline_reason(rule, findings, approved))
     seen = f"{exposure.requests:,} requests of {exposure.users:,} users at {share:.0%}"
     if exposure.requests < rule.min_requests or exposure.users < rule.min_users:
         return _wait(share, f"{seen}, of {rule.min_requests:,} and {rule.min_users:,} that a step needs")
-    wider = next((step for step in rule.steps if step > share), None)
-    if wider:
+    if wider := next((step for step in rule.steps if step > share), None):
         return Step(action=Action.WIDEN, reason=f"No harm shown on {seen}.", share=wider)
     if not findings.not_worse:
         return _wait(share, f"{seen}; {findings.missing}")
     if rule.approval and not approved:
         return _wait(share, "shown not worse; a person has to approve (fuelline approve MODEL@VERSION)")
-    return Step(
-        action=Action.PROMOTE, reason=f"Shown not worse than the margins, on {seen}.", share=1 - rule.soak_holdback
-    )
+    reason = f"Shown not worse than the margins, on {seen}."
+    return Step(action=Action.PROMOTE, reason=reason, share=1 - rule.soak_holdback)
 
 
 def next_watch(rule: CanaryRule, *, until: datetime, now: datetime, missed: MissedCalls, findings: Findings) -> Step:
@@ -139,17 +129,14 @@ def next_watch(rule: CanaryRule, *, until: datetime, now: datetime, missed: Miss
 def _harm_step(rule: CanaryRule, missed: MissedCalls, findings: Findings, after: str) -> Step | None:
     """The rollback of a version that is unreachable or shown worse; None of any other."""
     if missed.is_unreachable(rule):
-        return Step(action=Action.ROLL_BACK, reason=_unreachable_reason(missed))
+        reason = (
+            f"Unreachable: {missed.calls:,} of its last {missed.of:,} calls, over {missed.minutes:,.0f} minutes, found "
+            "it loaded on no replica or were answered by another version."
+        )
+        return Step(action=Action.ROLL_BACK, reason=reason)
     if findings.worse:
         return Step(action=Action.ROLL_BACK, reason=f"Shown worse{after}: {findings.worse}.")
     return None
-
-
-def _unreachable_reason(missed: MissedCalls) -> str:
-    return (
-        f"Unreachable: {missed.calls:,} of its last {missed.of:,} calls, over {missed.minutes:,.0f} minutes, found it "
-        "loaded on no replica or were answered by another version."
-    )
 
 
 def _wait(share: float, reason: str) -> Step:

@@ -17,7 +17,7 @@ from models.registry.registry import find_version
 from serving.policy import CanaryRule, Metric
 from serving.rollout.observations import observe
 from serving.rollout.plan import plan_of
-from serving.statistics.sequential_test import Analysis, MetricAnalysis, ShadowCounts, analyse
+from serving.statistics.sequential_test import Analysis, ShadowCounts, analyse
 from serving.statistics.strata import Evidence
 
 POINTS = 40
@@ -55,11 +55,7 @@ class Timeline:
 
 
 def timeline_of(lake: Lake, name: str, points: int = POINTS) -> Timeline | None:
-    """The newest rollout of this version, from its ledger entries and its rows; None before its first user.
-
-    Raises:
-        UnknownName: the version is not registered.
-    """
+    """The newest rollout of this version, from its ledger entries and its rows; None before its first user."""
     version = find_version(lake.ledger, name)
     entries = lake.ledger.entries(model_chain(version.model))
     widened = [
@@ -104,14 +100,23 @@ def metric_points(
 ) -> dict[Metric, list[MetricPoint]]:
     """Each metric as of ``points`` moments between the first request and the last."""
     times = rows[Metric.ERROR].time
-    if not len(times):
-        return {metric: [] for metric in Metric}
-    first = int(times.min())
     series: dict[Metric, list[MetricPoint]] = {metric: [] for metric in Metric}
+    if not len(times):
+        return series
+    first = int(times.min())
     for moment in np.unique(np.linspace(first, times.max(), points).astype(np.int64)):
         past = {metric: _until(evidence, moment) for metric, evidence in rows.items()}
         for analysis in analyse(past, rule, shadow).metrics:
-            series[analysis.metric].append(_point(analysis, (moment - first) / HOUR_US))
+            judged = analysis.judged_for_promotion
+            series[analysis.metric].append(
+                MetricPoint(
+                    hours=(moment - first) / HOUR_US,
+                    candidate=analysis.candidate.rate,
+                    stable=analysis.stable.rate,
+                    harm=_part(analysis.log_e_worse, analysis.log_worse_at),
+                    safety=_part(analysis.log_e_not_worse, analysis.log_not_worse_at) if judged else math.nan,
+                )
+            )
     return series
 
 
@@ -124,17 +129,6 @@ def _until(rows: Evidence, moment: int) -> Evidence:
         candidate=rows.candidate[kept],
         bad=rows.bad[kept],
         widened=[instant for instant in rows.widened if instant <= moment],
-    )
-
-
-def _point(analysis: MetricAnalysis, hours: float) -> MetricPoint:
-    safety = _part(analysis.log_e_not_worse, analysis.log_not_worse_at) if analysis.judged_for_promotion else math.nan
-    return MetricPoint(
-        hours=hours,
-        candidate=analysis.candidate.rate,
-        stable=analysis.stable.rate,
-        harm=_part(analysis.log_e_worse, analysis.log_worse_at),
-        safety=safety,
     )
 
 

@@ -33,7 +33,6 @@ class Route:
     """Share of the units that the candidate answers (0..1)."""
     rollout: str = ""
     """Key of the rollout in progress, or of a promotion that is still watched; empty without one."""
-    features: str = "agents_v1"
     prompt_version: str = ""
 
     def choose(self, assignment_key: str) -> "Choice":
@@ -75,44 +74,26 @@ def read_routes(lake: Lake) -> dict[str, Route]:
 def route_of(lake: Lake, model: str, before: Route | None = None) -> Route:
     """One model's route. Its versions come from the ledger alone. Its agents come from a manifest; if that cannot be
     read they stay as in ``before``, so that a damaged file cannot delay a roll-back.
-
-    Raises:
-        FuellineError: the ledger cannot be read, or the manifest cannot be read and there is no ``before``.
     """
     state = read_state(lake.ledger, model)
     try:
-        base = _from_manifest(lake, state)
+        spec = _spec(lake, state)
+        base = Route(model=model, agents=tuple(spec.agents), prompt_version=spec.prompt_version)
     except FuellineError as error:
         if before is None:
             raise
         log.warning("%s: its agents stay as last read: %s", model, error)
         base = before
-    if state.rollout and state.rollout.share > 0:
-        candidate = state.version(state.rollout.version)
-        return replace(
-            base,
-            stable=state.production,
-            candidate=candidate,
-            share=state.rollout.share,
-            rollout=state.rollout.key,
-        )
-    if state.soak:
-        return replace(
-            base,
-            stable=state.soak.former,
-            candidate=state.production,
-            share=state.soak.share,
-            rollout=state.soak.key,
-        )
+    if (rollout := state.rollout) and rollout.share > 0:
+        candidate = state.version(rollout.version)
+        return replace(base, stable=state.production, candidate=candidate, share=rollout.share, rollout=rollout.key)
+    if soak := state.soak:
+        return replace(base, stable=soak.former, candidate=state.production, share=soak.share, rollout=soak.key)
     return replace(base, stable=state.production, candidate=None, share=0.0, rollout="")
 
 
 def route_for_agent(routes: Mapping[str, Route], agent: str) -> Route:
-    """The route of the model that names the agent, else of the one that answers for all agents.
-
-    Raises:
-        UnknownName: no model answers for it.
-    """
+    """The route of the model that names the agent, else of the one for all agents. Raises ``UnknownName``."""
     named = next((route for route in routes.values() if agent in route.agents), None)
     found = named or next((route for route in routes.values() if not route.agents), None)
     if found is None:
@@ -122,14 +103,6 @@ def route_for_agent(routes: Mapping[str, Route], agent: str) -> Route:
 
 _SPECS: dict[tuple[str, str], ModelSpec] = {}
 """Model specs by the path and digest of their version; a manifest never changes."""
-
-
-def _from_manifest(lake: Lake, state: ModelState) -> Route:
-    """The part of the route that the manifest defines: agents, features and prompt version."""
-    spec = _spec(lake, state)
-    return Route(
-        model=state.model, agents=tuple(spec.agents), features=spec.features, prompt_version=spec.prompt_version
-    )
 
 
 def _spec(lake: Lake, state: ModelState) -> ModelSpec:

@@ -22,7 +22,7 @@ from lake.lake import Lake
 from models.llm.base_model import resolve
 from models.registry.fold import read_state
 from models.types import ModelVersion
-from serving.rollout.controller import advance_and_describe
+from serving.rollout.controller import advance_all, describe
 from serving.rollout.timeline import MetricPoint, Timeline, timeline_of
 from serving.routing.routes import adapter_name_of, read_routes
 from tests.vllm.conftest import VllmServer
@@ -71,7 +71,7 @@ def _watch(console: Console, rig: Rig, world: World, version: ModelVersion) -> N
     with People(gateways=rig.addresses) as people, Live(begins, console=console, refresh_per_second=4) as live:
         said: dict[str, str] = {}
         while _open(rig.lake, version):
-            said = advance_and_describe(rig.lake) or said
+            said = {name: describe(result) for name, result in advance_all(rig.lake).items()} or said
             live.update(_picture(rig.lake, version, people, said.get(version.name, "")))
             time.sleep(EVERY_S)
         live.update(_picture(rig.lake, version, people, said.get(version.name, "")))

@@ -18,7 +18,7 @@ from lake.store.ledger import Entry
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.registry import production
-from serving.rollout.controller import advance_and_describe
+from serving.rollout.controller import advance_all, describe
 from tests.vllm.conftest import VllmServer
 from tests.vllm.people import Got, People
 from tests.vllm.rig import Rig, serving
@@ -57,7 +57,7 @@ def step_until(lake: Lake, reached: Callable[[], bool], people: People) -> None:
 
     def look() -> bool:
         nonlocal said
-        said = advance_and_describe(lake) or said
+        said = {name: describe(result) for name, result in advance_all(lake).items()} or said
         return reached()
 
     wait_until(look, people, lambda: str(said), EVERY_S)

@@ -8,8 +8,9 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from models.registry.state import Rollout
 from serving.policy import CanaryRule
-from serving.rollout.state_machine import Action, Exposure, Findings, MissedCalls, next_step, next_watch
+from serving.rollout.state_machine import Action, Exposure, Findings, MissedCalls, Step, next_step, next_watch
 
 RULE = CanaryRule(steps=[0.1, 0.5], min_requests=100, min_users=10, deadline_hours=48.0)
 BEGAN = datetime(2026, 11, 24, tzinfo=UTC)
@@ -23,18 +24,18 @@ def missed(calls: int, of: int, minutes: float) -> MissedCalls:
     return MissedCalls(calls=calls, of=of, minutes=minutes)
 
 
-def situation(**changes: Any) -> dict[str, Any]:
-    usual = {
-        "share": 0.5,
-        "began": BEGAN,
+def step_in(rule: CanaryRule, **changes: Any) -> Step:
+    """The next step in the usual situation with these changes."""
+    rollout: dict[str, Any] = {"share": 0.5, "began": BEGAN, "approved": False}
+    rollout |= {name: changes.pop(name) for name in rollout if name in changes}
+    facts: dict[str, Any] = {
         "now": BEGAN + timedelta(hours=5),
         "exposure": ENOUGH,
         "missed": MissedCalls(calls=0, of=0, minutes=0.0),
         "findings": FINE,
-        "approved": False,
         "void": "",
     }
-    return usual | changes
+    return next_step(rule, Rollout(version=3, baseline="base", opened=BEGAN, key="r", **rollout), **(facts | changes))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def situation(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_each_situation_has_one_step(changes: dict[str, Any], action: Action, share: float, why: str) -> None:
-    step = next_step(RULE, **situation(**changes))
+    step = step_in(RULE, **changes)
     assert step.action is action
     assert step.share == pytest.approx(share)
     assert why in step.reason
@@ -82,15 +83,15 @@ def test_each_situation_has_one_step(changes: dict[str, Any], action: Action, sh
 
 def test_where_the_rule_needs_approval_the_promotion_waits_for_it() -> None:
     rule = replace(RULE, approval=True)
-    assert next_step(rule, **situation()).action is Action.WAIT
-    assert "fuelline approve" in next_step(rule, **situation()).reason
-    assert next_step(rule, **situation(approved=True)).action is Action.PROMOTE
-    late = next_step(rule, **situation(now=BEGAN + timedelta(hours=49)))
+    assert step_in(rule).action is Action.WAIT
+    assert "fuelline approve" in step_in(rule).reason
+    assert step_in(rule, approved=True).action is Action.PROMOTE
+    late = step_in(rule, now=BEGAN + timedelta(hours=49))
     assert (late.action, "nobody approved it" in late.reason) == (Action.GIVE_UP, True)
 
 
 def test_approval_alone_promotes_nothing() -> None:
-    assert next_step(replace(RULE, approval=True), **situation(approved=True, findings=UNDECIDED)).action is Action.WAIT
+    assert step_in(replace(RULE, approval=True), approved=True, findings=UNDECIDED).action is Action.WAIT
 
 
 @hypothesis.given(
@@ -107,7 +108,7 @@ def test_nothing_is_promoted_unless_everything_is_shown(
 ) -> None:
     began = BEGAN if share else None
     now = BEGAN + timedelta(hours=hours)
-    step = next_step(
+    step = step_in(
         RULE,
         share=share,
         began=began,
