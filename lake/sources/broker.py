@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from errors import PeerError, SettingsError
@@ -89,23 +89,23 @@ def consume(settings: Settings, queue: str, handle: Handler, batching: Batching,
     while not stop.reached:
         before = done
         try:
-            with connected(settings) as connection, _Session(connection, queue, handle, batching) as session:
-                for acknowledged in session.batches(stop):
+            with connected(settings) as connection, ThreadPoolExecutor(1) as worker:
+                for acknowledged in _Session(connection, worker, queue, handle, batching).batches(stop):
                     done += acknowledged
             return done
         except (pika.exceptions.AMQPError, PeerError, OSError) as error:
             wait = FIRST_WAIT_S if done > before else min(2 * wait, LONGEST_WAIT_S)
-            log.warning("%s: %s; reconnecting in %.1f s", queue, _describe(error), wait)
+            # Of the broker's errors only the type, because their text may be empty or long.
+            cause = error if isinstance(error, PeerError) else f"{type(error).__name__} of the broker or a peer"
+            log.warning("%s: %s; reconnecting in %.1f s", queue, cause, wait)
             stop.stop_requested.wait(wait)
     return done
 
 
 @contextlib.contextmanager
 def connected(settings: Settings) -> "Iterator[BlockingConnection]":
-    """A connection to the broker.
-
-    Raises:
-        SettingsError: ``FUELLINE_RABBITMQ`` is not set or wrong. The address is not shown, because it has a password.
+    """A connection to the broker. Raises ``SettingsError`` where ``FUELLINE_RABBITMQ`` is not set or wrong; the address
+    is not shown, because it has a password.
     """
     import pika
     import pika.exceptions
@@ -120,15 +120,16 @@ def connected(settings: Settings) -> "Iterator[BlockingConnection]":
         connection = pika.BlockingConnection(pika.URLParameters(address))
     except (pika.exceptions.ProbableAuthenticationError, pika.exceptions.ProbableAccessDeniedError) as error:
         raise invalid_setting("rabbitmq", f"the broker at {host} refuses this user or virtual host") from error
-    with contextlib.closing(_CloseOnce(connection)):
+    try:
         yield connection
+    finally:
+        if connection.is_open:
+            connection.close()
 
 
 def declare(channel: "BlockingChannel", queue: str) -> None:
-    """Declare the exchange, the dead-letter queue, and ``queue``, bound to every event.
-
-    Raises:
-        SettingsError: one exists in another form.
+    """Declare the exchange, the dead-letter queue, and ``queue``, bound to every event. Raises ``SettingsError`` where
+    one exists in another form.
     """
     from pika.exceptions import ChannelClosedByBroker
 
@@ -152,19 +153,7 @@ def declare(channel: "BlockingChannel", queue: str) -> None:
         ) from error
 
 
-class _CloseOnce:
-    """Closes a connection that may be closed already."""
-
-    def __init__(self, connection: "BlockingConnection") -> None:
-        self._connection = connection
-
-    def close(self) -> None:
-        if self._connection.is_open:
-            self._connection.close()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Delivery:
+class _Delivery(NamedTuple):
     tag: int
     arrived: float
     message: Message
@@ -173,40 +162,36 @@ class _Delivery:
 class _Session:
     """The deliveries of one connection. Batches are handled in a thread, so that heartbeats continue meanwhile."""
 
-    def __init__(self, connection: "BlockingConnection", queue: str, handle: Handler, batching: Batching) -> None:
-        self._connection, self._queue, self._handle, self._batching = connection, queue, handle, batching
+    def __init__(
+        self,
+        connection: "BlockingConnection",
+        worker: ThreadPoolExecutor,
+        queue: str,
+        handle: Handler,
+        batching: Batching,
+    ) -> None:
+        self._connection, self._worker, self._queue = connection, worker, queue
+        self._handle, self._batching = handle, batching
         self._waiting: deque[_Delivery] = deque()
         self._last = time.monotonic()
-        self._worker = ThreadPoolExecutor(1)
         self._channel = connection.channel()
-        self._consumer = ""
-
-    def __enter__(self) -> "_Session":
-        declare(self._channel, self._queue)
-        self._channel.basic_qos(prefetch_count=2 * self._batching.messages)
-        self._consumer = self._channel.basic_consume(self._queue, self._arrived)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._worker.shutdown(wait=True)
+        declare(self._channel, queue)
+        self._channel.basic_qos(prefetch_count=2 * batching.messages)
+        self._consumer = self._channel.basic_consume(queue, self._arrived)
 
     def batches(self, stop: StopCondition) -> Iterator[int]:
         """Handle and acknowledge batch after batch, fetching none once ``stop`` is reached; yields the size of each."""
         while True:
-            if stop.reached:
-                self._stop_fetching()
+            if stop.reached and self._consumer:  # or each acknowledgement would fetch new messages, and it never ends
+                self._channel.basic_cancel(self._consumer)
+                self._consumer = ""
             self._connection.process_data_events(time_limit=self._pause_s())
             ending = stop.reached or (stop.empty and self._quiet())
-            if self._waiting and (ending or self._full()):
+            full = len(self._waiting) >= self._batching.messages or self._pause_s() <= 0
+            if self._waiting and (ending or full):
                 yield self._work()
             elif ending:
                 return
-
-    def _stop_fetching(self) -> None:
-        """Otherwise every acknowledgement would fetch new messages, and a long queue would never end."""
-        if self._consumer:
-            self._channel.basic_cancel(self._consumer)
-            self._consumer = ""
 
     def _arrived(self, _channel: object, method: "Basic.Deliver", properties: "BasicProperties", body: bytes) -> None:
         message = Message(
@@ -216,7 +201,7 @@ class _Session:
             redelivered=bool(method.redelivered),
         )
         self._last = time.monotonic()
-        self._waiting.append(_Delivery(tag=method.delivery_tag, arrived=self._last, message=message))
+        self._waiting.append(_Delivery(method.delivery_tag, self._last, message))
 
     def _work(self) -> int:
         """Handle one batch, then acknowledge up to its last message."""
@@ -235,9 +220,6 @@ class _Session:
         with contextlib.suppress(ConnectionWrongStateError):  # the waiting thread has noticed that already
             self._connection.add_callback_threadsafe(lambda: None)
 
-    def _full(self) -> bool:
-        return len(self._waiting) >= self._batching.messages or self._pause_s() <= 0
-
     def _pause_s(self) -> float:
         """Seconds until the oldest message has waited long enough; at most one, to check the stop condition."""
         if not self._waiting:
@@ -248,8 +230,3 @@ class _Session:
         if time.monotonic() - self._last < QUIET_S:
             return False
         return self._channel.queue_declare(self._queue, passive=True).method.message_count == 0
-
-
-def _describe(error: Exception) -> str:
-    """Our own errors in full; of the broker's only the type, because their text may be empty or long."""
-    return str(error) if isinstance(error, PeerError) else f"{type(error).__name__} of the broker or a peer"

@@ -8,7 +8,7 @@ event becomes a line as well, unchanged, so that the usual checks find the reaso
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SPECVERSION = "1.0"
@@ -51,22 +51,26 @@ class EventLines:
 
 def read_event(message: Message) -> EventLines:
     """A message as lines; one that is not an event unchanged, so that it is quarantined."""
-    if not message.content_type.startswith(STRUCTURED) and (found := dict(_attributes(message.headers))):
+    attributes = {
+        name.removeprefix(prefix): value
+        for name, value in message.headers.items()
+        for prefix in PREFIXES
+        if name.startswith(prefix)
+    }
+    if attributes and not message.content_type.startswith(STRUCTURED):
         media = {"datacontenttype": message.content_type} if message.content_type else {}
-        return _event({**media, **found}, message.body)
+        return _event({**media, **attributes}, message.body)
     try:
         members = json.loads(message.body, object_pairs_hook=_distinct, parse_constant=_not_a_number)
         if not isinstance(members, dict):
             raise TypeError("not an object")
-        return _event(members, _payload(members))
+        if "data_base64" in members:
+            payload = base64.b64decode(str(members["data_base64"]), validate=True)
+        else:
+            payload = _compact(members["data"]) if "data" in members else b""
+        return _event(members, payload)
     except (ValueError, TypeError, RecursionError):  # RecursionError: JSON nested deeper than Python reads
         return EventLines(line=_one_line(message.body))
-
-
-def _payload(members: Mapping[str, object]) -> bytes:
-    if "data_base64" in members:
-        return base64.b64decode(str(members["data_base64"]), validate=True)
-    return _compact(members["data"]) if "data" in members else b""
 
 
 def _event(members: Mapping[str, object], data: bytes) -> EventLines:
@@ -74,25 +78,14 @@ def _event(members: Mapping[str, object], data: bytes) -> EventLines:
     if extensions := {name: value for name, value in members.items() if name not in MEMBERS}:
         envelope["extensions"] = _compact(extensions).decode()
     data_set = DATA_SETS.get(str(members.get("type")), "") if members.get("specversion") == SPECVERSION else ""
-    if not data_set:
-        envelope |= _payload_members(data)
-    return EventLines(line=_compact(envelope), data_set=data_set, row=_one_line(data) if data_set else b"")
-
-
-def _payload_members(data: bytes) -> dict[str, str]:
-    if not data:
-        return {}
-    try:
-        return {"data": data.decode()}
-    except UnicodeDecodeError:
-        return {"data_base64": base64.b64encode(data).decode()}
-
-
-def _attributes(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in headers.items():
-        for prefix in PREFIXES:
-            if name.startswith(prefix):
-                yield name.removeprefix(prefix), value
+    if data_set:
+        return EventLines(line=_compact(envelope), data_set=data_set, row=_one_line(data))
+    if data:
+        try:
+            envelope["data"] = data.decode()
+        except UnicodeDecodeError:
+            envelope["data_base64"] = base64.b64encode(data).decode()
+    return EventLines(line=_compact(envelope))
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from errors import ObjectMissing
@@ -37,43 +37,38 @@ def source_of(data_set: str) -> str:
 
 
 def drain(lake: Lake, stop: StopCondition, batching: Batching = COMMITS) -> int:
-    """Ingest the queue's events until ``stop``; returns how many messages were acknowledged.
-
-    Raises:
-        SettingsError: ``FUELLINE_RABBITMQ`` is not set or wrong.
+    """Ingest the queue's events until ``stop``; returns how many messages were acknowledged. Raises ``SettingsError``
+    where ``FUELLINE_RABBITMQ`` is not set or wrong.
     """
-    return consume(lake.settings, QUEUE, lambda messages: _log(ingest_batch(lake, messages)), batching, stop)
+
+    def handle(messages: Sequence[Message]) -> None:
+        for done in ingest_batch(lake, messages):
+            counts = (done.committed, done.quarantined, done.duplicates)
+            log.info("%s: %d committed, %d quarantined, %d duplicates", done.object, *counts)
+
+    return consume(lake.settings, QUEUE, handle, batching, stop)
 
 
 def ingest_batch(lake: Lake, messages: Sequence[Message]) -> list[Ingested]:
     """Ingest one batch: the lines of each data set as one object."""
-    lines = _lines(messages)
-    if any(message.redelivered for message in messages):
-        lines = {data_set: _unknown(lake, data_set, found) for data_set, found in lines.items()}
-    return [_ingest(lake, data_set, b"".join(found)) for data_set, found in sorted(lines.items()) if found]
-
-
-def _lines(messages: Iterable[Message]) -> Mapping[str, list[bytes]]:
     lines: dict[str, list[bytes]] = defaultdict(list)
     for event in map(read_event, messages):
         lines[CLOUD_EVENTS.name].append(event.line + b"\n")
         if event.data_set:
             lines[event.data_set].append(event.row + b"\n")
-    return lines
+    if any(message.redelivered for message in messages):
+        lines.update({data_set: _unknown(lake, data_set, found) for data_set, found in lines.items()})
+    return [_ingest(lake, data_set, b"".join(found)) for data_set, found in sorted(lines.items()) if found]
 
 
 def _unknown(lake: Lake, data_set: str, lines: list[bytes]) -> list[bytes]:
     """The lines that are in no object that landed before; those objects are ingested first, even if their run died."""
+    known: set[bytes] = set()
     with Ingester(lake, contract(data_set), source_of(data_set)).finishing_landed():
-        known = {line for landed in _landed(lake, data_set) for line in landed.splitlines(keepends=True)}
+        for entry in lake.ledger.entries(f"sources/{source_of(data_set)}", kind="landed")[-OBJECTS_BACK:]:
+            with contextlib.suppress(ObjectMissing):  # it never landed, or its retention is over
+                known.update(lake.store.read(entry.payload["object"]).splitlines(keepends=True))
     return [line for line in lines if line not in known]
-
-
-def _landed(lake: Lake, data_set: str) -> Iterator[bytes]:
-    """The newest objects of a data set."""
-    for entry in lake.ledger.entries(f"sources/{source_of(data_set)}", kind="landed")[-OBJECTS_BACK:]:
-        with contextlib.suppress(ObjectMissing):  # it never landed, or its retention is over
-            yield lake.store.read(entry.payload["object"])
 
 
 def _ingest(lake: Lake, data_set: str, data: bytes) -> Ingested:
@@ -81,9 +76,3 @@ def _ingest(lake: Lake, data_set: str, data: bytes) -> Ingested:
         path = Path(folder, "events.jsonl")
         path.write_bytes(data)
         return Ingester(lake, contract(data_set), source_of(data_set)).ingest_file(path)
-
-
-def _log(results: Iterable[Ingested]) -> None:
-    for result in results:
-        counts = (result.committed, result.quarantined, result.duplicates)
-        log.info("%s: %d committed, %d quarantined, %d duplicates", result.object, *counts)

@@ -14,10 +14,11 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import urllib3
@@ -25,13 +26,11 @@ from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError
 from urllib3.util import Retry
 
 from errors import PeerError, SourceError
-from lake.sources.http_errors import error_message, is_rate_limited, kind_of, lower, parse_date
-from lake.sources.response_log import ResponseLog
+from lake.sources.http_errors import TransientError, error_message, is_rate_limited, kind_of
+from lake.sources.response_log import Parameters, ResponseLog
 from settings import Endpoint
 
 log = logging.getLogger("fuelline.sources")
-
-Parameters = Sequence[tuple[str, str]]
 
 PIECE_BYTES = 64 << 10
 SKEW_S = 60.0
@@ -73,7 +72,7 @@ class HttpResponse:
 
     status: int
     headers: Mapping[str, str]
-    """By name in lower case."""
+    """By name in upper or lower case."""
     body: bytes
 
 
@@ -96,14 +95,6 @@ class _Backoff(Retry):
         return stated
 
 
-class _TransientError(HTTPError):
-    """A failure that may not occur again a moment later."""
-
-    def __init__(self, kind: str, response: urllib3.BaseHTTPResponse | None = None) -> None:
-        self.kind, self.response = kind, response
-        super().__init__(kind)
-
-
 @dataclass
 class HttpClient:
     """A client of one server. Not to be shared between threads."""
@@ -111,7 +102,6 @@ class HttpClient:
     endpoint: Endpoint
     limits: Limits = field(default_factory=Limits)
     sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     requests: int = 0
     """Sent so far, failed ones included."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -124,6 +114,8 @@ class HttpClient:
     def __post_init__(self) -> None:
         timeout = urllib3.Timeout(connect=self.limits.connect_s, read=self.limits.read_s)
         self._pool = urllib3.PoolManager(timeout=timeout, retries=False)
+        token = self.endpoint.token.get_secret_value()
+        self._headers = {"Accept-Encoding": "gzip", **({"Authorization": f"Bearer {token}"} if token else {})}
         self._next_request_at = 0.0
 
     def __str__(self) -> str:
@@ -132,37 +124,31 @@ class HttpClient:
     def get(
         self,
         path: str,
-        parameters: Parameters = (),
+        parameters: Mapping[str, str | int] = {},
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] = {},
         expected: tuple[int, ...] = (200,),
     ) -> HttpResponse:
-        """Request one whole response, retrying within the limits.
-
-        Args:
-            path: after the server's address.
-            parameters: of the query, in order.
-            headers: in addition to that of the token.
-            expected: statuses that the caller can use.
+        """Request one whole response, with one of the ``expected`` statuses, retrying within the limits.
 
         Raises:
             PeerError: the server is down, slow, overloaded or breaks off, at every try.
             SourceError: it refuses the request, or redirects it.
             ResponseTooLarge: the body is larger than ``limits.body_bytes``.
         """
-        retries: Retry = _Backoff(
-            self.limits.tries - 1, backoff_factor=self.limits.backoff_s, backoff_max=self.limits.backoff_max_s
-        )
+        limits = self.limits
+        retries: Retry = _Backoff(limits.tries - 1, backoff_factor=limits.backoff_s, backoff_max=limits.backoff_max_s)
         while True:
             try:
                 with self._opened(path, parameters, headers, expected) as response:
                     body = self._read(path, response)
-                    self._record(path, parameters, response.status, body)
-                    return HttpResponse(status=response.status, headers=lower(response.headers), body=body)
-            except _TransientError as error:
+                break
+            except (HTTPError, OSError) as error:
                 retries = self._wait(path, error, retries)
+        self._record(path, parameters, response.status, body)
+        return HttpResponse(status=response.status, headers=response.headers, body=body)
 
-    def get_json(self, path: str, parameters: Parameters = ()) -> Any:
+    def get_json(self, path: str, parameters: Mapping[str, str | int] = {}) -> Any:
         """One response as JSON. Raises what ``get`` raises, and ``PeerError`` where it is not JSON."""
         return self.decode(path, self.get(path, parameters).body)
 
@@ -174,20 +160,15 @@ class HttpClient:
             self.faults["malformed"] += 1
             raise PeerError(f"{self}: {path} answered {len(body)} bytes that are not JSON") from error
 
-    def lines(self, path: str, parameters: Parameters, *, also: tuple[int, ...] = ()) -> Iterator[bytes]:
+    def lines(self, path: str, parameters: Parameters, *, expected: tuple[int, ...]) -> Iterator[bytes]:
         """The lines of a stream until the server ends it. It is not retried: the caller knows where to continue.
-
-        Args:
-            path: after the server's address.
-            parameters: of the query, in order.
-            also: statuses beside 200 whose response has lines that the caller can use.
 
         Raises:
             PeerError: the stream could not be opened or breaks off.
             ResponseTooLarge: one line is larger than a whole response may be.
         """
         try:
-            with self._opened(path, parameters, None, (200, *also)) as response:
+            with self._opened(path, parameters, {}, expected) as response:
                 rest = b""
                 for piece in response.stream(PIECE_BYTES, decode_content=True):
                     self._record(path, parameters, response.status, piece)
@@ -197,7 +178,7 @@ class HttpClient:
                 if rest:
                     yield rest
         except (HTTPError, OSError) as error:
-            kind = error.kind if isinstance(error, _TransientError) else kind_of(error)
+            kind = kind_of(error)
             self.faults[kind] += 1
             raise PeerError(f"{self}: the stream of {path} ended early: {kind}") from error
 
@@ -207,40 +188,35 @@ class HttpClient:
 
     @contextmanager
     def _opened(
-        self, path: str, parameters: Parameters, headers: Mapping[str, str] | None, expected: tuple[int, ...]
+        self, path: str, parameters: Parameters, headers: Mapping[str, str], expected: tuple[int, ...]
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         if (early := self._next_request_at - time.monotonic()) > 0:
             self.sleep(early)
         self._next_request_at = time.monotonic() + self.limits.between_s
         self.requests += 1
+        response = self._pool.request(
+            "GET",
+            self.endpoint.url + path,
+            fields={name: str(value) for name, value in parameters.items()},
+            headers={**self._headers, **headers},
+            preload_content=False,
+            redirect=False,
+        )
         try:
-            response = self._pool.request(
-                "GET",
-                self.endpoint.url + path,
-                fields=list(parameters),
-                headers={**self._credentials(), "Accept-Encoding": "gzip", **(headers or {})},
-                preload_content=False,
-                redirect=False,
-            )
-        except (HTTPError, OSError) as error:
-            raise _TransientError(kind_of(error)) from error
-        try:
-            self._compare_clocks(response)
+            self._compare_clocks(response.headers.get("Date", ""))
             self._check_status(path, response, expected)
             yield response
-        finally:
-            response.close() if response.status not in expected else response.release_conn()
-
-    def _credentials(self) -> dict[str, str]:
-        token = self.endpoint.token.get_secret_value()
-        return {"Authorization": f"Bearer {token}"} if token else {}
+        except BaseException:
+            response.close()  # the rest of it is not read
+            raise
+        response.release_conn()
 
     def _check_status(self, path: str, response: urllib3.BaseHTTPResponse, expected: tuple[int, ...]) -> None:
         status = response.status
         if status in expected:
             return
         if status == 429 or status >= 500 or is_rate_limited(response):
-            raise _TransientError(str(status), response)
+            raise TransientError(str(status), response)
         setting = f"FUELLINE_{self.endpoint.peer.upper()}"
         if 300 <= status < 400:
             raise SourceError(f"{self}: {path} redirects ({status}); set {setting} to the server's new address")
@@ -249,20 +225,13 @@ class HttpClient:
         raise SourceError(f"{self} refuses {path} ({status}){error_message(response.read(PIECE_BYTES))}")
 
     def _read(self, path: str, response: urllib3.BaseHTTPResponse) -> bytes:
-        begun, size, pieces = time.monotonic(), 0, []
-        try:
-            for piece in response.stream(PIECE_BYTES, decode_content=True):
-                size += len(piece)
-                self._check_size(path, size)
-                if time.monotonic() - begun > self.limits.answer_s:
-                    raise _TransientError("slow")
-                pieces.append(piece)
-        except (_TransientError, ResponseTooLarge):
-            response.close()  # the rest of it is not read
-            raise
-        except (HTTPError, OSError) as error:
-            raise _TransientError(kind_of(error)) from error
-        return b"".join(pieces)
+        begun, body = time.monotonic(), bytearray()
+        for piece in response.stream(PIECE_BYTES, decode_content=True):
+            body += piece
+            self._check_size(path, len(body))
+            if time.monotonic() - begun > self.limits.answer_s:
+                raise TransientError("slow")
+        return bytes(body)
 
     def _check_size(self, path: str, size: int) -> None:
         if size > self.limits.body_bytes:
@@ -270,29 +239,29 @@ class HttpClient:
                 f"{self}: {path} answers with more than {self.limits.body_bytes} bytes; request less at once"
             )
 
-    def _wait(self, path: str, error: _TransientError, retries: Retry) -> Retry:
-        """Wait before the next try and return the retries that are left.
-
-        Raises:
-            PeerError: this was the last try, or the server requests a longer wait than ``limits.patience_s``.
+    def _wait(self, path: str, error: HTTPError | OSError, retries: Retry) -> Retry:
+        """Wait before the next try and return the retries that are left. Raises ``PeerError`` where this was the last
+        try, or the server requests a longer wait than ``limits.patience_s``.
         """
-        self.faults[error.kind] += 1
+        kind, response = kind_of(error), error.response if isinstance(error, TransientError) else None
+        self.faults[kind] += 1
         try:
-            retries = retries.increment("GET", path, response=error.response, error=error)
+            retries = retries.increment("GET", path, response=response, error=error)
         except MaxRetryError:
-            raise PeerError(f"{self}: {path} failed {self.limits.tries} times, at last: {error.kind}") from None
-        stated = retries.get_retry_after(error.response) if error.response else None
+            raise PeerError(f"{self}: {path} failed {self.limits.tries} times, at last: {kind}") from None
+        stated = retries.get_retry_after(response) if response else None
         if stated is not None and stated > self.limits.patience_s:
-            raise PeerError(f"{self}: {path} ({error.kind}) may be requested again in {stated:.0f} s, not before")
+            raise PeerError(f"{self}: {path} ({kind}) may be requested again in {stated:.0f} s, not before")
         wait_s = retries.get_backoff_time() if stated is None else stated
-        log.info("%s: %s failed (%s), the next try is in %.1f s", self, path, error.kind, wait_s)
+        log.info("%s: %s failed (%s), the next try is in %.1f s", self, path, kind, wait_s)
         self.sleep(wait_s)
         return retries
 
-    def _compare_clocks(self, response: urllib3.BaseHTTPResponse) -> None:
-        if (stated := parse_date(response.headers.get("Date", ""))) is None:
-            return
-        skew = (stated - self.clock()).total_seconds()
+    def _compare_clocks(self, date: str) -> None:
+        try:
+            skew = (parsedate_to_datetime(date).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+        except ValueError:
+            return  # no date
         if abs(skew) > SKEW_S >= abs(self.skew_s):
             log.warning("%s: its clock differs by %+.0f s from this one", self, skew)
         self.skew_s = skew

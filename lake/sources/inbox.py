@@ -8,9 +8,9 @@ between the commit and the deletion, or two collectors at once, cost work and ne
 import contextlib
 import hashlib
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from errors import ObjectExists, ObjectMissing
 from lake.contracts.base import Contract
@@ -26,21 +26,15 @@ COLLECTED = "collected"
 
 
 def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, data: bytes) -> str:
-    """Store rows for the next collection. Storing the same rows again changes nothing.
+    """Store rows for the next collection; returns the object's key. Storing the same rows again changes nothing.
 
     Args:
-        store: of the lake.
+        store: of the lake. Raises ``PeerError`` where it cannot be reached.
         source: ``agents``, ``predictions`` or ``feedback``.
-        gateway: its name; it numbers its own rows.
-        first: number of the first row; a gateway uses a number once.
+        gateway: its name; it numbers its own rows, each number once.
+        first: number of the first row.
         last: number of the last row.
         data: JSON lines, each with its newline.
-
-    Returns:
-        The object's key.
-
-    Raises:
-        PeerError: the store cannot be reached.
     """
     digest = hashlib.sha256(data).hexdigest()[:12]  # a spool restored from a backup reuses its numbers for other rows
     key = f"{_folder(source)}{gateway}/{first:016d}-{last:016d}-{digest}.jsonl"
@@ -50,12 +44,7 @@ def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, da
 
 
 def collect_all(lake: Lake, contract: Contract, source: str) -> list[Ingested]:
-    """Ingest the objects that are waiting now; later ones are left to the next call, so that this ends.
-
-    Raises:
-        PeerError: the store cannot be reached.
-        CommitContended: other writers were first 40 times.
-    """
+    """Ingest the objects that are waiting now; later ones are left to the next call, so that this ends."""
     return Ingester(lake, contract, source).ingest_files(merged_files(lake, source))
 
 
@@ -64,13 +53,17 @@ def merged_files(lake: Lake, source: str) -> Iterator[Path]:
 
     Request the next file only after the last one is ingested: its objects are then deleted.
     """
-    waiting = list(lake.store.list(_folder(source)))
+    waiting = deque(lake.store.list(_folder(source)))
     while waiting:
         with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
             path = Path(folder, "merged.jsonl")
+            merged = list[str]()
             with path.open("wb") as file:
-                taken, merged = _merge(lake.store, waiting, file)
-            waiting = waiting[taken:]
+                while waiting and len(merged) < MERGED_OBJECTS and file.tell() < MERGED_BYTES:
+                    key = waiting.popleft()
+                    with contextlib.suppress(ObjectMissing):  # another collector has ingested and deleted it meanwhile
+                        file.write(lake.store.read(key))
+                        merged.append(key)
             if not merged:
                 continue
             digest = sha256_of(path)
@@ -84,18 +77,6 @@ def is_fed(lake: Lake, source: str) -> bool:
     """Whether gateways feed this source: objects are waiting, or were collected before."""
     waiting = next(iter(lake.store.list(_folder(source))), None)
     return waiting is not None or bool(lake.ledger.entries(f"sources/{source}", kind=COLLECTED))
-
-
-def _merge(store: ObjectStore, waiting: list[str], file: BinaryIO) -> tuple[int, list[str]]:
-    """Write objects one after the other; returns how many keys were read, and those that were written."""
-    merged: list[str] = []
-    for taken, key in enumerate(waiting):
-        if len(merged) >= MERGED_OBJECTS or file.tell() >= MERGED_BYTES:
-            return taken, merged
-        with contextlib.suppress(ObjectMissing):  # another collector has ingested and deleted it meanwhile
-            file.write(store.read(key))
-            merged.append(key)
-    return len(waiting), merged
 
 
 def _folder(source: str) -> str:

@@ -30,10 +30,8 @@ class Ingestion:
 
 
 def ingest_source(lake: Lake, source: str, data_set: str, folder: Path | None) -> Ingestion:
-    """Ingest the inbox, and every log file of ``folder`` if there is one.
-
-    Raises:
-        DataError: the table is empty afterwards.
+    """Ingest the inbox, and every log file of ``folder`` if there is one. Raises ``DataError`` where the table is empty
+    afterwards.
     """
     contract = named_contract(data_set)
     ingester = Ingester(lake, contract, source)
@@ -45,45 +43,33 @@ def ingest_source(lake: Lake, source: str, data_set: str, folder: Path | None) -
     # A source whose rows were all known has no watermark, but the table has rows.
     newest = lake.tables.watermark(contract, source) or lake.tables.newest_time(contract)
     if table is None or newest is None:
-        rejected = sum(entry.payload["quarantined"] for entry in entries)
-        raise DataError(f"{folder or source}: {_reason_for_no_rows(data_set, rejected)}")
-    counts = {name: sum(getattr(file, name) for file in new) for name in ("landed", "committed", "quarantined")}
+        problem = f"no row has arrived yet, so {data_set} is empty"
+        if rejected := sum(entry.payload["quarantined"] for entry in entries):
+            where = contract.quarantine.table
+            problem = f"no row passed the checks, and {rejected:,} were rejected; see {where} for the reasons"
+        raise DataError(f"{folder or source}: {problem}")
+    counts = ("landed", "committed", "quarantined", "duplicates")
     return Ingestion(
         table=table,
         newest=newest + timedelta(microseconds=1),
         objects=len(entries),
         new_objects=len(new),
-        **counts,
-        duplicates=sum(file.duplicates for file in new),
+        **{name: sum(getattr(file, name) for file in new) for name in counts},
         reasons=dict(sum((Counter(file.reasons) for file in new), Counter())),
     )
 
 
 def ingest_arrived(lake: Lake, source: str, data_set: str) -> Ingestion | None:
-    """Ingest what has arrived in the inbox and in the folder ``$FUELLINE_LOGS/<source>``.
-
-    Returns:
-        None if only gateways feed the source and nothing has arrived yet.
+    """Ingest what has arrived in the inbox and in the folder ``$FUELLINE_LOGS/<source>``; None if only gateways feed
+    the source and nothing has arrived yet.
 
     Raises:
         DataError: the table is empty afterwards.
         SettingsError: no gateway feeds the source, and FUELLINE_LOGS is not set.
     """
     fed = is_fed(lake, source)
-    folder = _log_folder(lake, source, fed=fed or bool(lake.settings.vllm_replicas))
+    required = not (fed or lake.settings.vllm_replicas)  # otherwise gateways may be all that feeds the source
+    folder = lake.settings.logs_of(source) if required or lake.settings.logs else None
+    if folder and not required and not folder.exists():
+        folder = None
     return ingest_source(lake, source, data_set, folder) if folder or fed else None
-
-
-def _log_folder(lake: Lake, source: str, *, fed: bool) -> Path | None:
-    """The folder of the source's logs; None if only gateways feed it."""
-    if not lake.settings.logs and fed:
-        return None
-    folder = lake.settings.logs_of(source)
-    return folder if folder.exists() or not fed else None
-
-
-def _reason_for_no_rows(data_set: str, rejected: int) -> str:
-    if not rejected:
-        return f"no row has arrived yet, so {data_set} is empty"
-    where = f"quarantine.{data_set.split('.')[1]}"
-    return f"no row passed the checks, and {rejected:,} were rejected; see {where} for the reasons"

@@ -72,9 +72,9 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def canonical(labels: Mapping[str, object]) -> str:
-    """Labels as JSON in order of their names."""
-    return json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def canonical(value: object) -> str:
+    """A value as compact JSON, with names in order."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def iso(seconds: float) -> str:
@@ -82,17 +82,13 @@ def iso(seconds: float) -> str:
     return from_nanoseconds(round(seconds * 1_000_000) * 1000)
 
 
-def instant(time: datetime) -> str:
-    """An instant in the contracts' format: ISO 8601 in UTC with microseconds."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def from_nanoseconds(nanoseconds: int) -> str:
-    """Nanoseconds since 1970 in the contracts' format, truncated to microseconds, without rounding by a float."""
+    """Nanoseconds since 1970 in the contracts' format, ISO 8601 in UTC; truncated to microseconds, without a float."""
     try:
-        return instant(EPOCH + timedelta(microseconds=nanoseconds // 1000))
+        time = EPOCH + timedelta(microseconds=nanoseconds // 1000)
     except OverflowError:
         return str(nanoseconds)  # beyond the calendar: the checks reject its row
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def to_nanoseconds(time: datetime) -> int:

@@ -97,14 +97,11 @@ def by_source(windows: Iterable[Pulled]) -> list[SourceSum]:
 
 def _sum(source: str, windows: list[Pulled]) -> SourceSum:
     new = [window for window in windows if window.new]
+    sums = ("requests", "landed", "committed", "quarantined", "duplicates")
     return SourceSum(
         source=source,
         windows=len(windows),
-        requests=sum(window.requests for window in new),
-        landed=sum(window.landed for window in new),
-        committed=sum(window.committed for window in new),
-        quarantined=sum(window.quarantined for window in new),
-        duplicates=sum(window.duplicates for window in new),
+        **{name: sum(getattr(window, name) for window in new) for name in sums},
         watermark=max(window.watermark for window in windows),
         skew_s=max((window.skew_s for window in new), key=abs, default=0.0),
         faults=dict(sum((Counter(window.faults) for window in new), Counter())),

@@ -11,13 +11,14 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from errors import SourceError
-from lake.sources.http_client import HttpResponse, Parameters
 from lake.sources.query import SECOND, Row, WindowQuery, digest, halves, iso
+from lake.sources.response_log import Parameters
 from lake.windows import Window
 
 HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
@@ -30,21 +31,15 @@ SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 
 def run_rows(request: WindowQuery) -> Iterator[Row]:
     """Every run that was created in the window, in its current state."""
-    yield from _runs(request, request.window)
-
-
-def _runs(request: WindowQuery, window: Window) -> Iterator[Row]:
-    path, repository = f"/repos/{request.query.text}/actions/runs", request.query.text
-    span = _created(window)
-    for page in _pages(request, path, [("created", span), ("per_page", str(PAGE))]):
+    window, repository, span = request.window, request.query.text, _created(request.window)
+    for page in _pages(request, f"/repos/{repository}/actions/runs", {"created": span, "per_page": PAGE}):
         if page["total_count"] > RUNS_MAX:
             if window.end - window.start <= 2 * SECOND:
                 raise SourceError(f"{request.client}: {repository} has more than {RUNS_MAX} runs in {span}")
             for half in halves(window):
-                yield from _runs(request, half)
+                yield from run_rows(replace(request, window=half))
             return
-        for run in page["workflow_runs"]:
-            yield _run(repository, run)
+        yield from (_run(repository, run) for run in page["workflow_runs"])
 
 
 def _run(repository: str, run: dict[str, Any]) -> Row:
@@ -75,14 +70,8 @@ def issue_rows(request: WindowQuery) -> Iterator[Row]:
     since, end = _from(request.window), request.window.end.astimezone(UTC).strftime(SECONDS)
     seen: set[tuple[int, str]] = set()
     while True:
-        parameters = [
-            ("state", "all"),
-            ("sort", "updated"),
-            ("direction", "asc"),
-            ("since", since),
-            ("per_page", str(PAGE)),
-        ]
-        page = request.client.decode(path, request.client.get(path, parameters, headers=HEADERS).body)
+        query: Parameters = {"state": "all", "sort": "updated", "direction": "asc", "since": since, "per_page": PAGE}
+        page = request.client.decode(path, request.client.get(path, query, headers=HEADERS).body)
         inside = [issue for issue in page if issue["updated_at"] < end]
         yield from (_issue(repository, issue) for issue in inside if _version(issue) not in seen)
         if len(inside) < PAGE:
@@ -117,9 +106,9 @@ def _issue(repository: str, issue: dict[str, Any]) -> Row:
 
 def audit_rows(request: WindowQuery) -> Iterator[Row]:
     """Every entry of an organisation's audit log in the window."""
-    path, span = f"/orgs/{request.query.text}/audit-log", f"created:{_created(request.window)}"
-    parameters = [("phrase", span), ("include", "all"), ("order", "asc"), ("per_page", str(PAGE))]
-    for page in _pages(request, path, parameters):
+    phrase = f"created:{_created(request.window)}"
+    parameters: Parameters = {"phrase": phrase, "include": "all", "order": "asc", "per_page": PAGE}
+    for page in _pages(request, f"/orgs/{request.query.text}/audit-log", parameters):
         for entry in page:
             time = entry.get("@timestamp")
             yield {
@@ -135,24 +124,18 @@ def audit_rows(request: WindowQuery) -> Iterator[Row]:
 
 def _pages(request: WindowQuery, path: str, parameters: Parameters) -> Iterator[Any]:
     """Each page, decoded; pages that have not changed since they were read are skipped."""
-    following: Parameters | None = parameters
-    while following is not None:
-        name = digest(path, urlencode(following))
+    while parameters:
+        name = digest(path, urlencode(parameters))
         known, _, next_query = request.cursor.get(name, "").partition("\n")
         headers = {**HEADERS, **({"If-None-Match": known} if known else {})}
-        response = request.client.get(path, following, headers=headers, expected=(200, 304))
+        response = request.client.get(path, parameters, headers=headers, expected=(200, 304))
         if response.status == 200:
-            next_query = _next_query(response)
+            link = NEXT.search(response.headers.get("link", ""))
+            next_query = urlsplit(link[1]).query if link else ""
             yield request.client.decode(path, response.body)
             if etag := response.headers.get("etag"):
                 request.cursor[name] = f"{etag}\n{next_query}"
-        following = parse_qsl(next_query) if next_query else None
-
-
-def _next_query(response: HttpResponse) -> str:
-    """The query of the next page; empty after the last page."""
-    link = NEXT.search(response.headers.get("link", ""))
-    return urlsplit(link[1]).query if link else ""
+        parameters = dict(parse_qsl(next_query))
 
 
 def _created(window: Window) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from errors import PeerError
 from lake.sources.query import Row, WindowQuery
+from lake.sources.response_log import Parameters
 
 PAGE, WATCH_S = 500, 10
 GONE = 410
@@ -43,20 +44,18 @@ def _path(request: WindowQuery) -> str:
 
 def _list(request: WindowQuery) -> Iterator[Row]:
     """All events; starts again once where the server drops the list before its last page is read."""
-    try:
-        yield from _pages(request)
-    except _Expired:
-        request.client.faults["gone"] += 1
+    for _ in range(2):
         try:
             yield from _pages(request)
-        except _Expired as again:
-            raise PeerError(f"{request.client}: a list of events takes longer than the server keeps it") from again
+            return
+        except _Expired:
+            request.client.faults["gone"] += 1
+    raise PeerError(f"{request.client}: a list of events takes longer than the server keeps it")
 
 
 def _pages(request: WindowQuery) -> Iterator[Row]:
-    following = ""
+    parameters: dict[str, str | int] = {"limit": PAGE}
     while True:
-        parameters = [("limit", str(PAGE)), *([("continue", following)] if following else [])]
         response = request.client.get(_path(request), parameters, expected=(200, GONE))
         if response.status == GONE:
             raise _Expired
@@ -64,25 +63,25 @@ def _pages(request: WindowQuery) -> Iterator[Row]:
         for event in page["items"] or ():
             yield event_row(request.cluster, event)
         request.cursor[VERSION] = page["metadata"]["resourceVersion"]
-        following = page["metadata"].get("continue", "")
-        if not following:
+        if not (following := page["metadata"].get("continue")):
             return
+        parameters["continue"] = following
 
 
 def _watch(request: WindowQuery, version: str) -> Iterator[Row]:
     """The changes since a resource version. Where the stream breaks off, the next pull continues."""
-    parameters = [
-        ("watch", "1"),
-        ("resourceVersion", version),
-        ("allowWatchBookmarks", "true"),
-        ("timeoutSeconds", str(WATCH_S)),
-    ]
+    parameters: Parameters = {
+        "watch": 1,
+        "resourceVersion": version,
+        "allowWatchBookmarks": "true",
+        "timeoutSeconds": WATCH_S,
+    }
     try:
-        for line in request.client.lines(_path(request), parameters, also=(GONE,)):
+        for line in request.client.lines(_path(request), parameters, expected=(200, GONE)):
             yield from _change(request, request.client.decode(_path(request), line))
     except PeerError:
         if request.cursor[VERSION] == version:
-            raise  # it returned noevent
+            raise  # it returned no event
 
 
 def _change(request: WindowQuery, change: dict[str, Any]) -> Iterator[Row]:

@@ -11,11 +11,11 @@ well; docs/sources.md has queries for them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from errors import SourceError
 from lake.sources.http_client import ResponseTooLarge
 from lake.sources.query import Row, WindowQuery, canonical, digest, from_nanoseconds, to_nanoseconds
+from lake.sources.response_log import Parameters
 
 PATH = "/loki/api/v1/query_range"
 PAGE = 5_000
@@ -85,24 +85,16 @@ def entries(request: WindowQuery) -> Iterator[LogLine]:
 
 def _page(request: WindowQuery, start: int, end: int, size: int) -> list[LogLine]:
     """The first entries from ``start`` on, in order of time; duplicates within the page are kept."""
-    parameters = [
-        ("query", request.query.text),
-        ("start", str(start)),
-        ("end", str(end)),
-        ("limit", str(size)),
-        ("direction", "forward"),
-    ]
-    data = request.client.get_json(PATH, parameters)["data"]
+    span: Parameters = {"start": start, "end": end, "limit": size, "direction": "forward"}
+    data = request.client.get_json(PATH, {"query": request.query.text, **span})["data"]
     if data["resultType"] != "streams":
         raise SourceError(
             f"{request.client}: query {request.query.name!r} returns {data['resultType']}, not log lines; remove the "
             "aggregation"
         )
-    lines = [entry for stream in data["result"] for entry in _stream(stream)]
+    lines = [
+        LogLine(stream=labels, nanoseconds=int(value[0]), line=str(value[1]))
+        for labels, values in ((canonical(stream["stream"]), stream["values"]) for stream in data["result"])
+        for value in values
+    ]
     return sorted(lines, key=lambda entry: entry.nanoseconds)
-
-
-def _stream(stream: dict[str, Any]) -> Iterator[LogLine]:
-    labels = canonical(stream["stream"])
-    for value in stream["values"]:
-        yield LogLine(stream=labels, nanoseconds=int(value[0]), line=str(value[1]))

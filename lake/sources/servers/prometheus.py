@@ -11,12 +11,13 @@ infinities, which JSON cannot hold, have a column of their own. A classic histog
 Linkerd's metrics come out of Prometheus as well; docs/sources.md has a query for them.
 """
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lake.sources.http_client import ResponseTooLarge
 from lake.sources.query import Json, Row, WindowQuery, canonical, digest, iso
+from lake.sources.response_log import Parameters
 
 PATH = "/api/v1/query_range"
 POINTS = 1_000
@@ -34,15 +35,10 @@ def metric_rows(request: WindowQuery) -> Iterator[Row]:
 
 def _points(request: WindowQuery, begin: int, stop: int) -> Iterator[Row]:
     """The points of these steps, ``stop`` not included."""
-    query = request.query
-    parameters = [
-        ("query", query.text),
-        ("start", str(begin * query.step_s)),
-        ("end", str((stop - 1) * query.step_s)),
-        ("step", str(query.step_s)),
-    ]
+    step = request.query.step_s
+    query: Parameters = {"query": request.query.text, "start": begin * step, "end": (stop - 1) * step, "step": step}
     try:
-        response = request.client.get_json(PATH, parameters)
+        response = request.client.get_json(PATH, query)
     except ResponseTooLarge:
         if stop - begin == 1:
             raise  # one instant is too large: the query has to select less
@@ -56,46 +52,33 @@ def _points(request: WindowQuery, begin: int, stop: int) -> Iterator[Row]:
         yield from _series(request, series)
 
 
-def _series(request: WindowQuery, series: Mapping[str, object]) -> Iterator[Row]:
-    labels = dict(series["metric"])  # type: ignore[call-overload]
+def _series(request: WindowQuery, series: Mapping[str, Any]) -> Iterator[Row]:
+    labels = dict(series["metric"])
     metric = labels.pop("__name__", request.query.name)
-    text = canonical(labels)
     shared: dict[str, Json] = {
-        "series": digest(request.cluster, metric, text),
+        "series": digest(request.cluster, metric, canonical(labels)),
         "cluster": request.cluster,
         "metric": metric,
-        "labels": text,
+        "labels": canonical(labels),
     }
-    for time, value in series.get("values", ()):  # type: ignore[attr-defined]
-        yield {**shared, "timestamp": iso(time), **_number(value)}
-    for time, histogram in series.get("histograms", ()):  # type: ignore[attr-defined]
-        yield {**shared, "timestamp": iso(time), **_histogram(histogram)}
+    for time, text in series.get("values", ()):
+        value = _number(text)
+        yield {**shared, "timestamp": iso(time), **({"not_finite": text} if value is None else {"value": value})}
+    for time, histogram in series.get("histograms", ()):
+        count, total = _number(histogram["count"]), _number(histogram["sum"])
+        yield {
+            **shared,
+            "timestamp": iso(time),
+            "count": histogram["count"] if count is None else count,  # the checks reject a count that is not finite
+            "sum": total,
+            "buckets": canonical(histogram.get("buckets", ())),
+        }
 
 
-def _number(text: str) -> dict[str, Json]:
-    """A sample's columns; text that is not a number is left to the checks."""
-    value = _float(text)
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"not_finite": text}
-    return {"value": value}
-
-
-def _histogram(histogram: Mapping[str, Sequence[object]]) -> dict[str, Json]:
-    total = _float(str(histogram["sum"]))
-    return {
-        "count": _float(str(histogram["count"])),
-        "sum": total if not isinstance(total, float) or math.isfinite(total) else None,
-        "buckets": compact(histogram.get("buckets", ())),
-    }
-
-
-def compact(values: Sequence[object]) -> str:
-    """A list as compact JSON."""
-    return json.dumps(values, separators=(",", ":"))
-
-
-def _float(text: str) -> float | str:
+def _number(text: str) -> float | str | None:
+    """A number; None where JSON cannot hold it; the text itself where it is none, for the checks."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return text
+    return value if math.isfinite(value) else None

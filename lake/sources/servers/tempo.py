@@ -11,6 +11,7 @@ from typing import Any
 
 from errors import SourceError
 from lake.sources.query import SECOND, Row, WindowQuery, canonical, from_nanoseconds, halves
+from lake.sources.response_log import Parameters
 from lake.windows import Window
 
 SEARCH, TRACE = "/api/search", "/api/traces/"
@@ -33,12 +34,7 @@ def span_rows(request: WindowQuery) -> Iterator[Row]:
 def _trace_ids(request: WindowQuery, window: Window) -> list[str]:
     """Each once."""
     start, end = math.floor(window.start.timestamp()), math.ceil(window.end.timestamp())
-    parameters = [
-        ("q", request.query.text),
-        ("start", str(start)),
-        ("end", str(end)),
-        ("limit", str(TRACES_MAX)),
-    ]
+    parameters: Parameters = {"q": request.query.text, "start": start, "end": end, "limit": TRACES_MAX}
     traces = request.client.get_json(SEARCH, parameters).get("traces") or []
     if len(traces) < TRACES_MAX:
         return list(dict.fromkeys(trace["traceID"] for trace in traces))
@@ -47,8 +43,7 @@ def _trace_ids(request: WindowQuery, window: Window) -> list[str]:
             f"{request.client}: query {request.query.name!r} returns {TRACES_MAX} traces or more within two seconds "
             f"of {start}; narrow the query, so that none is lost"
         )
-    first, second = halves(window)
-    return list(dict.fromkeys([*_trace_ids(request, first), *_trace_ids(request, second)]))
+    return list(dict.fromkeys(name for half in halves(window) for name in _trace_ids(request, half)))
 
 
 def _resource(cluster: str, part: Mapping[str, Any]) -> Iterator[Row]:

@@ -26,7 +26,7 @@ def endpoint(url: str) -> Endpoint:
 def test_a_failing_server_is_retried_with_growing_waits(peer: Peer, reader: Reader, status: int) -> None:
     peer.script = [Reply(status=status)] * 3 + [plain({"fine": True})]
     client = reader(endpoint(peer.url))
-    assert client.get_json("/x", [("q", "a b")]) == {"fine": True}
+    assert client.get_json("/x", {"q": "a b"}) == {"fine": True}
     assert client.faults == {str(status): 3}
     assert client.requests == len(peer.requests) == 4
     assert [0.25 * 2**n <= wait <= 0.5 * 2**n for n, wait in enumerate(reader.waits)] == [True] * 3

@@ -2,12 +2,14 @@
 
 import csv
 import gzip
+import io
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -23,7 +25,6 @@ from lake.contracts.telemetry import LOGS
 from lake.lake import Lake, open_lake
 from lake.sources.pull import pull_chunk, pull_window
 from lake.sources.query import Query, WindowQuery
-from lake.sources.response_log import read_responses
 from lake.sources.selection import Selection
 from lake.sources.servers.loki import entries
 from lake.windows import Window
@@ -115,6 +116,15 @@ def test_duplicates_in_any_order_are_committed_once(peer: Peer, pointed: Pointed
     assert (done.landed, done.committed, done.duplicates) == (8, 6, 2)
 
 
+def recorded_responses(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Each request, and the body of its response."""
+    with io.BufferedReader(pa.CompressedInputStream(str(path), "zstd")) as file:
+        while line := file.readline():
+            request = json.loads(line)
+            yield request, file.read(request["bytes"])
+            assert file.read(1) == b"\n"
+
+
 def test_responses_are_kept_unchanged_unless_they_have_nothing_new(
     peer: Peer, pointed: Pointed, reader: Reader, pages_of_four: None, tmp_path: Path
 ) -> None:
@@ -131,10 +141,10 @@ def test_responses_are_kept_unchanged_unless_they_have_nothing_new(
     [done] = pull_chunk(pulled_lake, selection(), WINDOW, connect=reader)
     assert done.answers.startswith("raw/logs/loki-studio/")
     pulled_lake.store.download(done.answers, tmp_path / "answers")
-    kept = list(read_responses(tmp_path / "answers"))
+    kept = list(recorded_responses(tmp_path / "answers"))
     assert [body for _, body in kept] == served
-    assert {(request.path, request.status) for request, _ in kept} == {("/loki/api/v1/query_range", 200)}
-    assert dict(kept[0][0].parameters)["query"] == '{app=~".+"}'
+    assert {(request["path"], request["status"]) for request, _ in kept} == {("/loki/api/v1/query_range", 200)}
+    assert dict(kept[0][0]["parameters"])["query"] == '{app=~".+"}'
     [again] = pull_chunk(pulled_lake, selection(queries={"all": '{app=~".*"}'}), WINDOW, connect=reader)
     assert (again.landed, again.answers) == (9, "")
     assert len(list(pulled_lake.store.list("raw/logs/"))) == 2
