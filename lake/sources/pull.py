@@ -11,13 +11,14 @@ committed, each in the partition of its own time. A row from the future is quara
 prevent the others from being read, but it fails the run in the end, and its windows remain due.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,7 +29,7 @@ from lake.contracts import contract
 from lake.ingest.pipeline import Ingested, Ingester
 from lake.lake import Lake
 from lake.sources.http_client import HttpClient, Limits
-from lake.sources.query import Query, Row, WindowQuery
+from lake.sources.query import Query, WindowQuery
 from lake.sources.registry import pull_source
 from lake.sources.response_log import SUFFIX, ResponseLog
 from lake.sources.selection import Pulled, Selection
@@ -43,12 +44,10 @@ PULLED = "pulled"
 """Kind of the ledger entry of a finished window."""
 
 Connect = Callable[[Endpoint], HttpClient]
-Cursors = Mapping[str, Mapping[str, str]]
-"""The cursor of each query, by the query's name."""
 
 
 def connect(endpoint: Endpoint) -> HttpClient:
-    """A client of a server, with the default limits and at most twenty requests a second."""
+    """A client of a server, with at most twenty requests a second."""
     return HttpClient(endpoint, Limits(between_s=0.05))
 
 
@@ -68,35 +67,33 @@ def pull_window(lake: Lake, selection: Selection, due: Window, *, connect: Conne
     settle = timedelta(seconds=selection.settle_s)
     start = due.start if due.start > BEGINNING else due.end - timedelta(hours=selection.first_hours)
     fresh = Window(start=start - settle, end=due.end - settle)
-    if not pull_source(selection.data_set).windowed:
-        return _pull_all(lake, selection, [(fresh, fresh.end)], connect)
-    length = timedelta(minutes=selection.chunk_minutes)
-    late = fresh.start - timedelta(minutes=selection.lateness_minutes)
-    if selection.lateness_minutes:
+    again: list[tuple[Window, datetime]] = []
+    if selection.lateness_minutes and pull_source(selection.data_set).windowed:
+        length = timedelta(minutes=selection.chunk_minutes)
+        late = fresh.start - timedelta(minutes=selection.lateness_minutes)
         late -= (late - BEGINNING) % length  # whole chunks, so that the next run requests the same ones
-    again = [(chunk, fresh.end) for chunk in chunks(late, fresh.start, length)]
-    return _pull_all(lake, selection, again + _once_each(fresh, length), connect)
+        again = [(chunk, fresh.end) for chunk in chunks(late, fresh.start, length)]
+    return _pull_all(lake, selection, [*again, *_todo(selection, fresh)], connect)
 
 
 def pull_chunk(lake: Lake, selection: Selection, chunk: Window, *, connect: Connect = connect) -> list[Pulled]:
     """Pull exactly one window, for a back-fill. Raises what ``pull_window`` raises."""
-    windowed = pull_source(selection.data_set).windowed
-    todo = _once_each(chunk, timedelta(minutes=selection.chunk_minutes)) if windowed else [(chunk, chunk.end)]
-    return _pull_all(lake, selection, todo, connect)
+    return _pull_all(lake, selection, _todo(selection, chunk), connect)
 
 
 def chunks(start: datetime, end: datetime, length: timedelta) -> Iterator[Window]:
-    """A time span in windows that end at whole multiples of ``length`` since 1970, so that overlapping spans share
-    them.
-    """
+    """A span in windows that end at whole multiples of ``length`` since 1970, so that overlapping spans share them."""
     while start < end:
         boundary = BEGINNING + ((start - BEGINNING) // length + 1) * length
         yield Window(start=start, end=min(boundary, end))
         start = boundary
 
 
-def _once_each(window: Window, length: timedelta) -> list[tuple[Window, datetime]]:
-    """The chunks of a window, each with its own end as the time that it is read as of."""
+def _todo(selection: Selection, window: Window) -> list[tuple[Window, datetime]]:
+    """The chunks of a window, or itself where the source is not windowed, each as of its own end."""
+    if not pull_source(selection.data_set).windowed:
+        return [(window, window.end)]
+    length = timedelta(minutes=selection.chunk_minutes)
     return [(chunk, chunk.end) for chunk in chunks(window.start, window.end, length)]
 
 
@@ -104,10 +101,13 @@ def _pull_all(
     lake: Lake, selection: Selection, todo: Sequence[tuple[Window, datetime]], connect: Connect
 ) -> list[Pulled]:
     """Every window from every server. ``todo``: windows, each with the time as of which it is read."""
+    known = {endpoint.cluster: endpoint for endpoint in lake.settings.endpoints(pull_source(selection.data_set).peer)}
+    if unknown := [name for name in selection.clusters if name not in known]:
+        raise UnknownName("cluster", unknown[0], known)
     done: list[Pulled] = []
     failed: list[PeerError] = []
-    for endpoint in _endpoints(lake, selection):
-        pull = _ServerPull(lake=lake, selection=selection, client=connect(endpoint))
+    for name in selection.clusters or known:
+        pull = _ServerPull(lake=lake, selection=selection, client=connect(known[name]))
         try:
             with pull.ingester.finishing_landed():
                 done += [pull.window(window, as_of) for window, as_of in todo]
@@ -119,15 +119,6 @@ def _pull_all(
         causes = "; ".join(map(str, failed))
         raise PeerError(f"{causes} ({rows} rows of the other servers are committed)") from failed[0]
     return done
-
-
-def _endpoints(lake: Lake, selection: Selection) -> list[Endpoint]:
-    endpoints = lake.settings.endpoints(pull_source(selection.data_set).peer)
-    known = {endpoint.cluster: endpoint for endpoint in endpoints}
-    for name in selection.clusters:
-        if name not in known:
-            raise UnknownName("cluster", name, known)
-    return [known[name] for name in selection.clusters or known]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +148,7 @@ class _ServerPull:
         if entry := self.lake.ledger.find(self.chain, key):
             return Pulled(**entry.payload, new=False)
         requests, faults = self.client.requests, Counter(self.client.faults)
-        queries = self._queries(window, self._cursors(span))
+        queries = self._queries(window, span)
         ingested, responses = self._ingest(queries)
         result = Pulled(
             source=self.source,
@@ -173,9 +164,8 @@ class _ServerPull:
         )
         payload = {name: value for name, value in asdict(result).items() if name != "new"}
         self.lake.ledger.append(self.chain, PULLED, key, payload)
-        log.info(
-            "%s: %s up to %s: %d rows committed", self.source, self.selection.data_set, result.end, result.committed
-        )
+        progress = (self.source, self.selection.data_set, result.end, result.committed)
+        log.info("%s: %s up to %s: %d rows committed", *progress)
         return result
 
     def _key_prefix(self) -> str:
@@ -185,8 +175,13 @@ class _ServerPull:
         digest = hashlib.sha256(queries.encode()).hexdigest()[:16]
         return f"{PULLED}:{declared.name}:v{declared.version}:t{TRANSLATION_VERSION}:{digest}:"
 
-    def _queries(self, window: Window, cursors: Cursors) -> list[WindowQuery]:
-        """The queries in order of their names, each with the cursor that its last pull left."""
+    def _queries(self, window: Window, span: str) -> list[WindowQuery]:
+        """The queries in order of their names, each with the cursor of its newest pull: of this very window where the
+        server can be queried for windows, else of any window, because the server only continues from there.
+        """
+        prefix = self._key_prefix() + (span if pull_source(self.selection.data_set).windowed else "")
+        before = [entry for entry in self.lake.ledger.entries(self.chain, kind=PULLED) if entry.key.startswith(prefix)]
+        cursors: Mapping[str, Mapping[str, str]] = before[-1].payload["cursor"] if before else {}
         return [
             WindowQuery(
                 client=self.client,
@@ -197,15 +192,6 @@ class _ServerPull:
             for name, text in sorted(self.selection.queries.items())
         ]
 
-    def _cursors(self, span: str) -> Cursors:
-        """The cursors of the newest pull: of this very window where the server can be queried for windows, else of any
-        window, because the server only continues from there.
-        """
-        prefix = self._key_prefix() + (span if pull_source(self.selection.data_set).windowed else "")
-        before = [entry for entry in self.lake.ledger.entries(self.chain, kind=PULLED) if entry.key.startswith(prefix)]
-        cursors: Cursors = before[-1].payload["cursor"] if before else {}
-        return cursors
-
     def _ingest(self, queries: Sequence[WindowQuery]) -> tuple[Ingested | None, str]:
         """Ingest the rows of the window as a file; also returns the key of the recorded responses.
 
@@ -213,42 +199,33 @@ class _ServerPull:
         and responses without new rows are not kept again.
         """
         with tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
-            path, responses = Path(folder, "rows.jsonl"), ResponseLog(Path(folder, "answers"))
-            self.client.responses = responses
-            try:
-                written = self._write(path, queries)
-            finally:
-                self.client.responses = None
-                responses.close()
-            if not written:
+            path, responses = Path(folder, "rows.jsonl"), Path(folder, "answers")
+            with contextlib.closing(ResponseLog(responses)) as self.client.responses:
+                self._write(path, queries)
+            if not path.stat().st_size:
                 return None, ""
             ingester = self.ingester
-            key = "" if ingester.is_ingested(path) else ingester.raw_zone.keep_beside(responses.path, SUFFIX)
+            key = "" if ingester.is_ingested(path) else ingester.raw_zone.keep_beside(responses, SUFFIX)
             return ingester.ingest_file(path), key
 
-    def _write(self, path: Path, queries: Iterable[WindowQuery]) -> int:
-        """Write the rows of the queries, one line each; returns how many.
-
-        Raises:
-            PeerError: the server's response has another form than its API documents.
+    def _write(self, path: Path, queries: Sequence[WindowQuery]) -> None:
+        """Write the rows of the queries, one line each. Raises ``PeerError`` where a response has another form than the
+        server's API documents.
         """
-        written, read_rows = 0, pull_source(self.selection.data_set).rows
+        rows = itertools.chain.from_iterable(map(pull_source(self.selection.data_set).rows, queries))
         try:
             with path.open("wb") as file:
-                for row in itertools.chain.from_iterable(map(read_rows, queries)):
-                    file.write(_line(row))
-                    written += 1
+                for row in rows:
+                    line = row if isinstance(row, bytes) else json.dumps(row, separators=(",", ":")).encode()
+                    file.write(line + b"\n")
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             # from None: the error may quote the response, and with it a user's text
             problem = f"{type(error).__name__} while it was read"
             raise PeerError(f"{self.client} answers in another form than its API documents: {problem}") from None
-        return written
 
     def _counts(self, ingested: Ingested | None) -> dict[str, Any]:
-        """An ingestion's counts, as fields of ``Pulled``.
-
-        The same bytes may have landed before. If a pull was killed after that, its rows count now; if another window
-        had them, they are duplicates.
+        """An ingestion's counts, as fields of ``Pulled``. The bytes may have landed before: if that pull was killed
+        later, its rows count now; if another window had them, they are duplicates.
         """
         if ingested is None:
             return {}
@@ -257,7 +234,3 @@ class _ServerPull:
             return {"object": ingested.object, "landed": ingested.landed, "duplicates": ingested.landed}
         names = ("object", "landed", "committed", "quarantined", "duplicates", "reasons", "watermark")
         return {name: getattr(ingested, name) for name in names}
-
-
-def _line(row: Row | bytes) -> bytes:
-    return (row if isinstance(row, bytes) else json.dumps(row, separators=(",", ":")).encode()) + b"\n"

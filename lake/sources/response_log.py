@@ -30,7 +30,6 @@ class ResponseLog:
     """A file that responses are written to; complete once it is closed."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self._file = pa.CompressedOutputStream(str(path), "zstd")
 
     def record(self, path: str, parameters: Parameters, status: int, body: bytes) -> None:
