@@ -22,12 +22,7 @@ Rule = dict[str, object]
 
 
 def lifecycle(declared: Iterable[Contract], settings: Settings, tier: str) -> dict[str, list[Rule]]:
-    """The document: one rule for each source of a contract.
-
-    Args:
-        declared: the contracts.
-        settings: with the lake's place in the bucket.
-        tier: storage class of the cold tier.
+    """The document: one rule for each source of a contract; ``tier`` is the storage class of the cold tier.
 
     Raises:
         SettingsError: ``FUELLINE_STORE`` is not a bucket.
@@ -37,15 +32,15 @@ def lifecycle(declared: Iterable[Contract], settings: Settings, tier: str) -> di
             f"FUELLINE_STORE is {settings.store_address}: a folder has no lifecycle rules; set s3://bucket/prefix"
         )
     prefix = settings.store_address.removeprefix("s3://").partition("/")[2]
-    place = f"{prefix}/" if prefix else ""
-    return {"Rules": [_rule(contract, place, tier) for contract in declared if contract.source]}
+    raw = f"{prefix}/raw" if prefix else "raw"
+    return {"Rules": [_rule(contract, raw, tier) for contract in declared if contract.source]}
 
 
-def _rule(contract: Contract, place: str, tier: str) -> Rule:
+def _rule(contract: Contract, raw: str, tier: str) -> Rule:
     rule: Rule = {
         "ID": f"raw-{contract.source}",
         "Status": "Enabled",
-        "Filter": {"Prefix": f"{place}raw/{contract.source}/"},
+        "Filter": {"Prefix": f"{raw}/{contract.source}/"},
         "Expiration": {"Days": contract.retention_days},
         "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": STALE_UPLOAD_DAYS},

@@ -12,9 +12,9 @@ Memory holds one bin of a partition: files of ``target_mb`` in total, decoded.
 import contextlib
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -27,7 +27,7 @@ from lake.tables.tables import Tables
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
-    from pyiceberg.table import FileScanTask, Table, Transaction
+    from pyiceberg.table import Table, Transaction
 
 COMPACTION, MERGED = "compaction", "manifests"
 """Values of ``MAINTENANCE`` in the summaries of such commits."""
@@ -52,11 +52,6 @@ class CompactionPolicy:
         if self.target_mb <= 0 or not 0 < self.small_share <= 1 or min(self.min_files, self.min_manifests) < 2:
             raise ValueError(f"target_mb > 0, 0 < small_share <= 1, at least 2 files and manifests: not {self}")
 
-    @property
-    def target_bytes(self) -> int:
-        """``target_mb`` in bytes."""
-        return int(self.target_mb * 1_000_000)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompactionResult:
@@ -71,8 +66,7 @@ class CompactionResult:
     manifests_merged: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Swap:
+class _Swap(NamedTuple):
     """Old files, and new files with the same rows."""
 
     old: "list[DataFile]"
@@ -89,105 +83,92 @@ def compact(tables: Tables, contract: Contract, rule: CompactionPolicy, *, dry_r
     """
     table = tables.load(contract.table)
     bins = list(_bins(table, rule))
-    done = CompactionResult(
-        partitions=len({str(tasks[0].file.partition) for tasks in bins}),
-        files_before=sum(map(len, bins)),
-        files_after=len(bins),
-        rows=sum(task.file.record_count for tasks in bins for task in tasks),
-        manifests_merged=_surplus(table, rule),
-    )
     if dry_run:
-        return done
+        return _result(bins, len(bins), _surplus(table, rule))
     swapped: list[_Swap] = []
     for batch in _batches(bins, rule.files_a_commit):
         swapped += _rewrite(tables, contract, table, batch)
+    written = sum(len(swap.new) for swap in swapped)
+    return _result([swap.old for swap in swapped], written, _merge_manifests(tables, contract, rule))
+
+
+def _result(replaced: "list[list[DataFile]]", files_after: int, manifests_merged: int) -> CompactionResult:
     return CompactionResult(
-        partitions=len({str(swap.old[0].partition) for swap in swapped}),
-        files_before=sum(len(swap.old) for swap in swapped),
-        files_after=sum(len(swap.new) for swap in swapped),
-        rows=sum(file.record_count for swap in swapped for file in swap.old),
-        manifests_merged=_merge_manifests(tables, contract, rule),
+        partitions=len({str(files[0].partition) for files in replaced}),
+        files_before=sum(map(len, replaced)),
+        files_after=files_after,
+        rows=sum(file.record_count for files in replaced for file in files),
+        manifests_merged=manifests_merged,
     )
 
 
-def _bins(table: "Table", rule: CompactionPolicy) -> "Iterator[list[FileScanTask]]":
+def _bins(table: "Table", rule: CompactionPolicy) -> "Iterator[list[DataFile]]":
     """Lists of small files of one partition that fit into one file, the oldest first. Files with row-level deletes,
     which only other engines write, are left out.
     """
-    small: dict[str, list[FileScanTask]] = defaultdict(list)
+    target = int(rule.target_mb * 1_000_000)
+    small: dict[str, list[DataFile]] = defaultdict(list)
     for task in table.scan().plan_files():
         own = task.file.spec_id == table.spec().spec_id and not task.delete_files
-        if own and task.file.file_size_in_bytes < rule.small_share * rule.target_bytes:
-            small[str(task.file.partition)].append(task)
-    for tasks in small.values():
-        if len(tasks) >= rule.min_files:
-            yield from (packed for packed in _packed(tasks, rule.target_bytes) if len(packed) > 1)
+        if own and task.file.file_size_in_bytes < rule.small_share * target:
+            small[str(task.file.partition)].append(task.file)
+    for files in small.values():
+        if len(files) >= rule.min_files:
+            yield from (packed for packed in _packed(files, target) if len(packed) > 1)
 
 
-def _packed(tasks: "list[FileScanTask]", most: int) -> "Iterator[list[FileScanTask]]":
-    filled: list[FileScanTask] = []
-    for task in sorted(tasks, key=_by_lower_bounds):
-        if filled and sum(packed.file.file_size_in_bytes for packed in [*filled, task]) > most:
+def _packed(files: "list[DataFile]", most: int) -> "Iterator[list[DataFile]]":
+    """Files in order of their least values, which begin with the oldest time, in lists of at most ``most`` bytes."""
+    filled: list[DataFile] = []
+    for file in sorted(files, key=lambda file: (sorted((file.lower_bounds or {}).items()), file.file_path)):
+        if filled and sum(packed.file_size_in_bytes for packed in [*filled, file]) > most:
             yield filled
             filled = []
-        filled.append(task)
-    if filled:
-        yield filled
+        filled.append(file)
+    yield filled
 
 
-def _by_lower_bounds(task: "FileScanTask") -> tuple[object, str]:
-    """Order of files: by their least values, which begin with the oldest time."""
-    return sorted((task.file.lower_bounds or {}).items()), task.file.file_path
-
-
-def _batches(bins: "list[list[FileScanTask]]", most: int) -> "Iterator[list[list[FileScanTask]]]":
+def _batches(bins: "list[list[DataFile]]", most: int) -> "Iterator[list[list[DataFile]]]":
     count = itertools.accumulate(map(len, bins))
     for _, group in itertools.groupby(zip(count, bins, strict=True), key=lambda pair: pair[0] // most):
-        yield [tasks for _, tasks in group]
+        yield [files for _, files in group]
 
 
-def _rewrite(tables: Tables, contract: Contract, table: "Table", bins: "list[list[FileScanTask]]") -> "list[_Swap]":
+def _rewrite(tables: Tables, contract: Contract, table: "Table", bins: "list[list[DataFile]]") -> "list[_Swap]":
     """Write the new files, then swap. New files that did not get into the table are deleted, unless that is unknown."""
-    written: list[DataFile] = []
+    swaps: list[_Swap] = []
     try:
-        swaps = []
-        for tasks in bins:
-            new = _write_sorted(contract, table, tasks)
-            written += new
-            _require_same(contract, table, tasks, new)
-            swaps.append(_Swap(old=[task.file for task in tasks], new=new))
+        for old in bins:
+            swaps.append(_Swap(old, _write_sorted(contract, table, old)))
+            _require_same(contract, table, swaps[-1])
         done = _swap(tables, contract, swaps)
     except PeerError:
         raise  # the commit may be in effect: the files stay, and if it is not, they are removed as orphans
     except BaseException:
-        _remove(table, written)
+        _remove(table, swaps)
         raise
-    _remove(table, set(written) - {file for swap in done for file in swap.new})
+    _remove(table, [swap for swap in swaps if swap not in done])
     return done
 
 
-def _write_sorted(contract: Contract, table: "Table", tasks: "list[FileScanTask]") -> "list[DataFile]":
+def _write_sorted(contract: Contract, table: "Table", old: "list[DataFile]") -> "list[DataFile]":
     from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
-    rows = _read(table, tasks)
     order = [contract.time_column, *(column for column in contract.key if column != contract.time_column)]
-    rows = rows.sort_by([(column, "ascending") for column in order])
+    rows = _read(table, old).sort_by([(column, "ascending") for column in order])
     files = list(_dataframe_to_data_files(table.metadata, rows, table.io))
     for file in files:
         file.spec_id = table.spec().spec_id  # the library sets it only on files that it reads from a manifest
     return files
 
 
-def _require_same(contract: Contract, table: "Table", old: "list[FileScanTask]", new: "list[DataFile]") -> None:
+def _require_same(contract: Contract, table: "Table", swap: _Swap) -> None:
     """Read old and new files and compare them as multisets of rows."""
-    from pyiceberg.table import FileScanTask
-
-    before = _checksum(_read(table, old))
-    after = _checksum(_read(table, [FileScanTask(file) for file in new]))
+    before, after = _checksum(_read(table, swap.old)), _checksum(_read(table, swap.new))
     if before != after:
         raise IntegrityError(
-            f"{contract.table}: {before[0]} rows of {len(old)} files became {after[0]} rows or others; nothing was "
-            "changed. Run `fuelline ledger verify` and check the store's health before the next compaction"
+            f"{contract.table}: {before[0]} rows of {len(swap.old)} files became {after[0]} rows or others; nothing "
+            "was changed. Run `fuelline ledger verify` and check the store's health before the next compaction"
         )
 
 
@@ -196,20 +177,17 @@ def _checksum(rows: pa.Table) -> tuple[int, int]:
     columns = ", ".join(f'"{name}"' for name in rows.schema.names)
     with connect(threads=1) as db:
         db.register("rows", rows)
-        count, hashes = db.execute(f"SELECT count(*), coalesce(sum(hash({columns})::HUGEINT), 0) FROM rows").fetchall()[
-            0
-        ]
-    return int(count), int(hashes)
+        sums = db.execute(f"SELECT count(*), coalesce(sum(hash({columns})::HUGEINT), 0) FROM rows").fetchall()
+    return int(sums[0][0]), int(sums[0][1])
 
 
-def _read(table: "Table", tasks: "Iterable[FileScanTask]") -> pa.Table:
+def _read(table: "Table", files: "list[DataFile]") -> pa.Table:
     from pyiceberg.expressions import AlwaysTrue
     from pyiceberg.io.pyarrow import ArrowScan
+    from pyiceberg.table import FileScanTask
 
-    scan = ArrowScan(
-        table_metadata=table.metadata, io=table.io, projected_schema=table.schema(), row_filter=AlwaysTrue()
-    )
-    return scan.to_table(tasks=tasks)
+    tasks = list(map(FileScanTask, files))  # read twice
+    return ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue()).to_table(tasks)
 
 
 def _swap(tables: Tables, contract: Contract, swaps: "list[_Swap]") -> "list[_Swap]":
@@ -237,16 +215,16 @@ def _commit(tables: Tables, contract: Contract, transaction: "Transaction", snap
     """Commit; False if another writer was first. An unknown outcome is an error, because a second attempt would take
     the first one's own files for another writer's.
     """
-    outcome = commit_once(
-        transaction, contract.table, lambda: tables.load(contract.table).snapshot_by_id(snapshot_id) is not None
-    )
+    name = contract.table
+    outcome = commit_once(transaction, name, lambda: tables.load(name).snapshot_by_id(snapshot_id) is not None)
     if outcome is CommitOutcome.UNKNOWN:
-        raise PeerError(f"{contract.table}: it is unknown whether a maintenance commit took effect")
+        raise PeerError(f"{name}: it is unknown whether a maintenance commit took effect")
     return outcome is CommitOutcome.DONE
 
 
-def _remove(table: "Table", files: "Iterable[DataFile]") -> None:
-    for file in files:
+def _remove(table: "Table", swaps: list[_Swap]) -> None:
+    """Delete the new files."""
+    for file in (file for swap in swaps for file in swap.new):
         with contextlib.suppress(FileNotFoundError):
             table.io.delete(file.file_path)
 

@@ -43,11 +43,7 @@ def added_rows(tables: Tables, contract: Contract, since: TableVersion | None) -
 
 
 def added_since(table: "Table", contract: Contract, since: int | None) -> int:
-    """The same for a loaded table, since one of its snapshots.
-
-    Raises:
-        UnknownName: as ``added_rows``.
-    """
+    """The same for a loaded table, since one of its snapshots."""
     known = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
     current, added = table.metadata.current_snapshot_id, 0
     while current is not None and current != since and (snapshot := known.get(current)):
@@ -58,17 +54,14 @@ def added_since(table: "Table", contract: Contract, since: int | None) -> int:
     if bookmark := table.properties.get(f"{BOOKMARK}{since}"):
         anchor, between = map(int, bookmark.split(":"))
         return between + added_since(table, contract, anchor)
-    name = f"{contract.table}@{since}"
-    raise UnknownName("snapshot", name, (f"{contract.table}@{snapshot_id}" for snapshot_id in known))
+    name = contract.table
+    raise UnknownName("snapshot", f"{name}@{since}", (f"{name}@{snapshot_id}" for snapshot_id in known))
 
 
 def expire(tables: Tables, contract: Contract, older_than: datetime, *, dry_run: bool = False) -> list[int]:
     """Expire the snapshots committed before ``older_than`` (UTC), but none that a model counts from and none after it.
 
-    The newest snapshot and tagged ones stay. No data file is deleted.
-
-    Returns:
-        The ids of the snapshots that expired, or would.
+    The newest snapshot and tagged ones stay. No data file is deleted. Returns the ids of those that expired, or would.
 
     Raises:
         UnknownName: there is no such table.

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from errors import IntegrityError
 from lake.contracts.base import Contract
 from lake.lake import Lake
-from lake.store.objects import ObjectInfo
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -42,12 +41,17 @@ def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta = GRACE, 
         UnknownName: there is no such table.
         IntegrityError: the table's metadata are not in this store, so a listing of it proves nothing.
     """
-    location = _key(lake, lake.tables.load(contract.table).location())
-    listed = list(lake.store.list_objects(f"{location}/"))
-    known = referenced(lake, lake.tables.load(contract.table))
+    listed = list(lake.store.list_objects(f"{_key(lake, lake.tables.load(contract.table).location())}/"))
+    table = lake.tables.load(contract.table)
+    known = {_key(lake, path) for path in _paths(table)}
     limit = lake.ledger.clock() - grace
     orphans = [stored for stored in listed if stored.key not in known and stored.modified < limit]
-    _require_plausible(lake, contract, listed)
+    newest = _key(lake, table.metadata_location)
+    if listed and not lake.store.exists(newest):  # the keys of a listing are not those of the metadata's paths
+        raise IntegrityError(
+            f"{contract.table}: its metadata {newest} are not in {lake.store.address}. FUELLINE_STORE is another "
+            "store than the one that the table was created in; nothing was deleted"
+        )
     if not dry_run:
         for orphan in orphans:
             lake.store.delete(orphan.key)
@@ -58,17 +62,12 @@ def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta = GRACE, 
     )
 
 
-def referenced(lake: Lake, table: "Table") -> set[str]:
-    """Keys of every object that the table's metadata, history and retained snapshots refer to."""
-    return {_key(lake, path) for path in _paths(table)}
-
-
 def _paths(table: "Table") -> Iterator[str]:
+    """Every object that the table's metadata, history and retained snapshots refer to."""
     metadata = table.metadata
     yield table.metadata_location
     yield from (entry.metadata_file for entry in metadata.metadata_log)
-    yield from (statistics.statistics_path for statistics in metadata.statistics)
-    yield from (statistics.statistics_path for statistics in metadata.partition_statistics)
+    yield from (file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics))
     seen: set[str] = set()
     for snapshot in metadata.snapshots:
         yield snapshot.manifest_list
@@ -81,22 +80,8 @@ def _paths(table: "Table") -> Iterator[str]:
                 yield entry.data_file.file_path
 
 
-def _require_plausible(lake: Lake, contract: Contract, listed: list[ObjectInfo]) -> None:
-    """Check that the newest metadata are found under the key that a listing uses; otherwise keys are not comparable."""
-    newest = _key(lake, lake.tables.load(contract.table).metadata_location)
-    if listed and not lake.store.exists(newest):
-        raise IntegrityError(
-            f"{contract.table}: its metadata {newest} are not in {lake.store.address}. FUELLINE_STORE is another "
-            "store than the one that the table was created in; nothing was deleted"
-        )
-
-
 def _key(lake: Lake, path: str) -> str:
-    """The store's key of a path as Iceberg writes it.
-
-    Raises:
-        IntegrityError: the path is outside the store.
-    """
+    """The store's key of a path as Iceberg writes it. Raises ``IntegrityError`` where it is outside the store."""
     plain = re.sub(r"^(file://|file:(?=/)|s3[an]://)", lambda scheme: "" if scheme[0][0] == "f" else "s3://", path)
     root = lake.store.address.rstrip("/") + "/"
     if not plain.startswith(root):
