@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.charts.style import WIDTH, bare, drawn, grid, styled
+from reports.charts.style import bare, blank, drawn, grid, styled
 from reports.common.palette import BLUE, GREEN, GREY, INK, ORANGE
 
 if TYPE_CHECKING:
@@ -27,16 +27,8 @@ class ArmLines:
 
 @styled
 def arms(metrics: Sequence[ArmLines], steps: Sequence[tuple[float, str]], title: str) -> str:
-    """One column for each metric: rates above, evidence below.
-
-    Args:
-        metrics: the lines.
-        steps: hour and name of each step, marked in every panel.
-        title: the caption, also for screen readers.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    """One column for each metric, rates above and evidence below; ``steps`` (hour, name) are marked in every panel."""
+    figure = blank(4.4)
     panels = figure.subplots(2, len(metrics), sharex=True, sharey="row", squeeze=False)
     for (upper, lower), metric in zip(panels.T, metrics, strict=True):
         _lines(upper, metric.hours, (("stable", metric.stable, BLUE), ("candidate", metric.candidate, ORANGE)))
@@ -45,7 +37,11 @@ def arms(metrics: Sequence[ArmLines], steps: Sequence[tuple[float, str]], title:
         lower.set_ylim(-0.03, 1.12)
         upper.set_title(metric.title, fontsize=10.5, loc="left", color=INK)
         lower.set_xlabel("hours since the first user")
-        _mark(upper, lower, steps)
+        for hour, name in steps:
+            for panel in (upper, lower):
+                panel.axvline(hour, color=GREY, linewidth=0.8, linestyle=":")
+            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            upper.annotate(name, (hour, 1), (2, -9), **place, fontsize=8.5, color=GREY)
     panels[0][0].set_ylabel("share of bad answers")
     panels[1][0].set_ylabel("evidence; 1 decides")
     panels[0][0].yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
@@ -59,10 +55,3 @@ def _lines(panel: "Axes", hours: Sequence[float], lines: Sequence[tuple[str, Seq
         panel.plot(hours, values, color=color, linewidth=1.8, label=name)
     grid(panel, "y")
     bare(panel, "bottom")
-
-
-def _mark(upper: "Axes", lower: "Axes", steps: Sequence[tuple[float, str]]) -> None:
-    for hour, name in steps:
-        for panel in (upper, lower):
-            panel.axvline(hour, color=GREY, linewidth=0.8, linestyle=":")
-        upper.annotate(name, (hour, 1), (2, -9), ("data", "axes fraction"), "offset points", fontsize=8.5, color=GREY)

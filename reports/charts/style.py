@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from reports.common.html import figure as figure_of
+from reports.common.ledger_text import UNIT
 from reports.common.palette import FONT, GREY, INK, LINE, MUTED
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 WIDTH = 7.4
 """Inches; a figure is drawn at 72 points per inch and scales down with its page."""
-
 RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fuelline",
@@ -53,12 +53,11 @@ def styled(chart: Callable[P, str]) -> Callable[P, str]:
     return draw
 
 
-def canvas(height: float) -> "tuple[Figure, Axes]":
-    """A figure of the page's width and this height (inches), and its axes."""
+def blank(height: float) -> "Figure":
+    """An empty figure of the page's width and this height (inches)."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.subplots()
+    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def bare(axes: "Axes", keep: str) -> None:
@@ -72,6 +71,17 @@ def grid(axes: "Axes", axis: str) -> None:
     axes.set_axisbelow(True)
     axes.grid(axis=axis, color=LINE, linewidth=0.8)  # type: ignore[arg-type]
     bare(axes, "bottom" if axis == "y" else "none")
+
+
+def step_axis(axes: "Axes") -> None:
+    """Whole steps of a training along, its loss up."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("step")
+    axes.set_ylabel(UNIT)
+    axes.margins(x=0.06)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
+    grid(axes, "y")
 
 
 def drawn(figure: "Figure", title: str) -> str:

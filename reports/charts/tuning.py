@@ -4,23 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.charts.style import WIDTH, canvas, drawn, grid, styled
+from reports.charts.style import blank, drawn, grid, step_axis, styled
+from reports.common.ledger_text import UNIT
 from reports.common.palette import BLUE, GREY, INK, ORANGE, RED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-UNIT = "nats per response token"
 SHADES = {"winner": BLUE, "start": INK, "complete": GREY, "pruned": ORANGE, "diverged": RED}
 """Colour of each role, in the order of the key."""
-EARLY = ("pruned", "diverged")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialCurve:
     """One trial: its role, its loss curve and its parameters."""
 
-    name: str
     role: str
     """One of ``SHADES``."""
     steps: Sequence[int]
@@ -32,15 +30,14 @@ class TrialCurve:
     @property
     def mark(self) -> str:
         """The marker of its end: a cross if it was stopped early."""
-        return "x" if self.role in EARLY else "o"
+        return "x" if self.role in ("pruned", "diverged") else "o"
 
 
 @styled
-def loss_curves(trials: Sequence[TrialCurve], title: str = "Validation loss by step", unit: str = UNIT) -> str:
+def loss_curves(trials: Sequence[TrialCurve]) -> str:
     """Loss over steps, a line for each trial with a loss; start and winner are stronger, with their last value."""
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = canvas(3.5)
+    figure = blank(3.5)
+    axes = figure.subplots()
     shown = _shown(trials)
     for trial in shown:
         strong = trial.role in ("winner", "start")
@@ -50,52 +47,42 @@ def loss_curves(trials: Sequence[TrialCurve], title: str = "Validation loss by s
             end = (trial.steps[-1], trial.losses[-1])
             behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
             axes.annotate(f"{trial.losses[-1]:.3f}", end, (8, 0), textcoords="offset points", va="center", bbox=behind)
-    axes.set_xlabel("step")
-    axes.set_ylabel(unit)
-    axes.margins(x=0.06)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
-    grid(axes, "y")
+    step_axis(axes)
     _key(axes, shown)
-    return drawn(figure, title)
+    return drawn(figure, "Validation loss by step")
 
 
 @styled
-def parameters(
-    trials: Sequence[TrialCurve],
-    title: str = "Last loss by parameter",
-    unit: str = UNIT,
-    logs: Sequence[str] = (),
-) -> str:
+def parameters(trials: Sequence[TrialCurve], logs: Sequence[str]) -> str:
     """The last loss by each parameter, a panel for each; the axes of the parameters in ``logs`` are logarithmic."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     shown = _shown(trials)
     names = list(trials[0].values)
-    figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
+    figure = blank(2.5)
     panels = list(figure.subplots(1, len(names), sharey=True, squeeze=False)[0])
     for axes, name in zip(panels, names, strict=True):
         for trial in shown:
             axes.plot(trial.values[name], trial.losses[-1], trial.mark, color=SHADES[trial.role], markersize=7)
+        tried = [trial.values[name] for trial in trials]
         if name in logs:
-            tried = [trial.values[name] for trial in trials]
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1,) if max(tried) >= 30 * min(tried) else (1, 2, 5)))
             axes.xaxis.set_minor_locator(NullLocator())
         else:
-            axes.set_xticks(sorted({trial.values[name] for trial in trials}))
+            axes.set_xticks(sorted(set(tried)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_xlabel(name)
         axes.margins(x=0.12)
         grid(axes, "y")
-    panels[0].set_ylabel(unit)
-    return drawn(figure, title)
+    panels[0].set_ylabel(UNIT)
+    return drawn(figure, "Last loss by parameter")
 
 
 def _shown(trials: Sequence[TrialCurve]) -> list[TrialCurve]:
     """The trials with a loss, the important ones last, so that they are drawn over the others."""
-    order = list(SHADES)
-    return sorted((trial for trial in trials if trial.losses), key=lambda trial: -order.index(trial.role))
+    order = list(reversed(SHADES))
+    return sorted((trial for trial in trials if trial.losses), key=lambda trial: order.index(trial.role))
 
 
 def _key(axes: "Axes", shown: Sequence[TrialCurve]) -> None:

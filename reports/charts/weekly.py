@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.charts.style import WIDTH, bare, canvas, drawn, grid, styled
+from reports.charts.style import bare, blank, drawn, grid, styled
 from reports.common.html import shown
 from reports.common.palette import BLUE, GREEN, GREY, INK, MUTED, ORANGE, RED
 
@@ -21,7 +21,7 @@ class Change:
     """One measure by name, in the week before and in this week; None where there was nothing to measure."""
 
     title: str
-    unit: str
+    """With its unit."""
     pairs: Mapping[str, tuple[float | None, float | None]]
     less_is_better: bool
 
@@ -29,7 +29,8 @@ class Change:
 @styled
 def daily_stack(parts: Mapping[str, Sequence[int]], before: Sequence[int], title: str) -> str:
     """A column for each day from Monday on, stacked by ``parts``; a line marks the same day of the week before."""
-    figure, axes = canvas(3.1)
+    figure = blank(3.1)
+    axes = figure.subplots()
     tops = [0] * len(DAYS)
     for place, (name, counts) in enumerate(parts.items()):
         axes.bar(DAYS, counts, 0.62, bottom=tops, color=SHADES[place % len(SHADES)], label=name)
@@ -51,15 +52,13 @@ def changes(measures: Sequence[Change], title: str) -> str:
 
     Green is better, orange is worse, grey is unchanged or has no comparison.
     """
-    from matplotlib.figure import Figure
-
     names = list(measures[0].pairs)
-    figure = Figure(figsize=(WIDTH, 0.95 + 0.4 * max(1, len(names))), layout="constrained")
+    figure = blank(0.95 + 0.4 * len(names))
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for panel, measure in zip(panels, measures, strict=True):
         for place, name in enumerate(names):
             _pair(panel, place, measure, *measure.pairs[name])
-        panel.set_title(f"{measure.title}, {measure.unit}", fontsize=10.5, loc="left", color=INK)
+        panel.set_title(measure.title, fontsize=10.5, loc="left", color=INK)
         panel.set_ylim(len(names) - 0.4, -0.6)
         panel.margins(x=0.25)
         panel.locator_params(axis="x", nbins=4)
@@ -72,14 +71,12 @@ def changes(measures: Sequence[Change], title: str) -> str:
 def _pair(panel: "Axes", place: int, measure: Change, before: float | None, now: float | None) -> None:
     if now is None:
         return
+    color = GREY
     if before is not None:
-        better = now < before if measure.less_is_better else now > before
-        color = GREY if now == before else GREEN if better else RED
+        if now != before:
+            color = GREEN if (now < before) == measure.less_is_better else RED
         panel.plot([before, now], [place, place], color=color, linewidth=2.5, alpha=0.55)
         panel.plot([before], [place], "o", color="white", markeredgecolor=color, markersize=7)
-    else:
-        color = GREY
     panel.plot([now], [place], "o", color=color, markersize=8)
-    panel.annotate(
-        shown(round(now, 2)), (now, place), (0, 7), textcoords="offset points", ha="center", fontsize=9, color=MUTED
-    )
+    text = shown(round(now, 2))
+    panel.annotate(text, (now, place), (0, 7), textcoords="offset points", ha="center", fontsize=9, color=MUTED)

@@ -3,6 +3,8 @@
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +80,11 @@ def note(text: str) -> Markup:
     return _part("note", text)
 
 
+def fields(record: object, *names: str) -> dict[str, object]:
+    """These attributes of a record under their names in words, for ``facts`` and ``table``."""
+    return {name.replace("_", " "): getattr(record, name) for name in names}
+
+
 def facts(values: Mapping[str, object]) -> Markup:
     """Key figures side by side, one card for each."""
     return _part("facts", values)
@@ -96,7 +103,7 @@ def table(rows: "Sequence[Mapping[str, object]] | pd.DataFrame") -> Markup:
 
 
 def shown(value: object) -> str:
-    """A value as text: groups of three digits, four significant digits, ``-`` for none."""
+    """A value as text: groups of three digits, four significant digits, UTC to the minute, ``-`` for none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, bool | np.bool_):
@@ -106,7 +113,9 @@ def shown(value: object) -> str:
     if isinstance(value, float | np.floating):
         real = float(value)
         return f"{real:,.0f}" if abs(real) >= 10_000 else f"{real:.4g}"
-    return str(value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return str(value.value).replace("_", " ") if isinstance(value, Enum) else str(value)
 
 
 def _decimals(values: Sequence[object]) -> int:

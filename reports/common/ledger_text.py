@@ -13,8 +13,6 @@ from models.registry.kinds import CLOSING
 Payload = Mapping[str, Any]
 
 UNIT = "nats per response token"
-ON_THE_WAY = ("rollout_queued", "shadow_passed", "canary_widened", "promotion_approved", "soak_ended")
-"""Kinds between the start of a rollout and its end, and the end of the observation after a promotion."""
 SHORT = 8
 """Hex digits of a digest that are shown."""
 
@@ -38,7 +36,7 @@ def evidence(entry: Entry) -> str:
     """The reason or the figures of an entry, in one line."""
     describe = _DESCRIPTIONS.get(entry.kind, _names_and_values)
     try:
-        return describe(entry.payload)
+        return describe(entry.payload) if callable(describe) else describe.format_map(entry.payload)
     except (KeyError, TypeError, ValueError):
         return _names_and_values(entry.payload)
 
@@ -55,11 +53,6 @@ def judgement(fields: Payload) -> str:
     return f"{word} {'against' if word == 'too little data' else 'than'}"
 
 
-def _trained(fields: Payload) -> str:
-    steps = f"{fields['steps']:,} steps to loss {fields['train_loss']:.3f}, data up to {fields['cut'][:16]}"
-    return f"{steps}, adapter {str(fields['adapter_digest'])[:SHORT]}"
-
-
 def _judged(fields: Payload) -> str:
     size = f"{fields['rows']:,} rows of {fields['users']:,} users"
     return f"{judgement(fields)} {fields['baseline']}: {difference(fields)} {UNIT} on {size}"
@@ -69,55 +62,14 @@ def _registered(fields: Payload) -> str:
     return f"{fields['adapter_name']}, judged {fields['judgement']} against {fields.get('baseline', 'base')}"
 
 
-def _opened(fields: Payload) -> str:
-    return f"against {fields['baseline']}"
-
-
-def _reason(fields: Payload) -> str:
-    return str(fields["reason"])
-
-
-def _failed(fields: Payload) -> str:
-    return f"in {fields['stage']}, execution {fields['execution']}"
-
-
-def _retraining_opened(fields: Payload) -> str:
-    return f"{_cause(fields['cause'])}; on data up to {fields['cut'][:16]}, compared with {fields['baseline']}"
-
-
-def _requested(fields: Payload) -> str:
-    return f"#{fields['request']} {_cause(fields)}"
-
-
 def _cause(fields: Payload) -> str:
     """``error rate: up by ...``, or ``hand (ana): new feedback``."""
     person = f" ({fields['by']})" if fields["by"] else ""
     return f"{words(str(fields['trigger']))}{person}: {fields['reason']}"
 
 
-def _ended(fields: Payload) -> str:
-    return f"#{fields['request']}: {fields['reason']}"
-
-
-def _retraining_closed(fields: Payload) -> str:
-    return f"{words(str(fields['outcome']))}. {fields['reason']}"
-
-
-def _ingested(fields: Payload) -> str:
-    names = ("landed", "committed", "quarantined", "duplicates")
-    return ", ".join(f"{fields[name]:,} {name}" for name in names)
-
-
-def _landed(fields: Payload) -> str:
-    return f"{fields['bytes']:,} bytes as {fields['object']}"
-
-
-def _reported(fields: Payload) -> str:
-    return f"run {fields['run']}"
-
-
-def _checked(fields: Payload) -> str:
-    return f"{fields['level']}: {'; '.join(fields['complaints'])}"
+def _retraining_opened(fields: Payload) -> str:
+    return f"{_cause(fields['cause'])}; on data up to {fields['cut'][:16]}, compared with {fields['baseline']}"
 
 
 def _audited(fields: Payload) -> str:
@@ -130,32 +82,33 @@ def _removed(fields: Payload) -> str:
     return f"{removed}; from tags {', '.join(fields['tags'])}" if fields["tags"] else removed
 
 
-def _window_done(fields: Payload) -> str:
-    return f"up to {fields['end'][:16]}, run {fields['run']}"
-
-
 def _names_and_values(fields: Payload) -> str:
     scalars = {name: value for name, value in fields.items() if isinstance(value, str | int | float) and value != ""}
     return ", ".join(f"{name} {value}" for name, value in scalars.items())
 
 
-_DESCRIPTIONS: dict[str, Callable[[Payload], str]] = {
-    "trained": _trained,
+REASON = "{reason}"
+_DESCRIPTIONS: dict[str, str | Callable[[Payload], str]] = {
+    "trained": "{steps:,} steps to loss {train_loss:.3f}, data up to {cut:.16}, adapter {adapter_digest:.8}",
     "judged": _judged,
     "registered": _registered,
-    "rollout_opened": _opened,
-    **dict.fromkeys((*CLOSING, *ON_THE_WAY, "not_registered", "tuned", "retired"), _reason),
-    "retraining_requested": _requested,
-    "request_ended": _ended,
-    "request_abandoned": _ended,
+    "not_registered": REASON,
+    "retired": REASON,
+    "tuned": REASON,
+    **dict.fromkeys(CLOSING, REASON),
+    "rollout_opened": "against {baseline}",
+    **dict.fromkeys(("rollout_queued", "shadow_passed", "canary_widened", "promotion_approved", "soak_ended"), REASON),
+    "retraining_requested": lambda fields: f"#{fields['request']} {_cause(fields)}",
+    **dict.fromkeys(("request_ended", "request_abandoned"), "#{request}: {reason}"),
     "retraining_opened": _retraining_opened,
-    "retraining_closed": _retraining_closed,
-    "retraining_failed": _failed,
-    "ingested": _ingested,
-    "landed": _landed,
-    "reported": _reported,
-    "checked": _checked,
+    "retraining_closed": lambda fields: f"{words(str(fields['outcome']))}. {fields['reason']}",
+    "retraining_failed": "in {stage}, execution {execution}",
+    "ingested": "{landed:,} landed, {committed:,} committed, {quarantined:,} quarantined, {duplicates:,} duplicates",
+    "landed": "{bytes:,} bytes as {object}",
+    "reported": "run {run}",
+    "checked": lambda fields: f"{fields['level']}: {'; '.join(fields['complaints'])}",
     "audited": _audited,
     **dict.fromkeys(("retention_due", "retention_done"), _removed),
-    "done": _window_done,
+    "done": "up to {end:.16}, run {run}",
 }
+"""By kind of entry: a format of its payload, or a function of it."""

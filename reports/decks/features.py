@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from reports.charts.common import distributions
-from reports.common.html import facts, heading, note, table
+from reports.common.html import facts, fields, heading, note, table
 
 if TYPE_CHECKING:
     from features.curated.tables import Build
@@ -22,24 +22,16 @@ def features_deck(lake: "Lake", *versions: "TableVersion") -> list[str]:
     parts: list[str] = [facts({version.table: version.rows for version in versions})]
     for version in versions:
         columns = contract(version.table).columns
-        numbers = [c for c in columns if pa.types.is_integer(c.type) or pa.types.is_floating(c.type)]
-        rows = lake.tables.read(version, columns=[column.name for column in numbers])
-        values = {column.name: rows[column.name].to_numpy() for column in numbers}
-        parts.append(distributions(values, version.table, {column.name: column.unit for column in numbers}))
+        units = {c.name: c.unit for c in columns if pa.types.is_integer(c.type) or pa.types.is_floating(c.type)}
+        rows = lake.tables.read(version, columns=list(units))
+        parts.append(distributions({name: rows[name].to_numpy() for name in units}, version.table, units))
     return parts
 
 
 def online_deck(pushed: "Iterable[Materialization]") -> list[str]:
     """How many entities each materialization put online."""
     return [
-        facts(
-            {
-                "as of": f"{done.as_of:%Y-%m-%d %H:%M} UTC",
-                "users": done.users,
-                "agents": done.agents,
-                "namespaces": done.namespaces,
-            }
-        )
+        facts({"as of": f"{done.as_of:%Y-%m-%d %H:%M} UTC", **fields(done, "users", "agents", "namespaces")})
         for done in pushed
     ] or [note("Nothing was due: an earlier run has done it, or nothing has been ingested yet.")]
 

@@ -1,13 +1,13 @@
 """Decks of the stages that add rows: ingestion of files, collection from servers, the broker's events."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from lake.quality.score import ROWS
 from lake.sources.ingestion import Ingestion
 from lake.sources.selection import Pulled, SourceSum, by_source
 from reports.charts.common import bars, flow
-from reports.common.html import facts, note, table
+from reports.common.html import facts, fields, note, table
 from reports.common.palette import RED
 
 
@@ -15,25 +15,22 @@ def ingestion_deck(ingested: Ingestion, rows_in_table: int) -> list[str]:
     """The result for the lines of the new files; ``ingested`` has a count for each name of ``ROWS``."""
     if not ingested.new_objects:
         return [note("Nothing new landed.")]
-    counts = _counts(ingested)
+    counts = {name: getattr(ingested, name) for name in ROWS}
     return [
         facts({"new files": ingested.new_objects, **counts, "table now": rows_in_table}),
         flow(counts),
-        *_reasons(ingested.reasons, "lines"),
+        *_reasons(Counter(ingested.reasons), "lines"),
     ]
 
 
 def collection_deck(pulled: Sequence[Pulled]) -> list[str]:
     """Rows by source, the faults that retries resolved, and how far each source has been read."""
     sources = by_source(pulled)
-    totals = Counter[str]()
-    for source in sources:
-        totals.update(_counts(source))
-    counts = {name: totals[name] for name in ROWS}
+    counts = {name: sum(getattr(source, name) for source in sources) for name in ROWS}
     return [
         facts({"windows": len(pulled), "of them new": sum(pull.new for pull in pulled), **counts}),
         flow(counts),
-        bars([source.source for source in sources], [source.committed for source in sources], "Rows by source", "rows"),
+        bars({source.source: source.committed for source in sources}, "Rows by source", "rows"),
         table([_source(source) for source in sources]),
         *_reasons(sum((Counter(source.reasons) for source in sources), Counter()), "rows"),
     ]
@@ -41,25 +38,15 @@ def collection_deck(pulled: Sequence[Pulled]) -> list[str]:
 
 def _source(source: SourceSum) -> dict[str, object]:
     return {
-        "source": source.source,
-        "windows": source.windows,
-        "requests": source.requests,
+        **fields(source, "source", "windows", "requests"),
         "rows": source.committed,
-        "quarantined": source.quarantined,
-        "duplicates": source.duplicates,
+        **fields(source, "quarantined", "duplicates"),
         "watermark": source.watermark or "-",
         "clock ahead, s": round(source.skew_s),
         "faults": ", ".join(f"{kind} x{count}" for kind, count in sorted(source.faults.items())) or "none",
     }
 
 
-def _counts(counted: object) -> dict[str, int]:
-    return {name: getattr(counted, name) for name in ROWS}
-
-
-def _reasons(reasons: Mapping[str, int], unit: str) -> list[str]:
+def _reasons(reasons: Counter[str], unit: str) -> list[str]:
     """A bar for each reason, the most frequent first; nothing without reasons."""
-    ranked = Counter(reasons).most_common()
-    if not ranked:
-        return []
-    return [bars([name for name, _ in ranked], [rows for _, rows in ranked], "Quarantined by reason", unit, RED)]
+    return [bars(dict(reasons.most_common()), "Quarantined by reason", unit, RED)] if reasons else []

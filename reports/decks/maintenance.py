@@ -14,25 +14,24 @@ if TYPE_CHECKING:
 
 def maintenance_deck(tables: Iterable[TableMaintenance]) -> list[str]:
     """A row for each table: its files and snapshots before and after."""
-    return [table([_row(maintained) for maintained in tables])]
-
-
-def _row(done: TableMaintenance) -> dict[str, object]:
-    return {
-        "table": done.table,
-        "rows": done.after.rows,
-        "files": _change(done.before.files, done.after.files),
-        "mean MB": done.after.mean_mb,
-        "manifests": _change(done.before.manifests, done.after.manifests),
-        "snapshots": _change(done.before.snapshots, done.after.snapshots),
-        "rewritten": _change(done.compacted.files_before, done.compacted.files_after),
-        "expired": done.expired,
-        "orphans": f"{done.orphans:,} ({done.orphan_mb:.1f} MB)",
-    }
-
-
-def _change(before: int, after: int) -> str:
-    return f"{before:,} → {after:,}"
+    return [
+        table(
+            [
+                {
+                    "table": done.table,
+                    "rows": done.after.rows,
+                    "files": f"{done.before.files:,} → {done.after.files:,}",
+                    "mean MB": done.after.mean_mb,
+                    "manifests": f"{done.before.manifests:,} → {done.after.manifests:,}",
+                    "snapshots": f"{done.before.snapshots:,} → {done.after.snapshots:,}",
+                    "rewritten": f"{done.compacted.files_before:,} → {done.compacted.files_after:,}",
+                    "expired": done.expired,
+                    "orphans": f"{done.orphans:,} ({done.orphan_mb:.1f} MB)",
+                }
+                for done in tables
+            ]
+        )
+    ]
 
 
 def retention_deck(due: Sequence[RetentionDue], retired: Sequence[str], successors: "Sequence[Successor]") -> list[str]:

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING
 from models.registry.kinds import model_chain
 from reports.charts.canary import ArmLines, arms
 from reports.common.html import facts, note, table
+from reports.common.ledger_text import words
 
 if TYPE_CHECKING:
     from lake.store.ledger import Ledger
     from models.types import Verdict
     from serving.rollout.timeline import Timeline
-
-LINES = ("hours", "candidate", "stable", "harm", "safety")
 
 
 def verdict_deck(ledger: "Ledger", verdict: "Verdict") -> list[str]:
@@ -31,16 +30,14 @@ def verdict_deck(ledger: "Ledger", verdict: "Verdict") -> list[str]:
 
 def canary_deck(version: str, timeline: "Timeline") -> list[str]:
     """Both arms over time, the evidence, and what was decided on it."""
-    lines = [
-        ArmLines(
-            title=metric.value.replace("_", " "),
-            **{name: [getattr(point, name) for point in points] for name in LINES},
-        )
+    lines = ("hours", "candidate", "stable", "harm", "safety")
+    metrics = [
+        ArmLines(title=words(metric.value), **{name: [getattr(point, name) for point in points] for name in lines})
         for metric, points in timeline.metrics.items()
     ]
     figures = [
         {
-            "bad event": tested.metric.value.replace("_", " "),
+            "bad event": tested.metric,
             "candidate": f"{tested.candidate.bad:,} of {tested.candidate.requests:,}",
             "its users": tested.candidate.users,
             "stable": f"{tested.stable.bad:,} of {tested.stable.requests:,}",
@@ -54,6 +51,6 @@ def canary_deck(version: str, timeline: "Timeline") -> list[str]:
     return [
         facts({"candidate": version, "stable": timeline.baseline, "share now": f"{timeline.share:.0%}"}),
         *([note(timeline.forecast)] if timeline.forecast else []),
-        arms(lines, timeline.steps, f"{version} and {timeline.baseline} among their users"),
+        arms(metrics, timeline.steps, f"{version} and {timeline.baseline} among their users"),
         table(figures),
     ]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.charts.common import bars, forest, loss_curve
-from reports.common.html import facts, table
+from reports.common.html import facts, fields, table
 
 if TYPE_CHECKING:
     from lake.lake import Lake
@@ -15,40 +15,18 @@ def training_set_deck(lake: "Lake", training_set: "TrainingSet") -> list[str]:
     """The size and split of a training set, and its train rows by agent."""
     from models.data.training_set import read_training_set
 
-    rows = read_training_set(lake, training_set, "train", ["agent_name"])
-    by_agent = rows.group_by("agent_name").aggregate([("agent_name", "count")]).sort_by("agent_name").to_pylist()
+    agents = read_training_set(lake, training_set, "train", ["agent_name"])["agent_name"].value_counts().to_pylist()
+    rows = dict(sorted((agent["values"], agent["counts"]) for agent in agents))
     return [
-        facts(
-            {
-                "train rows": training_set.train_rows,
-                "test rows": training_set.test_rows,
-                "split at": f"{training_set.split_at:%Y-%m-%d %H:%M}",
-                "cut": f"{training_set.cut:%Y-%m-%d %H:%M}",
-            }
-        ),
-        bars(
-            [row["agent_name"] for row in by_agent],
-            [row["agent_name_count"] for row in by_agent],
-            "Train rows by agent",
-            "rows",
-        ),
+        facts(fields(training_set, "train_rows", "test_rows", "split_at", "cut")),
+        bars(rows, "Train rows by agent", "rows"),
     ]
 
 
 def training_deck(adapter: "TrainedAdapter", profile: str, losses: Sequence[float]) -> list[str]:
     """The figures of a training and its loss curve (nats per response token, one value per step)."""
-    return [
-        facts(
-            {
-                "profile": profile,
-                "steps": adapter.steps,
-                "tokens": adapter.tokens,
-                "loss": adapter.train_loss,
-                "adapter": adapter.digest[:8],
-            }
-        ),
-        loss_curve(list(range(1, len(losses) + 1)), losses),
-    ]
+    figures = {"loss": adapter.train_loss, "adapter": adapter.digest[:8]}
+    return [facts({"profile": profile, **fields(adapter, "steps", "tokens"), **figures}), loss_curve(losses)]
 
 
 def evaluation_deck(evaluation: "Evaluation") -> list[str]:
@@ -56,15 +34,9 @@ def evaluation_deck(evaluation: "Evaluation") -> list[str]:
     slices = [evaluation.overall, *evaluation.agents]
     columns = ("slice", "rows", "users", "candidate", "baseline", "difference", "low", "high")
     return [
-        facts(
-            {
-                "judgement": evaluation.judgement.value.replace("_", " "),
-                "baseline": evaluation.baseline,
-                "rows": evaluation.overall.rows,
-            }
-        ),
+        facts({**fields(evaluation, "judgement", "baseline"), "rows": evaluation.overall.rows}),
         forest(slices),
-        table([{name: getattr(part, name) for name in columns} for part in slices]),
+        table([fields(part, *columns) for part in slices]),
     ]
 
 

@@ -1,6 +1,7 @@
 """Deck of a trigger: its decisions with their evidence, and the last seven days of all triggers."""
 
 from datetime import UTC, timedelta
+from itertools import product
 from typing import Any
 
 from lake.lake import Lake
@@ -11,7 +12,6 @@ from reports.common.html import facts, heading, note, table
 from reports.common.ledger_text import minute, words
 from reports.trigger_explanation import FIRED, entries_of_day
 
-DAYS = 7
 COLUMNS = {
     "compared": ("slice", "days", "calls", "bad", "rate", "rate_before", "rise", "chance", "level"),
     "shifts": ("name", "kind", "size", "chance", "psi", "ks", "was", "now", "rows", "clusters", "moved"),
@@ -39,30 +39,21 @@ def _decision(lake: Lake, model: str, decision: Decision) -> list[str]:
         "window": f"{minute(window['start'])} to {minute(window['end'])}",
         "since the cut": minute(entry.payload["since"]),
     }
-    tables = [_records(evidence[name], columns) for name, columns in COLUMNS.items() if evidence.get(name)]
-    return [note(decision.reason), facts(figures), *map(table, tables)]
-
-
-def _records(records: list[dict[str, Any]], columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [{column: record[column] for column in columns} for record in records]
+    tables = [
+        table([{column: record[column] for column in columns} for record in evidence[name]])
+        for name, columns in COLUMNS.items()
+        if evidence.get(name)
+    ]
+    return [note(decision.reason), facts(figures), *tables]
 
 
 def _days(lake: Lake, model: str) -> list[dict[str, Any]]:
     """One row for each trigger and day with decisions, the newest day first."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     today = lake.ledger.clock().astimezone(UTC).date()
-    for day in (today - timedelta(days=back) for back in range(DAYS)):
-        for trigger in Trigger:
-            entries = entries_of_day(lake, trigger_chain(model, trigger.value), day)
-            if entries:
-                chosen = next((entry for entry in reversed(entries) if entry.kind in FIRED), entries[-1])
-                rows.append(
-                    {
-                        "day": day.isoformat(),
-                        "trigger": words(trigger.value),
-                        "decisions": len(entries),
-                        "outcome": words(chosen.kind),
-                        "reason": chosen.payload["reason"],
-                    }
-                )
+    for day, trigger in product((today - timedelta(days=back) for back in range(7)), Trigger):
+        if entries := entries_of_day(lake, trigger_chain(model, trigger.value), day):
+            chosen = next((entry for entry in reversed(entries) if entry.kind in FIRED), entries[-1])
+            row = {"day": day.isoformat(), "trigger": trigger, "decisions": len(entries)}
+            rows.append(row | {"outcome": words(chosen.kind), "reason": chosen.payload["reason"]})
     return rows

@@ -14,17 +14,17 @@ def tuning_deck(tuned: "Tuned") -> list[str]:
     """Each trial's losses and parameters, the winner, and the trials' differences from the profile itself."""
     base = tuned.study.profile
     roles = {trial.number: trial.state.value for trial in tuned.trials} | {0: "start"} | {tuned.winner.number: "winner"}
-    drawn = [_curve(trial, roles[trial.number]) for trial in tuned.trials]
+    curves = [_curve(trial, roles[trial.number]) for trial in tuned.trials]
     ended = [trial.state.value for trial in tuned.trials]
     rows = [
         {
             "trial": trial.number,
-            **course.values,
+            **curve.values,
             "steps": trial.steps,
-            "loss": course.losses[-1] if course.losses else None,
-            "became": course.role,
+            "loss": curve.losses[-1] if curve.losses else None,
+            "became": curve.role,
         }
-        for trial, course in zip(tuned.trials, drawn, strict=True)
+        for trial, curve in zip(tuned.trials, curves, strict=True)
     ]
     return [
         facts(
@@ -36,8 +36,8 @@ def tuning_deck(tuned: "Tuned") -> list[str]:
             }
         ),
         note(f"{tuned.reason[:1].upper()}{tuned.reason[1:]}."),
-        loss_curves(drawn),
-        parameters(drawn, logs=("learning rate",)),
+        loss_curves(curves),
+        parameters(curves, logs=("learning rate",)),
         forest(tuned.differences, title=f"Validation loss, trial minus profile {base.name}"),
         table(rows),
     ]
@@ -45,7 +45,6 @@ def tuning_deck(tuned: "Tuned") -> list[str]:
 
 def _curve(trial: "Trial", role: str) -> TrialCurve:
     return TrialCurve(
-        name=trial.name,
         role=role,
         steps=[rung.step for rung in trial.rungs],
         losses=[rung.loss for rung in trial.rungs],

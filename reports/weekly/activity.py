@@ -5,7 +5,7 @@ module.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from lake.windows import BEGINNING, Window
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 LENGTH = timedelta(weeks=1)
 ALL = ""
@@ -74,18 +73,25 @@ class Activity:
 class Activities:
     """A week's activity by agent (``ALL`` for all of them) and its interactions by agent and day."""
 
-    agents: Mapping[str, Activity]
-    days: Mapping[str, tuple[int, ...]]
+    agents: Mapping[str, Activity] = field(default_factory=dict)
+    days: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Seven counts for each agent, Monday first."""
-
-    @classmethod
-    def none(cls) -> "Activities":
-        """No activity, of no agent."""
-        return cls(agents={}, days={})
 
     def of(self, agent: str) -> Activity:
         """An agent's activity; zero where it has none."""
         return self.agents.get(agent, Activity(agent=agent))
+
+
+def milliseconds(value: float | None) -> str:
+    """``840 ms``, ``2.31 s``."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f} ms" if value < 1000 else f"{value / 1000:.2f} s"
+
+
+def percentage(share: float | None) -> str:
+    """``0.8%``."""
+    return "-" if share is None else f"{share:.1%}"
 
 
 def monday(instant: datetime) -> datetime:
@@ -106,24 +112,17 @@ def weeks_of(due: Window) -> list[Week]:
 def activities(lake: Lake, version: TableVersion, week: Week) -> Activities:
     """The activity in a week, with the feedback that came with the rows or separately before the week's end."""
     where = f"timestamp >= '{week.start.isoformat()}' and timestamp < '{week.end.isoformat()}'"
+    rated = lake.tables.current(AGENT_FEEDBACK)
+    feedback = lake.tables.read(rated, where=where) if rated else AGENT_FEEDBACK.arrow_schema.empty_table()
     with connect(memory_limit=MEMORY_LIMIT) as db:
         db.register("interactions", lake.tables.read(version, columns=COLUMNS, where=where))
-        db.register("feedback", _feedback(lake, week))
+        db.register("feedback", feedback)
         db.execute(_RATED)
         found = [Activity(**row) for row in _rows(db, _BY_AGENT)]
         counts = {(row["agent"], row["day"]): row["n"] for row in _rows(db, _BY_DAY)}
     names = sorted({activity.agent for activity in found} - {ALL})
     days = {name: tuple(counts.get((name, day), 0) for day in range(1, 8)) for name in names}
     return Activities(agents={activity.agent: activity for activity in found}, days=days)
-
-
-def _feedback(lake: Lake, week: Week) -> "pa.Table":
-    """All feedback up to the week's end that may belong to its interactions."""
-    version = lake.tables.current(AGENT_FEEDBACK)
-    if version is None:
-        return AGENT_FEEDBACK.arrow_schema.empty_table()
-    where = f"timestamp >= '{week.start.isoformat()}' and timestamp < '{week.end.isoformat()}'"
-    return lake.tables.read(version, where=where)
 
 
 def _rows(db: "duckdb.DuckDBPyConnection", query: str) -> list[dict[str, Any]]:

@@ -10,10 +10,9 @@ import secrets
 
 from errors import PeerError
 from lake.lake import Lake
-from reports.weekly.activity import ALL, Activity, Week
+from reports.weekly.activity import ALL, Activity, Week, milliseconds, percentage
 from reports.weekly.page import CHAIN, WeeklyReport, headline, two_weeks
 from reports.weekly.slack import escaped, post
-from reports.weekly.units import milliseconds, percentage
 
 log = logging.getLogger("fuelline.report")
 
@@ -27,8 +26,11 @@ def send_week(lake: Lake, week: Week, report: WeeklyReport) -> bool:
     the message can still be sent once it is set.
     """
     webhook = lake.settings.slack.get_secret_value()
-    if not webhook or not _claimed(lake, week):
+    if not webhook:
         return False
+    claim = {"week": week.name, "claim": secrets.token_hex(8)}
+    if lake.ledger.append(CHAIN, SENDING, f"{SENDING}:{week.name}", claim).payload != claim:
+        return False  # another run sends it
     text = message(lake, week, report)
     try:
         post(webhook, text)
@@ -57,10 +59,3 @@ def _line(now: Activity, before: Activity) -> str:
         f"• *{escaped(now.agent)}*: {now.interactions:,} calls, p95 {milliseconds(now.p95_ms)}{past}, "
         f"{percentage(now.error_rate)} failed, {now.tokens:,} tokens, {rated}"
     )
-
-
-def _claimed(lake: Lake, week: Week) -> bool:
-    """Whether this process is the one that sends the message."""
-    claim = secrets.token_hex(8)
-    entry = lake.ledger.append(CHAIN, SENDING, f"{SENDING}:{week.name}", {"week": week.name, "claim": claim})
-    return bool(entry.payload["claim"] == claim)

@@ -16,9 +16,8 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lake import Lake
 from lake.tables.versions import TableVersion
 from reports.common.html import facts, render, section, style
-from reports.weekly.activity import ALL, Activities, Activity, Week, activities
+from reports.weekly.activity import ALL, Activities, Activity, Week, activities, milliseconds, percentage
 from reports.weekly.sections import Production, agents_section, data_section, models_section
-from reports.weekly.units import compared, milliseconds, percentage
 
 log = logging.getLogger("fuelline.report")
 
@@ -58,7 +57,7 @@ def excerpt(page: str) -> str:
 def two_weeks(lake: Lake, report: WeeklyReport, week: Week) -> tuple[Activities, Activities]:
     """The activities of the week and of the week before it, from the version of the report."""
     if not report.interactions:
-        return Activities.none(), Activities.none()
+        return Activities(), Activities()
     version = report.interactions[0]
     return activities(lake, version, week), activities(lake, version, week.before)
 
@@ -66,33 +65,28 @@ def two_weeks(lake: Lake, report: WeeklyReport, week: Week) -> tuple[Activities,
 def _page(lake: Lake, week: Week, report: WeeklyReport, production: Production) -> str:
     """The whole page. It has no script and loads nothing."""
     now, before = two_weeks(lake, report, week)
-    version = next(iter(report.interactions), None)
+    total = now.of(ALL)
+    figures = {
+        "interactions": total.interactions,
+        "users": total.users,
+        "latency p95": milliseconds(total.p95_ms),
+        "failed": percentage(total.error_rate),
+        "positive feedback": f"{percentage(total.positive)} of {total.rated:,}" if total.rated else "-",
+        "tokens": total.tokens,
+    }
     return render(
         "weekly.html",
         title=f"The agents' week {week.name}",
         styles=("weekly.css",),
         when=f"{week.start:%-d %B} to {week.end - timedelta(days=1):%-d %B %Y}, UTC",
-        headline=headline(now.of(ALL), before.of(ALL)),
-        cards=_figures(now.of(ALL)),
+        headline=headline(total, before.of(ALL)),
+        cards=facts(figures),
         sections=[
             section("agents", "Agents", agents_section(now, before)),
             section("data", "Data", data_section(lake, week)),
             section("models", "Models", models_section(lake, week, production)),
         ],
-        footer=f"Lake {lake.settings.lake}, {version or 'nothing ingested yet'}.",
-    )
-
-
-def _figures(total: Activity) -> Markup:
-    return facts(
-        {
-            "interactions": f"{total.interactions:,}",
-            "users": f"{total.users:,}",
-            "latency p95": milliseconds(total.p95_ms),
-            "failed": percentage(total.error_rate),
-            "positive feedback": f"{percentage(total.positive)} of {total.rated:,}" if total.rated else "-",
-            "tokens": f"{total.tokens:,}",
-        }
+        footer=f"Lake {lake.settings.lake}, {', '.join(map(str, report.interactions)) or 'nothing ingested yet'}.",
     )
 
 
@@ -102,7 +96,9 @@ def headline(now: Activity, before: Activity) -> str:
         return "The agents had no requests."
     requests = f"{now.users:,} users sent {now.interactions:,} requests"
     if before.interactions:
-        requests += f", {compared(now.interactions, before.interactions)} the week before"
+        change = round(100 * (now.interactions - before.interactions) / before.interactions)
+        compared = f"{abs(change):,}% {'more' if change > 0 else 'fewer'} than" if change else "as many as"
+        requests += f", {compared} the week before"
     failed, past = percentage(now.error_rate), percentage(before.error_rate)
     after = "" if before.error_rate is None else ", as before" if failed == past else f", after {past}"
     return f"{requests}. {failed} of the calls failed{after}."

@@ -27,9 +27,9 @@ def reported(settings: Settings, tmp_path: Path) -> Lake:
 
 
 def test_the_page_loads_nothing_is_small_and_has_every_section_in_order(reported: Lake) -> None:
-    save_section(reported.store, "run-1", 20, "Training", deck(loss_curve([1, 2], [2.0, 1.0])))
+    save_section(reported.store, "run-1", 20, "Training", deck(loss_curve([2.0, 1.0])))
     save_section(reported.store, "run-1", 10, "Quality & rules", note(HOSTILE))
-    save_section(reported.store, "run-1", 20, "Training", deck(loss_curve([1, 2], [3.0, 1.0])))
+    save_section(reported.store, "run-1", 20, "Training", deck(loss_curve([3.0, 1.0])))
     page = write_report(reported, "run-1", "agents").read_text()
     assert re.findall("<h2>(.*?)</h2>", page) == ["Quality &amp; rules", "Training", "Lineage"]
     assert re.findall(r"<(script|link|iframe|img)|(?:src|href)=\"(?!#)|url\((?!#)|@import", page) == []

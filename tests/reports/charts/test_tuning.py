@@ -12,7 +12,7 @@ HOSTILE = "<script>alert('$x$')</script>"
 
 def course(role: str, losses: list[float], rate: float = 1e-3) -> TrialCurve:
     steps = [4 * (i + 1) for i in range(len(losses))]
-    return TrialCurve(name=role, role=role, steps=steps, losses=losses, values={HOSTILE: rate, "rank": 8})
+    return TrialCurve(role=role, steps=steps, losses=losses, values={HOSTILE: rate, "rank": 8})
 
 
 TRIALS = [
@@ -23,13 +23,13 @@ TRIALS = [
 ]
 
 
-@pytest.mark.parametrize("chart", [loss_curves, lambda trials, title: parameters(trials, title, logs=(HOSTILE,))])
+@pytest.mark.parametrize("chart", [loss_curves, lambda trials: parameters(trials, logs=(HOSTILE,))])
 def test_a_chart_is_well_formed_escaped_and_the_same_every_time(chart) -> None:  # type: ignore[no-untyped-def]
-    drawn = chart(TRIALS, HOSTILE)
+    drawn = chart(TRIALS)
     assert "<script>" not in drawn
     assert "mathdefault" not in drawn
     assert ElementTree.fromstring(drawn).find(".//{http://www.w3.org/2000/svg}svg") is not None
-    assert chart(TRIALS, HOSTILE) == drawn
+    assert chart(TRIALS) == drawn
 
 
 def test_start_and_winner_show_their_last_loss_and_a_role_its_colour() -> None:
