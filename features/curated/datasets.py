@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+import ibis
 import pyarrow as pa
 
 from features.curated import transforms
@@ -24,9 +24,6 @@ from lake.tables.engine import as_ibis, definition_of, ibis_engine
 from lake.tables.partitions import BUILT_FROM, built_from, files_by_partition
 from lake.tables.replace import replace_partitions
 from lake.tables.versions import TableVersion
-
-if TYPE_CHECKING:
-    import ibis
 
 COLUMNS = ("training_set_id", "split", "timestamp", "agent_name", "user_id", "feedback", "weight")
 """Columns that are read of a set: no text."""
@@ -106,10 +103,8 @@ def definition() -> str:
     return definition_of(expression())
 
 
-def expression() -> "ibis.Table":
+def expression() -> ibis.Table:
     """The transform over unbound tables."""
-    import ibis
-
     schema = TRAINING_SETS.arrow_schema
     rows = pa.schema([schema.field(name) for name in COLUMNS])
     return transforms.training_datasets(

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+
+import ibis
 
 from errors import UnknownName
 from features.curated import transforms
@@ -15,9 +16,6 @@ from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.lake import Lake
 from lake.tables.engine import definition_of
 from lake.tables.versions import TableVersion
-
-if TYPE_CHECKING:
-    import ibis
 
 MAX_DAYS = 31
 """Bounds the memory of a back-fill over years."""
@@ -57,7 +55,7 @@ class Curated:
     """A curated table whose partitions are days."""
 
     contract: Contract
-    transform: "Callable[..., ibis.Table]"
+    transform: Callable[..., ibis.Table]
     """Takes one Ibis table for each input, then the table's present rows if it has columns to keep."""
     inputs: tuple[CuratedInput, ...]
     keeps: tuple[str, ...] = ()
@@ -67,7 +65,7 @@ class Curated:
     """Days that are read, computed and committed together."""
 
     @cached_property
-    def expression(self) -> "ibis.Table":
+    def expression(self) -> ibis.Table:
         """The transform over unbound tables, which compiles for every engine."""
         present = [unbound(self.present)] if self.keeps else []
         return self.transform(*(unbound(read) for read in self.inputs), *present)
@@ -91,9 +89,8 @@ def result(lake: Lake, contract: Contract, inputs: list[TableVersion], rebuilt: 
     return Build(table=contract.table, version=[current] if current else [], inputs=inputs, rebuilt=rebuilt)
 
 
-def unbound(read: CuratedInput) -> "ibis.Table":
+def unbound(read: CuratedInput) -> ibis.Table:
     """An input as an Ibis table without data, named as in the catalogue."""
-    import ibis
     import pyarrow as pa
 
     namespace, name = read.contract.table.split(".")

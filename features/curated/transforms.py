@@ -5,13 +5,12 @@ the session of an engine must be in UTC. A row is a function of the input rows o
 ``FEEDBACK_DAYS`` days after it. So a day can be rebuilt from its own inputs, and later rows do not change it.
 """
 
-from typing import TYPE_CHECKING
+import ibis
+import ibis.selectors as cs
+from ibis import _
 
 from features.definitions import infrastructure
 from features.definitions.transforms import latencies
-
-if TYPE_CHECKING:
-    import ibis
 
 FEEDBACK_DAYS = 7
 """Full days after an interaction's own day in which feedback still counts."""
@@ -33,10 +32,8 @@ year."""
 _COUNTS = ("log_lines", "restarts", "crash_loops", "warning_events")
 
 
-def agent_performance_daily(calls: "ibis.Table", feedback: "ibis.Table") -> "ibis.Table":
+def agent_performance_daily(calls: ibis.Table, feedback: ibis.Table) -> ibis.Table:
     """One row for each agent and day, from ``processed.agent_interactions`` and ``processed.agent_feedback``."""
-    from ibis import _
-
     by, calls_of_day = ("agent_name", "day"), _rated(calls, feedback)
     daily = calls_of_day.group_by(*by).agg(
         requests=_.count(),
@@ -54,11 +51,8 @@ def agent_performance_daily(calls: "ibis.Table", feedback: "ibis.Table") -> "ibi
     return _with_latencies(daily, calls_of_day, by)
 
 
-def user_interaction_summary(calls: "ibis.Table", feedback: "ibis.Table") -> "ibis.Table":
+def user_interaction_summary(calls: ibis.Table, feedback: ibis.Table) -> ibis.Table:
     """One row for each user and day, from the same inputs."""
-    import ibis
-    from ibis import _
-
     by, calls_of_day = ("user_id", "day"), _rated(calls, feedback)
     daily = calls_of_day.group_by(*by).agg(
         requests=_.count(),
@@ -79,15 +73,11 @@ def user_interaction_summary(calls: "ibis.Table", feedback: "ibis.Table") -> "ib
 
 
 def cluster_health_hourly(
-    calls: "ibis.Table", metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table", present: "ibis.Table"
-) -> "ibis.Table":
+    calls: ibis.Table, metrics: ibis.Table, logs: ibis.Table, events: ibis.Table, present: ibis.Table
+) -> ibis.Table:
     """One row for each cluster and hour with any data, from ``processed.agent_interactions``, ``metrics``, ``logs`` and
     ``kubernetes_events``; ``present`` are the table's rows so far, for measures whose inputs are gone.
     """
-    import ibis
-    import ibis.selectors as cs
-    from ibis import _
-
     by = ("cluster", "hour")
     traffic, measured = _traffic(calls), _measured(metrics, logs, events)
     kept = present.select(
@@ -102,10 +92,8 @@ def cluster_health_hourly(
     return every.mutate(**none, **both).drop(cs.endswith("_kept"))
 
 
-def _traffic(calls: "ibis.Table") -> "ibis.Table":
+def _traffic(calls: ibis.Table) -> ibis.Table:
     """Traffic of the agents: one row for each cluster and hour with calls."""
-    from ibis import _
-
     by = ("cluster", "hour")
     calls_of_day = calls.mutate(hour=calls.timestamp.truncate("h"), failed=calls.error.cast("int64"))
     hourly = calls_of_day.group_by(*by).agg(
@@ -119,7 +107,7 @@ def _traffic(calls: "ibis.Table") -> "ibis.Table":
     return _with_latencies(hourly, calls_of_day, by)
 
 
-def _measured(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+def _measured(metrics: ibis.Table, logs: ibis.Table, events: ibis.Table) -> ibis.Table:
     """Measures of whole clusters: one row for each cluster and hour with any data."""
     measures = infrastructure.measures(metrics, logs, events)
     whole = measures.filter(measures.namespace == infrastructure.WHOLE).rename(
@@ -129,10 +117,8 @@ def _measured(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -
     return counted.select("cluster", "hour", *MEASURES)
 
 
-def training_datasets(rows: "ibis.Table", trainings: "ibis.Table") -> "ibis.Table":
+def training_datasets(rows: ibis.Table, trainings: ibis.Table) -> ibis.Table:
     """One row for each training set, from ``ml.training_sets`` and the ledger's record of each."""
-    from ibis import _
-
     test = _.split == "test"
     sets = rows.group_by("training_set_id").agg(
         split_at=_.timestamp.min(where=test),
@@ -150,11 +136,8 @@ def training_datasets(rows: "ibis.Table", trainings: "ibis.Table") -> "ibis.Tabl
     return sets.left_join(trainings, "training_set_id").drop("training_set_id_right")
 
 
-def _rated(calls: "ibis.Table", feedback: "ibis.Table") -> "ibis.Table":
+def _rated(calls: ibis.Table, feedback: ibis.Table) -> ibis.Table:
     """Each interaction with its day, and the latest feedback that arrived in time, or else its own."""
-    import ibis
-    from ibis import _
-
     calls_of_day = calls.mutate(day=calls.timestamp.truncate("D"), failed=calls.error.cast("int64"))
     ratings = feedback.select("interaction_id", thumb=feedback.value, given_at=feedback.timestamp)
     dated = ratings.inner_join(calls_of_day.select("interaction_id", "day"), "interaction_id")
@@ -165,14 +148,10 @@ def _rated(calls: "ibis.Table", feedback: "ibis.Table") -> "ibis.Table":
     return both.mutate(feedback=_.thumb.coalesce(_.feedback)).drop("interaction_id_right", "day_right", "thumb")
 
 
-def _mean_latency() -> "ibis.Deferred":
+def _mean_latency() -> ibis.Deferred:
     """Mean latency of the successful calls; null if there are none."""
-    from ibis import _
-
     return (_.latency_ms * (1 - _.failed)).sum() / (_.count() - _.failed.sum()).nullif(0)
 
 
-def _with_latencies(groups: "ibis.Table", calls: "ibis.Table", by: tuple[str, ...]) -> "ibis.Table":
-    import ibis.selectors as cs
-
+def _with_latencies(groups: ibis.Table, calls: ibis.Table, by: tuple[str, ...]) -> ibis.Table:
     return groups.left_join(latencies(calls, by), list(by)).drop(cs.endswith("_right"))

@@ -3,16 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+import ibis
 import pyarrow as pa
 
 from lake.tables.engine import as_ibis, connect, ibis_engine
 
-if TYPE_CHECKING:
-    import ibis
-
-Transform = Callable[..., "ibis.Table"]
+Transform = Callable[..., ibis.Table]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,12 +8,10 @@ https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quant
 https://prometheus.io/docs/specs/native_histograms/#interpolation-within-a-bucket
 """
 
-from typing import TYPE_CHECKING
+import ibis
+from ibis import _
 
 from features.definitions.promql import LONGEST_GAP_S, increases, label, named, namespace
-
-if TYPE_CHECKING:
-    import ibis
 
 QUANTILE = 0.95
 HISTOGRAMS = {
@@ -29,33 +27,25 @@ METRICS = (*HISTOGRAMS, *BUCKETS)
 _BY = ("cluster", "namespace", "hour", "metric")
 
 
-def request_latencies(metrics: "ibis.Table", whole: str) -> "ibis.Table":
+def request_latencies(metrics: ibis.Table, whole: str) -> ibis.Table:
     """``p95_ms`` and ``requests`` of each cluster, namespace and hour that has a histogram.
 
     Args:
         metrics: ``processed.metrics``.
         whole: the name for the whole cluster in the namespace column.
     """
-    import ibis
-    from ibis import _
-
     both = ibis.union(_classic(metrics, whole), _native(metrics, whole))
     order = ibis.window(group_by=["cluster", "namespace", "hour"], order_by=["place"])
     first = both.mutate(rank=ibis.row_number().over(order)).filter(_.rank == 0)
     return first.drop("rank", "place")
 
 
-def with_whole(rows: "ibis.Table", whole: str) -> "ibis.Table":
+def with_whole(rows: ibis.Table, whole: str) -> ibis.Table:
     """The rows of each namespace, and a copy of all rows for the whole cluster."""
-    import ibis
-
     return ibis.union(rows.filter(rows.namespace != ""), rows.mutate(namespace=ibis.literal(whole)))
 
 
-def _classic(metrics: "ibis.Table", whole: str) -> "ibis.Table":
-    import ibis
-    from ibis import _
-
+def _classic(metrics: ibis.Table, whole: str) -> ibis.Table:
     points = _served(named(metrics, *BUCKETS).mutate(le=label(_.labels, "le"))).filter(_.le.notnull())
     risen = increases(points, ["cluster", "series"])
     summed = with_whole(risen.group_by(*_BY, "le").agg(rise=_.rise.sum()), whole)
@@ -80,13 +70,10 @@ def _classic(metrics: "ibis.Table", whole: str) -> "ibis.Table":
     return _in_ms(found.mutate(p95=ibis.coalesce(_.inside, _.highest)), preference=1)
 
 
-def _native(metrics: "ibis.Table", whole: str) -> "ibis.Table":
+def _native(metrics: ibis.Table, whole: str) -> ibis.Table:
     """The increase of a bucket is the sum of its counts minus the counts of the points before: so a bucket that is
     missing from a point needs no row.
     """
-    import ibis
-    from ibis import _
-
     points = metrics.filter(metrics.metric.isin(list(HISTOGRAMS)), metrics.buckets.notnull()).mutate(
         hour=_.timestamp.truncate("h"), namespace=namespace(_.labels), at=_.timestamp.epoch_seconds()
     )
@@ -127,19 +114,13 @@ def _native(metrics: "ibis.Table", whole: str) -> "ibis.Table":
     return _in_ms(found, preference=0)
 
 
-def _served(points: "ibis.Table") -> "ibis.Table":
+def _served(points: ibis.Table) -> ibis.Table:
     """Only inbound requests: Linkerd counts each request twice, outbound and inbound."""
-    import ibis
-    from ibis import _
-
     return points.filter(ibis.coalesce(label(_.labels, "direction"), "inbound") == "inbound")
 
 
-def _in_ms(found: "ibis.Table", preference: int) -> "ibis.Table":
+def _in_ms(found: ibis.Table, preference: int) -> ibis.Table:
     """The quantile in milliseconds, and the rank of its histogram in the order of preference."""
-    import ibis
-    from ibis import _
-
     names = found.metric.replace("_bucket", "")
     known = [(names == name, unit, 2 * n + preference) for n, (name, unit) in enumerate(HISTOGRAMS.items())]
     unit = ibis.cases(*((match, unit) for match, unit, _n in known), else_=None)

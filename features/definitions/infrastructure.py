@@ -8,14 +8,12 @@ to none.
 The features (``ml.infrastructure_features``) and ``curated.cluster_health_hourly`` are computed from these measures.
 """
 
-from typing import TYPE_CHECKING
+import ibis
+from ibis import _
 
 from features.definitions import histograms
 from features.definitions.histograms import with_whole
 from features.definitions.promql import by_container, increases, label, named, namespace
-
-if TYPE_CHECKING:
-    import ibis
 
 WHOLE = "*"
 """The whole cluster, in the namespace column."""
@@ -41,13 +39,10 @@ _KEY = ("cluster", "namespace", "hour")
 _ROW = (*_KEY, "measure", "value")
 
 
-def measures(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+def measures(metrics: ibis.Table, logs: ibis.Table, events: ibis.Table) -> ibis.Table:
     """One row for each cluster, namespace and hour with any data, and one column for each measure; null where its
     source is missing.
     """
-    import ibis
-    from ibis import _
-
     parts = [
         _known_hours(metrics, logs, events),
         _restarts(metrics),
@@ -61,7 +56,7 @@ def measures(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") ->
     ]
     rows = ibis.union(*(part.select(*_ROW) for part in parts))
 
-    def measure(name: str) -> "ibis.Deferred":
+    def measure(name: str) -> ibis.Deferred:
         return _.value.max(where=_.measure == name)
 
     return rows.group_by(*_KEY).agg(
@@ -78,20 +73,17 @@ def measures(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") ->
     )
 
 
-def known_hours(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+def known_hours(metrics: ibis.Table, logs: ibis.Table, events: ibis.Table) -> ibis.Table:
     """Every (cluster, namespace, hour) with any data."""
     return _known_hours(metrics, logs, events).select(*_KEY).distinct()
 
 
-def uptime(metrics: "ibis.Table") -> "ibis.Table":
+def uptime(metrics: ibis.Table) -> ibis.Table:
     """``measured_percentage`` of each agent and hour: the share of steps at which the agent was up.
 
     An agent is up while a target of its scrape job is up (``up``; the job has the agent's name, after an optional
     prefix and slash); an agent without such a job is up while its deployment has an available replica.
     """
-    import ibis
-    from ibis import _
-
     points = metrics.filter(metrics.metric.isin(UPTIME_METRICS), metrics.value.notnull())
     scraped = points.metric == UP
     job = label(points.labels, "job").re_extract(r"([^/]+)$", 1)
@@ -109,9 +101,7 @@ def uptime(metrics: "ibis.Table") -> "ibis.Table":
     )
 
 
-def _known_hours(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
-    import ibis
-
+def _known_hours(metrics: ibis.Table, logs: ibis.Table, events: ibis.Table) -> ibis.Table:
     sources = [
         metrics.select("cluster", "timestamp", namespace=namespace(metrics.labels)),
         logs.select("cluster", "timestamp", namespace=_log_namespace(logs)),
@@ -122,15 +112,13 @@ def _known_hours(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table"
     return known.mutate(measure=ibis.literal("known"), value=ibis.literal(1.0)).select(*_ROW)
 
 
-def _restarts(metrics: "ibis.Table") -> "ibis.Table":
+def _restarts(metrics: ibis.Table) -> ibis.Table:
     risen = increases(by_container(metrics, RESTARTS), ["cluster", "namespace", "pod", "container"])
     return _summed(risen.mutate(value=risen.rise), "restarts")
 
 
-def _cpu(metrics: "ibis.Table") -> "ibis.Table":
+def _cpu(metrics: ibis.Table) -> ibis.Table:
     """CPU time used divided by the CPU limit, over the containers with a limit."""
-    from ibis import _
-
     used = increases(by_container(metrics, CPU), ["cluster", "namespace", "pod", "container"])
     both = used.inner_join(_limits(metrics, "cpu"), [*_STEP]).drop("hour_right")
     hours = with_whole(both.group_by(*_KEY).agg(used=_.rise.sum(), may=(_["limit"] * _.seconds).sum()), WHOLE)
@@ -138,12 +126,10 @@ def _cpu(metrics: "ibis.Table") -> "ibis.Table":
     return _measure(totals, "cpu")
 
 
-def _memory(metrics: "ibis.Table") -> "ibis.Table":
+def _memory(metrics: ibis.Table) -> ibis.Table:
     """Memory in use divided by the memory limit, over the containers with a limit, at the step with the highest
     share.
     """
-    from ibis import _
-
     used = by_container(metrics, MEMORY)
     both = used.inner_join(_limits(metrics, "memory"), [*_STEP]).drop("hour_right")
     by_step = (*_KEY, "timestamp")
@@ -155,33 +141,27 @@ def _memory(metrics: "ibis.Table") -> "ibis.Table":
 _STEP = ("cluster", "namespace", "pod", "container", "timestamp")
 
 
-def _limits(metrics: "ibis.Table", resource: str) -> "ibis.Table":
+def _limits(metrics: ibis.Table, resource: str) -> ibis.Table:
     """The limits of containers at each step, of one resource: the metric has the limits of several."""
     of_resource = metrics.filter(label(metrics.labels, "resource") == resource)
     limits = by_container(of_resource, LIMITS)
     return limits.rename(limit="value").filter(limits.value > 0)
 
 
-def _waiting(metrics: "ibis.Table", metric: str, measure: str) -> "ibis.Table":
+def _waiting(metrics: ibis.Table, metric: str, measure: str) -> ibis.Table:
     """Mean share of time in which a task of a node waited (pressure stall information, ``some``)."""
-    import ibis
-    from ibis import _
-
     risen = increases(named(metrics, metric), ["cluster", "series"])
     hours = risen.group_by("cluster", "hour").agg(value=_.rise.sum() / _.seconds.sum())
     return _measure(hours.mutate(namespace=ibis.literal(WHOLE)), measure)
 
 
-def _latency(metrics: "ibis.Table") -> "list[ibis.Table]":
+def _latency(metrics: ibis.Table) -> list[ibis.Table]:
     latencies = histograms.request_latencies(metrics, WHOLE)
     return [_measure(latencies.mutate(value=latencies[name]), name) for name in ("p95_ms", "requests")]
 
 
-def _logs(logs: "ibis.Table") -> "list[ibis.Table]":
+def _logs(logs: ibis.Table) -> list[ibis.Table]:
     """Log lines, and error lines: by the level of their stream, else by a pattern."""
-    import ibis
-    from ibis import _
-
     level = label(logs.stream, "level", "detected_level", "severity")
     is_error = ibis.ifelse(
         level.notnull(), level.lower().re_search(f"^({ERROR_LEVEL})$"), logs.message.re_search(ERROR_LINE)
@@ -195,21 +175,16 @@ def _logs(logs: "ibis.Table") -> "list[ibis.Table]":
     ]
 
 
-def _log_namespace(logs: "ibis.Table") -> "ibis.Value":
+def _log_namespace(logs: ibis.Table) -> ibis.Value:
     """The namespace of a stream, by the labels of promtail, Alloy and OpenTelemetry; empty where there is none."""
-    import ibis
-
     return ibis.coalesce(label(logs.stream, "namespace", "k8s_namespace_name"), "")
 
 
-def _events(events: "ibis.Table") -> "list[ibis.Table]":
+def _events(events: ibis.Table) -> list[ibis.Table]:
     """Pods in a crash loop, and warnings; zero in each namespace of an hour in which the cluster had any event.
 
     The kubelet reports ``BackOff`` also for an image that cannot be pulled; only the message differs.
     """
-    import ibis
-    from ibis import _
-
     loops = (_.event_reason == "CrashLoopBackOff") | (
         (_.event_reason == "BackOff") & ibis.coalesce(_.message, "").lower().contains("restarting failed")
     )
@@ -228,14 +203,10 @@ def _events(events: "ibis.Table") -> "list[ibis.Table]":
     ]
 
 
-def _summed(rows: "ibis.Table", measure: str) -> "ibis.Table":
-    from ibis import _
-
+def _summed(rows: ibis.Table, measure: str) -> ibis.Table:
     hours = with_whole(rows.group_by(*_KEY).agg(value=_.value.sum()), WHOLE)
     return _measure(hours.group_by(*_KEY).agg(value=_.value.sum()), measure)
 
 
-def _measure(rows: "ibis.Table", measure: str) -> "ibis.Table":
-    import ibis
-
+def _measure(rows: ibis.Table, measure: str) -> ibis.Table:
     return rows.mutate(measure=ibis.literal(measure)).select(*_ROW)

@@ -8,53 +8,44 @@ https://prometheus.io/docs/prometheus/latest/querying/functions/#increase
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import ibis
+import ibis
+from ibis import _
 
 LONGEST_GAP_S = 3600
 """Longest distance of two points whose increase counts (seconds); further apart, its hour is unknown."""
 
 
-def label(labels: "ibis.Value", *names: str) -> "ibis.Value":
+def label(labels: ibis.Value, *names: str) -> ibis.Value:
     """The value of the first of these labels that is present and not empty, from canonical JSON; null if none is.
 
     Exact without a JSON parser, which the engines do not share: quotes within a value are escaped.
     """
-    import ibis
-
     found = [labels.re_extract(f'[{{,]"{name}":"([^"]*)"', 1).nullif("") for name in names]
     return ibis.coalesce(*found) if len(found) > 1 else found[0]  # Trino has no coalesce of one
 
 
-def named(metrics: "ibis.Table", *names: str) -> "ibis.Table":
+def named(metrics: ibis.Table, *names: str) -> ibis.Table:
     """The finite samples of these metrics, each with its hour and its namespace.
 
     The scrape may rename a namespace label that the target itself sets (kube-state-metrics, cAdvisor) to
     ``exported_namespace``; a sample without such a label has an empty namespace.
     """
-    from ibis import _
-
     found = metrics.filter(metrics.metric.isin(names), metrics.value.notnull())
     return found.mutate(hour=_.timestamp.truncate("h"), namespace=namespace(_.labels))
 
 
-def namespace(labels: "ibis.Value") -> "ibis.Value":
+def namespace(labels: ibis.Value) -> ibis.Value:
     """The namespace that a series describes; empty if it has no such label."""
-    import ibis
-
     return ibis.coalesce(label(labels, "exported_namespace", "namespace"), "")
 
 
-def by_container(metrics: "ibis.Table", *names: str) -> "ibis.Table":
+def by_container(metrics: ibis.Table, *names: str) -> ibis.Table:
     """The points of each container, one per step.
 
     Of several series of one container the largest value is used: two replicas of an exporter report the same, and a
     recreated container has an ending and a starting series. Sums over a pod and the pod's sandbox are left out.
     """
-    from ibis import _
-
     points = named(metrics, *names).mutate(
         pod=label(_.labels, "exported_pod", "pod"), container=label(_.labels, "exported_container", "container")
     )
@@ -65,14 +56,11 @@ def by_container(metrics: "ibis.Table", *names: str) -> "ibis.Table":
     )
 
 
-def increases(points: "ibis.Table", by: Sequence[str]) -> "ibis.Table":
+def increases(points: ibis.Table, by: Sequence[str]) -> ibis.Table:
     """The increase of each counter up to each of its points (``rise``), and its duration (``seconds``).
 
     A counter that fell was reset, so its increase is its value. The first point of a counter has no increase.
     """
-    import ibis
-    from ibis import _
-
     order = ibis.window(group_by=list(by), order_by="timestamp")
     known = points.mutate(
         was=points.value.lag().over(order),

@@ -6,12 +6,12 @@ nearest rank: exact, and the same on every engine, while the engines' own quanti
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import ibis
+import ibis.selectors as cs
+from ibis import _
 
 from features.definitions import infrastructure
-
-if TYPE_CHECKING:
-    import ibis
 
 VERSION = 2
 """Increases with every change of results; a golden test in tests/features checks it."""
@@ -19,24 +19,19 @@ ACTIVE_DAYS = 7
 """A user has rows while the last interaction is at most this many days before the end of the window."""
 
 
-def user_windows(interactions: "ibis.Table") -> "ibis.Table":
+def user_windows(interactions: ibis.Table) -> ibis.Table:
     """Every (user_id, event_timestamp) that has a row: the seven midnights after each day with an interaction."""
-    import ibis
-
     days = interactions.select("user_id", day=interactions.timestamp.truncate("D")).distinct()
     ends = [days.select("user_id", event_timestamp=days.day + ibis.interval(days=n)) for n in range(1, ACTIVE_DAYS + 1)]
     return ibis.union(*ends, distinct=True)
 
 
-def user_features(interactions: "ibis.Table", wanted: "ibis.Table") -> "ibis.Table":
+def user_features(interactions: ibis.Table, wanted: ibis.Table) -> ibis.Table:
     """The seven user features for each (user_id, event_timestamp) of ``wanted``, whose timestamps are midnights in UTC.
 
     Interactions are counted by day first, and only the counts are joined to the windows: a back-fill does not multiply
     the raw rows.
     """
-    import ibis
-    from ibis import _
-
     daily = _daily_counts(interactions)
     end = wanted.event_timestamp
     joined = wanted.join(daily, [wanted.user_id == daily.user_id, daily.day < end], rname="{name}_daily")
@@ -59,23 +54,17 @@ def user_features(interactions: "ibis.Table", wanted: "ibis.Table") -> "ibis.Tab
     return totals.inner_join(_most_used(by_agent), ["user_id", "event_timestamp"])
 
 
-def agent_windows(interactions: "ibis.Table") -> "ibis.Table":
+def agent_windows(interactions: ibis.Table) -> ibis.Table:
     """Every (agent_name, event_timestamp) that has a row: the end of each hour with traffic."""
-    import ibis
-
     end = interactions.timestamp.truncate("h") + ibis.interval(hours=1)
     return interactions.select("agent_name", event_timestamp=end).distinct()
 
 
-def agent_features(interactions: "ibis.Table", metrics: "ibis.Table", wanted: "ibis.Table") -> "ibis.Table":
+def agent_features(interactions: ibis.Table, metrics: ibis.Table, wanted: ibis.Table) -> ibis.Table:
     """The six agent features for each (agent_name, event_timestamp) of ``wanted``; timestamps are full hours, UTC.
 
     Uptime is measured from metrics where there are any, else estimated from the calls.
     """
-    import ibis
-    import ibis.selectors as cs
-    from ibis import _
-
     calls = interactions.mutate(
         event_timestamp=interactions.timestamp.truncate("h") + ibis.interval(hours=1),
         five_minutes=interactions.timestamp.minute() // 5,
@@ -103,17 +92,15 @@ def agent_features(interactions: "ibis.Table", metrics: "ibis.Table", wanted: "i
     )
 
 
-def infrastructure_windows(metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table") -> "ibis.Table":
+def infrastructure_windows(metrics: ibis.Table, logs: ibis.Table, events: ibis.Table) -> ibis.Table:
     """Every (cluster_namespace, event_timestamp) that has a row: the end of each hour with any data."""
     return _with_keys(infrastructure.known_hours(metrics, logs, events)).select("cluster_namespace", "event_timestamp")
 
 
 def infrastructure_features(
-    metrics: "ibis.Table", logs: "ibis.Table", events: "ibis.Table", wanted: "ibis.Table"
-) -> "ibis.Table":
+    metrics: ibis.Table, logs: ibis.Table, events: ibis.Table, wanted: ibis.Table
+) -> ibis.Table:
     """The eight infrastructure features for each (cluster_namespace, event_timestamp) of ``wanted``."""
-    from ibis import _
-
     measured = _with_keys(infrastructure.measures(metrics, logs, events))
     counted = measured.mutate(
         restarts=_.restarts.round().cast("int64"),
@@ -123,20 +110,16 @@ def infrastructure_features(
     return counted.semi_join(wanted, ["cluster_namespace", "event_timestamp"])
 
 
-def _with_keys(rows: "ibis.Table") -> "ibis.Table":
+def _with_keys(rows: ibis.Table) -> ibis.Table:
     """Rows of a cluster, namespace and hour, with the join key and the end of the window."""
-    import ibis
-
     return rows.mutate(
         cluster_namespace=rows.cluster.concat("/", rows.namespace),
         event_timestamp=rows.hour + ibis.interval(hours=1),
     )
 
 
-def _daily_counts(interactions: "ibis.Table") -> "ibis.Table":
+def _daily_counts(interactions: ibis.Table) -> ibis.Table:
     """One row for each user, agent and day; every user feature is a sum of them."""
-    from ibis import _
-
     days = interactions.mutate(day=interactions.timestamp.truncate("D"), failed=interactions.error.cast("int64"))
     return days.group_by("user_id", "agent_name", "day").agg(
         queries=_.count(),
@@ -146,11 +129,8 @@ def _daily_counts(interactions: "ibis.Table") -> "ibis.Table":
     )
 
 
-def latencies(calls: "ibis.Table", by: Sequence[str]) -> "ibis.Table":
+def latencies(calls: ibis.Table, by: Sequence[str]) -> ibis.Table:
     """Median and 95th percentile by nearest rank over the successful calls; one row for each group with any."""
-    import ibis
-    from ibis import _
-
     succeeded = calls.filter(~_.error)
     ranked = succeeded.mutate(
         place=ibis.row_number().over(ibis.window(group_by=list(by), order_by="latency_ms")) + 1,
@@ -162,11 +142,8 @@ def latencies(calls: "ibis.Table", by: Sequence[str]) -> "ibis.Table":
     )
 
 
-def _most_used(by_agent: "ibis.Table") -> "ibis.Table":
+def _most_used(by_agent: ibis.Table) -> ibis.Table:
     """The agent with the most queries of each user and window; the first by name if several have the same number."""
-    import ibis
-    from ibis import _
-
     order = ibis.window(group_by=["user_id", "event_timestamp"], order_by=[_.queries.desc(), _.agent_name])
     first = by_agent.mutate(place=ibis.row_number().over(order)).filter(_.place == 0)
     return first.select("user_id", "event_timestamp", most_used_agent="agent_name")

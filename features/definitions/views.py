@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,9 +30,6 @@ from lake.contracts.joined_features import (
 from lake.contracts.registries import AGENTS_NAMESPACE
 from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.contracts.user_features import USER_FEATURES as USER_CONTRACT
-
-if TYPE_CHECKING:
-    import ibis
 
 EVENT_TIMESTAMP, CREATED_TIMESTAMP = "event_timestamp", "created_timestamp"
 
@@ -68,9 +65,9 @@ class View:
     ttl: timedelta
     """A value older than this counts as missing, offline and online."""
     inputs: tuple[ViewInput, ...]
-    windows: "Callable[..., ibis.Table]"
+    windows: Callable[..., ibis.Table]
     """Takes one Ibis table for each input with ``windows``."""
-    transform: "Callable[..., ibis.Table]"
+    transform: Callable[..., ibis.Table]
     """Takes one Ibis table for each input, then the windows to compute."""
     by_day: bool = False
     """Whether only days with changed inputs are read, one at a time: for inputs that are too large to read whole. A
