@@ -83,11 +83,11 @@ def ours(entities: str, features: str, scratch: str) -> Figures:
     """``features.batch.asof.as_of_join``, Arrow in memory to Arrow in memory."""
     import pyarrow.parquet as pq
 
-    from features.batch.asof import FeatureRows, as_of_join
+    from features.batch.asof import as_of_join
     from features.definitions.views import USER_FEATURES
 
     requests, rows = pq.read_table(entities), pq.read_table(features)
-    stored = [FeatureRows(view=USER_FEATURES, rows=rows)]
+    stored = {USER_FEATURES: rows}
     as_of_join(requests.slice(0, 1000), stored)
     times = []
     for _ in range(REPEATS):
@@ -131,16 +131,16 @@ def ours_from_files(entities: str, features: str, scratch: str) -> Figures:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from features.batch.asof import FeatureRows, as_of_join
+    from features.batch.asof import as_of_join
     from features.definitions.views import USER_FEATURES
 
     frame = pq.read_table(entities).to_pandas()
     as_of_join(
         pa.Table.from_pandas(frame[:1000]),
-        [FeatureRows(view=USER_FEATURES, rows=pq.read_table(features).slice(0, 1000))],
+        {USER_FEATURES: pq.read_table(features).slice(0, 1000)},
     )
     began = time.perf_counter()
-    stored = [FeatureRows(view=USER_FEATURES, rows=pq.read_table(features))]
+    stored = {USER_FEATURES: pq.read_table(features)}
     joined = as_of_join(pa.Table.from_pandas(frame, preserve_index=False), stored).to_pandas()
     return {
         "seconds": time.perf_counter() - began,

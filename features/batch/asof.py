@@ -12,18 +12,17 @@ available row is the newest one and the join is direct. Otherwise (a back-fill, 
 outdated when they become available are dropped first.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features.definitions.views import (
-    AGENT_FEATURES,
     CREATED_TIMESTAMP,
     EVENT_TIMESTAMP,
     INFRASTRUCTURE_FEATURES,
-    USER_FEATURES,
+    VIEWS,
     View,
     agents_namespace_keys,
 )
@@ -36,27 +35,19 @@ VERSION = 2
 TIMESTAMP = "timestamp"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeatureRows:
-    """The stored rows of one view: entity, both timestamps, features."""
-
-    view: View
-    rows: pa.Table
-
-
-def as_of_join(entities: pa.Table, features: Sequence[FeatureRows]) -> pa.Table:
+def as_of_join(entities: pa.Table, features: Mapping[View, pa.Table]) -> pa.Table:
     """Each row of ``entities`` once, in no particular order, with the values of every view as of its ``timestamp``.
 
-    ``entities`` needs ``timestamp`` (UTC, microseconds) and the views' entity columns; the new columns are named
-    as in ``View.joined`` and null where no value may be used.
+    ``entities`` needs ``timestamp`` (UTC, microseconds) and the views' entity columns; ``features`` are the stored rows
+    of the views. The new columns are named as in ``View.joined`` and null where no value may be used.
     """
-    connection = connect()
-    connection.register("entities", entities)
-    for stored in features:
-        connection.register(f"{stored.view.name}_rows", stored.rows)
-    joins = "\n".join(_join(connection, stored.view) for stored in features)
-    columns = ", ".join(["e.*", *(column for stored in features for column in _values(stored.view))])
-    return connection.sql(f"SELECT {columns} FROM entities AS e\n{joins}").to_arrow_table()
+    with connect() as db:
+        db.register("entities", entities)
+        for view, rows in features.items():
+            db.register(f"{view.name}_rows", rows)
+        joins = "\n".join(_join(db, view) for view in features)
+        columns = ", ".join(["e.*", *(column for view in features for column in _values(view))])
+        return db.sql(f"SELECT {columns} FROM entities AS e\n{joins}").to_arrow_table()
 
 
 def join_pinned(
@@ -71,38 +62,27 @@ def join_pinned(
     ``entities`` also needs ``cluster``: an interaction gets the infrastructure features of its cluster's agents.
     Without a pinned version of these, their columns are null.
     """
-    import pyarrow.compute as pc
-
     bounds = pc.min_max(entities[TIMESTAMP]).as_py()
-    rows = []
-    pinned = ((USER_FEATURES, users), (AGENT_FEATURES, agents), (INFRASTRUCTURE_FEATURES, infrastructure))
-    for view, version in pinned:
+    rows = {}
+    for view, version in zip(VIEWS, (users, agents, infrastructure), strict=True):
         where = ""
         if bounds["min"] is not None:
             low, high = bounds["min"] - view.ttl, bounds["max"]
             where = f"{EVENT_TIMESTAMP} >= '{low.isoformat()}' and {EVENT_TIMESTAMP} <= '{high.isoformat()}'"
-        read = lake.tables.read(version, where=where) if version else view.contract.arrow_schema.empty_table()
-        rows.append(FeatureRows(view=view, rows=read))
+        rows[view] = lake.tables.read(version, where=where) if version else view.contract.arrow_schema.empty_table()
     keyed = entities.append_column(INFRASTRUCTURE_FEATURES.entity, agents_namespace_keys(entities["cluster"]))
     return as_of_join(keyed, rows).drop_columns([INFRASTRUCTURE_FEATURES.entity])
 
 
-def _join(connection: duckdb.DuckDBPyConnection, view: View) -> str:
+def _join(db: duckdb.DuckDBPyConnection, view: View) -> str:
     """The ASOF join of one view, on ``available``."""
-    rows = _direct(view) if _evenly_created(connection, view) else _current_on_arrival(view)
+    delay = f"epoch_us({CREATED_TIMESTAMP}) - epoch_us({EVENT_TIMESTAMP})"
+    [(shortest, longest)] = db.sql(f"SELECT min({delay}), max({delay}) FROM {view.name}_rows").fetchall()
+    evenly_created = shortest is None or (shortest == longest and shortest >= 0)
+    direct = f"SELECT *, {CREATED_TIMESTAMP} AS available FROM {view.name}_rows"
+    rows = direct if evenly_created else _current_on_arrival(view)
     on = f"{view.name}.{view.entity} = e.{view.entity} AND {view.name}.available <= e.{TIMESTAMP}"
     return f"ASOF LEFT JOIN ({rows}) AS {view.name} ON {on}"
-
-
-def _evenly_created(connection: duckdb.DuckDBPyConnection, view: View) -> bool:
-    """Whether every row was created with the same delay, so that the order of availability is that of events."""
-    delay = f"epoch_us({CREATED_TIMESTAMP}) - epoch_us({EVENT_TIMESTAMP})"
-    [(shortest, longest)] = connection.sql(f"SELECT min({delay}), max({delay}) FROM {view.name}_rows").fetchall()
-    return shortest is None or bool(shortest == longest and shortest >= 0)
-
-
-def _direct(view: View) -> str:
-    return f"SELECT *, {CREATED_TIMESTAMP} AS available FROM {view.name}_rows"
 
 
 def _current_on_arrival(view: View) -> str:

@@ -9,16 +9,17 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from features.batch.incremental import UPTO, Span, spans
+from features.batch.incremental import UPTO, day_filter, days_to_read
 from features.definitions import transforms
 from features.definitions.compiled import run_transform
 from features.definitions.views import CREATED_TIMESTAMP, EVENT_TIMESTAMP, VIEWS, View, ViewInput
 from lake.lake import Lake
-from lake.tables.engine import connect
+from lake.tables.engine import query
 from lake.tables.versions import TableVersion
 
 log = logging.getLogger("fuelline.features")
@@ -31,16 +32,11 @@ def compute_features(lake: Lake, interactions: TableVersion, upto: datetime) -> 
     """Compute every view that has inputs, in the order of ``VIEWS``: the infrastructure's only if metrics, logs or
     events were collected. Of other inputs than the interactions the newest version is used.
     """
-    pins = pin_inputs(lake, interactions)
+    contracts = {read.contract.table: read.contract for view in VIEWS for read in view.inputs}
+    newest = {name: lake.tables.current(contract) for name, contract in contracts.items()}
+    pins = {name: version for name, version in newest.items() if version} | {interactions.table: interactions}
     views = [view for view in VIEWS if any(read.windows and read.contract.table in pins for read in view.inputs)]
     return [compute_view(lake, view, list(pins.values()), upto) for view in views]
-
-
-def pin_inputs(lake: Lake, interactions: TableVersion) -> dict[str, TableVersion]:
-    """The interactions, and the newest version of every other input that exists."""
-    others = {read.contract.table: read.contract for view in VIEWS for read in view.inputs}
-    current = {name: lake.tables.current(contract) for name, contract in others.items()}
-    return {name: version for name, version in current.items() if version} | {interactions.table: interactions}
 
 
 def compute_view(lake: Lake, view: View, pins: Sequence[TableVersion], upto: datetime) -> TableVersion:
@@ -56,12 +52,12 @@ def compute_view(lake: Lake, view: View, pins: Sequence[TableVersion], upto: dat
     if done := lake.tables.find(view.contract, key):
         return done
     current = lake.tables.current(view.contract)
-    rows = pa.concat_tables(
-        [
-            view.contract.arrow_schema.empty_table(),
-            *(_span_rows(lake, view, pinned, current, upto, span) for span in spans(lake, view, pinned, upto)),
-        ]
-    )
+    found = [view.contract.arrow_schema.empty_table()]
+    for day in days_to_read(lake, view, pinned, upto):
+        missing = _missing(lake, view, pinned, current, upto, day)
+        if missing.num_rows:
+            found.append(view_rows(view, missing, *_rows_of_inputs(lake, view, pinned, missing)))
+    rows = pa.concat_tables(found)
     if current and not rows.num_rows:
         return current
     log.info("%s: %d new rows from %s", view.contract.table, rows.num_rows, ", ".join(map(str, pinned.values())))
@@ -69,68 +65,49 @@ def compute_view(lake: Lake, view: View, pins: Sequence[TableVersion], upto: dat
     return lake.tables.append(view.contract, rows, key=key, inputs=list(pinned.values()), properties=properties)
 
 
-def view_rows(view: View, rows: pa.Table, wanted: pa.Table, *others: pa.Table) -> pa.Table:
-    """The view's rows in its contract's form for each (entity, event_timestamp) of ``wanted``; pure.
-
-    ``rows`` are those of the first input, ``others`` those of the next ones; an omitted input is empty.
+def view_rows(view: View, wanted: pa.Table, *inputs: pa.Table) -> pa.Table:
+    """The view's rows in its contract's form for each (entity, event_timestamp) of ``wanted``; pure. An omitted input
+    is empty.
     """
-    values = run_transform(view.transform, _named(view.inputs, (rows, *others)) | {"wanted": wanted})
-    values = values.set_column(
-        values.column_names.index(EVENT_TIMESTAMP), EVENT_TIMESTAMP, _utc(values[EVENT_TIMESTAMP])
-    )
-    delay = pa.scalar(view.delay, pa.duration("us"))
-    created = pa.compute.add(values[EVENT_TIMESTAMP], delay)
+    values = run_transform(view.transform, _named(view.inputs, inputs) | {"wanted": wanted})
+    created = pc.add(values[EVENT_TIMESTAMP], pa.scalar(view.delay, pa.duration("us")))
     schema = view.contract.arrow_schema
-    return (
-        values.append_column(CREATED_TIMESTAMP, created)
-        .select(schema.names)
-        .cast(schema)
-        .sort_by([(EVENT_TIMESTAMP, "ascending"), (view.entity, "ascending")])
-    )
+    rows = values.append_column(CREATED_TIMESTAMP, created).select(schema.names).cast(schema)
+    return rows.sort_by([(EVENT_TIMESTAMP, "ascending"), (view.entity, "ascending")])
 
 
-def view_windows(view: View, rows: pa.Table, upto: datetime, *others: pa.Table) -> pa.Table:
-    """Every (entity, event_timestamp) that the inputs define and that is due by ``upto``; pure. Inputs as in
-    ``view_rows``, without those that define no windows.
-    """
-    defining = [read for read in view.inputs if read.windows]
-    found = run_transform(view.windows, _named(defining, (rows, *others)))
-    windows = pa.table({view.entity: found[view.entity], EVENT_TIMESTAMP: _utc(found[EVENT_TIMESTAMP])})
-    return windows.filter(pa.compute.less_equal(windows[EVENT_TIMESTAMP], pa.scalar(upto - view.delay)))
-
-
-def _span_rows(
-    lake: Lake, view: View, pinned: Pins, current: TableVersion | None, upto: datetime, span: Span
-) -> pa.Table:
-    """The missing rows of a span's windows, computed from the rows that they depend on."""
-    missing = _missing(lake, view, pinned, current, upto, span)
-    if not missing.num_rows:
-        return view.contract.arrow_schema.empty_table()
-    ends = pa.compute.min_max(missing[EVENT_TIMESTAMP]).as_py()
-    tables = [_read(lake, read, pinned, read.columns, _before(read, ends["min"], ends["max"])) for read in view.inputs]
-    return view_rows(view, tables[0], missing, *tables[1:])
+def view_windows(view: View, upto: datetime, *inputs: pa.Table) -> pa.Table:
+    """Every (entity, event_timestamp) that the inputs with ``windows`` define and that is due by ``upto``; pure."""
+    found = run_transform(view.windows, _named([read for read in view.inputs if read.windows], inputs))
+    ends = found[EVENT_TIMESTAMP].cast(pa.timestamp("us", tz="UTC"))  # Ibis drops the zone when it adds an interval
+    windows = pa.table({view.entity: found[view.entity], EVENT_TIMESTAMP: ends})
+    return windows.filter(pc.less_equal(ends, pa.scalar(upto - view.delay)))
 
 
 def _missing(
-    lake: Lake, view: View, pinned: Pins, current: TableVersion | None, upto: datetime, span: Span
+    lake: Lake, view: View, pinned: Pins, current: TableVersion | None, upto: datetime, day: date | None
 ) -> pa.Table:
     """The defined windows minus the stored ones. Reads a few narrow columns of each table."""
-    defining = [read for read in view.inputs if read.windows]
-    tables = [_read(lake, read, pinned, read.windows, span.where("timestamp")) for read in defining]
-    due = view_windows(view, tables[0], upto, *tables[1:])
+    where = day_filter("timestamp", day)
+    tables = [_read(lake, read, pinned, read.windows, where) for read in view.inputs if read.windows]
+    due = view_windows(view, upto, *tables)
     if current is None:
         return due
-    stored = lake.tables.read(current, columns=[view.entity, EVENT_TIMESTAMP], where=span.ends(EVENT_TIMESTAMP))
-    connection = connect()
-    connection.register("due", due)
-    connection.register("stored", stored)
-    return connection.sql(f"FROM due ANTI JOIN stored USING ({view.entity}, {EVENT_TIMESTAMP})").to_arrow_table()
+    key, where = [view.entity, EVENT_TIMESTAMP], day_filter(EVENT_TIMESTAMP, day, ends=True)
+    stored = lake.tables.read(current, columns=key, where=where)
+    return query(f"FROM due ANTI JOIN stored USING ({', '.join(key)})", due=due, stored=stored)
 
 
-def _before(read: ViewInput, first: datetime, last: datetime) -> str:
-    """The rows of an input that windows ending from ``first`` to ``last`` depend on."""
-    where = f"timestamp < '{last.isoformat()}'"
-    return where if read.lookback is None else f"{where} and timestamp >= '{(first - read.lookback).isoformat()}'"
+def _rows_of_inputs(lake: Lake, view: View, pinned: Pins, windows: pa.Table) -> list[pa.Table]:
+    """The rows of each input that the windows depend on."""
+    ends = pc.min_max(windows[EVENT_TIMESTAMP]).as_py()
+    tables = []
+    for read in view.inputs:
+        where = f"timestamp < '{ends['max'].isoformat()}'"
+        if read.lookback is not None:
+            where += f" and timestamp >= '{(ends['min'] - read.lookback).isoformat()}'"
+        tables.append(_read(lake, read, pinned, read.columns, where))
+    return tables
 
 
 def _read(lake: Lake, read: ViewInput, pinned: Pins, columns: Sequence[str], where: str) -> pa.Table:
@@ -151,8 +128,3 @@ def _key(view: View, pinned: Sequence[TableVersion], upto: datetime) -> str:
     versions = sorted(map(str, pinned))
     parts = [view.contract.table, view.contract.version, transforms.VERSION, *versions, upto.isoformat()]
     return f"features:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
-
-
-def _utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The instants as UTC microseconds; Ibis drops the zone when it adds an interval."""
-    return column.cast(pa.timestamp("us", tz="UTC"))

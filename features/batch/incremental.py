@@ -7,7 +7,6 @@ recorded in that commit, so there is no separate list that could be wrong; if it
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from errors import UnknownName
@@ -23,36 +22,21 @@ UPTO = "fuelline.upto"
 DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Span:
-    """One day (UTC), or all time."""
-
-    day: date | None = None
-
-    def where(self, column: str) -> str:
-        """The rows of the day, as an Iceberg filter."""
-        if self.day is None:
-            return ""
-        start, end = self._bounds()
-        return f"{column} >= '{start}' and {column} < '{end}'"
-
-    def ends(self, column: str) -> str:
-        """The windows that end during the day or at its end."""
-        if self.day is None:
-            return ""
-        start, end = self._bounds()
-        return f"{column} > '{start}' and {column} <= '{end}'"
-
-    def _bounds(self) -> tuple[str, str]:
-        assert self.day
-        start = datetime.combine(self.day, time(), UTC)
-        return start.isoformat(), (start + DAY).isoformat()
+def day_filter(column: str, day: date | None, *, ends: bool = False) -> str:
+    """The rows of a day (UTC) as an Iceberg filter, or with ``ends`` the windows that end during the day or at its end;
+    without a day, all rows.
+    """
+    if day is None:
+        return ""
+    start = datetime.combine(day, time(), UTC)
+    after, before = (">", "<=") if ends else (">=", "<")
+    return f"{column} {after} '{start.isoformat()}' and {column} {before} '{(start + DAY).isoformat()}'"
 
 
-def spans(lake: Lake, view: View, pinned: Mapping[str, TableVersion], upto: datetime) -> list[Span]:
-    """The spans that a computation of the view has to read, the oldest first."""
+def days_to_read(lake: Lake, view: View, pinned: Mapping[str, TableVersion], upto: datetime) -> list[date | None]:
+    """The days (UTC) that a computation of the view has to read, the oldest first; one None stands for all time."""
     if not view.by_day:
-        return [Span()]
+        return [None]
     due = (upto - view.delay).date()
     before, done = _last(lake, view)
     days: set[date] = set()
@@ -64,7 +48,7 @@ def spans(lake: Lake, view: View, pinned: Mapping[str, TableVersion], upto: date
         then = _files(lake, read.contract, before[name]) if name in before else {}
         days |= {day for day in now if isinstance(day, date) and (now[day] != then.get(day) or done is None)}
         days |= {day for day in now if isinstance(day, date) and done and day >= (done - view.delay).date() - DAY}
-    return [Span(day=day) for day in sorted(days) if day <= due]
+    return [day for day in sorted(days) if day <= due]
 
 
 def _last(lake: Lake, view: View) -> tuple[dict[str, TableVersion], datetime | None]:

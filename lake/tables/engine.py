@@ -23,6 +23,14 @@ def connect(**config: str | bool | int | float | list[str]) -> "duckdb.DuckDBPyC
     return connection
 
 
+def query(sql: str, **tables: pa.Table) -> pa.Table:
+    """The rows that a query over ``tables`` gives."""
+    with connect() as db:
+        for name, rows in tables.items():
+            db.register(name, rows)
+        return db.sql(sql).to_arrow_table()
+
+
 def ibis_engine() -> "Backend":
     """A new in-memory DuckDB in UTC as an Ibis backend."""
     import ibis

@@ -23,7 +23,7 @@ RECORDED = {
         "b6dcfcfe4fc9bcc66b8a6fc2fa2650e351777e7d396caba4faa7737124e8f920",
     ),
     "selecting": (
-        "b1bc3e0fe82bf359a774991f63f644630fe27b8f5789d5abfac3c3463d3fda35",
+        "33eab8ef3d119436c055bf1f40b67b637af78c8340211fb09aad297fb6dce6ad",
         "e03c9a3d4e9a2ef1eef2ab0b926934e28fc93d346e378229082a463d166912a2",
     ),
 }

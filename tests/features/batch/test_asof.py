@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.batch.asof import FeatureRows, as_of_join
+from features.batch.asof import as_of_join
 from features.definitions.views import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, USER_FEATURES, VIEWS, View
 from tests.features.conftest import AGENTS, FIRST_DAY
 
@@ -88,7 +88,7 @@ def test_the_join_follows_its_definition(
         rows = list({row[:2]: row for row in rows}.values())
     joined = as_of_join(
         entity_rows([(name, "bruno", instant(view, step, nudge)) for name, step, nudge in requests]),
-        [FeatureRows(view=view, rows=feature_rows(view, rows))],
+        {view: feature_rows(view, rows)},
     )
     found = dict(zip(joined["interaction_id"].to_pylist(), joined["total_queries"].to_pylist(), strict=True))
     assert joined.num_rows == len(requests)
@@ -105,7 +105,7 @@ def test_a_value_is_used_up_to_its_ttl_and_not_a_microsecond_longer() -> None:
         (event + USER_FEATURES.ttl, True),
         (event + USER_FEATURES.ttl + timedelta(microseconds=1), False),
     ):
-        joined = as_of_join(entity_rows([("a", "bruno", at)]), [FeatureRows(view=USER_FEATURES, rows=rows)])
+        joined = as_of_join(entity_rows([("a", "bruno", at)]), {USER_FEATURES: rows})
         assert (joined["user_event_timestamp"][0].as_py() == event) is used
 
 
@@ -120,7 +120,7 @@ def test_a_value_back_filled_late_is_used_from_then_on_and_only_where_it_is_newe
         ],
     )
     requests = [(user, "bruno", FIRST_DAY + n * day) for user in "ab" for n in (1, 3)]
-    joined = as_of_join(entity_rows(requests), [FeatureRows(view=USER_FEATURES, rows=rows)]).sort_by("interaction_id")
+    joined = as_of_join(entity_rows(requests), {USER_FEATURES: rows}).sort_by("interaction_id")
     assert joined["total_queries"].to_pylist() == [0, 0, None, 2]
 
 
@@ -132,7 +132,7 @@ def test_no_entity_row_is_lost_or_doubled_with_no_match_or_many() -> None:
     empty = feature_rows(USER_FEATURES, [])
     joined = as_of_join(
         entity_rows(requests),
-        [FeatureRows(view=USER_FEATURES, rows=empty), FeatureRows(view=AGENT_FEATURES, rows=rows)],
+        {USER_FEATURES: empty, AGENT_FEATURES: rows},
     )
     assert sorted(joined["interaction_id"].to_pylist()) == sorted(f"i{n}" for n in range(len(requests)))
 
@@ -220,7 +220,7 @@ def test_the_join_equals_feasts_duckdb_store(
 ) -> None:
     requests, stored = random_case(seed, late)
     theirs = feast_join(requests, stored)
-    ours = as_of_join(requests, [FeatureRows(view=view, rows=stored[view.name]) for view in VIEWS])
+    ours = as_of_join(requests, {view: stored[view.name] for view in VIEWS})
     ours = ours.sort_by("interaction_id").to_pandas()
     assert list(ours["interaction_id"]) == list(theirs["interaction_id"])
     for view in VIEWS:
@@ -234,6 +234,6 @@ def test_the_random_cases_have_hits_and_misses_for_both_shapes_of_the_join() -> 
     shares = []
     for late in (False, True):
         requests, stored = random_case(1, late)
-        joined = as_of_join(requests, [FeatureRows(view=view, rows=stored[view.name]) for view in VIEWS])
+        joined = as_of_join(requests, {view: stored[view.name] for view in VIEWS})
         shares += [joined[view.time_column].null_count / joined.num_rows for view in VIEWS]
     assert all(0.1 < share < 0.95 for share in shares)

@@ -42,7 +42,7 @@ def test_day_by_day_gives_the_same_rows_as_all_at_once(lake: Lake) -> None:
         version = ingest(lake, before(rows, midnight), f"day {day}")
         versions = compute_features(lake, version, midnight + timedelta(hours=2))
     for view, computed in zip(OF_CALLS, versions, strict=True):
-        assert stored(lake, computed, view.entity).equals(view_rows(view, rows, view_windows(view, rows, END)))
+        assert stored(lake, computed, view.entity).equals(view_rows(view, view_windows(view, END, rows), rows))
 
 
 def test_late_interactions_fill_their_gaps_and_change_no_present_row(lake: Lake) -> None:
@@ -72,7 +72,7 @@ def test_an_hourly_run_reads_only_the_days_that_it_needs(lake: Lake) -> None:
     rows = make_interactions(400, days=2)
     compute_view(lake, AGENT_FEATURES, [ingest(lake, before(rows, FIRST_DAY + timedelta(days=1)), "a")], END)
     version = compute_view(lake, AGENT_FEATURES, [ingest(lake, rows, "b")], END)
-    expected = view_rows(AGENT_FEATURES, rows, view_windows(AGENT_FEATURES, rows, END))
+    expected = view_rows(AGENT_FEATURES, view_windows(AGENT_FEATURES, END, rows), rows)
     assert stored(lake, version, "agent_name").equals(expected)
 
 

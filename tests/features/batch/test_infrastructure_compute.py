@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from features.batch.compute import compute_features, compute_view
-from features.batch.incremental import spans
+from features.batch.incremental import days_to_read
 from features.definitions.views import INFRASTRUCTURE_FEATURES, VIEWS
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
@@ -45,12 +45,11 @@ def stored(lake: Lake) -> dict[tuple[str, datetime], dict[str, Any]]:
     return found
 
 
-def days_to_read(lake: Lake, upto: datetime) -> list[int]:
+def read_days(lake: Lake, upto: datetime) -> list[int]:
     """The days that a computation would read, counted from the first."""
     pinned = {v.table: v for read in INFRASTRUCTURE_FEATURES.inputs if (v := lake.tables.current(read.contract))}
-    return [
-        (span.day - FIRST_DAY.date()).days for span in spans(lake, INFRASTRUCTURE_FEATURES, pinned, upto) if span.day
-    ]
+    days = days_to_read(lake, INFRASTRUCTURE_FEATURES, pinned, upto)
+    return [(day - FIRST_DAY.date()).days for day in days if day]
 
 
 def test_hour_by_hour_gives_the_same_rows_as_all_at_once(lake: Lake, tmp_path: Path) -> None:
@@ -101,12 +100,12 @@ def test_only_days_that_have_changed_or_were_not_due_are_read(lake: Lake) -> Non
     for day in range(10):
         measure(lake, series(RESTARTS, FIRST_DAY + day * DAY, rising(60, 0.0), **OF_BRUNO), str(day))
     upto = FIRST_DAY + 10 * DAY
-    assert days_to_read(lake, upto) == list(range(10))
+    assert read_days(lake, upto) == list(range(10))
     compute(lake, upto)
-    assert days_to_read(lake, upto) == [8, 9]
+    assert read_days(lake, upto) == [8, 9]
     write(lake, line(FIRST_DAY + 3 * DAY, "x", namespace="agents"), key="late")
-    assert days_to_read(lake, upto + HOUR) == [3, 8, 9]
-    assert days_to_read(lake, FIRST_DAY + 4 * DAY) == [3]
+    assert read_days(lake, upto + HOUR) == [3, 8, 9]
+    assert read_days(lake, FIRST_DAY + 4 * DAY) == [3]
 
 
 def test_a_back_fill_of_a_much_older_day_is_computed(lake: Lake) -> None:

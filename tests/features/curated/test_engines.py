@@ -137,8 +137,8 @@ def test_spark_gives_the_features_that_duckdb_gives(
     }
     rows = list(tables.values())
     with_windows = [table for table, read in zip(rows, view.inputs, strict=True) if read.windows]
-    wanted = view_windows(view, with_windows[0], FAR, *with_windows[1:])
-    expected = view_rows(view, rows[0], wanted, *rows[1:])
+    wanted = view_windows(view, FAR, *with_windows)
+    expected = view_rows(view, wanted, *rows)
     fields = pa.schema([field for field in expected.schema if field.name != "created_timestamp"])
     found = on_spark(spark, view.transform, {**tables, "wanted": wanted}, tmp_path)
     assert expected.num_rows > 50

@@ -23,8 +23,8 @@ NOTHING = (metrics([]), logs([]), events([]))
 def compute(measured: list[Row], lines: tuple[Row, ...] = (), happened: tuple[Row, ...] = ()) -> dict[Any, Row]:
     """The features by namespace and window end."""
     inputs = (metrics(measured), logs(list(lines)), events(list(happened)))
-    wanted = view_windows(INFRASTRUCTURE_FEATURES, inputs[0], LATER, *inputs[1:])
-    rows = view_rows(INFRASTRUCTURE_FEATURES, inputs[0], wanted, *inputs[1:]).to_pylist()
+    wanted = view_windows(INFRASTRUCTURE_FEATURES, LATER, *inputs)
+    rows = view_rows(INFRASTRUCTURE_FEATURES, wanted, *inputs).to_pylist()
     return {(row["cluster_namespace"], row["event_timestamp"]): row for row in rows}
 
 
@@ -223,9 +223,9 @@ def test_what_happens_on_the_window_end_belongs_to_the_next_window() -> None:
 def uptime(measured: list[Row]) -> dict[str, float]:
     """Uptime of each agent in the hour after START, in which each has calls that all failed."""
     calls = make_interactions(400, days=1)
-    wanted = view_windows(AGENT_FEATURES, calls, LATER)
+    wanted = view_windows(AGENT_FEATURES, LATER, calls)
     wanted = wanted.filter(pa.compute.equal(wanted["event_timestamp"], pa.scalar(END, wanted["event_timestamp"].type)))
-    rows = view_rows(AGENT_FEATURES, calls, wanted, metrics(measured)).to_pylist()
+    rows = view_rows(AGENT_FEATURES, wanted, calls, metrics(measured)).to_pylist()
     return {row["agent_name"]: row["uptime_percentage"] for row in rows}
 
 

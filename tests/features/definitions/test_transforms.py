@@ -21,7 +21,7 @@ LATER = FIRST_DAY + timedelta(days=60)
 
 
 def compute(view: View, interactions: pa.Table, upto: datetime = LATER) -> pa.Table:
-    return view_rows(view, interactions, view_windows(view, interactions, upto))
+    return view_rows(view, view_windows(view, upto, interactions), interactions)
 
 
 def users_by_hand(rows: list[dict[str, Any]], end: datetime, user: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def user_batch(rows: pa.Table, user: str, at: datetime) -> dict[str, Any]:
 
 def _batch(view: View, rows: pa.Table, entity: str, end: datetime) -> dict[str, Any]:
     wanted = {view.entity: pa.array([entity]), "event_timestamp": pa.array([end], pa.timestamp("us", tz="UTC"))}
-    found = view_rows(view, rows, pa.table(wanted)).to_pylist()
+    found = view_rows(view, pa.table(wanted), rows).to_pylist()
     return found[0] if found else {}
 
 
