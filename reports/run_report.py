@@ -10,7 +10,7 @@ from pathlib import Path
 from errors import UserError
 from lake.lake import Lake
 from lake.store.objects import ObjectStore
-from models.registry.kinds import REPORTED, model_chain, reported_key
+from models.registry.kinds import REPORTED, model_chain
 from reports.common.html import facts, joined, note, render, section, style, table
 from reports.lineage.build import candidate_lineage, lineage
 from reports.lineage.render import as_svg
@@ -63,7 +63,7 @@ def write_report(lake: Lake, run: str, model: str) -> Path:
     summary = RunSummary.of(known.payload["summary"]) if known else summarize(lake, run, model)
     page = _page(lake, run, f"Retraining of {model}", _picture(lake, summary), summary)
     lake.store.write(f"{folder}/report.html", page.encode())
-    lake.ledger.append(chain, REPORTED, reported_key(run), {"run": run, "summary": summary.plain()})
+    lake.ledger.append(chain, REPORTED, f"reported:{run}", {"run": run, "summary": summary.plain()})
     log.info("report of %s: %s", run, summary.outcome)
     return local_copy(lake, run)
 

@@ -57,24 +57,13 @@ def pin_inputs(
 @cpu(cache=cached(*SELECTING_CODE, ignored=("claim",)))
 def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> TrainingSet:
     """Join the features as of each interaction, weight by feedback, split by time."""
-    from models.data.training_set import build_training_set as build
     from models.registry.training_lease import holding_lease
+    from models.retraining.pin import build_pinned
     from reports.decks.training import training_set_deck
 
     lake = task_lake()
     with holding_lease(lake, claim):
-        result = build(
-            lake,
-            model=pinned.model,
-            interactions=pinned.interactions,
-            feedback=pinned.feedback[0] if pinned.feedback else None,
-            user_features=pinned.user_features,
-            agent_features=pinned.agent_features,
-            infrastructure_features=pinned.infrastructure_features[0] if pinned.infrastructure_features else None,
-            cut=pinned.cut,
-            agents=spec.agents,
-            feature_service=spec.features,
-        )
+        result = build_pinned(lake, pinned, spec)
     publish(40, "Training set", *training_set_deck(lake, result))
     return result
 
@@ -85,7 +74,7 @@ def train_adapter(
 ) -> TrainedAdapter:
     """Train the LoRA adapter, or resume from its last checkpoint. One process per GPU; stops if the claim is lost."""
     from models.registry.training_lease import fenced, holding_lease
-    from models.training.record import record_trained
+    from models.retraining.outcome import record_trained
     from models.training.train import read_manifest, train
     from reports.decks.training import training_deck
 

@@ -161,7 +161,7 @@ def _key(adapter: TrainedAdapter, profile: TrainingProfile, baseline: ModelVersi
     """The entry's key: everything that changes the judgement and is not in the training key."""
     parts = [asdict(rule), profile.eval_rows, profile.max_tokens, code_digest(*JUDGING_CODE)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    return kinds.judged_key(adapter.training_key, baseline_name(baseline), digest)
+    return f"judged:{adapter.training_key}:{baseline_name(baseline)}:{digest}"
 
 
 def _parquet(rows: pa.Table, scores: PairedScores) -> bytes:

@@ -11,15 +11,15 @@ RECORDED = {
         "668ede93d30cda1f1b29cb2e432e4a488c3987aff722401e237d5e6ce5cced4e",
     ),
     "judging": (
-        "a66c67ce7405d99f0f5707fb0884cf717f5a5c2ddecf75b4875dcb600b7ca985",
+        "c611947bee942f1ea7b9d623c65a65e9a8e3311066587c010db0cccf01e249a8",
         "1cae7fbb92518ac15d175b6d7848d88a995fc009c186c10c42455bbb8717ac00",
     ),
     "retraining": (
-        "628231a57646e35d29a9a236f17dd13652018fa9d85b1f9aac2631e265f7129b",
+        "859c539c756ca5693faacd8f9e8ac24eccafbe14dab0ade79447eee4419db831",
         "c92efba86316136ef16b8347ca1bb913ea76d29bba46760b47016f76008aac0b",
     ),
     "tuning": (
-        "df07c06c226fd51edee7faecc64f3ecd47442484ecd63f974ed0a12ba98ef612",
+        "badcf85a4b0f2256d3e8e2e713ae8313b21d7e57dee5a272b17e98b93e6df70c",
         "b6dcfcfe4fc9bcc66b8a6fc2fa2650e351777e7d396caba4faa7737124e8f920",
     ),
     "selecting": (

@@ -6,7 +6,7 @@ a rollout opens only while none is open. A promotion that came too late stays in
 rollout.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -37,48 +37,17 @@ def fold(model: str, entries: Iterable[Entry], state: ModelState | None = None) 
     """The state after these entries, in order, starting from ``state`` or from an empty one."""
     state = state or ModelState(model=model)
     for entry in entries:
-        state = replace(_step(state, entry), last_entry=entry.time)
+        step = _STEPS.get(entry.kind)
+        state = replace(step(state, entry) if step else state, last_entry=entry.time)
     return state
 
 
-def _step(state: ModelState, entry: Entry) -> ModelState:
-    match entry.kind:
-        case kinds.TRAINED:
-            return _trained(state, entry)
-        case kinds.REGISTERED:
-            version = _version(state.model, entry)
-            return replace(state, versions=(*state.versions, version), waiting=(*state.waiting, version))
-        case kinds.ROLLOUT_OPENED:
-            return _opened(state, entry)
-        case kinds.SHADOW_PASSED | kinds.CANARY_WIDENED | kinds.PROMOTION_APPROVED:
-            return _advanced(state, entry)
-        case kinds.SOAK_ENDED:
-            return _soak_ended(state, entry)
-        case kinds.PROMOTED:
-            return _promoted(state, entry)
-        case kinds.REJECTED | kinds.INCONCLUSIVE:
-            return _closed(state, entry.payload["version"])
-        case kinds.ROLLED_BACK:
-            return _rolled_back(state, entry)
-    return _retraining_step(state, entry)
-
-
-def _retraining_step(state: ModelState, entry: Entry) -> ModelState:
-    """The entries of requests, retrainings and retention."""
-    match entry.kind:
-        case kinds.RETRAINING_REQUESTED:
-            return _requested(state, entry)
-        case kinds.RETRAINING_CLOSED:
-            return _completed(_request_done(state, entry), entry)
-        case kinds.RETRAINING_FAILED if entry.payload.get("counts", True):
-            return _request_done(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
-        case kinds.REQUEST_ABANDONED:
-            return _request_done(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
-        case kinds.REQUEST_ENDED:
-            return _request_done(state, entry)
-        case kinds.RETIRED:
-            return _retired(state, entry.payload["version"])
-    return state
+def registered_version(entry: Entry) -> ModelVersion:
+    """The version that an entry ``registered`` describes."""
+    fields = entry.payload
+    return ModelVersion(
+        model=kinds.model_of(entry), version=fields["version"], path=fields["path"], digest=fields["digest"]
+    )
 
 
 def _requested(state: ModelState, entry: Entry) -> ModelState:
@@ -103,7 +72,13 @@ def _request_done(state: ModelState, entry: Entry) -> ModelState:
 
 def _completed(state: ModelState, entry: Entry) -> ModelState:
     completed = replace(state.trained, ended=entry.time) if state.trained else None
-    return replace(state, completed=completed, failures=0, failed_at=None)
+    return replace(_request_done(state, entry), completed=completed, failures=0, failed_at=None)
+
+
+def _failed(state: ModelState, entry: Entry) -> ModelState:
+    if not entry.payload.get("counts", True):
+        return state
+    return _request_done(replace(state, failures=state.failures + 1, failed_at=entry.time), entry)
 
 
 def _trained(state: ModelState, entry: Entry) -> ModelState:
@@ -117,28 +92,30 @@ def _trained(state: ModelState, entry: Entry) -> ModelState:
     return replace(state, trained=training) if newest else state
 
 
-def _version(model: str, entry: Entry) -> ModelVersion:
-    fields = entry.payload
-    return ModelVersion(model=model, version=fields["version"], path=fields["path"], digest=fields["digest"])
+def _registered(state: ModelState, entry: Entry) -> ModelState:
+    version = registered_version(entry)
+    return replace(state, versions=(*state.versions, version), waiting=(*state.waiting, version))
 
 
 def _opened(state: ModelState, entry: Entry) -> ModelState:
     if state.rollout:
         return state
     number = entry.payload["version"]
-    waiting = tuple(version for version in state.waiting if version.version != number)
     rollout = Rollout(version=number, baseline=entry.payload["baseline"], opened=entry.time, key=entry.key)
-    return replace(state, rollout=rollout, waiting=waiting)
+    return replace(state, rollout=rollout, waiting=_without(state.waiting, number))
+
+
+def _without(versions: tuple[ModelVersion, ...], number: int) -> tuple[ModelVersion, ...]:
+    return tuple(version for version in versions if version.version != number)
 
 
 def _promoted(state: ModelState, entry: Entry) -> ModelState:
     number = entry.payload["version"]
-    closed = _closed(state, number)
+    closed = _closed(state, entry)
     if entry.payload["baseline"] != state.baseline or number in state.retired:
         return closed
     former = (*state.former, state.production)
-    version = next((version for version in state.versions if version.version == number), None)
-    promoted = replace(closed, production=version, since=entry.time, former=former)
+    promoted = replace(closed, production=state.version(number), since=entry.time, former=former)
     return replace(promoted, soak=_soak(state, entry))
 
 
@@ -192,11 +169,35 @@ def _rolled_back(state: ModelState, entry: Entry) -> ModelState:
     return replace(state, production=back, since=entry.time, former=before, soak=None)
 
 
-def _closed(state: ModelState, number: int) -> ModelState:
-    return replace(state, rollout=None) if state.rollout and state.rollout.version == number else state
+def _closed(state: ModelState, entry: Entry) -> ModelState:
+    closes = state.rollout and state.rollout.version == entry.payload["version"]
+    return replace(state, rollout=None) if closes else state
 
 
-def _retired(state: ModelState, number: int) -> ModelState:
+def _retired(state: ModelState, entry: Entry) -> ModelState:
     """Retire a version: it waits for no rollout any more, and its open one ends."""
-    waiting = tuple(version for version in state.waiting if version.version != number)
-    return replace(_closed(state, number), waiting=waiting, retired=(*state.retired, number))
+    number = entry.payload["version"]
+    waiting = _without(state.waiting, number)
+    return replace(_closed(state, entry), waiting=waiting, retired=(*state.retired, number))
+
+
+_STEPS: dict[str, Callable[[ModelState, Entry], ModelState]] = {
+    kinds.TRAINED: _trained,
+    kinds.REGISTERED: _registered,
+    kinds.ROLLOUT_OPENED: _opened,
+    kinds.SHADOW_PASSED: _advanced,
+    kinds.CANARY_WIDENED: _advanced,
+    kinds.PROMOTION_APPROVED: _advanced,
+    kinds.SOAK_ENDED: _soak_ended,
+    kinds.PROMOTED: _promoted,
+    kinds.REJECTED: _closed,
+    kinds.INCONCLUSIVE: _closed,
+    kinds.ROLLED_BACK: _rolled_back,
+    kinds.RETRAINING_REQUESTED: _requested,
+    kinds.RETRAINING_CLOSED: _completed,
+    kinds.RETRAINING_FAILED: _failed,
+    kinds.REQUEST_ABANDONED: _failed,
+    kinds.REQUEST_ENDED: _request_done,
+    kinds.RETIRED: _retired,
+}
+"""What each kind of entry changes; the others change nothing."""

@@ -1,6 +1,6 @@
-"""Names in the ledger of what concerns a model: chains, kinds of entries, and keys.
+"""Names in the ledger of what concerns a model: chains, kinds of entries, and the keys that several modules use.
 
-This is the one place that spells them. All are stored, so none of them ever changes.
+All are stored, so none of them ever changes. A key that one module writes and reads is spelt there.
 """
 
 from lake.store.ledger import Entry, Ledger
@@ -75,75 +75,11 @@ def version_name(entry: Entry) -> str:
     return f"{model_of(entry)}@v{number}" if number else ""
 
 
-def trained_key(training_key: str) -> str:
-    return f"trained:{training_key}"
-
-
-def judged_key(training_key: str, baseline: str, digest: str) -> str:
-    """Key of ``judged``; ``digest`` covers the rule, the sizes and the code."""
-    return f"judged:{training_key}:{baseline}:{digest}"
-
-
-def registered_key(training_key: str) -> str:
-    """Key of ``registered``: a training is registered once."""
-    return f"registered:{training_key}"
-
-
-def not_registered_key(training_key: str, baseline: str) -> str:
-    return f"not_registered:{training_key}:{baseline}"
-
-
-def tuned_key(study_id: str, trials: int, confidence: float) -> str:
-    return f"tuned:{study_id}:{trials}:{confidence}"
-
-
-def retired_key(version: int) -> str:
-    """Key of ``retired``: a version is retired once."""
-    return f"retired:{version}"
-
-
-def opened_key(retraining: str) -> str:
-    """Key of ``retraining_opened``: the first pinned inputs of a retraining are kept."""
-    return f"retraining:{retraining}"
-
-
-def resumed_key(retraining: str, fence: int) -> str:
-    """Key of ``retraining_resumed``: once for each number of the lease."""
-    return f"resumed:{retraining}:{fence}"
-
-
 def closed_key(retraining: str) -> str:
     """Key of ``retraining_closed``: a retraining ends once."""
     return f"retraining-closed:{retraining}"
 
 
-def failed_key(execution: str, fence: int, request: int) -> str:
-    """Key of ``retraining_failed``; ``fence`` is 0 where the run does not hold the lease."""
-    return f"failed:{execution}:{fence}:{request}"
-
-
 def request_key(number: int) -> str:
     """Key of ``retraining_requested``: of two triggers at once only one gets the number."""
     return f"request:{number}"
-
-
-def request_ended_key(number: int) -> str:
-    return f"request-ended:{number}"
-
-
-def request_abandoned_key(number: int) -> str:
-    return f"request-abandoned:{number}"
-
-
-def decision_key(evaluation: str, rule_digest: str) -> str:
-    """Key of a trigger's decision: which evaluation of the rule (``until:<time>`` or a run), and which thresholds."""
-    return f"{evaluation}:{rule_digest}"
-
-
-def alert_key(entry: Entry) -> str:
-    """Key of ``told``: one alert for each closing entry."""
-    return f"told:{entry.digest}"
-
-
-def reported_key(run: str) -> str:
-    return f"reported:{run}"

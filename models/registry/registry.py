@@ -6,8 +6,8 @@ get different numbers, and one that died half way finds its number again. All th
 inputs, so a rerun writes the same bytes. Readers do not see a version before its ledger entry ``registered``.
 """
 
+import contextlib
 import hashlib
-import itertools
 import json
 import logging
 import re
@@ -22,9 +22,8 @@ from lake.store.objects import ObjectStore
 from models.llm.lora import CONFIG, WEIGHTS
 from models.llm.probe import PROBE, Probe
 from models.registry import kinds
-from models.registry.card import render_card
-from models.registry.fold import read_state
-from models.registry.manifest import Manifest
+from models.registry.fold import read_state, registered_version
+from models.registry.manifest import Manifest, render_card
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.types import BASE, UNKNOWN_CAUSE, Cause, Evaluation, Judgement, ModelVersion, Outcome, Verdict
@@ -39,29 +38,31 @@ def register(
 ) -> ModelVersion:
     """Register a candidate that was shown better as a version. Repeated for the same training, it returns that version.
 
-    Raises:
-        UserError: the candidate was not shown better than its baseline.
-        TamperedArtifact: the adapter's weights are not those that were evaluated.
+    Raises ``UserError`` where the candidate was not shown better, and ``TamperedArtifact`` where the adapter's weights
+    are not those that were evaluated.
     """
     adapter, chain = evaluation.adapter, kinds.model_chain(evaluation.model)
-    key = kinds.registered_key(adapter.training_key)
+    key = f"registered:{adapter.training_key}"
     if evaluation.judgement is not Judgement.BETTER:
         raise UserError(
             f"the candidate of training {adapter.training_key} is not registered: it was judged "
             f"{evaluation.judgement.value} against {evaluation.baseline}; only a better one is registered"
         )
     if known := lake.ledger.find(chain, key):
-        return _version(known)
+        return registered_version(known)
     number = _claim(lake.store, evaluation.model, adapter.training_key)
     version = ModelVersion(
-        model=evaluation.model, version=number, path=_folder(evaluation.model, number), digest=adapter.digest
+        model=evaluation.model,
+        version=number,
+        path=f"ml/models/{evaluation.model}/v{number}",
+        digest=adapter.digest,
     )
     digest = _write_folder(lake.store, version, evaluation, spec, profile, cause)
     for table in [*adapter.training_set.inputs, adapter.training_set.table]:
         lake.tables.tag(table, f"{version.model}-v{number}")
     entry = lake.ledger.append(chain, kinds.REGISTERED, key, _registered(version, evaluation, digest))
-    log.info("registered %s", _version(entry).name)
-    return _version(entry)
+    log.info("registered %s", version.name)
+    return registered_version(entry)
 
 
 def decline(lake: Lake, evaluation: Evaluation) -> Verdict:
@@ -77,7 +78,7 @@ def decline(lake: Lake, evaluation: Evaluation) -> Verdict:
         "baseline": evaluation.baseline,
         "reason": reason,
     }
-    key = kinds.not_registered_key(evaluation.adapter.training_key, evaluation.baseline)
+    key = f"not_registered:{evaluation.adapter.training_key}:{evaluation.baseline}"
     entry = lake.ledger.append(kinds.model_chain(evaluation.model), kinds.NOT_REGISTERED, key, payload)
     return Verdict(model=evaluation.model, outcome=Outcome.NOT_REGISTERED, version=0, reason=reason, entry=entry.digest)
 
@@ -88,29 +89,19 @@ def production(ledger: Ledger, model: str, at: datetime | None = None) -> ModelV
 
 
 def find_version(ledger: Ledger, name: str) -> ModelVersion:
-    """The registered version with this name, such as ``agents@v3``.
-
-    Raises:
-        UnknownName: there is none; the message suggests similar names.
-    """
-    return _version(_entry(ledger, name))
+    """The registered version with this name, such as ``agents@v3``. Raises ``UnknownName`` with similar names."""
+    return registered_version(_entry(ledger, name))
 
 
 def find_baseline(ledger: Ledger, name: str) -> ModelVersion | None:
-    """The version that a candidate has to beat, by its name in ``Pinned.baseline``; None for ``base``.
-
-    Raises:
-        UnknownName: there is no such version.
-    """
+    """The version that a candidate has to beat, by its name in ``Pinned.baseline``; None for ``base``."""
     return None if name == BASE else find_version(ledger, name)
 
 
 def load_version(lake: Lake, name: str) -> Manifest:
     """Verify every file of a version (the manifest by the ledger, the others by the manifest); return the manifest.
 
-    Raises:
-        UnknownName: no such version.
-        TamperedArtifact: a file is missing or was changed; the message names it.
+    Raises ``TamperedArtifact`` where a file is missing or was changed.
     """
     manifest = load_manifest(lake, name)
     for file, digest in manifest.files.items():
@@ -119,41 +110,27 @@ def load_version(lake: Lake, name: str) -> Manifest:
 
 
 def load_manifest(lake: Lake, name: str) -> Manifest:
-    """The manifest alone, verified by the ledger; for callers that do not use the files.
-
-    Raises:
-        UnknownName, TamperedArtifact: as ``load_version``.
-    """
+    """The manifest alone, verified by the ledger; for callers that do not use the files."""
     entry = _entry(lake.ledger, name)
     data = _verified(lake.store, str(entry.payload["path"]), MANIFEST, str(entry.payload["manifest"]))
     return from_plain(Manifest, json.loads(data))
 
 
 def fetch_adapter(lake: Lake, version: ModelVersion, folder: Path) -> Path:
-    """Write a version's verified weights and configuration into a local folder, as peft and vLLM take them.
-
-    Raises:
-        UnknownName, TamperedArtifact: as ``load_version``.
-    """
+    """Write a version's verified weights and configuration into a local folder, as peft and vLLM take them."""
     manifest = load_version(lake, version.name)
     folder.mkdir(parents=True, exist_ok=True)
     for file in (WEIGHTS, CONFIG):
-        data = _verified(lake.store, version.path, file, manifest.files[file])
-        (folder / file).write_bytes(data)
+        (folder / file).write_bytes(_verified(lake.store, version.path, file, manifest.files[file]))
     return folder
 
 
 def read_probe(lake: Lake, version: ModelVersion) -> Probe | None:
-    """The probe taken at the end of the training, verified; None for versions of releases without probes.
-
-    Raises:
-        UnknownName, TamperedArtifact: as ``load_version``.
-    """
+    """The probe taken at the end of the training, verified; None for versions of releases without probes."""
     manifest = load_manifest(lake, version.name)
     if PROBE not in manifest.files:
         return None
-    data = _verified(lake.store, version.path, PROBE, manifest.files[PROBE])
-    return Probe.decode(data)
+    return Probe.decode(_verified(lake.store, version.path, PROBE, manifest.files[PROBE]))
 
 
 def _claim(store: ObjectStore, model: str, training_key: str) -> int:
@@ -162,26 +139,18 @@ def _claim(store: ObjectStore, model: str, training_key: str) -> int:
     Claims are read from 1 upwards, and a new one is made only where all below belong to others, so two registrations
     of one training cannot hold two numbers.
     """
-    for number in itertools.count(1):
-        key = f"ml/models/{model}/claims/{number:06d}.json"
-        try:
-            owner = json.loads(store.read(key))["training_key"]
-        except ObjectMissing:
-            owner = _try_claim(store, key, training_key)
-        if owner == training_key:
-            return number
-    raise AssertionError("unreachable")
+    number = 1
+    while _claimed_by(store, f"ml/models/{model}/claims/{number:06d}.json", training_key) != training_key:
+        number += 1
+    return number
 
 
-def _try_claim(store: ObjectStore, key: str, training_key: str) -> str:
-    """Claim a number; return the key of the training that has it. After a lost reply our own claim looks like
-    another's, so the object is read.
-    """
-    try:
-        store.create(key, json.dumps({"training_key": training_key}).encode())
-    except ObjectExists:
-        return str(json.loads(store.read(key))["training_key"])
-    return training_key
+def _claimed_by(store: ObjectStore, key: str, training_key: str) -> str:
+    """The training that has a number; a free number is claimed for this one."""
+    if not store.exists(key):
+        with contextlib.suppress(ObjectExists):  # another training's, or our own after a lost reply
+            store.create(key, json.dumps({"training_key": training_key}).encode())
+    return str(json.loads(store.read(key))["training_key"])
 
 
 def _write_folder(
@@ -194,8 +163,8 @@ def _write_folder(
 ) -> str:
     """Write every file, the manifest last; return the manifest's sha256."""
     files = {name: store.read(f"{evaluation.adapter.path}/{name}") for name in (WEIGHTS, CONFIG, TRAINING)}
-    if store.exists(f"{evaluation.adapter.path}/{PROBE}"):  # releases before the probe trained without one
-        files[PROBE] = store.read(f"{evaluation.adapter.path}/{PROBE}")
+    if store.exists(probe := f"{evaluation.adapter.path}/{PROBE}"):  # releases before the probe trained without one
+        files[PROBE] = store.read(probe)
     if _sha256(files[WEIGHTS]) != version.digest:
         raise TamperedArtifact(f"{evaluation.adapter.path}/{WEIGHTS} is not what was trained and evaluated")
     machine = {name: str(value) for name, value in json.loads(files[TRAINING])["machine"].items()}
@@ -229,23 +198,12 @@ def _registered(version: ModelVersion, evaluation: Evaluation, manifest: str) ->
 
 def _entry(ledger: Ledger, name: str) -> Entry:
     """The ``registered`` entry of a version's name."""
-    model = name.partition("@")[0]
-    known = {_version(entry).name: entry for entry in ledger.entries(kinds.model_chain(model), kind=kinds.REGISTERED)}
+    chain = kinds.model_chain(name.partition("@")[0])
+    known = {kinds.version_name(entry): entry for entry in ledger.entries(chain, kind=kinds.REGISTERED)}
     if name not in known:
         names = known or kinds.model_names(ledger)
         raise UnknownName("model version" if re.search("@v[0-9]+$", name) else "model version (MODEL@v3)", name, names)
     return known[name]
-
-
-def _version(entry: Entry) -> ModelVersion:
-    fields = entry.payload
-    return ModelVersion(
-        model=kinds.model_of(entry), version=fields["version"], path=fields["path"], digest=fields["digest"]
-    )
-
-
-def _folder(model: str, number: int) -> str:
-    return f"ml/models/{model}/v{number}"
 
 
 def _verified(store: ObjectStore, folder: str, file: str, digest: str) -> bytes:

@@ -20,7 +20,7 @@ class Rollout:
     key: str
     """Key of the entry that opened it."""
     shadow_passed: datetime | None = None
-    """When its shadow let the candidate go on to the users; None before."""
+    """When its shadow let the candidate go on to the users."""
     share: float = 0.0
     """Share of the users whose requests the candidate answers (0..1); 0 during the shadow test."""
     began: datetime | None = None
@@ -28,7 +28,7 @@ class Rollout:
     widened: datetime | None = None
     """When the share last grew."""
     approved: bool = False
-    """Whether a person has approved the promotion."""
+    """By a person, for promotion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,6 @@ class Request:
 
     @property
     def cause(self) -> Cause:
-        """The cause that its retraining records."""
         return Cause(trigger=self.trigger, reason=self.reason, by=self.by, decision=self.decision, request=self.number)
 
 
@@ -107,13 +106,11 @@ class ModelState:
     request: Request | None = None
     """The open request; a model has one at most."""
     requests: int = 0
-    """Number of requests so far."""
     failures: int = 0
     """Failed retrainings since the last one that ended."""
     failed_at: datetime | None = None
     """When the last of them failed."""
     last_entry: datetime | None = None
-    """Time of the newest entry."""
     retired: tuple[int, ...] = ()
     """Versions whose training data have lost rows since. One in production stays until another replaces it, but no
     candidate has to beat it and no roll-back leads to it."""
@@ -135,5 +132,4 @@ class ModelState:
         return next(usable, None)
 
     def version(self, number: int) -> ModelVersion | None:
-        """The registered version with this number."""
         return next((version for version in self.versions if version.version == number), None)

@@ -39,7 +39,6 @@ class Claim:
 
     @property
     def granted(self) -> bool:
-        """Whether this run may train."""
         return self.fence > 0
 
 
@@ -77,30 +76,20 @@ class Heartbeat:
 
 
 def claim(lake: Lake, model: str, holder: str, *, patience_s: float = LEASE_S) -> Claim:
-    """Try to get the right to train a model; the claim says whether it was granted.
-
-    Args:
-        lake: where the leases are.
-        model: the model.
-        holder: the run; the same run gets it again with the same number.
-        patience_s: how long the lease lasts between two stages, in seconds.
-    """
+    """Try to get the right to train a model; a run that has it gets it again with the same number."""
     lease = lake.leases.acquire(_name(model), holder, patience_s)
     return Claim(model=model, holder=holder, fence=lease.fence if lease else 0, patience_s=patience_s)
 
 
 def lease_holder(lake: Lake, model: str) -> Lease | None:
-    """The lease of the run that may train the model now; None if there is none."""
+    """The lease of the run that may train the model now."""
     return lake.leases.holder(_name(model))
 
 
 @contextlib.contextmanager
 def holding_lease(lake: Lake, claim: Claim) -> Iterator[Heartbeat]:
     """Do the work of a stage under the run's lease. An interrupt by a person releases the lease; a stage that fails
-    keeps it, because it may be tried again.
-
-    Raises:
-        LeaseLost: another run has the lease, at the start or by the end.
+    keeps it, because it may be tried again. Raises ``LeaseLost`` where another run has it, at the start or by the end.
     """
     heartbeat = Heartbeat(lake, lake.leases.resume(_name(claim.model), claim.holder, claim.fence, LEASE_S))
     try:

@@ -1,7 +1,7 @@
 """How a retraining ends: the entries that its stages write into the model's chain, and the verdict that they give."""
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from errors import DataError
 from lake.lake import Lake
@@ -12,9 +12,29 @@ from models.registry.fold import read_state
 from models.registry.training_lease import Claim, lease_holder, release
 from models.retraining.pin import Pinned
 from models.serialize import from_plain, to_plain
-from models.types import Cause, Outcome, Verdict
+from models.types import Cause, Outcome, TrainedAdapter, Verdict
 
 log = logging.getLogger("fuelline.retraining")
+
+
+def record_trained(lake: Lake, adapter: TrainedAdapter, retraining: str, cause: Cause) -> Entry:
+    """Record a complete training of the retraining with this key: rows after its data cut are new from then on."""
+    data = adapter.training_set
+    payload = {
+        "training_key": adapter.training_key,
+        "training_set_id": data.training_set_id,
+        "cut": data.cut.isoformat(),
+        "inputs": [str(version) for version in (*data.inputs, data.table)],
+        "adapter_digest": adapter.digest,
+        "path": adapter.path,
+        "steps": adapter.steps,
+        "train_loss": adapter.train_loss,
+        "base_digest": adapter.base_digest,
+        "retraining": retraining,
+        "cause": asdict(cause),
+    }
+    key = f"trained:{adapter.training_key}"
+    return lake.ledger.append(kinds.model_chain(adapter.model), kinds.TRAINED, key, payload)
 
 
 def close(lake: Lake, pinned: Pinned, verdict: Verdict, claim: Claim) -> Verdict:
@@ -38,7 +58,7 @@ def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
     verdict = _repeated(lake, pinned, claim) if claim.granted else _covered(lake, claim)
     if cause.request:
         payload = {"request": cause.request, "outcome": verdict.outcome.value, "reason": verdict.reason}
-        key = kinds.request_ended_key(cause.request)
+        key = f"request-ended:{cause.request}"
         lake.ledger.append(kinds.model_chain(pinned.model), kinds.REQUEST_ENDED, key, payload)
     return verdict
 
@@ -59,7 +79,7 @@ def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, executio
         "request": cause.request,
         "counts": fence > 0 or requested,
     }
-    key = kinds.failed_key(execution, fence, cause.request)
+    key = f"failed:{execution}:{fence}:{cause.request}"
     entry = lake.ledger.append(kinds.model_chain(model), kinds.RETRAINING_FAILED, key, payload)
     release(lake, model, execution)
     return entry

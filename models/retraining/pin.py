@@ -6,7 +6,6 @@ with them, with the same baseline; one that has ended is not started again.
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,8 +24,6 @@ from models.registry.training_lease import Claim
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.types import UNKNOWN_CAUSE, Cause, TrainingSet
-
-log = logging.getLogger("fuelline.retraining")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +46,6 @@ class Pinned:
     baseline: str
     """``agents@v3`` or ``base``: what was in production when the inputs were pinned."""
     cause: Cause = UNKNOWN_CAUSE
-    """Why it was started."""
 
 
 def pin_base(lake: Lake, spec: ModelSpec) -> ModelSpec:
@@ -71,106 +67,63 @@ def pin(
     There is work if the claim is granted and this same retraining has not ended before. Then the ledger has an entry
     with the claim's fence afterwards, so that an earlier holder of the lease cannot write any more.
 
-    Args:
-        lake: where the tables and the ledger are.
-        spec: the model.
-        profile: how it is trained.
-        cause: why it is trained.
-        rules: dataclasses that decide besides the data: with others, or with other code that trains or evaluates, it
-            is another retraining.
-        claim: the run's right to train the model.
-
-    Raises:
-        DataError: there are no interactions, or no features of them.
-        LeaseLost: a later holder has written to the model's chain.
+    Besides the data, ``rules`` (dataclasses) and the code that trains and evaluates decide: with others it is another
+    retraining. Raises ``DataError`` where there are no interactions or no features of them, and ``LeaseLost`` where a
+    later holder has written to the model's chain.
     """
-    tables = _current_tables(lake)
-    code = code_digest(*TRAINING_CODE, *JUDGING_CODE)
+    pinned = _current_inputs(lake, spec)
+    tables = [pinned.interactions, pinned.user_features, pinned.agent_features, *pinned.feedback]
     decides = [to_plain(rule) for rule in (spec, profile, *rules)]
-    key = _digest([str(version) for version in tables.in_key], decides, code)
-    pinned = Pinned(
-        model=spec.name,
-        retraining=key,
-        interactions=tables.interactions,
-        user_features=tables.user_features,
-        agent_features=tables.agent_features,
-        feedback=[tables.feedback] if tables.feedback else [],
-        infrastructure_features=[tables.infrastructure_features] if tables.infrastructure_features else [],
-        cut=newest(lake, tables.interactions),
-        baseline=read_state(lake.ledger, spec.name).baseline,
-        cause=cause,
-    )
-    chain = kinds.model_chain(spec.name)
+    parts = ([str(version) for version in tables], decides, code_digest(*TRAINING_CODE, *JUDGING_CODE))
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    pinned = replace(pinned, retraining=key, cause=cause)
+    chain, opened_key = kinds.model_chain(spec.name), f"retraining:{key}"
     if not claim.granted or lake.ledger.find(chain, kinds.closed_key(key)):
-        opened = lake.ledger.find(chain, kinds.opened_key(key))
+        opened = lake.ledger.find(chain, opened_key)
         return (from_plain(Pinned, opened.payload) if opened else pinned), False
-    opened = lake.ledger.append(chain, kinds.RETRAINING_OPENED, kinds.opened_key(key), to_plain(pinned))
+    opened = lake.ledger.append(chain, kinds.RETRAINING_OPENED, opened_key, to_plain(pinned))
     if opened.fence != claim.fence:
         resumed = {"retraining": key, "request": cause.request}
-        lake.ledger.append(chain, kinds.RETRAINING_RESUMED, kinds.resumed_key(key, claim.fence), resumed)
+        lake.ledger.append(chain, kinds.RETRAINING_RESUMED, f"resumed:{key}:{claim.fence}", resumed)
     return from_plain(Pinned, opened.payload), True
 
 
-def pin_training_set(lake: Lake, spec: ModelSpec) -> TrainingSet:
-    """The training set of the current table versions, for work without a candidate; equal versions, equal set.
-
-    Raises:
-        DataError: there are no interactions, no features of them, or too few rows.
-    """
-    tables = _current_tables(lake)
+def build_pinned(lake: Lake, pinned: Pinned, spec: ModelSpec) -> TrainingSet:
+    """The training set of these inputs."""
     return build_training_set(
         lake,
-        model=spec.name,
-        interactions=tables.interactions,
-        feedback=tables.feedback,
-        user_features=tables.user_features,
-        agent_features=tables.agent_features,
-        infrastructure_features=tables.infrastructure_features,
-        cut=newest(lake, tables.interactions),
+        model=pinned.model,
+        interactions=pinned.interactions,
+        feedback=next(iter(pinned.feedback), None),
+        user_features=pinned.user_features,
+        agent_features=pinned.agent_features,
+        infrastructure_features=next(iter(pinned.infrastructure_features), None),
+        cut=pinned.cut,
         agents=spec.agents,
         feature_service=spec.features,
     )
 
 
-def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: QualityGate) -> QualityReport:
-    """The quality of the objects that landed since the last training; of all objects if none landed since.
-
-    Raises:
-        DataError: the source never landed anything, so the quality of the pinned rows is unknown.
-    """
-    data_set = contract(pinned.interactions.table)
-    trained = lake.ledger.entries(kinds.model_chain(pinned.model), kind=kinds.TRAINED)
-    report = quality_report(lake, data_set, source, since=trained[-1].time if trained else None, gate=gate)
-    if not report.objects:
-        report = quality_report(lake, data_set, source, gate=gate)
-    if not report.objects:
-        raise DataError(f"source {source!r} has landed nothing in {data_set.name}; name one that has")
-    return report
+def pin_training_set(lake: Lake, spec: ModelSpec) -> TrainingSet:
+    """The training set of the current table versions, for work without a candidate; equal versions, equal set."""
+    return build_pinned(lake, _current_inputs(lake, spec), spec)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Tables:
-    """The current versions of the tables that a training set is made from."""
-
-    interactions: TableVersion
-    user_features: TableVersion
-    agent_features: TableVersion
-    feedback: TableVersion | None
-    infrastructure_features: TableVersion | None
-
-    @property
-    def in_key(self) -> list[TableVersion]:
-        """The versions that a retraining's key contains; ``Pinned`` says why not all."""
-        return [self.interactions, self.user_features, self.agent_features, *([self.feedback] if self.feedback else [])]
-
-
-def _current_tables(lake: Lake) -> _Tables:
-    return _Tables(
-        interactions=_current(lake, "processed.agent_interactions"),
+def _current_inputs(lake: Lake, spec: ModelSpec) -> Pinned:
+    """The present inputs, of no retraining yet."""
+    interactions = _current(lake, "processed.agent_interactions")
+    feedback = lake.tables.current(contract("processed.agent_feedback"))
+    infrastructure = lake.tables.current(contract("ml.infrastructure_features"))
+    return Pinned(
+        model=spec.name,
+        retraining="",
+        interactions=interactions,
         user_features=_current(lake, "ml.user_features"),
         agent_features=_current(lake, "ml.agent_features"),
-        feedback=lake.tables.current(contract("processed.agent_feedback")),
-        infrastructure_features=lake.tables.current(contract("ml.infrastructure_features")),
+        feedback=[feedback] if feedback else [],
+        infrastructure_features=[infrastructure] if infrastructure else [],
+        cut=newest(lake, interactions),
+        baseline=read_state(lake.ledger, spec.name).baseline,
     )
 
 
@@ -181,5 +134,16 @@ def _current(lake: Lake, name: str) -> TableVersion:
     return version
 
 
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: QualityGate) -> QualityReport:
+    """The quality of the objects that landed since the last training; of all objects if none landed since.
+
+    Raises ``DataError`` where the source never landed anything, so the quality of the pinned rows is unknown.
+    """
+    data_set = contract(pinned.interactions.table)
+    trained = lake.ledger.entries(kinds.model_chain(pinned.model), kind=kinds.TRAINED)
+    report = quality_report(lake, data_set, source, since=trained[-1].time if trained else None, gate=gate)
+    if not report.objects:
+        report = quality_report(lake, data_set, source, gate=gate)
+    if not report.objects:
+        raise DataError(f"source {source!r} has landed nothing in {data_set.name}; name one that has")
+    return report

@@ -26,7 +26,7 @@ class Replay:
     replayed: str
     """sha256 of the new weights file."""
     steps: int
-    """Steps of the replay."""
+    """Of the replay."""
     first_difference: int = 0
     """First step (from 1) with another loss; 0: all are equal."""
     registered_loss: float | None = None
@@ -40,11 +40,7 @@ class Replay:
 def replay(lake: Lake, name: str) -> Replay:
     """Train ``name`` (``agents@v3``) again, with its recorded threads and processes, in a scratch folder of the store.
 
-    Raises:
-        UnknownName: no such version.
-        TamperedArtifact: a file of the version is not what was registered.
-        BaseModelError: the base model is not there.
-        UserError: this release renders another version of the prompt.
+    Raises ``TamperedArtifact`` where a file of the version is not what was registered, and the errors of ``train``.
     """
     from models.training.train import read_manifest, train
 

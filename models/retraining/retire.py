@@ -44,20 +44,12 @@ class Retention:
     retired: list[str]
     """Versions that this run retired, such as ``agents@v3``."""
     successors: list[Successor]
-    """Requests for successors of retired versions in production."""
 
 
 def retire(lake: Lake, tags: Sequence[str], data_set: str, cut: str) -> list[str]:
-    """Retire the versions with these tags. A version is retired once, with the first reason.
+    """Retire the versions that a table's tags (``agents-v3``) name; return the newly retired ones (``agents@v3``).
 
-    Args:
-        lake: where the ledger is.
-        tags: tags of a table, such as ``agents-v3``; those of no version are ignored.
-        data_set: the data set that will lose rows.
-        cut: the day before which it loses them (ISO 8601).
-
-    Returns:
-        The newly retired versions, such as ``agents@v3``.
+    A version is retired once, with the first reason: the data set will lose its rows before ``cut`` (ISO 8601).
     """
     retired = []
     for tag in tags:
@@ -68,23 +60,18 @@ def retire(lake: Lake, tags: Sequence[str], data_set: str, cut: str) -> list[str
         if state.version(number) and number not in state.retired:
             reason = f"{data_set}: rows before {cut}, which it was trained on, are past their retention."
             payload = {"version": number, "reason": reason, "data_set": data_set, "cut": cut}
-            lake.ledger.append(kinds.model_chain(state.model), kinds.RETIRED, kinds.retired_key(number), payload)
+            lake.ledger.append(kinds.model_chain(state.model), kinds.RETIRED, f"retired:{number}", payload)
             retired.append(f"{state.model}@v{number}")
     return retired
 
 
 def replace_retired(lake: Lake, patience: RetryBackoff, day: str) -> list[Successor]:
-    """Request a training of every model whose version in production is retired, once a day.
+    """Request a training of every model whose version in production is retired.
 
-    Args:
-        lake: where the ledger is.
-        patience: how long to wait after failed trainings.
-        day: the day (ISO 8601), part of the request's key: without a successor the training is requested again on
-            another day.
+    ``day`` (ISO 8601) is part of the request's key: without a successor the training is requested again on another day.
     """
-    models = kinds.model_names(lake.ledger)
     successors = []
-    for state in (read_state(lake.ledger, model) for model in models):
+    for state in (read_state(lake.ledger, model) for model in kinds.model_names(lake.ledger)):
         if state.production and state.production.version in state.retired:
             name = state.production.name
             reason = f"{name} is in production, and rows it was trained on are past their retention"
@@ -98,13 +85,7 @@ def enforce(lake: Lake, now: datetime, patience: RetryBackoff, *, dry_run: bool 
     """Remove every row and raw object past its retention, after retiring the versions that were trained on them.
 
     Versions are retired first: a run that is killed in between finds the rows again, and no version is in production
-    without a record that its rows are gone.
-
-    Args:
-        lake: its tables, raw zone and ledger.
-        now: the time that retention is counted back from (UTC).
-        patience: how long to wait after failed trainings of a successor.
-        dry_run: only report.
+    without a record that its rows are gone. Retention is counted back from ``now`` (UTC).
     """
     past = {contract.name: find_due(lake, contract, now) for contract in contracts().values()}
     past = {name: due for name, due in past.items() if not due.empty}

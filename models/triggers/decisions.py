@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from lake.lake import Lake
 from lake.store.ledger import Entry
 from models.registry.fold import read_state
-from models.registry.kinds import decision_key, trigger_chain
+from models.registry.kinds import trigger_chain
 from models.serialize import to_plain
 from models.spec import RetrainingInputs
 from models.triggers.findings import find
@@ -77,7 +77,7 @@ def decide(
     trigger = TRIGGERS[type(rule)]
     digest = hashlib.sha256(json.dumps(asdict(rule), sort_keys=True).encode()).hexdigest()[:12]
     chain = trigger_chain(model, trigger.value)
-    key = decision_key(key or f"until:{end.isoformat()}", digest)
+    key = f"{key or f'until:{end.isoformat()}'}:{digest}"
     if known := lake.ledger.find(chain, key):
         return _decision(model, trigger, known)
     training = read_state(lake.ledger, model).completed

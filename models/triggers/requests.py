@@ -98,7 +98,7 @@ def request_inputs(lake: Lake, model: str, request: Request) -> RetrainingInputs
 def abandon_request(lake: Lake, model: str, request: Request, reason: str) -> None:
     """End a request whose run ended without a result; it counts as a failure. Nothing happens if it has ended."""
     if read_state(lake.ledger, model).request == request:
-        key, payload = kinds.request_abandoned_key(request.number), {"request": request.number, "reason": reason}
+        key, payload = f"request-abandoned:{request.number}", {"request": request.number, "reason": reason}
         lake.ledger.append(kinds.model_chain(model), kinds.REQUEST_ABANDONED, key, payload)
 
 

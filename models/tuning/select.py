@@ -96,7 +96,7 @@ def _record_in_model_chain(lake: Lake, tuned: Tuned) -> None:
     lake.ledger.append(
         kinds.model_chain(study.training_set.model),
         kinds.TUNED,
-        kinds.tuned_key(study.study_id, study.plan.trials, study.plan.confidence),
+        f"tuned:{study.study_id}:{study.plan.trials}:{study.plan.confidence}",
         {
             "study": study.study_id,
             "training_set_id": study.training_set.training_set_id,

@@ -19,7 +19,7 @@ def pending_alerts(lake: Lake, models: Collection[str], run: str) -> list[str]:
     lines = []
     for entry in [entry for model in sorted(models) for entry in _pending(lake, model, run)]:
         payload = {"entry": entry.digest, "run": run}
-        lake.ledger.append(entry.chain, kinds.ALERT_SENT, kinds.alert_key(entry), payload)
+        lake.ledger.append(entry.chain, kinds.ALERT_SENT, f"told:{entry.digest}", payload)
         lines.append(f"{version_name(entry)} {entry.kind.replace('_', ' ')}: {entry.payload['reason']}")
     return lines
 

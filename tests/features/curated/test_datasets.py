@@ -12,8 +12,8 @@ from features.curated.numbers import newest_numbers
 from lake.lake import Lake
 from lake.tables.versions import TableVersion
 from models.registry.registry import register
+from models.retraining.outcome import record_trained
 from models.retraining.pin import Pinned
-from models.training.record import record_trained
 from tests.world.world import CUT, PROFILE, SPEC, lake_with_tiny, shown_better, trained, training_set
 
 PIN = TableVersion(table="processed.agent_interactions", snapshot_id=1, rows=900)

@@ -12,8 +12,8 @@ from errors import TamperedArtifact, UnknownName, UserError
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake, open_lake
 from lake.store.ledger import Ledger
-from models.registry.card import render_card
 from models.registry.kinds import model_chain
+from models.registry.manifest import render_card
 from models.registry.registry import fetch_adapter, find_version, load_version, production, register
 from models.types import Evaluation, Judgement, ModelVersion
 from settings import Settings
