@@ -49,9 +49,7 @@ def check(settings: Settings) -> list[ServiceCheck]:
 def require_ready(settings: Settings, *names: str) -> None:
     """Require the services of these settings to answer. Each is checked once per process, with one round trip.
 
-    Raises:
-        SettingsError: a setting is invalid.
-        PeerError: a service does not answer.
+    Raises ``SettingsError`` where a setting is invalid, ``PeerError`` where a service does not answer.
     """
     for name in names:
         if _value(settings, name):
@@ -59,11 +57,7 @@ def require_ready(settings: Settings, *names: str) -> None:
 
 
 def require_valid(settings: Settings, *names: str) -> None:
-    """Require valid settings, for a process that starts even if a service does not answer: that is only logged.
-
-    Raises:
-        SettingsError: a setting is invalid.
-    """
+    """Require valid settings, for a process that starts even if a service does not answer: that is only logged."""
     for name in names:
         try:
             require_ready(settings, name)
@@ -77,17 +71,17 @@ def _check_once(settings: Settings, name: str) -> None:
 
 
 def _checked(settings: Settings, name: str) -> ServiceCheck:
-    variable = f"FUELLINE_{name.upper()}"
+    variable, fault = f"FUELLINE_{name.upper()}", ""
     if not (value := _value(settings, name)):
         return ServiceCheck(setting=variable, place="")
-    place = ", ".join(map(_place, settings.vllm_replicas if name == "vllm" else [value]))
     try:
         CHECKS[name](settings)
         if name == "store" and value.startswith("s3://"):
             _require_conditional_put(open_store(settings))
     except FuellineError as error:
-        return ServiceCheck(setting=variable, place=place, fault=str(error))
-    return ServiceCheck(setting=variable, place=place)
+        fault = str(error)
+    place = ", ".join(map(_place, settings.vllm_replicas if name == "vllm" else [value]))
+    return ServiceCheck(setting=variable, place=place, fault=fault)
 
 
 def _value(settings: Settings, name: str) -> str:
@@ -99,10 +93,6 @@ def _place(address: str) -> str:
     """The address without user, password and options."""
     scheme, is_url, rest = address.partition("://")
     return f"{scheme}://{re.split('[?#]', rest)[0].rpartition('@')[2]}" if is_url else address
-
-
-def _store(settings: Settings) -> None:
-    open_store(settings)
 
 
 def _require_conditional_put(store: ObjectStore) -> None:
@@ -119,10 +109,6 @@ def _require_conditional_put(store: ObjectStore) -> None:
     raise invalid_setting(
         "store", f"{store.address} ignores the condition of a conditional put, so the ledger is not safe"
     )
-
-
-def _catalog(settings: Settings) -> None:
-    ping("catalog", settings.catalog)
 
 
 def _online(settings: Settings) -> None:
@@ -179,9 +165,9 @@ def _get(setting: str, url: str) -> None:
         raise unavailable(setting, f"{_place(url)} does not answer ({type(error).__name__})") from error
 
 
-CHECKS: dict[str, Callable[[Settings], None]] = {
-    "store": _store,
-    "catalog": _catalog,
+CHECKS: dict[str, Callable[[Settings], object]] = {
+    "store": open_store,
+    "catalog": lambda settings: ping("catalog", settings.catalog),
     "online": _online,
     "tracking": _tracking,
     "rabbitmq": _rabbitmq,

@@ -33,33 +33,20 @@ class Lake:
 def open_lake(
     settings: Settings | None = None, *, clock: Callable[[], datetime] = utc_now, timeout_s: float | None = None
 ) -> Lake:
-    """Open the lake that the settings name; missing embedded parts are created.
+    """Open the lake that the settings name, by default those of this process; missing embedded parts are created.
 
-    Args:
-        settings: those of this process by default.
-        clock: of the ledger and the leases.
-        timeout_s: seconds that S3 has to connect and to answer, without a second try; None for the usual limits.
-
-    Raises:
-        SettingsError: a setting names a place that does not exist.
+    ``clock`` is that of ledger and leases; ``timeout_s`` is as for ``open_store``. Raises ``SettingsError`` where a
+    setting names a place that does not exist.
     """
     chosen = settings or process_settings()
     store = open_store(chosen, timeout_s)
-    return Lake(
-        settings=chosen,
-        store=store,
-        ledger=Ledger(store, clock),
-        leases=Leases(store, clock),
-        tables=Tables(chosen, store),
-    )
+    return Lake(chosen, store, Ledger(store, clock), Leases(store, clock), Tables(chosen, store))
 
 
 def open_named(name: str | None) -> Lake:
     """The lake with this name; without a name, that of ``FUELLINE_LAKE`` or the only one there is. Creates nothing.
 
-    Raises:
-        UnknownName: there is no lake with this name.
-        UserError: there is no lake, or there are several and none is named.
+    Raises ``UnknownName`` where no lake has this name, ``UserError`` where there is none, or several and none is named.
     """
     settings = read_settings(**({"lake": name} if name else {}))
     known = lake_names()

@@ -44,19 +44,10 @@ class Window:
 
 
 def window(watermark: datetime | None, kickoff: datetime, now: datetime, period: timedelta) -> Window | None:
-    """The window that a fire has to work on: from the watermark to the newest ``kickoff + n * period`` that has passed.
+    """The window that a fire has to work on: from the watermark to the newest ``kickoff + n * period`` that has passed;
+    None where the work is done.
 
-    Args:
-        watermark: end of the last window that was done; None before the first.
-        kickoff: the scheduled time of the fire.
-        now: the clock's time.
-        period: time from one fire to the next.
-
-    Returns:
-        The window; None where the work is done.
-
-    Raises:
-        UserError: the kickoff lies in the future. Working on it now would leave nothing for the fires before it.
+    Raises ``UserError`` where the kickoff is in the future: working on it now would leave nothing for earlier fires.
     """
     if kickoff > now + SKEW:
         raise UserError(f"kickoff {kickoff.isoformat()} is in the future; now is {now.isoformat(timespec='seconds')}")
@@ -89,16 +80,13 @@ def catch_up(
         lake: its ledger holds the watermark, its clock decides.
         schedule: the launch plan's name.
         work: does one window. Its result is keyed by the window's end: it may be called twice for one window.
-        kickoff: the scheduled time of this fire.
+        kickoff: the scheduled time of this fire; ``UserError`` where it is in the future.
         period: time from one fire to the next.
         run: this run's name, the same for each retry.
         lease_s: how long the lease of a dead run stays; longer than the work takes.
 
     Returns:
         The results of ``work``; empty where another run has done the work or is doing it.
-
-    Raises:
-        UserError: the kickoff is in the future.
     """
     chain, clock, this_run = _chain(schedule), lake.ledger.clock, (run, kickoff.isoformat())
     finished = [e for e in lake.ledger.entries(chain) if (e.payload["run"], e.payload["kickoff"]) == this_run]

@@ -22,11 +22,9 @@ class Block:
 
     @property
     def last(self) -> int:
-        """The number of the last line."""
         return self.first + self.lines - 1
 
     def texts(self, lines: Sequence[int]) -> list[bytes]:
-        """The lines with these numbers."""
         indexes = [number - self.first for number in lines]
         return [self.data[self._starts[i] : self._starts[i + 1]].removesuffix(b"\n") for i in indexes]
 
@@ -44,6 +42,14 @@ class Block:
         return np.concatenate(([0], ends, [] if self.data.endswith(b"\n") else [len(self.data)])).astype(np.intp)
 
 
+def decoded(data: bytes) -> str | None:
+    """The bytes as text; None where they are not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
     """A place where the source object itself is damaged."""
@@ -53,5 +59,4 @@ class Fault:
 
     @property
     def last(self) -> int:
-        """The number of the line, as for a block."""
         return self.line

@@ -14,15 +14,9 @@ from lake.contracts.registries import REGISTRIES
 
 
 def out_of_bounds(contract: Contract, rows: pa.Table, landed_at: datetime) -> pa.Table:
-    """The verdict for each row, in order.
+    """The verdict for each row, in order: ``reason`` and ``column``, both null for a good row.
 
-    Args:
-        contract: declares the bounds.
-        rows: its columns, typed.
-        landed_at: no timestamp may be later.
-
-    Returns:
-        ``reason`` and ``column``, both null for a good row.
+    ``rows`` has the contract's columns, typed; no timestamp may be later than ``landed_at``.
     """
     reason = column = pa.chunked_array([pa.nulls(rows.num_rows, pa.string())])
     for checked in reversed(contract.columns):
@@ -42,7 +36,10 @@ def _broken(column: Column, rows: pa.Table, landed_at: datetime) -> Iterator[tup
     if column.high is not None:
         yield pc.greater(values, column.high), out_of_range
     if column.low is not None:
-        yield pc.less(values, _lowest(column, rows)), out_of_range
+        low = column.low
+        if column.low_if_failed is not None:
+            low = pc.if_else(pc.fill_null(rows["error"], False), column.low_if_failed, column.low)
+        yield pc.less(values, low), out_of_range
     if column.max_length:
         yield pc.greater(pc.utf8_length(values), column.max_length), "oversized_text"
     if column.registry:
@@ -53,9 +50,3 @@ def _broken(column: Column, rows: pa.Table, landed_at: datetime) -> Iterator[tup
 
 def _not_in(values: pa.ChunkedArray, known: tuple[float, ...] | frozenset[str]) -> pa.ChunkedArray:
     return pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, pa.array(list(known), values.type))))
-
-
-def _lowest(column: Column, rows: pa.Table) -> pa.ChunkedArray | float | None:
-    if column.low_if_failed is None:
-        return column.low
-    return pc.if_else(pc.fill_null(rows["error"], False), column.low_if_failed, column.low)

@@ -75,6 +75,7 @@ class RowClassifier:
 
     def __enter__(self) -> "RowClassifier":
         self._folder = tempfile.TemporaryDirectory(prefix="fuelline-")
+        self._path = Path(self._folder.name, "rejects.parquet")
         self._rejects = pa.parquet.ParquetWriter(self._path, self._schema, compression="zstd")
         return self
 
@@ -82,12 +83,7 @@ class RowClassifier:
         self._rejects.close()
         self._folder.cleanup()
 
-    @property
-    def _path(self) -> Path:
-        return Path(self._folder.name, "rejects.parquet")
-
     def read(self, path: Path) -> None:
-        """Classify every row of the file."""
         slab: list[Classified] = []
         size = 0
         with ThreadPoolExecutor(THREADS) as pool:

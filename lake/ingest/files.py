@@ -34,15 +34,11 @@ FORMATS = (*LINES, ".csv", ".parquet")
 READABLE = f"{', '.join(FORMATS)}, plain or .gz, rotated or not"
 ROTATION = re.compile(r"[.-]\d[\d._-]*(?=(\.gz)?$)", re.IGNORECASE)
 """What log rotation appends to a name: ``.1``, ``-20261126``, ``.2026-11-26_14``."""
-NAMED = 3
-"""How many of the skipped files the log names."""
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The log files in a folder, in order of their paths; skipped files are logged.
-
-    Raises:
-        SourceError: the folder does not exist, or holds no log.
+    """The log files in a folder, in order of their paths; skipped files are logged. Raises ``SourceError`` where the
+    folder does not exist or holds no log.
     """
     if not folder.exists():
         raise SourceError(f"there is no folder {str(folder)!r}; name a folder of logs ({READABLE})")
@@ -51,7 +47,7 @@ def find_files(folder: Path) -> list[Path]:
     if not logs:
         raise SourceError(f"{str(folder)!r} holds no logs ({READABLE})")
     if others := [str(path.relative_to(folder)) for path in found if path not in set(logs)]:
-        named = ", ".join(others[:NAMED]) + (", ..." if len(others) > NAMED else "")
+        named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         log.warning("%s: skipped %d files that are not logs (%s): %s", folder, len(others), READABLE, named)
     return logs
 
@@ -63,10 +59,8 @@ def extension(path: Path) -> str:
 
 
 def read_blocks(path: Path, contract: Contract) -> Iterator[Block | Fault]:
-    """Read the file's rows as blocks of JSON lines, with its faults between them.
-
-    Raises:
-        SourceError: the operating system cannot read the file; damaged content is a ``Fault`` instead.
+    """Read the file's rows as blocks of JSON lines, with its faults between them. Raises ``SourceError`` where the
+    operating system cannot read the file; damaged content is a ``Fault`` instead.
     """
     last = 0
     with _opened(path) as stream:

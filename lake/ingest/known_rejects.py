@@ -23,8 +23,6 @@ from lake.tables.tables import Tables
 DAYS_APART = 8
 """Objects that landed further apart are not compared, so that a comparison reads few files. A log that starts anew each
 week is within that; a bad line of one that grows for longer counts once per eight days."""
-DIGITS = 32
-"""Of the sha256, in hexadecimal."""
 
 
 def lines_of(blocks: Sequence[Block], lines: Sequence[int]) -> Iterator[tuple[int, bytes]]:
@@ -35,12 +33,9 @@ def lines_of(blocks: Sequence[Block], lines: Sequence[int]) -> Iterator[tuple[in
 
 
 def digests(blocks: Sequence[Block], rejects: pa.Table, first_line: bytes) -> pa.Array:
-    """What identifies each of the rejects (``REJECTS``); null where nothing of the object could be read.
+    """What identifies each of the rejects of one object; null where nothing of the object could be read.
 
-    Args:
-        blocks: hold the rejected lines.
-        rejects: of one object.
-        first_line: of the object.
+    ``blocks`` hold the rejected lines, ``rejects`` has the columns ``REJECTS``, ``first_line`` is that of the object.
     """
     texts = dict(lines_of(blocks, sorted(rejects["line"].to_pylist())))
     timed, reasons = pc.is_valid(rejects["timestamp"]).to_pylist(), rejects["reason"].to_pylist()
@@ -55,13 +50,8 @@ def digests(blocks: Sequence[Block], rejects: pa.Table, first_line: bytes) -> pa
 
 
 def rejected_before(tables: Tables, quarantine: Contract, name: str, landed_at: datetime) -> pa.Array:
-    """The digests in quarantine that other objects of the same source brought in the days around this one.
-
-    Args:
-        tables: of the lake.
-        quarantine: the quarantine's contract.
-        name: of the object in the raw zone.
-        landed_at: when it landed.
+    """The digests in quarantine that other objects of the same source brought in the days around this one, which has
+    this name in the raw zone.
     """
     first, last = (landed_at + timedelta(days=days) for days in (-DAYS_APART, DAYS_APART))
     # Without a snapshot id the scan has the table's columns, the digest too where no row has one yet.
@@ -70,15 +60,11 @@ def rejected_before(tables: Tables, quarantine: Contract, name: str, landed_at: 
         selected_fields=("source_object", "digest"),
     )
     found = scan.to_arrow()
-    beside = pc.match_substring_regex(found["source_object"], f"^{re.escape(_source_folder(name))}/[^/]+/[^/]+$")
+    source_folder = re.escape(name.rsplit("/", 2)[0])  # without the day
+    beside = pc.match_substring_regex(found["source_object"], f"^{source_folder}/[^/]+/[^/]+$")
     others = pc.and_(beside, pc.not_equal(found["source_object"], name))
     return pc.unique(found["digest"].filter(others).cast(pa.string()))
 
 
 def _digest(place: bytes, text: bytes) -> str:
-    return hashlib.sha256(place + text).hexdigest()[:DIGITS]
-
-
-def _source_folder(name: str) -> str:
-    """The folder of a source in the raw zone, without the day."""
-    return name.rsplit("/", 2)[0]
+    return hashlib.sha256(place + text).hexdigest()[:32]

@@ -5,7 +5,6 @@ until few lines surround a bad one; these are read line by line, in SQL, and eac
 same rows, as a property test checks.
 """
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
+from pyarrow.types import is_boolean, is_floating, is_integer, is_timestamp
 
 from lake.contracts.base import Column, Contract
 from lake.contracts.registries import REGISTRIES
-from lake.ingest.blocks import Block
+from lake.ingest.blocks import Block, decoded
 from lake.tables.engine import connect
 
 PARSER_VERSION = 2
@@ -60,13 +60,9 @@ class Parsed:
 
 def parse(contract: Contract, block: Block) -> Parsed:
     """Parse a block of JSON lines to rows of a contract. Types and required columns are checked, not bounds."""
-    clean: list[pa.Table] = []
-    unclean: list[Block] = []
-    for piece, rows in _attempts(contract, block):
-        if rows is None:
-            unclean.append(piece)
-        else:
-            clean.append(rows)
+    pieces = list(_attempts(contract, block))
+    clean = [rows for _, rows in pieces if rows is not None]
+    unclean = [piece for piece, rows in pieces if rows is None]
     if not unclean:
         return Parsed(rows=pa.concat_tables(clean), rejects=REJECTS.empty_table())
     parsed = _parse_lines(contract, unclean)
@@ -96,13 +92,13 @@ def _parse_clean(contract: Contract, block: Block) -> pa.Table | None:
     """
     if not block.data.startswith(b"{") or NO_BRACE.search(block.data):
         return None
+    # Timestamps are read as text first, because Arrow's JSON reader accepts other forms than the contract.
+    texts = pa.schema([(c.name, pa.string() if is_timestamp(c.type) else c.type) for c in contract.columns])
     try:
         table = pyarrow.json.read_json(
             pa.BufferReader(block.data),
             read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(block.data)),
-            parse_options=pyarrow.json.ParseOptions(
-                explicit_schema=_text_schema(contract), unexpected_field_behavior="error"
-            ),
+            parse_options=pyarrow.json.ParseOptions(explicit_schema=texts, unexpected_field_behavior="error"),
         ).select(contract.arrow_schema.names)
         table.validate(full=True)
         rows = table.cast(_nullable(contract))
@@ -117,19 +113,12 @@ def _fits(column: Column, texts: pa.Table, rows: pa.Table) -> bool:
     values = rows[column.name]
     if column.required and values.null_count:
         return False
-    if not pa.types.is_timestamp(column.type):
+    if not is_timestamp(column.type):
         return True
     span = pc.min_max(values.cast(pa.int64())).as_py()
     shapes = pc.match_substring_regex(texts[column.name], f"^{TIMESTAMP}$")
     within = span["min"] is None or (span["min"] in INSTANTS and span["max"] in INSTANTS)
     return within and pc.all(shapes).as_py() is not False
-
-
-@functools.lru_cache
-def _text_schema(contract: Contract) -> pa.Schema:
-    """Timestamps are read as text first, because Arrow's JSON reader accepts other forms than the contract."""
-    fields = [(c.name, pa.string() if pa.types.is_timestamp(c.type) else c.type) for c in contract.columns]
-    return pa.schema(fields)
 
 
 def _nullable(contract: Contract) -> pa.Schema:
@@ -140,68 +129,43 @@ def _parse_lines(contract: Contract, blocks: Sequence[Block]) -> Parsed:
     """Parse line by line: the rows, and a reason for each other line."""
     every = (line for block in blocks for line in enumerate(block.data.split(b"\n"), start=block.first))
     texts = {number: text.rstrip(b"\r") for number, text in every if text.strip()}
-    lines = pa.table(
-        {
-            "line": pa.array(texts.keys(), pa.int64()),
-            "text": pa.array(map(_decoded, texts.values()), pa.string()),
-        }
-    )
+    schema = pa.schema({"line": pa.int64(), "text": pa.string()})
     with connect() as db:
-        db.register("lines", lines)
+        db.register("lines", pa.table([list(texts), [decoded(text) for text in texts.values()]], schema=schema))
         db.execute(f"CREATE TABLE judged AS {_verdicts(contract)}")
-        rows = db.sql(
-            f"SELECT {_typed(contract)}, line FROM judged WHERE verdict IS NULL ORDER BY line"
-        ).to_arrow_table()
-        bad = db.sql(_rejects(contract)).to_arrow_table()
+        good = f"SELECT {_typed(contract)}, line FROM judged WHERE verdict IS NULL ORDER BY line"
+        rows, bad = db.sql(good).to_arrow_table(), db.sql(_rejects(contract)).to_arrow_table()
     raw = pa.array([readable(texts[number]) for number in bad["line"].to_pylist()], pa.string())
     rejects = bad.append_column("raw", raw).select(REJECTS.names).cast(REJECTS)
     return Parsed(rows=rows.cast(_nullable(contract).append(pa.field("line", pa.int64()))), rejects=rejects)
 
 
-def _decoded(text: bytes) -> str | None:
-    try:
-        return text.decode()
-    except UnicodeDecodeError:
-        return None
-
-
 def _verdicts(contract: Contract) -> str:
     """SQL over ``lines(line, text)``: each line's types ``t`` and values ``v`` by column, and its verdict, null for a
-    valid row.
+    valid row. A line is ``fine`` if it is a JSON object for DuckDB, less the forms that only DuckDB accepts.
     """
     paths = "[" + ", ".join(f"'$.{column.name}'" for column in contract.columns) + "]"
     numbered = list(enumerate(contract.columns, start=1))
+    numbers = [(n, c) for n, c in numbered if is_integer(c.type) or is_floating(c.type)]
     rules = [
         "WHEN text IS NULL THEN 'invalid_utf8'",
         "WHEN NOT fine OR len(keys) <> len(list_distinct(keys)) THEN 'malformed_json'",
         *(f"WHEN t[{n}] IS NULL THEN 'missing_column:{c.name}'" for n, c in numbered if c.required),
         f"WHEN NOT list_has_all({[c.name for c in contract.columns]}, keys) THEN 'unexpected_column'",
         *(f"WHEN t[{n}] = 'NULL' THEN 'null_required:{c.name}'" for n, c in numbered if c.required),
-        *(f"WHEN {_not_finite(n)} THEN 'not_a_number:{c.name}'" for n, c in numbered if _numeric(c)),
+        *(f"WHEN {_not_finite(n)} THEN 'not_a_number:{c.name}'" for n, c in numbers),
         *(f"WHEN t[{n}] <> 'NULL' AND NOT {_right_type(n, c)} THEN 'wrong_type:{c.name}'" for n, c in numbered),
-        *(
-            f"WHEN NOT {_instant(n)} THEN 'bad_timestamp:{c.name}'"
-            for n, c in numbered
-            if pa.types.is_timestamp(c.type)
-        ),
+        *(f"WHEN NOT {_instant(n)} THEN 'bad_timestamp:{c.name}'" for n, c in numbered if is_timestamp(c.type)),
     ]
+    commas = f"contains(text, ',') AND regexp_matches(regexp_replace(text, '{TEXTS}', '', 'g'), '{TRAILING_COMMA}')"
+    well_formed = f"json_valid(text) AND regexp_matches(text, '^\\s*\\{{') AND NOT ({commas})"
     return f"""
         SELECT *, CASE {" ".join(rules)} END AS verdict
         FROM (SELECT *, CASE WHEN fine THEN json_keys(text) END AS keys,
                      CASE WHEN fine THEN json_type(text, {paths}) END AS t,
                      CASE WHEN fine THEN json_extract_string(text, {paths}) END AS v
-              FROM (SELECT *, coalesce({_well_formed()}, false) AS fine FROM lines))
+              FROM (SELECT *, coalesce({well_formed}, false) AS fine FROM lines))
     """
-
-
-def _well_formed() -> str:
-    """SQL that is true for a JSON object: DuckDB's own check, without the forms that only DuckDB accepts."""
-    commas = f"contains(text, ',') AND regexp_matches(regexp_replace(text, '{TEXTS}', '', 'g'), '{TRAILING_COMMA}')"
-    return f"json_valid(text) AND regexp_matches(text, '^\\s*\\{{') AND NOT ({commas})"
-
-
-def _numeric(column: Column) -> bool:
-    return pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
 
 
 def _not_finite(n: int) -> str:
@@ -210,11 +174,11 @@ def _not_finite(n: int) -> str:
 
 def _right_type(n: int, column: Column) -> str:
     """SQL that is true where the value has the column's JSON type."""
-    if pa.types.is_integer(column.type):
+    if is_integer(column.type):
         return f"(t[{n}] IN ('BIGINT', 'UBIGINT') AND try_cast(v[{n}] AS BIGINT) IS NOT NULL)"
-    if pa.types.is_floating(column.type):
+    if is_floating(column.type):
         return f"t[{n}] IN ('BIGINT', 'UBIGINT', 'DOUBLE')"
-    return f"t[{n}] = '{'BOOLEAN' if pa.types.is_boolean(column.type) else 'VARCHAR'}'"
+    return f"t[{n}] = '{'BOOLEAN' if is_boolean(column.type) else 'VARCHAR'}'"
 
 
 def _instant(n: int) -> str:
@@ -234,17 +198,13 @@ def _typed(contract: Contract) -> str:
 
 def _rejects(contract: Contract) -> str:
     """SQL select of ``REJECTS`` without the raw text. Readable values of a bad line serve to count rejects by agent."""
+    agents = ", ".join(f"'{name}'" for name in sorted(REGISTRIES["agents"]))
     numbers = {column.name: n for n, column in enumerate(contract.columns, start=1)}
     at, agent, error = (numbers.get(name) for name in ("timestamp", "agent_name", "error"))
     return f"""
         SELECT line, split_part(verdict, ':', 1) AS reason, nullif(split_part(verdict, ':', 2), '') AS "column",
                {f"CASE WHEN {_instant(at)} THEN try_cast(v[{at}] AS TIMESTAMPTZ) END" if at else "NULL"} AS timestamp,
-               {f"CASE WHEN v[{agent}] IN ({known_agents()}) THEN v[{agent}] END" if agent else "NULL"} AS agent_name,
+               {f"CASE WHEN v[{agent}] IN ({agents}) THEN v[{agent}] END" if agent else "NULL"} AS agent_name,
                {f"CASE WHEN t[{error}] = 'BOOLEAN' THEN v[{error}] = 'true' END" if error else "NULL"} AS error
         FROM judged WHERE verdict IS NOT NULL ORDER BY line
     """
-
-
-def known_agents() -> str:
-    """The agents' registry as an SQL list."""
-    return ", ".join(f"'{name}'" for name in sorted(REGISTRIES["agents"]))

@@ -65,29 +65,22 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Ingester:
-    """Brings files of one source into the table of one data set.
-
-    Attributes:
-        lake: where to.
-        contract: of the data set that the rows belong to.
-        source: names the ledger chain and the folder in the raw zone, for example ``agents``.
-    """
+    """Brings files of one source into the table of one data set."""
 
     lake: Lake
     contract: Contract
     source: str
+    """Names the ledger chain and the folder in the raw zone, for example ``agents``."""
 
     @property
     def raw_zone(self) -> RawZone:
-        """Where the source's objects land."""
         return RawZone(self.lake, self.contract.source or self.source, self.source)
 
     def ingest_folder(self, folder: Path) -> list[Ingested]:
         """Ingest every log file of a folder, in order of their paths; files that were ingested before are skipped.
 
-        Raises:
-            SourceError: the folder does not exist or holds no such file, or a file cannot be read.
-            CommitContended: other writers were first 40 times.
+        Raises ``SourceError`` where the folder does not exist or holds no such file, or a file cannot be read, and
+        ``CommitContended`` where other writers were first 40 times.
         """
         with self.finishing_landed() as results:
             files = find_files(folder)
@@ -114,12 +107,9 @@ class Ingester:
         if self.raw_zone.has_size_of(path) and (done := self._earlier_result(sha256_of(path))):
             return done
         with stable_copy(path) as (copy, sha256):
-            if done := self._earlier_result(sha256):
-                return done
-            return self._ingest(copy, self.raw_zone.land(copy, sha256))
+            return self._earlier_result(sha256) or self._ingest(copy, self.raw_zone.land(copy, sha256))
 
     def is_ingested(self, path: Path) -> bool:
-        """Whether a file with these bytes was ingested before."""
         return self.raw_zone.has_size_of(path) and self._earlier_result(sha256_of(path)) is not None
 
     @contextlib.contextmanager
@@ -135,15 +125,12 @@ class Ingester:
         done = {entry.payload["sha256"] for entry in self.lake.ledger.entries(self.raw_zone.chain, kind="ingested")}
         results, failure = list[Ingested](), None
         for landed in self.raw_zone.landed():
-            if landed.sha256 in done:
-                continue
             try:
-                result = self._finish(landed)
+                if landed.sha256 not in done and (result := self._finish(landed)):
+                    results.append(result)
             except Exception as error:
                 log.error("%s cannot be ingested: %s. Every run tries it again", landed.object, type(error).__name__)
                 failure = failure or error
-            else:
-                results += [result] if result else []
         yield results
         if failure:
             raise failure
@@ -209,8 +196,8 @@ class Ingester:
         quarantine = self.contract.quarantine
 
         def attempt() -> KeyedCommit | None:
-            writing = self.lake.tables.writer(quarantine, key)
-            with writing as writer, tempfile.TemporaryDirectory(prefix="fuelline-") as folder:
+            temporary = tempfile.TemporaryDirectory(prefix="fuelline-")
+            with self.lake.tables.writer(quarantine, key) as writer, temporary as folder:
                 if writer.found:
                     return writer.found
                 rejects = Path(folder, "rejects.parquet")
@@ -230,7 +217,7 @@ def _staging(landed: LandedObject) -> str:
 
 
 def _result(landed: LandedObject, rows: RowClassifier) -> Ingested:
-    quarantined = sum(rows.reasons.values())
+    quarantined = rows.reasons.total()
     return Ingested(
         object=landed.object,
         sha256=landed.sha256,

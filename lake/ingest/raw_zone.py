@@ -17,8 +17,6 @@ from lake.lake import Lake
 from lake.store.ledger import Entry
 
 COPY_BYTES = 8 << 20
-NAME_DIGITS = 32
-"""Hexadecimal digits of the sha256 in an object's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,21 +48,16 @@ def stable_copy(path: Path) -> Iterator[tuple[Path, str]]:
 
 @dataclass(frozen=True)
 class RawZone:
-    """The objects of one source that belong to one group of data sets.
-
-    Attributes:
-        lake: where the objects are.
-        group: the first folder, see ``Contract.source``; it decides how long the objects stay.
-        source: names the ledger chain and the second folder.
-    """
+    """The objects of one source that belong to one group of data sets."""
 
     lake: Lake
     group: str
+    """The first folder, see ``Contract.source``; it decides how long the objects stay."""
     source: str
+    """Names the ledger chain and the second folder."""
 
     @property
     def chain(self) -> str:
-        """The source's chain in the ledger."""
         return f"sources/{self.source}"
 
     def land(self, path: Path, sha256: str) -> LandedObject:
@@ -72,7 +65,7 @@ class RawZone:
 
         The ledger fixes the object's name and time first, so a retry lands nothing twice.
         """
-        name = f"{self._today()}{sha256[:NAME_DIGITS]}{extension(path)}"
+        name = self._name(sha256, extension(path))
         payload = {"object": name, "bytes": path.stat().st_size, "landed_at": self.lake.ledger.clock().isoformat()}
         landed = _landed(self.lake.ledger.append(self.chain, "landed", f"landed:{sha256}", payload))
         if not self.lake.store.exists(landed.object):
@@ -81,7 +74,7 @@ class RawZone:
 
     def keep_beside(self, path: Path, suffix: str) -> str:
         """Put what a landed file was made of beside it, unchanged; return its key, which contains its digest."""
-        key = f"{self._today()}{sha256_of(path)[:NAME_DIGITS]}{suffix}"
+        key = self._name(sha256_of(path), suffix)
         if not self.lake.store.exists(key):
             self.lake.store.upload(key, path)
         return key
@@ -96,13 +89,13 @@ class RawZone:
         size = path.stat().st_size
         return any(entry.payload["bytes"] == size for entry in self.lake.ledger.entries(self.chain, kind="landed"))
 
-    def _today(self) -> str:
-        parts = dict.fromkeys((self.group, self.source, self.lake.ledger.clock().date().isoformat()))
-        return "raw/" + "".join(f"{part}/" for part in parts)
+    def _name(self, sha256: str, suffix: str) -> str:
+        """The name of an object that lands today. The two folders are one where group and source are the same."""
+        folders = dict.fromkeys((self.group, self.source, self.lake.ledger.clock().date().isoformat()))
+        return f"raw/{'/'.join(folders)}/{sha256[:32]}{suffix}"
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

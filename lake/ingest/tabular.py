@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from lake.contracts.base import Column, Contract
-from lake.ingest.blocks import Block, Fault
+from lake.ingest.blocks import Block, Fault, decoded
 from lake.tables.engine import connect
 
 CSV_BLOCK_BYTES = 16 << 20
@@ -83,35 +83,23 @@ def _json_lines(table: pa.Table, contract: Contract) -> list[bytes]:
 
 
 def _utf8(table: pa.Table) -> tuple[pa.Table, dict[int, bytes]]:
-    """The table with its text columns as UTF-8, and by row the raw bytes of the cells that are not (null in the
-    table).
-    """
+    """The table with its text columns as UTF-8, and by row the raw bytes of cells that are not (null in the table)."""
     broken: dict[int, bytes] = {}
     for number, field in enumerate(table.schema):
-        if not (
-            pa.types.is_binary(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-        ):
+        if field.type not in (pa.binary(), pa.string(), pa.large_string()):
             continue
         cells = table.column(number).cast(pa.binary())
         try:
             text = cells.cast(pa.string())
         except pa.ArrowInvalid:
             values = cells.to_pylist()
-            bad = {row: value for row, value in enumerate(values) if value is not None and not _decodes(value)}
-            broken |= {row: value.replace(b"\n", b" ") for row, value in bad.items()}
-            text = pa.array([None if row in bad else value for row, value in enumerate(values)], pa.binary()).cast(
-                pa.string()
-            )
+            texts = [None if value is None else decoded(value) for value in values]
+            for row, (value, readable) in enumerate(zip(values, texts, strict=True)):
+                if value is not None and readable is None:
+                    broken[row] = value.replace(b"\n", b" ")
+            text = pa.array(texts, pa.string())
         table = table.set_column(number, field.name, text)
     return table, broken
-
-
-def _decodes(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _value(field: pa.Field, declared: Column | None) -> str:

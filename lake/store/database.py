@@ -17,10 +17,9 @@ from hints import invalid_setting, unavailable
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-CONNECT_S = 5
+CONNECT_S, PAUSE_S = 5, 0.5
 RECONNECT_S = 20.0
 """How long a connection is retried: as long as a restart or a fail-over of Postgres takes."""
-PAUSE_S = 0.5
 ENGINE_OPTIONS = {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 8}
 """For SQLAlchemy: the pool keeps one connection for each of two threads."""
 POSTGRES = "postgresql"
@@ -43,12 +42,8 @@ def sql_address(address: str) -> str:
 def initialize_database(setting: str, address: str, create: Callable[[], T]) -> T:
     """Run ``create``, which makes a database's tables where they are missing, and return what it returns.
 
-    When several processes make them at the same moment, the database refuses all but one; the others try again.
-
-    Args:
-        setting: the setting that names the database, for the errors.
-        address: of the database.
-        create: may be called up to four times.
+    When several processes make them at the same moment, the database refuses all but one; the others try again, up to
+    four times. ``setting`` names the database in the errors.
 
     Raises:
         SettingsError: the database does not exist or refuses this user.
@@ -63,24 +58,19 @@ def initialize_database(setting: str, address: str, create: Callable[[], T]) -> 
         return create()
     except DBAPIError as error:
         if address.startswith(POSTGRES):
-            raise connection_error(setting, error.orig or error) from error
+            raise _connection_error(setting, error.orig or error) from error
         raise invalid_setting(setting, f"the database cannot be opened ({type(error.orig).__name__})") from error
 
 
 def ping(setting: str, address: str) -> None:
-    """Open a connection to the database and close it.
-
-    Raises:
-        SettingsError: the database does not exist or refuses this user.
-        PeerError: it does not answer.
-    """
+    """Open a connection to the database and close it. Raises as ``initialize_database``."""
     from sqlalchemy import NullPool, create_engine
     from sqlalchemy.exc import DBAPIError
 
     try:
         create_engine(sql_address(address), poolclass=NullPool).connect().close()
     except DBAPIError as error:
-        raise connection_error(setting, error.orig or error) from error
+        raise _connection_error(setting, error.orig or error) from error
 
 
 def retry_connect(engine: "Engine", setting: str) -> None:
@@ -93,7 +83,7 @@ def retry_connect(engine: "Engine", setting: str) -> None:
             try:
                 return dialect.connect(*arguments, **options)
             except dialect.loaded_dbapi.OperationalError as error:
-                failure = connection_error(setting, error)
+                failure = _connection_error(setting, error)
                 if isinstance(failure, SettingsError) or time.monotonic() > end:
                     raise failure from error
             time.sleep(PAUSE_S)
@@ -107,7 +97,7 @@ def retry_connect(engine: "Engine", setting: str) -> None:
         event.listen(engine, "handle_error", fail)
 
 
-def connection_error(setting: str, error: BaseException) -> SettingsError | PeerError:
+def _connection_error(setting: str, error: BaseException) -> SettingsError | PeerError:
     """The error to raise for a failed connection. It never quotes the server, whose text may hold the address."""
     text = re.sub(r"\s+", " ", str(error))
     for pattern, reason in _INVALID.items():

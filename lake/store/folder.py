@@ -32,28 +32,23 @@ class FolderStore:
             raise invalid_setting("store", f"cannot write to {self.root}: {error.strerror}") from error
 
     def read(self, key: str) -> bytes:
-        """See ``ObjectStore``."""
         try:
             return (self.root / require_key(key)).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise ObjectMissing(f"no object {key!r} in {self.address}") from None
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
-        """See ``ObjectStore``. The etag is the content's digest, as it is on S3."""
         data = self.read(key)
-        return data, hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return data, _etag(data)
 
     def exists(self, key: str) -> bool:
-        """See ``ObjectStore``."""
         return (self.root / require_key(key)).is_file()
 
     def write(self, key: str, data: bytes) -> None:
-        """See ``ObjectStore``."""
         with self._staged(data) as staged:
             self._place(staged, key)
 
     def create(self, key: str, data: bytes) -> str:
-        """See ``ObjectStore``."""
         target = self._target(key)
         with self._staged(data) as staged:
             try:
@@ -61,38 +56,35 @@ class FolderStore:
             except FileExistsError:
                 raise ObjectExists(f"{key!r} is taken in {self.address}") from None
             sync_to_disk(target.parent)
-        return hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return _etag(data)
 
     def replace(self, key: str, data: bytes, etag: str) -> str:
-        """See ``ObjectStore``. One advisory lock per store makes the check and the rename one step; the kernel
-        releases it when the process dies.
-        """
-        with self._lock():
+        with (self._scratch / "lock").open("w") as lock:
+            # One advisory lock per store makes the check and the rename one step. The kernel releases it when the
+            # process dies.
+            fcntl.flock(lock, fcntl.LOCK_EX)
             if not self.exists(key) or self.read_versioned(key)[1] != etag:
                 raise ObjectChanged(f"{key!r} is no longer at {etag} in {self.address}")
             self.write(key, data)
-        return hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return _etag(data)
 
     def list(self, prefix: str) -> Iterator[str]:
-        """See ``ObjectStore``."""
         top = self.root / require_prefix(prefix).rpartition("/")[0]
         found = (Path(folder, name) for folder, _, names in os.walk(top) for name in names)
         keys = (path.relative_to(self.root).as_posix() for path in found if SCRATCH not in path.parts)
         yield from sorted(key for key in keys if key.startswith(prefix))
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See ``ObjectStore``. An object that is deleted meanwhile is left out."""
         for key in self.list(prefix):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
                 found = (self.root / key).stat()
                 yield ObjectInfo(key=key, modified=datetime.fromtimestamp(found.st_mtime, UTC), size=found.st_size)
 
     def delete(self, key: str) -> None:
-        """See ``ObjectStore``."""
         (self.root / require_key(key)).unlink(missing_ok=True)
 
     def upload(self, key: str, path: Path) -> None:
-        """See ``ObjectStore``. Within one file system the object is a hard link to the file, not a copy."""
+        """Within one file system the object is a hard link to the file, not a copy."""
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             staged = Path(folder, "object")
             try:
@@ -106,7 +98,6 @@ class FolderStore:
             self._place(staged, key)
 
     def download(self, key: str, path: Path) -> None:
-        """See ``ObjectStore``."""
         if not self.exists(key):
             raise ObjectMissing(f"no object {key!r} in {self.address}")
         shutil.copyfile(self.root / require_key(key), path)
@@ -135,23 +126,19 @@ class FolderStore:
         finally:
             staged.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        with (self._scratch / "lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+
+def _etag(data: bytes) -> str:
+    """The content's digest, as it is on S3."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def sync_to_disk(path: Path) -> None:
-    """Write a file, or the names in a folder, to the disk, so that a power cut loses nothing.
-
-    A file system that cannot sync a folder answers ``EINVAL``, which is ignored.
-    """
+    """Write a file, or the names in a folder, to the disk, so that a power cut loses nothing."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL:
+        if error.errno != errno.EINVAL:  # the answer of a file system that cannot sync a folder
             raise
     finally:
         os.close(handle)

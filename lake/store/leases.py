@@ -52,10 +52,7 @@ class Leases:
 
     def resume(self, name: str, holder: str, fence: int, ttl_s: float) -> Lease:
         """Renew the lease that another process of the same holder took under this number. If it expired and was not
-        taken since, it is still the holder's.
-
-        Raises:
-            LeaseLost: another holder has it now, or it was released.
+        taken since, it is still the holder's. Raises ``LeaseLost`` where another has it now, or it was released.
         """
         held = self._read(name)
         if held is None or (held.holder, held.fence) != (holder, fence):
@@ -63,11 +60,7 @@ class Leases:
         return self.renew(replace(held, ttl_s=ttl_s))
 
     def renew(self, lease: Lease) -> Lease:
-        """Extend the lease by its time to live.
-
-        Raises:
-            LeaseLost: it expired and another holder has it now.
-        """
+        """Extend the lease by its time to live. Raises ``LeaseLost`` where it expired and another holder has it now."""
         renewed = self._put(lease)
         if renewed is None:
             raise LeaseLost(f"lease {lease.name!r} was taken from {lease.holder!r} (fence {lease.fence})")
@@ -95,18 +88,14 @@ class Leases:
             else:
                 etag = self.store.create(_key(lease.name), data)
         except (ObjectChanged, ObjectExists):
-            return self._own_after_lost_reply(lease, data)
+            # Its reply may have been lost, and the store refuses only the repetition: the bytes are ours then.
+            try:
+                found, etag = self.store.read_versioned(_key(lease.name))
+            except ObjectMissing:
+                return None
+            if found != data:
+                return None
         return replace(lease, expires=expires, etag=etag)
-
-    def _own_after_lost_reply(self, lease: Lease, data: bytes) -> Lease | None:
-        """The lease if the put took effect although the store refused its repetition: its bytes are ours then."""
-        try:
-            found, etag = self.store.read_versioned(_key(lease.name))
-        except ObjectMissing:
-            return None
-        if found != data:
-            return None
-        return replace(lease, expires=datetime.fromisoformat(json.loads(data)["expires"]), etag=etag)
 
 
 def _key(name: str) -> str:

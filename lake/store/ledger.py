@@ -25,7 +25,6 @@ CHECKPOINT_EVERY = 64
 
 
 def utc_now() -> datetime:
-    """The default clock."""
     return datetime.now(UTC)
 
 
@@ -48,7 +47,6 @@ class Entry:
 
     @property
     def digest(self) -> str:
-        """sha256 over the canonical form."""
         return hashlib.sha256(self.encode()).hexdigest()
 
     def encode(self) -> bytes:
@@ -84,11 +82,9 @@ class _Chain:
 
     @property
     def head(self) -> str:
-        """Digest of the last entry."""
         return hashlib.sha256(self.lines[-1]).hexdigest() if self.lines else GENESIS
 
     def add(self, entry: Entry) -> None:
-        """Add the next entry. Raises ``LedgerBroken`` if it does not follow the last one."""
         if entry.seq != len(self) or entry.previous != self.head:
             raise LedgerBroken(f"{entry.chain}: entry {entry.seq} does not follow the stored entry {len(self) - 1}")
         self.entries.append(entry)
@@ -109,25 +105,13 @@ class Ledger:
     _read: dict[str, _Chain] = field(default_factory=dict)
 
     def append(
-        self,
-        chain: str,
-        kind: str,
-        key: str,
-        payload: Mapping[str, Any],
-        only_if: Condition | None = None,
+        self, chain: str, kind: str, key: str, payload: Mapping[str, Any], only_if: Condition | None = None
     ) -> Entry:
         """Append an entry, or return the one that has this key already and write nothing.
 
         If the writer holds the chain's lease, the entry carries the lease's number. Once the chain holds an entry
-        under a later lease, an earlier holder cannot write any more, however long it was suspended.
-
-        Args:
-            chain: the log to append to.
-            kind: the entry's kind.
-            key: identifies what the entry was made from.
-            payload: plain JSON; no personal data and no free text of a user.
-            only_if: a condition on the entries that this one would follow. The conditional put makes the check and
-                the append one atomic step.
+        under a later lease, an earlier holder cannot write any more, however long it was suspended. ``only_if`` is a
+        condition on the entries that this one would follow; the conditional put makes check and append one atomic step.
 
         Raises:
             ChainChanged: ``only_if`` is false.
@@ -147,26 +131,24 @@ class Ledger:
                 raise LeaseLost(
                     f"{chain}: {kind} refused under lease {fence}, because lease {known.latest_fence} has written since"
                 )
-            entry = _plain(
-                Entry(
-                    chain=chain,
-                    seq=len(known),
-                    previous=known.head,
-                    nonce=nonce,
-                    time=max([self.clock(), *(entry.time for entry in known.entries[-1:])]),
-                    kind=kind,
-                    key=key,
-                    payload=dict(payload),
-                    fence=fence,
-                )
+            entry = Entry(
+                chain=chain,
+                seq=len(known),
+                previous=known.head,
+                nonce=nonce,
+                time=max([self.clock(), *(entry.time for entry in known.entries[-1:])]),
+                kind=kind,
+                key=key,
+                payload=dict(payload),
+                fence=fence,
             )
+            entry = Entry.decode(entry.encode())  # as it will be read back: lists for tuples, strings for keys
             if self._put(entry):
                 known.add(entry)
                 self._checkpoint(known)
                 return entry
 
     def find(self, chain: str, key: str) -> Entry | None:
-        """The entry with this key; None if there is none."""
         return self._catch_up(chain).by_key.get(key)
 
     def entries(self, chain: str, *, until: datetime | None = None, kind: str | None = None) -> list[Entry]:
@@ -176,7 +158,6 @@ class Ledger:
         return [entry for entry in found if until is None or entry.time <= until]
 
     def chains(self, prefix: str = "") -> list[str]:
-        """Names of all chains that start with ``prefix``."""
         keys = self.store.list(f"ledger/{prefix}")
         return sorted({key.removeprefix("ledger/").rsplit("/", 1)[0] for key in keys if "/checkpoints/" not in key})
 
@@ -184,10 +165,8 @@ class Ledger:
         """Check the hash chain over all entries and compare it with the checkpoints; return the number of entries.
 
         Only a later checkpoint protects the last entry: keep its digest elsewhere to detect that the end was cut off
-        or rewritten.
-
-        Raises:
-            LedgerBroken: an entry is missing, altered or out of order, or a checkpoint differs from the entries.
+        or rewritten. Raises ``LedgerBroken`` where an entry is missing, altered or out of order, or a checkpoint
+        differs from the entries.
         """
         checkpoints = {key: kept for key in self._checkpoints(chain) if (kept := self._from_checkpoint(chain, key))}
         walked = _Chain(chain)
@@ -205,10 +184,8 @@ class Ledger:
         """The entries read so far, after reading those that were appended since."""
         known = self._read.setdefault(chain, _Chain(chain))
         if not known:
-            for key in self._checkpoints(chain)[::-1]:
-                if kept := self._from_checkpoint(chain, key):
-                    known = self._read[chain] = kept
-                    break
+            kept = (self._from_checkpoint(chain, key) for key in reversed(self._checkpoints(chain)))
+            known = self._read[chain] = next(filter(None, kept), known)
         while True:
             try:
                 entry = self._entry(_key(chain, len(known)))
@@ -255,11 +232,6 @@ class Ledger:
 
 def _key(chain: str, seq: int) -> str:
     return f"ledger/{chain}/e{seq:012d}.json"
-
-
-def _plain(entry: Entry) -> Entry:
-    """The entry as it will be read back: lists for tuples, strings for keys."""
-    return Entry.decode(entry.encode())
 
 
 def _decode(key: str, data: bytes) -> Entry:

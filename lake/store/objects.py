@@ -34,60 +34,47 @@ class ObjectStore(Protocol):
 
     def read(self, key: str) -> bytes:
         """Return the object. Raises ``ObjectMissing``."""
-        ...
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
         """Return the object and its etag. Raises ``ObjectMissing``."""
-        ...
 
     def exists(self, key: str) -> bool:
         """Whether the key holds an object."""
-        ...
 
     def write(self, key: str, data: bytes) -> None:
         """Put the object; an existing one is replaced."""
-        ...
 
     def create(self, key: str, data: bytes) -> str:
         """Put the object if the key is free; return its etag. Raises ``ObjectExists``."""
-        ...
 
     def replace(self, key: str, data: bytes, etag: str) -> str:
         """Put the object if it still has this etag; return the new one. Raises ``ObjectChanged``."""
-        ...
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that start with ``prefix``, in order."""
-        ...
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
         """Like ``list``, with the time of the last write and the size."""
-        ...
 
     def delete(self, key: str) -> None:
         """Remove the object; no error if there is none."""
-        ...
 
     def upload(self, key: str, path: Path) -> None:
         """Put a local file that no process writes to any more, in bounded memory."""
-        ...
 
     def download(self, key: str, path: Path) -> None:
         """Copy the object to a local file, in bounded memory. Raises ``ObjectMissing``."""
-        ...
 
 
 def require_key(key: str) -> str:
-    """Return the key if it stays inside the store and out of its scratch folder. Keys come from code, so this is an
-    invariant.
-    """
+    """Return the key. Raises ``ValueError`` where it leaves the store or lies in its scratch folder."""
     if not key or {"", ".", "..", SCRATCH}.intersection(key.split("/")):
         raise ValueError(f"not a key: {key!r}")
     return key
 
 
 def require_prefix(prefix: str) -> str:
-    """Return the prefix if it lists only what is inside the store. It is empty, or the start of keys."""
+    """Return the prefix, which is empty or the start of keys, if it lists only what is inside the store."""
     if prefix:
         require_key(prefix.removesuffix("/"))
     return prefix

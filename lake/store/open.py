@@ -10,12 +10,8 @@ from settings import Settings
 def open_store(settings: Settings, timeout_s: float | None = None) -> ObjectStore:
     """Open the store of the settings' lake; a folder is created if there is none.
 
-    Args:
-        settings: their ``store_address`` is a folder or ``s3://bucket/prefix``.
-        timeout_s: seconds that S3 has to connect and to answer, without a second try; None for the usual limits.
-
-    Raises:
-        SettingsError: ``FUELLINE_STORE`` names a bucket that does not exist or may not be read.
+    ``timeout_s`` are the seconds that S3 has to connect and to answer, without a second try; None for the usual limits.
+    Raises ``SettingsError`` where ``FUELLINE_STORE`` names a bucket that does not exist or may not be read.
     """
     address = settings.store_address
     if not address.startswith("s3://"):

@@ -12,8 +12,7 @@ from lake.store.objects import ObjectInfo, require_key, require_prefix
 from lake.store.s3_client import NO_CREDENTIALS, S3Access, s3_client
 from settings import Settings
 
-CONFLICT_TRIES = 20
-CONFLICT_PAUSE_S = 0.05
+CONFLICT_TRIES, CONFLICT_PAUSE_S = 20, 0.05
 
 
 class _PutInProgress(PeerError):
@@ -32,20 +31,22 @@ class S3Store:
         self.bucket, _, prefix = self.address.removeprefix("s3://").partition("/")
         self.prefix = prefix + "/" if prefix else ""
         self.client = s3_client(S3Access.of(settings), timeout_s)
-        self._check_bucket()
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except (ClientError, BotoCoreError) as error:
+            raise _bucket_error(self.bucket, error) from error
 
     def read(self, key: str) -> bytes:
-        """See ``ObjectStore``."""
         return self.read_versioned(key)[0]
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
-        """See ``ObjectStore``."""
         with self._errors_of(key):
             response = self.client.get_object(**self._location(key))
             return response["Body"].read(), response["ETag"]
 
     def exists(self, key: str) -> bool:
-        """See ``ObjectStore``."""
         try:
             with self._errors_of(key):
                 self.client.head_object(**self._location(key))
@@ -54,49 +55,39 @@ class S3Store:
         return True
 
     def write(self, key: str, data: bytes) -> None:
-        """See ``ObjectStore``."""
         with self._errors_of(key):
             self.client.put_object(**self._location(key), Body=data)
 
     def create(self, key: str, data: bytes) -> str:
-        """See ``ObjectStore``."""
         return self._put_if(key, data, ObjectExists, IfNoneMatch="*")
 
     def replace(self, key: str, data: bytes, etag: str) -> str:
-        """See ``ObjectStore``."""
         try:
             return self._put_if(key, data, ObjectChanged, IfMatch=etag)
         except ObjectMissing as error:
             raise ObjectChanged(str(error)) from error
 
     def list(self, prefix: str) -> Iterator[str]:
-        """See ``ObjectStore``."""
         yield from (found.key for found in self.list_objects(prefix))
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See ``ObjectStore``."""
         with self._errors_of(require_prefix(prefix)):
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self.prefix + prefix
-            )
-            for page in pages:
+            pages = self.client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                 for item in page.get("Contents", []):
                     key = item["Key"].removeprefix(self.prefix)
                     if not key.endswith("/"):  # the marker of an empty folder, which Arrow leaves when it deletes
                         yield ObjectInfo(key=key, modified=item["LastModified"], size=item["Size"])
 
     def delete(self, key: str) -> None:
-        """See ``ObjectStore``."""
         with self._errors_of(key):
             self.client.delete_object(**self._location(key))
 
     def upload(self, key: str, path: Path) -> None:
-        """See ``ObjectStore``."""
         with self._errors_of(key):
             self.client.upload_file(str(path), self.bucket, self.prefix + require_key(key))
 
     def download(self, key: str, path: Path) -> None:
-        """See ``ObjectStore``."""
         with self._errors_of(key):
             self.client.download_file(self.bucket, self.prefix + require_key(key), str(path))
 
@@ -112,14 +103,6 @@ class S3Store:
 
     def _location(self, key: str) -> dict[str, Any]:
         return {"Bucket": self.bucket, "Key": self.prefix + require_key(key)}
-
-    def _check_bucket(self) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            self.client.head_bucket(Bucket=self.bucket)
-        except (ClientError, BotoCoreError) as error:
-            raise bucket_error(self.bucket, error) from error
 
     @contextlib.contextmanager
     def _errors_of(self, key: str, precondition: type[PeerError] = ObjectChanged) -> Iterator[None]:
@@ -147,40 +130,33 @@ def _reason(error: Exception) -> str:
     return str(response.get("Error", {}).get("Code") or type(error).__name__)
 
 
-def bucket_error(bucket: str, error: Exception) -> FuellineError:
+def _bucket_error(bucket: str, error: Exception) -> FuellineError:
     """The error to raise for a bucket that cannot be opened: it names the setting that is probably at fault."""
     reason = _reason(error)
-    default = (unavailable, "s3_endpoint", "S3 answered for the bucket {bucket}: {reason}")
-    make_error, setting, message = _BUCKET_ERRORS.get(reason, default)
-    return make_error(setting, message.format(bucket=repr(bucket), reason=reason))
+    if reason in _UNAVAILABLE:
+        return unavailable("s3_endpoint", _UNAVAILABLE[reason])
+    if reason in _INVALID:
+        setting, message = _INVALID[reason]
+        return invalid_setting(setting, message.format(bucket=repr(bucket)))
+    return unavailable("s3_endpoint", f"S3 answered for the bucket {bucket!r}: {reason}")
 
 
-_BUCKET_ERRORS = {
-    "404": (invalid_setting, "store", "there is no bucket {bucket} at FUELLINE_S3_ENDPOINT"),
-    "403": (
-        invalid_setting,
-        "s3_access_key",
-        "S3 denies access to the bucket {bucket}: the key, its secret or its policy is wrong",
-    ),
-    "400": (
-        invalid_setting,
-        "s3_region",
-        "S3 does not accept the request for the bucket {bucket}; the region may be another",
-    ),
-    "301": (invalid_setting, "s3_region", "the bucket {bucket} is in another region"),
-    "NoCredentialsError": (invalid_setting, "s3_access_key", NO_CREDENTIALS),
+_INVALID = {
+    "404": ("store", "there is no bucket {bucket} at FUELLINE_S3_ENDPOINT"),
+    "403": ("s3_access_key", "S3 denies access to the bucket {bucket}: the key, its secret or its policy is wrong"),
+    "400": ("s3_region", "S3 does not accept the request for the bucket {bucket}; the region may be another"),
+    "301": ("s3_region", "the bucket {bucket} is in another region"),
+    "NoCredentialsError": ("s3_access_key", NO_CREDENTIALS),
     "SSLError": (
-        invalid_setting,
         "s3_ca",
         "the certificate of FUELLINE_S3_ENDPOINT is not signed by an authority that this machine trusts",
     ),
-    "EndpointConnectionError": (unavailable, "s3_endpoint", "nothing listens there"),
-    "ConnectTimeoutError": (unavailable, "s3_endpoint", "it does not accept a connection"),
-    "ReadTimeoutError": (unavailable, "s3_endpoint", "it does not answer"),
-    "ConnectionClosedError": (
-        unavailable,
-        "s3_endpoint",
-        "it closes the connection; http and https may be mixed up",
-    ),
 }
-"""By S3's code or botocore's class: the kind of error, the setting, and the message."""
+"""By S3's code or botocore's class: the setting at fault, and the reason to give."""
+_UNAVAILABLE = {
+    "EndpointConnectionError": "nothing listens there",
+    "ConnectTimeoutError": "it does not accept a connection",
+    "ReadTimeoutError": "it does not answer",
+    "ConnectionClosedError": "it closes the connection; http and https may be mixed up",
+}
+"""The same for a service that may be back soon."""

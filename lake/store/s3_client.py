@@ -27,12 +27,11 @@ NO_CREDENTIALS = (
 
 
 class Credentials(NamedTuple):
-    """What signs a request."""
+    """What signs a request; ``token`` is the session token of credentials that expire."""
 
     key: str
     secret: str
     token: str | None
-    """Session token of credentials that expire."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,11 +50,7 @@ class S3Access:
 
     @classmethod
     def of(cls, settings: Settings) -> "S3Access":
-        """Read it from the settings.
-
-        Raises:
-            SettingsError: ``FUELLINE_S3_CA`` names no file.
-        """
+        """Read it from the settings. Raises ``SettingsError`` where ``FUELLINE_S3_CA`` names no file."""
         return cls(
             endpoint=settings.s3_endpoint,
             region=settings.s3_region,
@@ -68,12 +63,8 @@ class S3Access:
 def s3_client(access: S3Access, timeout_s: float | None = None) -> "S3Client":
     """boto3's client. A service other than AWS is addressed by path: its host name has no bucket before it.
 
-    Args:
-        access: the service.
-        timeout_s: seconds to connect and to answer, without a second try; None for the usual limits.
-
-    Raises:
-        SettingsError: the credential chain names a profile that does not exist.
+    ``timeout_s`` are the seconds to connect and to answer, without a second try; None for the usual limits. Raises
+    ``SettingsError`` where the credential chain names a profile that does not exist.
     """
     from botocore.config import Config
 
@@ -94,20 +85,12 @@ def s3_client(access: S3Access, timeout_s: float | None = None) -> "S3Client":
 
 
 def arrow_client(access: S3Access) -> "S3FileSystem":
-    """Arrow's client, which pyiceberg reads and writes tables with. Get it before each use: credentials are renewed.
-
-    Raises:
-        SettingsError: there are no credentials.
-    """
+    """Arrow's client, which pyiceberg reads and writes tables with. Get it before each use: credentials are renewed."""
     return _arrow_client(access, credentials(access))
 
 
 def credentials(access: S3Access) -> Credentials:
-    """The credentials that are valid now.
-
-    Raises:
-        SettingsError: none are set, and the chain has none either.
-    """
+    """The credentials that are valid now. Raises ``SettingsError`` where none are set and the chain has none either."""
     if access.access_key:
         return Credentials(access.access_key, access.secret_key, None)
     from botocore.exceptions import BotoCoreError, ClientError
@@ -124,11 +107,7 @@ def credentials(access: S3Access) -> Credentials:
 
 @functools.lru_cache(maxsize=1)
 def session() -> "Session":
-    """boto3's session, one per process: it caches the credentials of the chain and renews them before they expire.
-
-    Raises:
-        SettingsError: the credential chain names a profile that does not exist.
-    """
+    """boto3's session, one per process: it caches the credentials of the chain and renews them before they expire."""
     from boto3 import Session
     from botocore.exceptions import BotoCoreError
 

@@ -22,9 +22,22 @@ from lake.tables.uniqueness import DUPLICATE, Uniqueness
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.manifest import DataFile
-    from pyiceberg.table import Transaction
+    from pyiceberg.table import Table
 
 log = logging.getLogger("fuelline.tables")
+
+
+def write_files(table: "Table", rows: pa.Table) -> list["DataFile"]:
+    """Write rows of the table's columns to data files, which no snapshot holds yet."""
+    from pyiceberg.io.pyarrow import _dataframe_to_data_files
+
+    return list(_dataframe_to_data_files(table.metadata, rows, table.io)) if rows.num_rows else []
+
+
+def watermark_of(table: "Table", source: str) -> datetime | None:
+    """The time of the newest row of a source (UTC)."""
+    value = table.properties.get(WATERMARK + source)
+    return datetime.fromisoformat(value) if value else None
 
 
 class Writer:
@@ -66,14 +79,15 @@ class Writer:
 
     def add(self, rows: pa.Table, *, drop_known: bool = False) -> None:
         """Write rows (the contract's columns) to data files. With ``drop_known`` only those that are new."""
-        from pyiceberg.io.pyarrow import _dataframe_to_data_files
-
         rows = rows.select(self.contract.arrow_schema.names).cast(self.contract.arrow_schema)
         if drop_known:
-            rows = self._drop_known(rows)
-        if rows.num_rows:
-            self.rows += rows.num_rows
-            self._files.extend(_dataframe_to_data_files(self.table.metadata, rows, self.table.io))
+            verdicts = self.classify(rows)
+            conflicts = len(verdicts) - verdicts.null_count - (pc.sum(pc.equal(verdicts, DUPLICATE)).as_py() or 0)
+            if conflicts:
+                log.warning("%s: left out %d rows whose key has other values", self.contract.table, conflicts)
+            rows = rows.filter(verdicts.is_null())
+        self.rows += rows.num_rows
+        self._files += write_files(self.table, rows)
 
     def commit(
         self, summary: Mapping[str, str], *, watermark: tuple[str, datetime] | None = None
@@ -90,19 +104,17 @@ class Writer:
         Raises:
             PeerError: the catalogue failed, and the commit is not in effect so far.
         """
-        transaction = self._staged(summary, watermark)
+        transaction = self.table.transaction()
+        if watermark and watermark[1] > (watermark_of(self.table, watermark[0]) or datetime.min.replace(tzinfo=UTC)):
+            transaction.set_properties({WATERMARK + watermark[0]: watermark[1].isoformat()})
+        with transaction.update_snapshot(snapshot_properties={**summary, KEY: self.key}).fast_append() as append:
+            for file in self._files:
+                append.append_data_file(file)
         self._disposable = False
         outcome = commit_once(transaction, self.contract.table, self._reload)
         committed = outcome is CommitOutcome.DONE and (self.found or self._reload())
         self._disposable = outcome is CommitOutcome.CONFLICT or bool(committed and not self._is_own_commit())
         return self.found
-
-    def _drop_known(self, rows: pa.Table) -> pa.Table:
-        verdicts = self.classify(rows)
-        conflicts = len(verdicts) - verdicts.null_count - (pc.sum(pc.equal(verdicts, DUPLICATE)).as_py() or 0)
-        if conflicts:
-            log.warning("%s: left out %d rows whose key has other values", self.contract.table, conflicts)
-        return rows.filter(verdicts.is_null())
 
     def _reload(self) -> bool:
         """Load the table again; whether a commit under the key is in it."""
@@ -115,15 +127,6 @@ class Writer:
             keep_marker(self._store, self.found)
         return self.found is not None
 
-    def _staged(self, summary: Mapping[str, str], watermark: tuple[str, datetime] | None) -> "Transaction":
-        transaction = self.table.transaction()
-        if watermark and watermark[1] > (self._watermark(watermark[0]) or datetime.min.replace(tzinfo=UTC)):
-            transaction.set_properties({WATERMARK + watermark[0]: watermark[1].isoformat()})
-        with transaction.update_snapshot(snapshot_properties={**summary, KEY: self.key}).fast_append() as append:
-            for file in self._files:
-                append.append_data_file(file)
-        return transaction
-
     def _is_own_commit(self) -> bool:
         """Whether the snapshot under the key holds the files of this attempt."""
         if not self._files:
@@ -135,10 +138,6 @@ class Writer:
                 if manifest.added_snapshot_id == snapshot.snapshot_id:
                     return any(e.data_file.file_path in paths for e in manifest.fetch_manifest_entry(self.table.io))
         return False
-
-    def _watermark(self, source: str) -> datetime | None:
-        value = self.table.properties.get(WATERMARK + source)
-        return datetime.fromisoformat(value) if value else None
 
     def _stored_rows(self, partitions: Sequence[date | str]) -> Iterator[pa.RecordBatch]:
         if self.table.current_snapshot() is None:

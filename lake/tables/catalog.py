@@ -17,9 +17,7 @@ SETTING = "catalog"
 def open_catalog(settings: Settings) -> "SqlCatalog":
     """The catalogue of the settings' lake, one per process; its own tables are created where they are missing.
 
-    Raises:
-        SettingsError: ``FUELLINE_CATALOG`` names no database, or one that refuses this user.
-        PeerError: the database does not answer.
+    Raises ``SettingsError`` or ``PeerError`` as ``initialize_database``.
     """
     address = settings.store_address
     properties = {"warehouse": f"file://{address}/warehouse"}

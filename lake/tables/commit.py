@@ -31,16 +31,13 @@ class CommitOutcome(Enum):
 
 
 def retry_commit(attempt: Callable[[], T | None], table: str, action: str) -> T:
-    """Repeat an attempt until it succeeds.
+    """Repeat an attempt until it succeeds. Raises ``CommitContended`` where other writers were first 40 times.
 
     Args:
         attempt: loads the table, commits once and returns its result. It returns None or raises pyiceberg's
             ``CommitFailedException`` when another writer was first.
         table: the table's name, for the error.
         action: what the attempt does, for the error, such as "compaction".
-
-    Raises:
-        CommitContended: other writers were first 40 times.
     """
     from pyiceberg.exceptions import CommitFailedException
 
@@ -57,13 +54,8 @@ def retry_commit(attempt: Callable[[], T | None], table: str, action: str) -> T:
 def commit_once(transaction: "Transaction", table: str, in_effect: Callable[[], bool]) -> CommitOutcome:
     """Commit a transaction. After an error, look whether it took effect: only the reply may have been lost.
 
-    Args:
-        transaction: with all changes staged.
-        table: the table's name, for the error.
-        in_effect: loads the table and looks for the commit.
-
-    Raises:
-        PeerError: the catalogue failed, and the commit is not in effect so far.
+    ``in_effect`` loads the table and looks for the commit. Raises ``PeerError`` where the catalogue failed and the
+    commit is not in effect so far.
     """
     from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 

@@ -29,7 +29,6 @@ class KeyedCommit:
 
     @classmethod
     def of(cls, table: str, snapshot: "Snapshot") -> "KeyedCommit":
-        """Read it from a snapshot of a table."""
         summary = dict(snapshot.summary.additional_properties) if snapshot.summary else {}
         return cls(version=version_of(table, snapshot), summary=summary)
 

@@ -20,9 +20,8 @@ def in_partitions(contract: Contract, partitions: Sequence[date | str]) -> "Bool
         And(GreaterThanOrEqual(column, first.isoformat()), LessThan(column, last.isoformat()))
         for first, last in _ranges(sorted(day for day in partitions if isinstance(day, date)))
     ]
-    return (
-        Or(*ranges) if len(ranges) > 1 else ranges[0]
-    )  # a balanced tree: many ranges do not exceed the recursion limit
+    # Or makes a balanced tree, so that many ranges do not exceed the recursion limit.
+    return Or(*ranges) if len(ranges) > 1 else ranges[0]
 
 
 def _ranges(days: list[date]) -> Iterable[tuple[datetime, datetime]]:

@@ -66,7 +66,6 @@ def origins_by_partition(contract: Contract, rows: pa.Table) -> dict[Partition, 
 
 
 def data_files(contract: Contract, table: "Table", partitions: Sequence[Partition]) -> list["DataFile"]:
-    """The data files of these partitions."""
     if table.current_snapshot() is None:
         return []
     planned = table.scan(row_filter=in_partitions(contract, partitions)).plan_files()
@@ -80,7 +79,6 @@ def partition_of(contract: Contract, file: "DataFile") -> Partition:
 
 
 def partition_values(contract: Contract, rows: pa.Table) -> pa.ChunkedArray:
-    """Each row's partition."""
     column = rows[_column(contract)]
     return column.cast(pa.date32() if contract.day_column else pa.string())
 

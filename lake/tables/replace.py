@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.contracts.base import Contract
+from lake.tables.append import write_files
 from lake.tables.commit import CommitOutcome, commit_once, retry_commit
 from lake.tables.partitions import Partition, data_files, origins, origins_by_partition, partition_values
 from lake.tables.properties import INPUTS, KEY, NONCE, PINNED, REPLACED
@@ -26,8 +27,7 @@ from lake.tables.tables import Tables
 from lake.tables.versions import TableVersion
 
 if TYPE_CHECKING:
-    from pyiceberg.manifest import DataFile
-    from pyiceberg.table import Table, Transaction
+    from pyiceberg.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,16 +56,14 @@ def replace_partitions(
         tables: of the lake.
         contract: names the table and its columns; it has a column ``built_from``.
         partitions: what is replaced; one without rows becomes empty.
-        rows: in the contract's columns, none outside of ``partitions``.
+        rows: in the contract's columns. Raises ``ValueError`` where some are outside of ``partitions``.
         inputs: the versions that the rows were computed from. If the table was already built from a newer version of
             one of them, nothing is written: a slow run never puts old rows over new ones.
-
-    Raises:
-        ValueError: there are rows outside of ``partitions``.
-        CommitContended: other writers were first 40 times.
-        PeerError: the catalogue failed.
     """
-    wanted = _wanted(contract, partitions, rows)
+    found = origins_by_partition(contract, rows)
+    wanted = {partition: found.pop(partition, set()) for partition in partitions}
+    if found:
+        raise ValueError(f"{contract.table}: rows outside of the partitions to replace: {sorted(map(str, found))}")
     pins = {PINNED + version.table: _sequence_number(tables, version) for version in inputs}
 
     def attempt() -> Replacement | None:
@@ -74,7 +72,7 @@ def replace_partitions(
             return Replacement(version=tables.current(contract), replaced=(), overtaken=True)
         stored = origins(contract, table, list(wanted))
         due = sorted((name for name, built_from in wanted.items() if built_from != stored.get(name, set())), key=str)
-        if due and not _commit(tables, contract, table, due, _rows_of(contract, due, rows), pins, inputs):
+        if due and not _commit(tables, contract, table, due, rows, pins, inputs):
             return None
         return Replacement(version=tables.current(contract), replaced=tuple(due))
 
@@ -90,72 +88,36 @@ def _commit(
     pins: Mapping[str, int],
     inputs: Sequence[TableVersion],
 ) -> bool:
-    """One attempt, on exactly the snapshot that was compared. False if another writer was first."""
-    nonce, new = secrets.token_hex(16), _write(table, rows)
-    transaction = _staged(contract, table, due, new, _summary(due, inputs, nonce))
-    transaction.set_properties({name: str(number) for name, number in pins.items()})
-    outcome = commit_once(transaction, contract.table, lambda: _in_effect(tables, contract, nonce))
-    if outcome is CommitOutcome.CONFLICT:
-        _remove(table, new)
-    return outcome is CommitOutcome.DONE
-
-
-def _staged(
-    contract: Contract,
-    table: "Table",
-    due: Sequence[Partition],
-    new: Sequence["DataFile"],
-    summary: Mapping[str, str],
-) -> "Transaction":
-    """Remove the old files of these partitions and add the new ones, as one snapshot."""
+    """Remove the old files of these partitions and add new ones as one snapshot, on exactly the snapshot that was
+    compared. False if another writer was first.
+    """
+    chosen = rows.filter(pc.is_in(partition_values(contract, rows), pa.array(due)))
+    new = write_files(table, chosen.select(contract.arrow_schema.names).cast(contract.arrow_schema))
+    nonce = secrets.token_hex(16)
+    summary = {
+        NONCE: nonce,
+        KEY: f"replaced:{nonce}",  # each replacement has a key of its own, because a state may come back
+        INPUTS: json.dumps([str(version) for version in inputs]),
+        REPLACED: json.dumps([str(partition) for partition in due]),
+    }
     transaction = table.transaction()
-    with transaction.update_snapshot(snapshot_properties=dict(summary)).overwrite() as overwrite:
+    with transaction.update_snapshot(snapshot_properties=summary).overwrite() as overwrite:
         for old in data_files(contract, table, due):
             overwrite.delete_data_file(old)
         for file in new:
             overwrite.append_data_file(file)
-    return transaction
+    transaction.set_properties({name: str(number) for name, number in pins.items()})
 
+    def in_effect() -> bool:
+        snapshots = tables.load(contract.table).snapshots()
+        return any(snapshot.summary and snapshot.summary.get(NONCE) == nonce for snapshot in snapshots)
 
-def _summary(due: Sequence[Partition], inputs: Sequence[TableVersion], nonce: str) -> dict[str, str]:
-    """The snapshot's summary. Each replacement has a key of its own, because a state may come back."""
-    return {
-        NONCE: nonce,
-        KEY: f"replaced:{nonce}",
-        INPUTS: json.dumps([str(version) for version in inputs]),
-        REPLACED: json.dumps([str(partition) for partition in due]),
-    }
-
-
-def _in_effect(tables: Tables, contract: Contract, nonce: str) -> bool:
-    snapshots = tables.load(contract.table).snapshots()
-    return any(snapshot.summary and snapshot.summary.get(NONCE) == nonce for snapshot in snapshots)
-
-
-def _remove(table: "Table", files: Sequence["DataFile"]) -> None:
-    for file in files:
-        with contextlib.suppress(OSError):  # an orphan costs space, a failure here would cost the build
-            table.io.delete(file.file_path)
-
-
-def _rows_of(contract: Contract, due: Sequence[Partition], rows: pa.Table) -> pa.Table:
-    chosen = rows.filter(pc.is_in(partition_values(contract, rows), pa.array(due)))
-    return chosen.select(contract.arrow_schema.names).cast(contract.arrow_schema)
-
-
-def _write(table: "Table", rows: pa.Table) -> list["DataFile"]:
-    from pyiceberg.io.pyarrow import _dataframe_to_data_files
-
-    return list(_dataframe_to_data_files(table.metadata, rows, table.io)) if rows.num_rows else []
-
-
-def _wanted(contract: Contract, partitions: Iterable[Partition], rows: pa.Table) -> dict[Partition, set[str]]:
-    """What each partition is to be built from: nothing where it has no rows."""
-    found = origins_by_partition(contract, rows)
-    wanted = {partition: found.pop(partition, set()) for partition in partitions}
-    if found:
-        raise ValueError(f"{contract.table}: rows outside of the partitions to replace: {sorted(map(str, found))}")
-    return wanted
+    outcome = commit_once(transaction, contract.table, in_effect)
+    if outcome is CommitOutcome.CONFLICT:
+        for file in new:
+            with contextlib.suppress(OSError):  # an orphan costs space, a failure here would cost the build
+                table.io.delete(file.file_path)
+    return outcome is CommitOutcome.DONE
 
 
 def _sequence_number(tables: Tables, version: TableVersion) -> int:

@@ -18,15 +18,12 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
     from pyiceberg.table import Table
 
-REMEDY = "move the contract's major version: a new table is then filled from the raw zone"
-
 
 def ensure_table(catalog: "Catalog", contract: Contract) -> "Table":
     """Load the contract's table; create it, or add the contract's new optional columns, where needed.
 
-    Raises:
-        ContractError: the contract drops, renames, retypes or requires a column, or changes the partitions; the table
-            stays as it is.
+    Raises ``ContractError`` where the contract drops, renames, retypes or requires a column, or changes the partitions;
+    the table stays as it is.
     """
     from pyiceberg.exceptions import NoSuchTableError
 
@@ -37,7 +34,7 @@ def ensure_table(catalog: "Catalog", contract: Contract) -> "Table":
     return _evolve(contract, table)
 
 
-def breaking_changes(contract: Contract, table: "Table") -> list[str]:
+def _breaking_changes(contract: Contract, table: "Table") -> list[str]:
     """What differs and may not differ within a major version, one clause each; empty if the contract fits."""
     declared = {field.name: field for field in iceberg_schema(contract).fields}
     stored = {field.name: field for field in table.schema().fields}
@@ -69,12 +66,11 @@ def iceberg_schema(contract: Contract) -> "Schema":
         pa.bool_(): BooleanType(),
         pa.timestamp("us", tz="UTC"): TimestamptzType(),
     }
-    return Schema(
-        *(
-            NestedField(number, column.name, types[column.type], required=column.required, doc=column.doc)
-            for number, column in enumerate(contract.columns, start=1)
-        )
+    fields = (
+        NestedField(number, column.name, types[column.type], required=column.required, doc=column.doc)
+        for number, column in enumerate(contract.columns, start=1)
     )
+    return Schema(*fields)
 
 
 def partition_spec(contract: Contract) -> "PartitionSpec":
@@ -83,17 +79,16 @@ def partition_spec(contract: Contract) -> "PartitionSpec":
     from pyiceberg.transforms import parse_transform
 
     schema = iceberg_schema(contract)
-    return PartitionSpec(
-        *(
-            PartitionField(
-                source_id=schema.find_field(column).field_id,
-                field_id=1000 + number,
-                transform=parse_transform(transform),
-                name=column if transform == "identity" else f"{column}_{transform}",
-            )
-            for number, (transform, column) in enumerate(contract.partitions)
+    fields = (
+        PartitionField(
+            source_id=schema.find_field(column).field_id,
+            field_id=1000 + number,
+            transform=parse_transform(transform),
+            name=column if transform == "identity" else f"{column}_{transform}",
         )
+        for number, (transform, column) in enumerate(contract.partitions)
     )
+    return PartitionSpec(*fields)
 
 
 def narrow_strings(rows: pa.Table) -> pa.Table:
@@ -122,8 +117,9 @@ def _create(catalog: "Catalog", contract: Contract) -> "Table":
 def _evolve(contract: Contract, table: "Table") -> "Table":
     from pyiceberg.exceptions import CommitFailedException
 
-    if changes := breaking_changes(contract, table):
-        raise ContractError(f"{contract.name} {contract.version} breaks with its table: {'; '.join(changes)}. {REMEDY}")
+    if changes := _breaking_changes(contract, table):
+        remedy = "move the contract's major version: a new table is then filled from the raw zone"
+        raise ContractError(f"{contract.name} {contract.version} breaks with its table: {'; '.join(changes)}. {remedy}")
     if {column.name for column in contract.columns} <= set(table.schema().column_names):
         return table
     try:

@@ -11,11 +11,11 @@ import pyarrow as pa
 from errors import UnknownName
 from lake.contracts.base import Contract
 from lake.store.objects import ObjectStore
-from lake.tables.append import Writer
+from lake.tables.append import Writer, watermark_of
 from lake.tables.catalog import open_catalog
 from lake.tables.commit import retry_commit
 from lake.tables.commit_keys import find_commit
-from lake.tables.properties import INPUTS, WATERMARK
+from lake.tables.properties import INPUTS
 from lake.tables.schema import ensure_table, narrow_strings
 from lake.tables.versions import TableVersion, version_of
 from settings import Settings
@@ -51,10 +51,6 @@ class Tables:
             key: what the rows were made from. If it was committed before, its version is returned and nothing written.
             inputs: the versions that the rows were computed from, for lineage.
             properties: further entries for the snapshot's summary.
-
-        Raises:
-            ContractError: the contract breaks with the table.
-            CommitContended: other writers were first 40 times.
         """
         data = rows if isinstance(rows, pa.Table) else rows.read_all()
         summary = {**properties, INPUTS: json.dumps([str(version) for version in inputs])}
@@ -101,10 +97,8 @@ class Tables:
         return max((bound for bound in bounds if bound is not None), default=None)
 
     def read(self, version: TableVersion, *, columns: Sequence[str] | None = None, where: str = "") -> pa.Table:
-        """Rows of a version; ``where`` is an Iceberg filter such as ``agent_name == 'bruno'``.
-
-        Raises:
-            UnknownName: the table or the snapshot does not exist, or no longer.
+        """Rows of a version; ``where`` is an Iceberg filter such as ``agent_name == 'bruno'``. Raises ``UnknownName``
+        where the table or the snapshot does not exist, or no longer.
         """
         return narrow_strings(self.scan(version, columns=columns, where=where).to_arrow())
 
@@ -130,11 +124,8 @@ class Tables:
         return list(table.snapshots()) if table else []
 
     def tag(self, version: TableVersion, name: str, *, move: bool = False) -> None:
-        """Protect a snapshot from expiry under a name; no change if it has that name already.
-
-        Raises:
-            ValueError: another snapshot has the name, and ``move`` is false.
-            CommitContended: other writers were first 40 times.
+        """Protect a snapshot from expiry under a name; no change if it has that name already. Raises ``ValueError``
+        where another snapshot has the name and ``move`` is false.
         """
 
         def attempt() -> bool:
@@ -152,8 +143,7 @@ class Tables:
     def watermark(self, contract: Contract, source: str) -> datetime | None:
         """The time of the newest row of a source (UTC). It moves in the commit that adds the row."""
         table = self._find(contract)
-        value = table and table.properties.get(WATERMARK + source)
-        return datetime.fromisoformat(value) if value else None
+        return watermark_of(table, source) if table else None
 
     def load(self, name: str) -> "Table":
         """The Iceberg table itself. Raises ``UnknownName``."""
@@ -167,7 +157,6 @@ class Tables:
 
     @property
     def catalog(self) -> "Catalog":
-        """The Iceberg catalogue of this lake."""
         return open_catalog(self.settings)
 
     def _find(self, contract: Contract) -> "Table | None":
