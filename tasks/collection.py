@@ -5,21 +5,16 @@ Only these tasks have the servers' tokens.
 
 from datetime import datetime, timedelta
 
-from flytekit import Secret
-
 from lake.sources.selection import Pulled, Selection
 from lake.windows import Window
 from settings import PEERS
-from tasks.environments import CREDENTIALS, SECRETS, cpu
+from tasks.environments import SECRETS, cpu, secrets
 from tasks.runtime import due, publish, task_lake
 
 COLLECTION = (10, "Collection")
-TOKENS = [
-    Secret(group=CREDENTIALS, key=name, env_var=name, mount_requirement=Secret.MountType.ENV_VAR)
-    for name in (f"FUELLINE_{peer.upper()}_TOKEN" for peer in PEERS)
-]
+TOKENS = secrets(*(f"FUELLINE_{peer.upper()}_TOKEN" for peer in PEERS))
+"""The bearer tokens of the servers."""
 collector = cpu.extend(secret_requests=[*SECRETS, *TOKENS])
-"""Also has the bearer tokens of the servers."""
 
 
 @collector
@@ -28,9 +23,8 @@ def pull_due(selection: Selection, kickoff: datetime, every_minutes: int, schedu
     from lake.sources.pull import pull_window
 
     lake = task_lake()
-    windows = due(
-        lake, schedule, kickoff, every_minutes, COLLECTION, lambda window: pull_window(lake, selection, window)
-    )
+    when = (schedule, kickoff, every_minutes)
+    windows = due(lake, *when, COLLECTION, lambda window: pull_window(lake, selection, window))
     return _shown([pulled for window in windows for pulled in window])
 
 

@@ -15,9 +15,8 @@ def curate(tables: list[str], kickoff: datetime, every_minutes: int, schedule: s
     from features.curated.build import build_named
 
     lake = task_lake()
-    windows = due(
-        lake, schedule, kickoff, every_minutes, CURATED, lambda _: [build_named(lake, name) for name in tables]
-    )
+    when = (schedule, kickoff, every_minutes)
+    windows = due(lake, *when, CURATED, lambda _: [build_named(lake, name) for name in tables])
     return _shown([build for builds in windows for build in builds])
 
 

@@ -23,19 +23,26 @@ GPU_IMAGE = "{{.image.gpu}}"
 
 CREDENTIALS = "fuelline"
 """The Kubernetes secret, in the namespace of project and domain, that holds the credentials."""
-SECRETS = [
-    Secret(group=CREDENTIALS, key=name, env_var=name, mount_requirement=Secret.MountType.ENV_VAR)
-    for name in (
-        "FUELLINE_S3_ACCESS_KEY",
-        "FUELLINE_S3_SECRET_KEY",
-        "FUELLINE_CATALOG",
-        "FUELLINE_ONLINE",
-        "FUELLINE_TRACKING",
-        "FUELLINE_SLACK",
-    )
-]
-"""Each key of that secret becomes the environment variable of its name: keys, and addresses with a password. Flyte's
-pod webhook treats them as optional, so a missing one leaves the embedded default; a local run does not need them."""
+
+
+def secrets(*names: str) -> list[Secret]:
+    """Keys of that secret, each as the environment variable of its name: keys, and addresses with a password.
+
+    Flyte's pod webhook treats them as optional, so a missing one leaves the embedded default; a local run does not need
+    them.
+    """
+    mount = Secret.MountType.ENV_VAR
+    return [Secret(group=CREDENTIALS, key=name, env_var=name, mount_requirement=mount) for name in names]
+
+
+SECRETS = secrets(
+    "FUELLINE_S3_ACCESS_KEY",
+    "FUELLINE_S3_SECRET_KEY",
+    "FUELLINE_CATALOG",
+    "FUELLINE_ONLINE",
+    "FUELLINE_TRACKING",
+    "FUELLINE_SLACK",
+)
 
 
 class Retrying(Environment):
@@ -45,7 +52,6 @@ class Retrying(Environment):
     """
 
     def __call__(self, _task_function: Any = None, /, **overrides: Any) -> Any:
-        """See ``flytekit.Environment``."""
         if _task_function is None:
             declare = super().__call__(**overrides)
             return lambda function: declare(_recoverable(function))
@@ -99,15 +105,12 @@ class CodeVersion(CachePolicy):
         self.labels = labels
 
     def get_version(self, salt: str, params: VersionParameters) -> str:
-        """See ``flytekit.core.cache.CachePolicy``."""
         return code_digest(*self.labels)
 
 
 def cached(*labels: str, ignored: tuple[str, ...] = ()) -> Cache:
-    """The cache of a pure task whose inputs are all versions.
+    """The cache of a pure task whose inputs are all versions, but for the ``ignored``, which do not decide the result.
 
-    Args:
-        labels: of the modules that decide the result, see ``models.llm.code_version``.
-        ignored: inputs that do not decide the result.
+    ``labels`` are those of the modules that decide it, see ``models.llm.code_version``.
     """
     return Cache(policies=CodeVersion(*labels), serialize=True, ignored_inputs=ignored)

@@ -2,20 +2,11 @@
 
 from datetime import datetime
 
-from flytekit import Secret
-
-from tasks.environments import CREDENTIALS, SECRETS, cpu
+from tasks.environments import SECRETS, cpu, secrets
 from tasks.runtime import due, publish, task_lake
 
-BROKER = "FUELLINE_RABBITMQ"
 EVENTS = (10, "Events")
-
-with_broker = cpu.extend(
-    secret_requests=[
-        *SECRETS,
-        Secret(group=CREDENTIALS, key=BROKER, env_var=BROKER, mount_requirement=Secret.MountType.ENV_VAR),
-    ]
-)
+with_broker = cpu.extend(secret_requests=[*SECRETS, *secrets("FUELLINE_RABBITMQ")])
 """Also has the broker's address, which contains a password."""
 
 

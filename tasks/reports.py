@@ -35,10 +35,8 @@ def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[W
         send_week(lake, week, report)
         return report
 
-    windows = due(
-        *(lake, schedule, kickoff, every_minutes, (95, "Week")),
-        lambda window: [report_week(week) for week in weeks_of(window)],
-    )
+    when = (schedule, kickoff, every_minutes)
+    windows = due(lake, *when, (95, "Week"), lambda window: [report_week(week) for week in weeks_of(window)])
     written = [report for reports in windows for report in reports]
     for report in written:
         publish(95, f"Week {report.week}", excerpt(lake.store.read(report.object).decode()))

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from errors import RolloutRolledBack
-from lake.lake import Lake
 from models.registry.training_lease import Claim
 from models.retraining.pin import Pinned
 from models.spec import TrainingProfile
@@ -16,12 +15,7 @@ from tasks.runtime import execution, log, publish, show_lineage, task_lake
 
 @cpu(enable_deck=False)
 def begin_rollout(
-    pinned: Pinned,
-    version: ModelVersion,
-    profile: TrainingProfile,
-    rule: ShadowRule,
-    canary: CanaryRule,
-    claim: Claim,
+    pinned: Pinned, version: ModelVersion, profile: TrainingProfile, rule: ShadowRule, canary: CanaryRule, claim: Claim
 ) -> Verdict:
     """Open the rollout of a registered version, which ends the retraining."""
     from models.registry.training_lease import fenced
@@ -72,16 +66,18 @@ def advance_canary(version: str) -> Verdict:
 def _advance(version: str) -> Verdict:
     from models.registry.registry import production
     from models.retraining.mlflow import mirror_production
-    from reports.decks.rollout import verdict_deck
+    from reports.decks.rollout import canary_deck, verdict_deck
     from reports.lineage.build import lineage
     from reports.lineage.render import as_svg
     from serving.rollout.rollout import advance
+    from serving.rollout.timeline import timeline_of
 
     lake = task_lake()
     verdict = advance(lake, version)
     mirror_production(lake.settings, verdict.model, production(lake.ledger, verdict.model))
     publish(80, "Rollout", *verdict_deck(lake.ledger, verdict))
-    _show_canary(lake, version)
+    if timeline := timeline_of(lake, version):  # None before the first user
+        publish(85, "Canary", *canary_deck(version, timeline))
     show_lineage(as_svg(lineage(lake, version)))
     return verdict
 
@@ -109,15 +105,6 @@ def tell_people(shadows: list[Verdict], canaries: list[Verdict]) -> list[Verdict
 @cpu(enable_deck=False)
 def last_word(verdict: Verdict, stepped: list[Verdict]) -> Verdict:
     """The result of a retraining: its rollout's verdict, if it opened one that has ended."""
-    same = (step for step in stepped if (step.model, step.version) == (verdict.model, verdict.version))
-    ended = next(same, None)
+    opened = (verdict.model, verdict.version)
+    ended = next((step for step in stepped if (step.model, step.version) == opened), None)
     return ended if ended and verdict.outcome is Outcome.ROLLING_OUT else verdict
-
-
-def _show_canary(lake: Lake, version: str) -> None:
-    """Shows nothing before the first user."""
-    from reports.decks.rollout import canary_deck
-    from serving.rollout.timeline import timeline_of
-
-    if timeline := timeline_of(lake, version):
-        publish(85, "Canary", *canary_deck(version, timeline))

@@ -31,32 +31,24 @@ T = TypeVar("T")
 def task_lake(*uses: str) -> Lake:
     """The lake of this process's settings. Also logs progress to standard error.
 
-    Args:
-        uses: settings of other services that the task needs, such as ``online``; they are checked before it starts.
-
-    Raises:
-        SettingsError: a setting is missing or wrong.
-        PeerError: a service does not answer.
+    ``uses`` are settings of other services that the task needs, such as ``online``. Raises SettingsError where a
+    setting is missing or wrong, PeerError where a service does not answer.
     """
     show_progress()
     if on_cluster():
-        _require_shared_services()
+        if not settings().store:
+            raise SettingsError(
+                "FUELLINE_STORE is not set, so every pod would have its own lake. Set it at registration. "
+                f"Example: {example('store')}"
+            )
+        if not settings().catalog:
+            raise SettingsError(
+                "FUELLINE_CATALOG is not set, so every pod would have its own catalogue. Put it into the secret "
+                f"'fuelline' of this namespace. Example: {example('catalog')}"
+            )
     opened = open_lake()  # checks the store
     require_ready(opened.settings, "catalog", *uses)
     return opened
-
-
-def _require_shared_services() -> None:
-    if not settings().store:
-        raise SettingsError(
-            "FUELLINE_STORE is not set, so every pod would have its own lake. Set it at registration. "
-            f"Example: {example('store')}"
-        )
-    if not settings().catalog:
-        raise SettingsError(
-            "FUELLINE_CATALOG is not set, so every pod would have its own catalogue. Put it into the secret "
-            f"'fuelline' of this namespace. Example: {example('catalog')}"
-        )
 
 
 def show_progress() -> None:
@@ -94,10 +86,7 @@ def _local_run() -> str:
 def due(
     lake: Lake, schedule: str, kickoff: datetime, every_minutes: int, deck: tuple[int, str], work: Callable[[Window], T]
 ) -> list[T]:
-    """Do the due windows of a schedule as this run; see ``lake.windows.catch_up``.
-
-    Where nothing is due the result is empty, and the deck of this place and name says so.
-    """
+    """Do the due windows of a schedule as this run (``lake.windows.catch_up``); where none is due, the deck says so."""
     done = catch_up(lake, schedule, work, kickoff=kickoff, period=timedelta(minutes=every_minutes), run=execution())
     if not done:
         from reports.common.html import note

@@ -8,6 +8,7 @@ from lake.lake import Lake
 from models.spec import ModelSpec, RetrainingInputs, TrainingProfile
 from models.triggers.decisions import Decision
 from models.triggers.rules import (
+    TRIGGERS,
     DriftRule,
     ErrorRateRule,
     FeedbackRule,
@@ -36,14 +37,16 @@ def _decide(
     schedule: str,
 ) -> list[Decision]:
     """Decide once for all scheduled times that are due: a late or repeated run finds the decision made."""
+    from features.batch.schedule import compute_due
+    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
     from lake.windows import Window
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
 
     lake, every = task_lake(), timedelta(minutes=every_minutes)
     inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
-    if isinstance(rule, DriftRule):
-        _compute_features()
+    if isinstance(rule, DriftRule) and lake.tables.current(AGENT_INTERACTIONS):
+        compute_due(lake)
 
     def decision(window: Window) -> Decision:
         end = window.end.replace(minute=0, second=0, microsecond=0)
@@ -56,38 +59,31 @@ def _decide(
     return decisions
 
 
-def _decision_task(name: str, rule: type[Rule], question: str) -> Any:
+def _decision_task(rule: type[Rule], question: str) -> Any:
     """The task that decides by rules of one type. Flyte knows a task by its name and types, so each type has a task."""
 
     @functools.wraps(_decide)
     def task(**inputs: Any) -> list[Decision]:
         return _decide(**inputs)
 
-    task.__name__ = task.__qualname__ = name
+    task.__name__ = task.__qualname__ = f"decide_on_{TRIGGERS[rule].value}"
     task.__doc__ = question
     task.__annotations__ = _decide.__annotations__ | {"rule": rule}
     return cpu(task)
 
 
-decide_on_schedule = _decision_task(
-    "decide_on_schedule", ScheduleRule, "Are the last training and its data old, and is anything new?"
-)
+decide_on_schedule = _decision_task(ScheduleRule, "Are the last training and its data old, and is anything new?")
 decide_on_volume = _decision_task(
-    "decide_on_volume",
-    VolumeRule,
-    "Have many interactions landed since the last training? Reads only the summaries of snapshots.",
+    VolumeRule, "Have many interactions landed since the last training? Reads only the summaries of snapshots."
 )
 decide_on_error_rate = _decision_task(
-    "decide_on_error_rate", ErrorRateRule, "Do calls fail significantly more often than at the last training?"
+    ErrorRateRule, "Do calls fail significantly more often than at the last training?"
 )
 decide_on_drift = _decision_task(
-    "decide_on_drift",
     DriftRule,
     "Has the distribution of a feature moved away from the training set's? Computes the features that are due first.",
 )
-decide_on_feedback = _decision_task(
-    "decide_on_feedback", FeedbackRule, "Are users significantly less satisfied than at the last training?"
-)
+decide_on_feedback = _decision_task(FeedbackRule, "Are users significantly less satisfied than at the last training?")
 
 
 @cpu
@@ -140,15 +136,6 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
         return []
     log.info("%s %s: %s", "was started before" if started.already else "started", started.name, started.place)
     return [started.place]
-
-
-def _compute_features() -> None:
-    from features.batch.schedule import compute_due
-    from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-
-    lake = task_lake()
-    if lake.tables.current(AGENT_INTERACTIONS):
-        compute_due(lake)
 
 
 def _show(lake: Lake, decisions: list[Decision], model: str) -> None:

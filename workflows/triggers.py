@@ -5,7 +5,6 @@ it started a training.
 """
 
 from datetime import datetime
-from inspect import Parameter, Signature
 from typing import Any
 
 from flytekit import workflow
@@ -37,36 +36,32 @@ Args:
 """
 
 
-def _trigger(decide: Any, rule: Rule, summary: str, meaning: str) -> Any:
+def _trigger(decide: Any, default: Rule, summary: str, meaning: str) -> Any:
     """The workflow of one trigger, ``on_volume`` for the task ``decide_on_volume``, with this default rule.
 
     Flyte takes a workflow's name, inputs and descriptions from a function, so one is given those of the trigger.
     """
+    name = decide.name.rpartition(".decide_")[2]
 
-    def check(**inputs: Any) -> Any:
-        decisions = decide(**inputs)
-        start_retraining(decisions=decisions, **{key: inputs[key] for key in ("spec", "profile", "source")})
+    def check(
+        kickoff: datetime,
+        rule: Any = default,
+        spec: ModelSpec = ModelSpec(),
+        profile: TrainingProfile = laptop(),
+        source: str = "agents",
+        patience: RetryBackoff = RetryBackoff(),
+        every_minutes: int = 60,
+        schedule: str = f"retrain_{name}",
+    ) -> list[Decision]:
+        model = {"spec": spec, "profile": profile, "source": source}
+        when = {"kickoff": kickoff, "every_minutes": every_minutes, "schedule": schedule}
+        decisions: list[Decision] = decide(rule=rule, patience=patience, **model, **when)
+        start_retraining(decisions=decisions, **model)
         return decisions
 
-    name = decide.name.rpartition(".decide_")[2]
-    inputs: dict[str, tuple[type, Any]] = {
-        "kickoff": (datetime, Parameter.empty),
-        "rule": (type(rule), rule),
-        "spec": (ModelSpec, ModelSpec()),
-        "profile": (TrainingProfile, laptop()),
-        "source": (str, "agents"),
-        "patience": (RetryBackoff, RetryBackoff()),
-        "every_minutes": (int, 60),
-        "schedule": (str, f"retrain_{name}"),
-    }
     check.__name__ = check.__qualname__ = name
     check.__doc__ = DESCRIPTION.format(summary=summary, meaning=meaning)
-    check.__annotations__ = {key: kind for key, (kind, _) in inputs.items()} | {"return": list[Decision]}
-    parameters = [
-        Parameter(key, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for key, (kind, default) in inputs.items()
-    ]
-    check.__signature__ = Signature(parameters, return_annotation=list[Decision])  # type: ignore[attr-defined]
+    check.__annotations__["rule"] = type(default)
     return workflow(check)
 
 
