@@ -103,9 +103,8 @@ def watch_servers(rule: StalenessPolicy, kickoff: datetime, every_minutes: int, 
     lake = task_lake()
     checks = due(lake, schedule, kickoff, every_minutes, SERVERS, lambda window: check_sources(lake, rule, window.end))
     servers = [server for check in checks for server in check]
-    for server in servers:
-        if server.complaint:
-            log.warning("%s", server.complaint)
+    for complaint in filter(None, (server.complaint for server in servers)):
+        log.warning("%s", complaint)
     if servers:
         publish(*SERVERS, *servers_deck(servers))
     require_fresh(servers)

@@ -13,10 +13,7 @@ HOURLY = ["curated.cluster_health_hourly"]
 
 @workflow
 def curation(
-    kickoff: datetime,
-    every_minutes: int = 1440,
-    schedule: str = "curate_daily",
-    tables: list[str] = DAILY,
+    kickoff: datetime, every_minutes: int = 1440, schedule: str = "curate_daily", tables: list[str] = DAILY
 ) -> list[Build]:
     """Rebuild every partition of the tables whose inputs have changed since it was built.
 

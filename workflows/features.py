@@ -24,10 +24,7 @@ def features(interactions: TableVersion, upto: datetime) -> FeatureVersions:
 
 @workflow
 def scheduled_features(
-    kickoff: datetime,
-    every_minutes: int = 60,
-    schedule: str = "compute_features_hourly",
-    view: str = "agent_features",
+    kickoff: datetime, every_minutes: int = 60, schedule: str = "compute_features_hourly", view: str = "agent_features"
 ) -> list[Materialization]:
     """Compute every feature row that is due and missing, and write the newest values of one view to the online store.
 

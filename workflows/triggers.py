@@ -72,10 +72,7 @@ on_schedule = _trigger(
     "how old",
 )
 on_volume = _trigger(
-    decide_on_volume,
-    VolumeRule(),
-    "Retrain when many interactions have landed since the last training.",
-    "how many",
+    decide_on_volume, VolumeRule(), "Retrain when many interactions have landed since the last training.", "how many"
 )
 on_error_rate = _trigger(
     decide_on_error_rate,

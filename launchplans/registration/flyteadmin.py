@@ -55,7 +55,10 @@ class FlyteAdmin:
         self._check_domain(version)
         found = [(entity, self._marks(entity)) for entity in entities]
         _refuse_other_content(version, found)
-        active = {plan.id.name: plan for plan in self._active(version)}
+        where = {"project": version.project, "domain": version.domain}
+        request = launch_plan_pb2.ActiveLaunchPlanListRequest(**where, limit=PAGE)
+        pages = _pages(self.client.list_active_launch_plans_paginated, request)
+        active = {plan.id.name: plan for page in pages for plan in page.launch_plans}
         ours = [plan for plan in active.values() if CODE in marks_of(Kind.LAUNCH_PLAN, plan) and has_schedule(plan)]
         scheduled = {entity.name: entity for entity in entities if entity.scheduled}
         if unknown := [name for name in inactive if name not in scheduled]:
@@ -91,13 +94,6 @@ class FlyteAdmin:
             raise UnknownName("project", version.project, domains)
         if version.domain not in domains[version.project]:
             raise UnknownName(f"domain of project {version.project}", version.domain, domains[version.project])
-
-    def _active(self, version: Version) -> Iterator[Any]:
-        request = launch_plan_pb2.ActiveLaunchPlanListRequest(
-            project=version.project, domain=version.domain, limit=PAGE
-        )
-        for page in _pages(self.client.list_active_launch_plans_paginated, request):
-            yield from page.launch_plans
 
     def _marks(self, entity: Entity) -> Mapping[str, str] | None:
         """The marks of the entity that is registered under this identifier; None if there is none."""

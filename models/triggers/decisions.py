@@ -107,9 +107,8 @@ def decide(
 def _onset(lake: Lake, model: str, cut: datetime) -> datetime | None:
     """When the newest cause began that the training with this data cut covers.
 
-    A check found it before that training was complete, and it began before the cut.
-
-    Of any trigger: what makes calls fail also shifts features and lowers ratings, and is one cause.
+    A check found it before that training was complete, and it began before the cut. Of any trigger: what makes calls
+    fail also shifts features and lowers ratings, and is one cause.
     """
     fired = [
         entry.payload

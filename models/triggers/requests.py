@@ -48,16 +48,16 @@ def request_training(
     by: str = "",
     inputs: RetrainingInputs | None = None,
 ) -> RequestResult:
-    """Request a training of a model.
+    """Request a training of a model. Repeated for the same decision, it returns the same request.
 
     Args:
         lake: where the ledger is.
         model: its name.
-        trigger: what requests it.
-        decision: key of the decision; repeated for the same one, it returns the same request.
+        trigger: what requests it. A person (``Trigger.HAND``) does not have to wait after failures.
+        decision: its key.
         reason: one sentence with the numbers.
-        patience: how long to wait after failures. A person does not have to wait.
-        by: the person, for ``Trigger.HAND``.
+        patience: how long to wait after failures.
+        by: the person.
         inputs: what to train with; None leaves it to the run that takes the request up.
     """
     chain = kinds.model_chain(model)

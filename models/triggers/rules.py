@@ -1,8 +1,8 @@
 """When to retrain: thresholds and windows. All are launch-plan inputs, so a change makes a new version of the plan.
 
-A statistical rule states how many false alarms a year it may raise while nothing changes. Every slice and window gets
-its share of them (Bonferroni), and each check a level that gives this many distinct alarms (``rates.level``): more
-frequent checks are stricter ones.
+A statistical rule bounds the expected number of false alarms a year that it raises while nothing changes. Every slice
+and window gets its share of them (Bonferroni), and each check a level that gives this many distinct alarms
+(``rates.level``): more frequent checks are stricter ones.
 """
 
 from dataclasses import dataclass, field
@@ -60,7 +60,6 @@ class ErrorRateRule:
     windows_days: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 32])
     """Windows up to now that are compared with it; short ones show a sharp rise early, long ones a small rise late."""
     false_alarms_a_year: float = 0.5
-    """Bound on the expected number."""
 
     def __post_init__(self) -> None:
         _check(self.rise, self.reference_days, self.false_alarms_a_year)
@@ -84,7 +83,6 @@ class DriftRule:
     min_clusters: int = 20
     """Least number of users (or agents' hours) that a feature's values come from, in both windows."""
     false_alarms_a_year: float = 0.1
-    """Bound on the expected number."""
 
     def __post_init__(self) -> None:
         _check(self.sigma, self.reference_days, self.false_alarms_a_year)
@@ -102,7 +100,6 @@ class FeedbackRule:
     reference_days: int = 28
     """Days before the data cut whose ratings it is compared with."""
     false_alarms_a_year: float = 0.2
-    """Bound on the expected number."""
 
     def __post_init__(self) -> None:
         _check(self.window_days, self.reference_days, self.false_alarms_a_year)
@@ -139,9 +136,8 @@ class RetryBackoff:
     """How long automatic triggers wait after failed trainings of a model."""
 
     first_hours: float = 1.0
-    """Wait after the first failure; it doubles with each further failure."""
+    """Wait after the first failure; it doubles with each further failure, up to ``longest_hours``."""
     longest_hours: float = 24.0
-    """Upper limit of the wait."""
 
     def __post_init__(self) -> None:
         if not 0 < self.first_hours <= self.longest_hours:
@@ -155,7 +151,5 @@ class RetryBackoff:
 
 def _check(threshold: float, days: int, false_alarms: float) -> None:
     if threshold <= 0 or days < 1 or not 0 < false_alarms <= 12:
-        raise ValueError(
-            f"a rule needs a threshold above 0, 1 or more days, and above 0 to 12 false alarms a year, "
-            f"not {threshold}, {days} and {false_alarms}"
-        )
+        needed = "a threshold above 0, 1 or more days, and above 0 to 12 false alarms a year"
+        raise ValueError(f"a rule needs {needed}, not {threshold}, {days} and {false_alarms}")

@@ -10,8 +10,6 @@ from models.registry.state import Training
 
 
 class FindingStatus(Enum):
-    """The result of one check of a rule."""
-
     FIRED = "fired"
     QUIET = "quiet"
     NOT_ENOUGH = "not_enough"

@@ -25,9 +25,6 @@ from google.protobuf.json_format import MessageToJson, Parse
 from errors import UserError
 from settings import settings
 
-ENTRY = "launchplans.local"
-"""The module that runs a launch plan. This package must not import it, so it is started by its name."""
-
 _children: list[subprocess.Popen[bytes]] = []
 """Kept, because Python warns about a child process without a reference; they outlive this process."""
 
@@ -127,11 +124,10 @@ def read_request(path: Path) -> tuple[str, LiteralMap]:
 
 def _spawn(run: LocalExecution, lock: int) -> None:
     """Start a process in its own session, so that it survives its terminal and its parent."""
-    code = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
     with run.path("log").open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", ENTRY, str(run.path("json"))],
+            [sys.executable, "-m", "launchplans.local", str(run.path("json"))],  # by name: this package is below it
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

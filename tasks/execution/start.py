@@ -89,11 +89,8 @@ def phase(name: str) -> Phase:
     if not on_cluster():
         return Phase(local.phase(execution))
     remote, identifier = _identified(execution)
-    try:
-        with admin_errors(remote.config.platform):
-            return ENDS.get(remote.client.get_execution(identifier).closure.phase, Phase.RUNNING)
-    except FlyteEntityNotExistException:
-        return Phase.UNKNOWN
+    with admin_errors(remote.config.platform):
+        return _phase_on_cluster(remote, identifier)
 
 
 def execution_name(name: str) -> str:
@@ -115,22 +112,19 @@ def _start_on_cluster(launch_plan: str, inputs: Mapping[str, Any], execution: st
         try:
             remote.client.create_execution(identifier.project, identifier.domain, identifier.name, spec, literals)
             already = False
-        except FlyteEntityAlreadyExistsException as error:
-            _check_it_exists(remote, identifier, launch_plan, error)
+        except FlyteEntityAlreadyExistsException as error:  # its answer also to too many runs of a launch plan
+            if _phase_on_cluster(remote, identifier) is Phase.UNKNOWN:
+                reason = f"{launch_plan!r} has as many runs as its concurrency policy allows; try again later"
+                raise ConcurrencyLimitReached(reason) from error
             already = True
     return remote.generate_console_url(identifier), already
 
 
-def _check_it_exists(
-    remote: FlyteRemote, identifier: WorkflowExecutionIdentifier, launch_plan: str, error: Exception
-) -> None:
-    """FlyteAdmin answers ALREADY_EXISTS for a name that is taken, and for too many runs of a launch plan."""
+def _phase_on_cluster(remote: FlyteRemote, identifier: WorkflowExecutionIdentifier) -> Phase:
     try:
-        remote.client.get_execution(identifier)
+        return ENDS.get(remote.client.get_execution(identifier).closure.phase, Phase.RUNNING)
     except FlyteEntityNotExistException:
-        raise ConcurrencyLimitReached(
-            f"{launch_plan!r} has as many runs as its concurrency policy allows; try again later"
-        ) from error
+        return Phase.UNKNOWN
 
 
 def _identified(execution: str) -> tuple[FlyteRemote, WorkflowExecutionIdentifier]:
