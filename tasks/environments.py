@@ -18,9 +18,6 @@ from flytekit.extras.accelerators import A100
 from errors import PeerError
 from models.llm.code_version import code_digest
 
-CPU_IMAGE = "{{.image.cpu}}"
-GPU_IMAGE = "{{.image.gpu}}"
-
 CREDENTIALS = "fuelline"
 """The Kubernetes secret, in the namespace of project and domain, that holds the credentials."""
 
@@ -70,7 +67,7 @@ def _recoverable(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 cpu = Retrying(
-    container_image=CPU_IMAGE,
+    container_image="{{.image.cpu}}",
     secret_requests=SECRETS,
     requests=Resources(cpu="1", mem="2Gi", ephemeral_storage="4Gi"),
     limits=Resources(cpu="4", mem="8Gi", ephemeral_storage="20Gi"),
@@ -82,7 +79,7 @@ cpu = Retrying(
 """For everything that needs no GPU. Every task is idempotent, so a retry is always safe."""
 
 gpu = cpu.extend(
-    container_image=GPU_IMAGE,
+    container_image="{{.image.gpu}}",
     requests=Resources(cpu="8", mem="64Gi", gpu="2", ephemeral_storage="50Gi"),
     limits=Resources(cpu="16", mem="128Gi", gpu="2", ephemeral_storage="100Gi"),
     accelerator=A100,

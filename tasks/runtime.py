@@ -22,9 +22,6 @@ from settings import example, settings
 
 log = logging.getLogger("fuelline.tasks")
 
-QUEUE_S = 6 * 3600.0
-"""Longest wait of a pod for a GPU (seconds)."""
-
 T = TypeVar("T")
 
 
@@ -68,8 +65,8 @@ def execution() -> str:
 
 
 def lease_s() -> float:
-    """How long a run keeps its lease between two stages (seconds): on a cluster a pod may have to wait for a GPU."""
-    return QUEUE_S if on_cluster() else LEASE_S
+    """How long a run keeps its lease between two stages (seconds): a pod waits for a GPU for six hours at most."""
+    return 6 * 3600.0 if on_cluster() else LEASE_S
 
 
 def on_cluster() -> bool:

@@ -21,8 +21,6 @@ from models.triggers.rules import (
 from tasks.environments import cpu
 from tasks.runtime import due, execution, log, publish, task_lake
 
-RETRAINING = "retraining"
-"""The launch plan that every trigger starts."""
 DECISION = (15, "Decision")
 
 
@@ -130,7 +128,7 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
     requested = request_inputs(lake, spec.name, request) or RetrainingInputs(spec=spec, profile=profile, source=source)
     inputs = {"spec": requested.spec, "profile": requested.profile, "source": requested.source, "cause": request.cause}
     try:
-        started = start(RETRAINING, inputs, name=request.run)
+        started = start("retraining", inputs, name=request.run)
     except ConcurrencyLimitReached as error:
         log.warning("%s: %s. The next check tries again.", request.run, error)
         return []

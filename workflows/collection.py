@@ -8,9 +8,6 @@ from flytekit import map_task, workflow
 from lake.sources.selection import Pulled, Selection
 from tasks.collection import plan_chunks, pull_due, pull_span, sum_up
 
-ABREAST = 4
-"""Windows of a back-fill that are pulled at the same time, so that a server has capacity left for others."""
-
 
 @workflow
 def collect(kickoff: datetime, selection: Selection, every_minutes: int, schedule: str) -> list[Pulled]:
@@ -36,5 +33,6 @@ def backfill(selection: Selection, start: datetime, end: datetime, chunk_hours: 
         chunk_hours: length of a window; each pod pulls one.
     """
     chunks = plan_chunks(start=start, end=end, chunk_hours=chunk_hours)
-    pulled = map_task(functools.partial(pull_span, selection=selection), concurrency=ABREAST)(chunk=chunks)
+    # Four windows at the same time, so that a server has capacity left for others.
+    pulled = map_task(functools.partial(pull_span, selection=selection), concurrency=4)(chunk=chunks)
     return sum_up(pulled=pulled)

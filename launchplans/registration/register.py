@@ -22,9 +22,6 @@ from launchplans.registration.flyteadmin import FlyteAdmin
 from tasks.environments import SECRETS
 from tasks.execution.admin import admin_errors
 
-DIRTY = "-dirty"
-"""Suffix of ``git describe --dirty`` for a working tree with uncommitted changes."""
-
 
 @contextmanager
 def cluster(config: str | None, endpoint: str | None, *, insecure: bool) -> Iterator[FlyteAdmin]:
@@ -45,7 +42,7 @@ def read_version(
     """The version that the options describe. Raises UserError where one is malformed, or would expose a secret."""
     if not re.fullmatch(r"\w[\w.-]{0,127}", version, re.ASCII):
         raise UserError(f"{version!r} is not a version: use letters, digits, dots and dashes, as in v1.2.0 or 4f0c2a7")
-    if version.endswith(DIRTY) and not allow_dirty:
+    if version.endswith("-dirty") and not allow_dirty:  # by ``git describe --dirty``
         status = ["git", "status", "--short"]
         changes = subprocess.run(status, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         raise UserError(f"{version!r} has uncommitted changes:\n{changes}Commit them, or use --allow-dirty")

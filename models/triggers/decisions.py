@@ -63,16 +63,9 @@ def decide(
 ) -> Decision:
     """Check a rule once, request a training if it fires, and record the decision. Repeated, it reads the record.
 
-    Args:
-        lake: where the ledger is.
-        history: what the rule tests.
-        model: its name.
-        rule: the thresholds; another rule makes another decision.
-        end: end of the window (UTC); rows of later hours belong to the next check.
-        every: time until the next check.
-        patience: how long to wait after failed trainings.
-        key: names the check where ``end`` is no scheduled time, as for a person; the run's name, for example.
-        inputs: what a training that this requests is made with; None leaves it to the run.
+    Another rule makes another decision. The window ends at ``end`` (UTC); rows of later hours belong to the next check,
+    after ``every``. ``key`` names the check where ``end`` is no scheduled time: for a person, the run's name. A
+    training that this requests is made with ``inputs``; None leaves them to the run.
     """
     trigger = TRIGGERS[type(rule)]
     digest = hashlib.sha256(json.dumps(asdict(rule), sort_keys=True).encode()).hexdigest()[:12]

@@ -7,6 +7,7 @@ representative, and features over a week need one to settle. Until there is such
 
 import math
 from datetime import datetime, timedelta
+from functools import partial
 
 from features.drift import Profile, Shift, shifts
 from lake.contracts.joined_features import AGENT_PREFIX, INFRASTRUCTURE_PREFIX
@@ -42,22 +43,17 @@ def find_drift(rule: DriftRule, history: History, check: RuleCheck, training: Tr
     ranked = sorted(moved or judged, key=lambda shift: -abs(shift.size) / _limit(shift, rule))
     kept = [finite(stored_fields(shift)) for shift in ranked[:KEPT_SHIFTS]]
     evidence = {"shifts": kept, "level": level, "judged": len(judged)}
+    finding = partial(RuleFinding, start=start, evidence=evidence)
     if not judged:
         few = f"No feature has values of {rule.min_clusters} users, or agents' hours, in both windows."
-        return RuleFinding(status=FindingStatus.NOT_ENOUGH, reason=few, start=start, evidence=evidence)
+        return finding(status=FindingStatus.NOT_ENOUGH, reason=few)
     largest = ranked[0]
     if not moved:
         reason = f"{len(judged)} features compared; the largest shift: {_text(largest)}."
-        return RuleFinding(status=FindingStatus.QUIET, reason=reason, start=start, evidence=evidence)
-    profile = next(profile for profile, shift in pairs if shift is largest)
+        return finding(status=FindingStatus.QUIET, reason=reason)
+    onset = _onset(history, next(profile for profile, shift in pairs if shift is largest), largest, start, check.end)
     others = f" and {len(moved) - 1} more features" if len(moved) > 1 else ""
-    return RuleFinding(
-        status=FindingStatus.FIRED,
-        reason=f"{_text(largest)}{others}.",
-        start=start,
-        onset=_onset(history, profile, largest, start, check.end),
-        evidence=evidence,
-    )
+    return finding(status=FindingStatus.FIRED, reason=f"{_text(largest)}{others}.", onset=onset)
 
 
 def _shifts(profile: Profile, sample: FeatureSample) -> list[Shift]:

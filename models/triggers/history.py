@@ -91,11 +91,11 @@ class LakeHistory(History):
         self._current = {contract.table: self.lake.tables.current(contract) for contract in contracts}
 
     def added_rows(self, since: Training | None) -> int:
-        table, pinned = AGENT_INTERACTIONS.table, None
-        for name in since.inputs if since else ():
-            if name.startswith(f"{table}@"):  # a training does not record the number of rows
-                pinned = TableVersion(table=table, snapshot_id=int(name.partition("@")[2]), rows=0)
-        return added_rows(self.lake.tables, AGENT_INTERACTIONS, pinned)
+        table = AGENT_INTERACTIONS.table
+        pinned = next((name for name in since.inputs if name.startswith(f"{table}@")), None) if since else None
+        # With 0 rows: a training does not record their number.
+        version = TableVersion(table=table, snapshot_id=int(pinned.partition("@")[2]), rows=0) if pinned else None
+        return added_rows(self.lake.tables, AGENT_INTERACTIONS, version)
 
     def calls(self, start: datetime, end: datetime) -> pa.Table:
         where = _between(start, end)
@@ -103,8 +103,7 @@ class LakeHistory(History):
         slow = self._read(QUARANTINE.table, columns, f"{where} and reason == '{TOO_SLOW}'")
         parts = [self._read(AGENT_INTERACTIONS.table, columns, where), slow]
         rows = pa.concat_tables([part for part in parts if part.num_rows] or parts[:1], promote_options="permissive")
-        complete = rows.filter(pc.and_(pc.is_valid(rows["agent_name"]), pc.is_valid(rows["error"])))
-        return _hourly(complete, "error")
+        return _hourly(rows.drop_null(), "error")
 
     def calls_before(self, training: Training, start: datetime) -> pa.Table:
         return self._kept_counts("calls", training, start, lambda: self.calls(start, training.cut))
@@ -172,11 +171,8 @@ class LakeHistory(History):
         version = self._current[table]
         present = {field.name for field in self.lake.tables.scan(version).projection().fields} if version else columns
         rows = self._read(table, [name for name in columns if name in present], where)
-        for name in columns:
-            if name not in present:
-                nulls = pa.nulls(rows.num_rows, self._contracts[table].arrow_schema.field(name).type)
-                rows = rows.append_column(name, nulls)
-        return rows
+        complete = self._contracts[table].arrow_schema.empty_table().select(columns)
+        return pa.concat_tables([complete, rows], promote_options="permissive")
 
     def _read(self, table: str, columns: list[str] | None, where: str) -> pa.Table:
         version = self._current[table]

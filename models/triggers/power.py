@@ -62,8 +62,13 @@ def _powers(
 
     phi, weight = dispersion_weights([part.dispersion for part in compared])
     reference, current = np.array([part.reference for part in compared]), np.array(calls, float)
-    critical = _critical(phi, weight, reference, current, np.array(levels))
-    known, expected = reference[:, 1], current * reference[:, 1] / np.maximum(reference[:, 0], 1)
+    known = reference[:, 1]
+    expected = current * known / np.maximum(reference[:, 0], 1)
+    low, critical = np.maximum(expected, 0.5), np.maximum(current, 1.0)
+    for _ in range(14):  # to the smallest significant count, by bisection on a logarithmic scale
+        middle = np.sqrt(low * critical)
+        significant = p_values(phi, weight, reference, np.stack([current, middle], axis=1)) < np.array(levels)
+        low, critical = np.where(significant, low, middle), np.where(significant, middle, critical)
 
     def power(factor: float) -> np.ndarray:
         size = np.maximum(known[:, None], 1e-9) / phi
@@ -72,16 +77,3 @@ def _powers(
         return np.where((known > 0) & (critical < current), result, 0.0)
 
     return power
-
-
-def _critical(
-    phi: np.ndarray, weight: np.ndarray, reference: np.ndarray, calls: np.ndarray, levels: np.ndarray
-) -> np.ndarray:
-    """For each comparison the smallest significant count, by bisection on a logarithmic scale."""
-    expected = calls * reference[:, 1] / np.maximum(reference[:, 0], 1)
-    low, high = np.maximum(expected, 0.5), np.maximum(calls, 1.0)
-    for _ in range(14):
-        middle = np.sqrt(low * high)
-        found = p_values(phi, weight, reference, np.stack([calls, middle], axis=1))
-        low, high = np.where(found < levels, low, middle), np.where(found < levels, middle, high)
-    return high

@@ -50,15 +50,9 @@ def request_training(
 ) -> RequestResult:
     """Request a training of a model. Repeated for the same decision, it returns the same request.
 
-    Args:
-        lake: where the ledger is.
-        model: its name.
-        trigger: what requests it. A person (``Trigger.HAND``) does not have to wait after failures.
-        decision: its key.
-        reason: one sentence with the numbers.
-        patience: how long to wait after failures.
-        by: the person.
-        inputs: what to train with; None leaves it to the run that takes the request up.
+    ``decision`` is its key, ``reason`` one sentence with the numbers, ``by`` the person who asks; a person
+    (``Trigger.HAND``) does not have to wait after failures. ``inputs`` of None leave them to the run that takes the
+    request up.
     """
     chain = kinds.model_chain(model)
     for entry in lake.ledger.entries(chain, kind=kinds.RETRAINING_REQUESTED):

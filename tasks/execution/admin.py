@@ -11,9 +11,6 @@ from flytekit.exceptions.user import FlyteAuthenticationException, FlyteInvalidI
 
 from errors import PeerError, UserError
 
-DEADLINE_S = 60
-"""Per call. The largest, a compiled workflow, takes FlyteAdmin about a second."""
-
 
 @contextmanager
 def admin_errors(platform: PlatformConfig) -> Iterator[None]:
@@ -23,7 +20,7 @@ def admin_errors(platform: PlatformConfig) -> Iterator[None]:
     """
     where = f"FlyteAdmin at {platform.endpoint}"
     try:
-        with scoped_grpc_deadline(DEADLINE_S):
+        with scoped_grpc_deadline(60):  # seconds; the largest, a compiled workflow, takes FlyteAdmin about one
             yield
     except FlyteAuthenticationException as error:
         raise UserError(f"{where} does not accept these credentials: {_details(error)}") from error

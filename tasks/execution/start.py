@@ -21,7 +21,7 @@ from flytekit.models.core.identifier import Identifier, ResourceType, WorkflowEx
 from flytekit.models.execution import ExecutionMetadata, ExecutionSpec, NotificationList
 from flytekit.models.interface import Parameter
 from flytekit.models.launch_plan import LaunchPlan
-from flytekit.models.literals import Literal, LiteralMap
+from flytekit.models.literals import LiteralMap
 from flytekit.remote import FlyteRemote
 
 from errors import PeerError, UserError
@@ -149,11 +149,10 @@ def _literals(plan: str, inputs: Mapping[str, Any], expected: Mapping[str, Param
     unknown = sorted(set(inputs) - set(expected))
     if unknown:
         raise UserError(f"launch plan {plan!r} has the inputs {', '.join(sorted(expected))}, not {', '.join(unknown)}")
-    return LiteralMap({name: _literal(value, expected[name]) for name, value in inputs.items()})
-
-
-def _literal(value: Any, expected: Parameter) -> Literal:
-    """The literal of a value. A dataclass keeps its own type: guessed from the schema it would be another class."""
-    own = is_dataclass(value) or isinstance(value, Enum)
-    hint = type(value) if own else TypeEngine.guess_python_type(expected.var.type)
-    return TypeEngine.to_literal(FlyteContextManager.current_context(), value, hint, expected.var.type)
+    context, literals = FlyteContextManager.current_context(), {}
+    for name, value in inputs.items():
+        kind, own = expected[name].var.type, is_dataclass(value) or isinstance(value, Enum)
+        # A dataclass keeps its own type: guessed from the schema it would be another class.
+        hint = type(value) if own else TypeEngine.guess_python_type(kind)
+        literals[name] = TypeEngine.to_literal(context, value, hint, kind)
+    return LiteralMap(literals)
