@@ -23,7 +23,8 @@ def test_every_module_in_the_images_can_be_imported(tmp_path: Path) -> None:
         if (ROOT / name).is_file():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, tmp_path / name)
-    for name in ("cli/main.py", "lake/sample/voices.yaml", "models/registry/card.md", "reports/templates/page.html"):
+    data = ("lake/sample/voices.yaml", "models/registry/card.md", "reports/templates/page.html")
+    for name in ("cli/main.py", *data, "serving/rollout/traffic.sql"):
         assert (tmp_path / name).exists()
     ran = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, str(tmp_path), str(ROOT)],

@@ -27,7 +27,7 @@ from launchplans.registry import launch_plans, registered_workflows
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("cli", "features", "lake", "launchplans", "models", "reports", "serving", "tasks", "workflows")
-SUFFIXES = (".py", ".html", ".css", ".svg", ".yaml", ".md")
+SUFFIXES = (".py", ".html", ".css", ".svg", ".yaml", ".md", ".sql")
 """Of the files in the packages: modules, templates, style sheets and data."""
 CODE, SPEC = "fuelline-code", "fuelline-spec"
 """Marks of an entity: the digest of the sources, and the digest of its own specification."""

@@ -23,7 +23,7 @@ from serving.gateway.requests import ChatRequest, Refused
 from serving.gateway.responses import ResponseWriter, error_body
 from serving.gateway.sse import EventStream, ParsedCompletion
 from serving.gateway.state import Gateway
-from serving.gateway.upstream import NoReplica, VersionNotLoaded
+from serving.gateway.upstream import NOT_LOADED, UpstreamFailed
 from serving.routing.routes import Choice
 
 log = logging.getLogger("fuelline.gateway")
@@ -34,14 +34,8 @@ SLOW_CLIENT_S = 1.0
 """If the client kept its answer waiting longer than this in all, a time-out is not counted as the version's failure."""
 UPSTREAM_ERROR = 502, "upstream_error", "The model server broke off its answer."
 TIMED_OUT = 504, "timeout", f"The model server did not finish within {TIMEOUT_S:.0f} s."
-UNREACHABLE = 503, "unreachable", "No model server takes connections."
-NOT_LOADED = 502, "version_not_loaded", "The model server does not know the version that should answer."
 CANCELLED = "cancelled"
 """Outcome of a request whose client left before the end."""
-
-
-class UpstreamFailed(Exception):
-    """The call failed; ``args`` are the status, code and message for the client. Internal to this module."""
 
 
 class Exchange:
@@ -130,18 +124,8 @@ class Exchange:
 
     def _fail(self, error: Exception, writer: ResponseWriter) -> tuple[str, bytes]:
         """The outcome, and the error for the client."""
-        match error:
-            case TimeoutError():
-                failure = TIMED_OUT
-            case NoReplica():
-                failure = UNREACHABLE
-            case VersionNotLoaded():
-                failure = NOT_LOADED
-            case UpstreamFailed():
-                failure = error.args
-            case _:
-                failure = UPSTREAM_ERROR
-        status, code, message = failure
+        default = TIMED_OUT if isinstance(error, TimeoutError) else UPSTREAM_ERROR
+        status, code, message = error.args if isinstance(error, UpstreamFailed) else default
         log.error("%s: %s of %s failed: %s", self._interaction, self._choice.adapter, self._request.agent, code)
         body = error_body(status, code, message) if isinstance(message, str) else message
         if writer.started:

@@ -77,11 +77,7 @@ class Spool:
     """An open spool file. Only the event loop calls ``put``; one other thread calls everything else."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or create it.
-
-        Raises:
-            SettingsError: another gateway uses it, it cannot be written, or it is damaged.
-        """
+        """Open the file, or create it. Raises ``SettingsError`` where another uses it, or it cannot be used."""
         self.path = path
         self._writing, self._syncing, self._removed = threading.Lock(), False, 0
         self.error = ""
@@ -190,7 +186,6 @@ class Spool:
         return max(0.0, time.time() - at) if at else 0.0
 
     def close(self) -> None:
-        """Close the file and release its lock."""
         self._opened.close()
 
     @contextlib.contextmanager

@@ -20,12 +20,13 @@ NOT_FORWARDED = "X-Not-Taken"
 """Header of the proxy in a vLLM pod (``deploy/nginx.conf``) where its vLLM accepted no connection."""
 
 
-class NoReplica(Exception):
-    """No replica accepted the connection; nothing was sent."""
+UNREACHABLE = 503, "unreachable", "No model server takes connections."
+NOT_LOADED = 502, "version_not_loaded", "The model server does not know the version that should answer."
+"""No replica that accepted the connection has the version; no answer was begun."""
 
 
-class VersionNotLoaded(Exception):
-    """No replica that accepted the connection has the version; no answer was begun."""
+class UpstreamFailed(Exception):
+    """The call failed; ``args`` are the status, code and message for the client. Internal to the gateway."""
 
 
 class Upstream:
@@ -47,7 +48,7 @@ class Upstream:
         """Send one request; returns the response once its headers are there. The caller closes it.
 
         Each replica is tried once, and the next one only if this one did not accept the connection or does not have
-        the version: otherwise it may already be working on the request. Raises ``NoReplica``, ``VersionNotLoaded``, or
+        the version: otherwise it may already be working on the request. Raises ``UpstreamFailed``, or
         ``aiohttp.ClientError`` where the connection broke.
         """
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
@@ -65,7 +66,7 @@ class Upstream:
                     not_loaded = True
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 self._mark_unreachable(replica, type(error).__name__)
-        raise VersionNotLoaded if not_loaded else NoReplica
+        raise UpstreamFailed(*(NOT_LOADED if not_loaded else UNREACHABLE))
 
     async def close(self) -> None:
         await self._session.close()

@@ -54,16 +54,10 @@ class GateResult:
 
 
 def check_adapter(lake: Lake, replica: Replica, version: ModelVersion) -> GateResult:
-    """Check that the replica applies this version's adapter, which it has loaded.
+    """Check that the replica applies this version's adapter, which it has loaded under the adapter's name.
 
-    Args:
-        lake: has the version's probe.
-        replica: gets two requests, for one token each after about ten prompts.
-        version: is loaded under its adapter name.
-
-    Raises:
-        PeerError: the replica does not answer, or does not serve one of the two.
-        TamperedArtifact: the probe differs from the registered one.
+    The replica gets two requests, for one token each after about ten prompts. Raises ``PeerError`` where it does not
+    answer, and ``TamperedArtifact`` where the probe differs from the registered one.
     """
     probe, name = read_probe(lake, version), version.adapter_name
     return compare_with_probe(probe, replica, name) if probe else compare_with_base(replica, name)

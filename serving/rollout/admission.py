@@ -31,18 +31,10 @@ class Admission:
 
 
 def admit(lake: Lake, version: ModelVersion, rule: CanaryRule, *, overdue: bool) -> Admission:
-    """Check the prompt, then every replica.
+    """Check the prompt, then every replica. Where the proof is ``overdue``, one that does not answer is a refusal.
 
-    Args:
-        lake: has the registry, and the addresses of the replicas.
-        version: the candidate.
-        rule: how long a proof may take.
-        overdue: whether that time is over: then a replica without a proof refuses the candidate.
-
-    Raises:
-        PeerError: a replica does not answer, and the proof is not overdue.
-        SettingsError: no replica is named.
-        TamperedArtifact: a file of the adapter is not what was registered.
+    Raises ``PeerError`` where a replica does not answer in time, ``SettingsError`` where none is named, and
+    ``TamperedArtifact`` where a file of the adapter is not what was registered.
     """
     trained = load_manifest(lake, version.name).spec.prompt_version
     if trained != PROMPT_VERSION:
@@ -64,13 +56,7 @@ def admit(lake: Lake, version: ModelVersion, rule: CanaryRule, *, overdue: bool)
 
 
 def prove_everywhere(lake: Lake, version: ModelVersion) -> list[GateResult]:
-    """Load an adapter on every replica, as far as this process may, and have each prove that it applies it.
-
-    Raises:
-        SettingsError: no replica is named.
-        PeerError: a replica does not answer.
-        TamperedArtifact: a file of the adapter is not what was registered.
-    """
+    """Load an adapter on every replica, as far as this process may, and have each prove that it applies it."""
     replicas = [Replica(address) for address in lake.settings.vllm_replicas]
     if not replicas:
         raise SettingsError(

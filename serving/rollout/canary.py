@@ -41,19 +41,10 @@ def canary_step(
     observations: Observations | None,
     void: str = "",
 ) -> Verdict:
-    """One step of an open rollout that has passed its shadow.
+    """One step of an open rollout that has passed its shadow. Raises what ``admit`` raises.
 
-    Args:
-        lake: where the ledger is, and the addresses of the replicas.
-        version: the candidate.
-        rollout: its state in the ledger.
-        plan: what decides beside the evidence.
-        observations: of both arms; None before the first user.
-        void: why a promotion would be void; empty while the judged baseline is in production.
-
-    Raises:
-        PeerError: a replica does not answer.
-        TamperedArtifact: a file of the adapter is not what was registered.
+    ``observations`` are None before the first user; ``void`` says why a promotion would be void, and is empty while the
+    judged baseline is in production.
     """
     now, rule = lake.ledger.clock(), plan.canary
     identity = RolloutId(version=version, baseline=rollout.baseline, key=rollout.key)

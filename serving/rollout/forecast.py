@@ -11,24 +11,13 @@ from lake.contracts.registries import AGENTS
 from lake.lake import Lake
 from lake.tables.engine import connect
 from serving.policy import CanaryRule, Metric
-from serving.rollout.observations import FEEDBACK, read_rows
+from serving.rollout.observations import FEEDBACK, read_rows, read_sql
 from serving.routing.routes import read_routes, route_for_agent
 from serving.statistics.duration import DurationForecast, MetricTraffic, expected_duration
 
 INTERACTIONS = "processed.agent_interactions"
 WINDOW = timedelta(days=7)
 """A whole week, so that weekends count."""
-
-_SUMS = """
-    WITH ratings AS (
-        SELECT interaction_id, feedback AS value FROM rows WHERE feedback IS NOT NULL
-        UNION SELECT interaction_id, value FROM late_ratings SEMI JOIN rows USING (interaction_id)
-    ), rated AS (SELECT interaction_id, min(value) = 0 AS down FROM ratings GROUP BY interaction_id)
-    SELECT count(DISTINCT user_id), greatest(1, date_diff('minute', min(timestamp), max(timestamp)) / 60), count(*),
-           (SELECT count(*) FROM rated), avg(error::INT), avg((latency_ms > $slo)::INT),
-           (SELECT coalesce(avg(down::INT), 0) FROM rated)
-    FROM rows
-"""
 
 
 def forecast(lake: Lake, model: str, rule: CanaryRule) -> str:
@@ -62,7 +51,7 @@ def _expected(lake: Lake, agents: Collection[str], rule: CanaryRule) -> Duration
     with connect() as engine:
         engine.register("rows", rows)
         engine.register("late_ratings", late_ratings)
-        users, hours, requests, rated, *rates = engine.execute(_SUMS, {"slo": rule.slo_ms}).fetchall()[0]
+        users, hours, requests, rated, *rates = engine.execute(read_sql("traffic"), {"slo": rule.slo_ms}).fetchall()[0]
     counts = {Metric.ERROR: requests, Metric.SLOW: requests, Metric.THUMBS_DOWN: rated}
     traffic = [
         MetricTraffic(metric=metric, per_hour=counts[metric] / float(hours), bad_rate=float(rate))

@@ -7,6 +7,7 @@ versions that were read are named, so anybody can repeat an analysis while their
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import resources
 
 import numpy as np
 import pyarrow as pa
@@ -31,39 +32,6 @@ from serving.statistics.strata import Evidence
 
 PREDICTIONS, FEEDBACK = "processed.model_predictions", "processed.agent_feedback"
 
-_JOINED = """
-    SELECT p.timestamp AS time, p.unit, p.arm = 'candidate' AS candidate, p.failed, p.latency_ms, p.agent_name,
-           p.model_version, f.down
-    FROM predictions AS p ASOF JOIN steps AS s ON p.timestamp >= s.time LEFT JOIN (
-        SELECT interaction_id, arg_max(value, timestamp) = 0 AS down FROM feedback GROUP BY interaction_id
-    ) AS f USING (interaction_id)
-    WHERE (('0x' || left(p.unit, 16))::UBIGINT < s.share * 18446744073709551616) = (p.arm = 'candidate')
-      AND (p.model_version = $adapter) = (p.arm = 'candidate')
-    ORDER BY p.timestamp, p.interaction_id
-"""
-"""Only users on the arm that the ledger's share puts them on. For about a second after a step, longer where the store
-cannot be reached, a gateway still follows the share before, and nothing says for which users it did.
-``serving.routing.split`` maps a unit to its place between 0 and 1. A row of the candidate's arm counts only where the
-answer names the candidate, and a row of the stable arm only where it does not.
-"""
-_MISSED = """
-    WITH calls AS (
-        SELECT timestamp, arm IS NULL OR model_version <> $adapter AS missed FROM predictions
-        WHERE CASE WHEN arm IS NULL THEN failed ELSE arm = 'candidate' END
-    ), edge AS (
-        SELECT least(
-            (SELECT max(timestamp) - to_seconds($seconds) FROM calls),
-            (SELECT min(timestamp) FROM (SELECT timestamp FROM calls ORDER BY timestamp DESC LIMIT $least))
-        ) AS since
-    ), recent AS (
-        SELECT count(*) FILTER (missed) AS missed, count(*) AS calls,
-               min(timestamp) FILTER (missed) AS first, max(timestamp) FILTER (missed) AS last
-        FROM calls, edge WHERE timestamp >= since
-    )
-    SELECT missed, calls, date_diff('second', first, last) / 60 FROM recent
-    WHERE EXISTS (FROM predictions WHERE arm = 'stable' AND NOT failed AND timestamp BETWEEN first AND last)
-"""
-"""A call that found the version loaded on no replica is recorded without an arm: it says nothing about answers."""
 _COLUMNS = ("interaction_id", "timestamp", "unit", "arm", "failed", "latency_ms", "agent_name", "model_version")
 
 
@@ -97,7 +65,7 @@ class Observations:
         window = {"seconds": 120 * rule.missing_minutes, "least": 2 * MIN_MISSED_CALLS, "adapter": self.adapter}
         with connect() as engine:
             engine.register("predictions", self.calls)
-            missed, calls, minutes = engine.execute(_MISSED, window).fetchone() or (0, 0, 0.0)
+            missed, calls, minutes = engine.execute(read_sql("missed_calls"), window).fetchone() or (0, 0, 0.0)
         return MissedCalls(calls=missed, of=calls, minutes=minutes)
 
     def exposure(self, since: datetime) -> Exposure:
@@ -136,13 +104,7 @@ def _microseconds(times: "pa.Array | pa.ChunkedArray") -> np.ndarray:
 def observe(lake: Lake, version: ModelVersion, rollout: str) -> Observations:
     """Read all requests that a rollout's arms have served since its first user, with their ratings.
 
-    Args:
-        lake: where the tables are.
-        version: the candidate, or the promoted version.
-        rollout: the rollout's key.
-
-    Raises:
-        DataError: it has had no user yet.
+    ``version`` is the candidate or the promoted version, ``rollout`` a key. Raises ``DataError`` before the first user.
     """
     adapter, entries = version.adapter_name, lake.ledger.entries(model_chain(version.model))
     steps = _steps(entries, rollout)
@@ -155,7 +117,7 @@ def observe(lake: Lake, version: ModelVersion, rollout: str) -> Observations:
         engine.register("predictions", predictions)
         engine.register("feedback", feedback)
         engine.register("steps", pa.table({"time": pa.array(times, pa.timestamp("us", tz="UTC")), "share": shares}))
-        rows = engine.sql(_JOINED, params={"adapter": adapter}).to_arrow_table()
+        rows = engine.sql(read_sql("compared_rows"), params={"adapter": adapter}).to_arrow_table()
     return Observations(
         rows=rows,
         table_versions=tuple(str(read) for read in (read_predictions, read_feedback) if read),
@@ -187,6 +149,11 @@ def _shadow_counts(entries: Sequence[Entry], rollout: str) -> ShadowCounts | Non
         return None
     events = from_plain(ShadowEvidence, passed.payload["evidence"]).generation
     return ShadowCounts(pairs=events.pairs, candidate_only=events.candidate_only, baseline_only=events.baseline_only)
+
+
+def read_sql(name: str) -> str:
+    """A query of this package, from the file ``<name>.sql``."""
+    return resources.files(__package__).joinpath(f"{name}.sql").read_text()
 
 
 def read_rows(lake: Lake, name: str, columns: tuple[str, ...], where: str) -> tuple[pa.Table, TableVersion | None]:

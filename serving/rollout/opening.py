@@ -27,15 +27,8 @@ def open_rollout(
     """Open the rollout of a registered version, with everything that its steps will need.
 
     A rollout that is still in its shadow is superseded. Behind one that has users, or whose promotion is still watched,
-    this one is queued. A second call returns the present verdict of the first.
-
-    Args:
-        lake: where the ledger is.
-        version: the candidate.
-        baseline: name of what it was evaluated against: ``agents@v3`` or ``base``.
-        profile: how many requests the shadow compares.
-        rule: what the shadow counts as harm.
-        canary: the canary's steps, and what a promotion needs.
+    this one is queued. A second call returns the present verdict of the first. ``baseline`` is the name of what the
+    version was evaluated against: ``agents@v3`` or ``base``.
     """
     live = bool(lake.settings.vllm_replicas)
     plan = RolloutPlan(version=version.version, baseline=baseline, rule=rule, canary=canary, profile=profile, live=live)

@@ -32,16 +32,10 @@ def close(
     live: bool,
     only_if: Condition | None = None,
 ) -> Verdict:
-    """End a rollout for a ``reason`` in a sentence, or return the verdict with which it has ended already.
+    """End a rollout, or return the verdict with which it has ended already.
 
-    Args:
-        lake: where the ledger is.
-        rollout: what ends.
-        outcome: how it ends.
-        reason: why, in a sentence.
-        evidence: as plain JSON.
-        live: whether the candidate has passed its shadow: then an end without a promotion alerts a person.
-        only_if: see ``Ledger.append``; ``ChainChanged`` is raised where it refuses.
+    ``evidence`` is plain JSON. ``live`` says whether the candidate has passed its shadow: then an end without a
+    promotion alerts a person. Raises ``ChainChanged`` where ``only_if`` refuses (``Ledger.append``).
     """
     payload = rollout.payload(reason, **evidence, live=live)
     entry = lake.ledger.append(rollout.chain, outcome.value, closing_key(rollout.key), payload, only_if)

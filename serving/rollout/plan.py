@@ -71,8 +71,7 @@ def shadow_key(key: str) -> str:
 def plan_of(lake: Lake, model: str, key: str) -> RolloutPlan:
     """The plan of a rollout that was opened; one written before there was a canary gets the rule's defaults.
 
-    Raises:
-        DataError: there is no such rollout.
+    Raises ``DataError`` where there is no such rollout.
     """
     opened = lake.ledger.find(model_chain(model), key)
     if opened is None:

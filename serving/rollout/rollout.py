@@ -52,13 +52,8 @@ def is_in_shadow(lake: Lake, name: str) -> bool:
 def advance(lake: Lake, name: str) -> Verdict:
     """Take the rollout of this version one step further; the verdict of a closed one is returned again.
 
-    A promotion is void unless the baseline is still in production at the moment it is appended.
-
-    Raises:
-        UnknownName: the version is not registered.
-        TamperedArtifact: a file of the version is not what was registered.
-        DataError: no rollout of it was opened.
-        PeerError: a replica of vLLM does not answer.
+    A promotion is void unless the baseline is still in production at the moment it is appended. Raises ``DataError``
+    where no rollout of it was opened, and ``PeerError`` where a replica of vLLM does not answer.
     """
     version = find_version(lake.ledger, name)
     state = open_next(lake, version, read_state(lake.ledger, version.model))

@@ -15,9 +15,7 @@ HASH_RANGE = 1 << 64
 def unit_of(rollout: str, assignment_key: str) -> str:
     """Pseudonym of a unit in one rollout (32 hex digits).
 
-    Args:
-        rollout: the rollout's key.
-        assignment_key: what must stay on one side: a user (``user:u-17``), else a conversation, else a single request.
+    The key is what must stay on one side: a user (``user:u-17``), else a conversation, else a single request.
     """
     return hashlib.sha256(f"{rollout}\0{assignment_key}".encode()).hexdigest()[:32]
 

@@ -84,12 +84,8 @@ def weigh(
 ) -> ShadowEvidence:
     """Count the bad events of both versions.
 
-    Args:
-        scores: likelihoods of the accepted answers, a request a row.
-        candidate: the candidate's answers to some of the requests.
-        baseline: the baseline's answers to the same requests.
-        fresh: how many of the requests the evaluation had not scored.
-        rule: margins and levels.
+    ``scores`` has the likelihoods of the accepted answers, a request a row. The evaluation had not scored ``fresh`` of
+    these requests; ``candidate`` and ``baseline`` are generated answers to the same ones of them.
     """
     average = _average(scores, rule)
     change = (scores.candidate - scores.baseline) / scores.tokens

@@ -105,11 +105,9 @@ def with_user_codes(evidence: Evidence) -> Evidence:
 
 
 def strata(time: Ints, widened: Sequence[int] = ()) -> Ints:
-    """First row of each stratum; rows of the same instant are never separated.
+    """First row of each stratum of the sorted times; one ends in any case at the instants ``widened``.
 
-    Args:
-        time: sorted.
-        widened: instants at which a stratum ends in any case.
+    Rows of the same instant are never separated.
     """
     borders = [*np.searchsorted(time, np.asarray(widened, np.int64), side="left"), len(time)]
     starts, begin = [], 0

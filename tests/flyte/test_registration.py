@@ -332,6 +332,7 @@ def test_the_digest_of_the_code_covers_everything_in_the_images(tmp_path: Path) 
         "reports/templates/style.css",
         "reports/templates/page.html",
         "lake/sample/voices.yaml",
+        "serving/rollout/traffic.sql",
         "settings.py",
         "hints.py",
         "constraints.txt",
