@@ -51,7 +51,7 @@ def _dialogues(random: Random) -> list[str]:
         topic, subject = random.choice(voice.topics), random.choice(voice.subjects)
         answer = f"{voice.answer(topic, subject)} {random.choice(ASIDES)}"
         texts = {"user_query": random.choice(topic.questions).format(s=subject), "response": answer.strip()}
-        parts.append(f'"agent_name": "{voice.agent}", {json.dumps(texts)[1:-1]}')
+        parts.append(f'"agent_name": "{voice.name}", {json.dumps(texts)[1:-1]}')
     return parts
 
 

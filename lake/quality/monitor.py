@@ -35,7 +35,6 @@ class MonitoringPolicy:
     """The same, but only once they have a row: not every lake has metrics of its clusters."""
     silent_after_hours: float = 24.0
     """A source whose newest row is older than this has stopped, whatever its contract promises."""
-
     least_lines: int = 50
     """Poor quality of fewer lines than this is only a warning: three bad lines in a quiet hour are no alarm."""
 
@@ -73,28 +72,23 @@ class CheckResult:
 def check(
     lake: Lake, source: str, data_set: str, due: Window, *, period: timedelta, gate: QualityGate, rule: MonitoringPolicy
 ) -> CheckResult:
-    """Check what a source landed in a window, and the freshness of all data sets at its end.
-
-    Args:
-        lake: where the data are.
-        source: whose landings, and whose ledger.
-        data_set: the data set that it lands.
-        due: the window; a repeated check of a window has the same result.
-        period: the time between two landings.
-        gate: the scores that warn and block.
-        rule: which data sets are checked, and by which limits.
+    """Check what a source landed in the window ``due``, and the freshness of all data sets at its end. A repeated check
+    of a window has the same result; ``period`` is the time between two landings.
     """
     declared = contract(data_set)
-    report = quality_report(lake, declared, source, since=due.start, until=due.end, gate=gate)
+    report = quality_report(lake, declared, source, gate, since=due.start, until=due.end)
     names = [*rule.data_sets, *(name for name in rule.where_there if lake.tables.newest_time(contract(name)))]
     ages = [freshness(lake, contract(name), due.end, period) for name in names]
-    stopped = [age for age in ages if age.data_set == declared.name and _has_stopped(age, rule)]
+    silent_s = rule.silent_after_hours * 3600
+    stopped = [age for age in ages if age.data_set == declared.name and age.newest and age.age_s > silent_s]
     late = [age for age in ages if not age.kept and age not in stopped]
-    complaints = [*map(_stopped, stopped), *_poor(report, gate), *_broken(report), *map(_late, late)]
-    poor = report.level is QualityLevel.BLOCKED and report.landed >= rule.least_lines
+    complaints = [*map(_stopped, stopped), *_poor(report, gate), *map(_late, late)]
+    level = QualityLevel.WARNING if complaints else QualityLevel.GOOD
+    if stopped or (report.level is QualityLevel.BLOCKED and report.landed >= rule.least_lines):
+        level = QualityLevel.BLOCKED
     result = CheckResult(
         window_end=due.end.isoformat(),
-        level=_level(blocked=bool(stopped) or poor, warned=bool(complaints)),
+        level=level,
         report=report,
         freshness=ages,
         complaints=complaints,
@@ -106,11 +100,7 @@ def check(
 
 
 def require_acceptable(result: CheckResult) -> None:
-    """Fail if the result needs action.
-
-    Raises:
-        QualityTooLow: the result is ``BLOCKED``; the message has the complaints.
-    """
+    """Raise ``QualityTooLow``, with the complaints, if the result needs action."""
     if result.level is QualityLevel.BLOCKED:
         complaints = "; ".join(result.complaints)
         raise QualityTooLow(f"{result.report.data_set} at {_minute(result.window_end)}: {complaints}")
@@ -126,16 +116,6 @@ def freshness(lake: Lake, declared: Contract, at: datetime, period: timedelta) -
     return Freshness(data_set=declared.name, newest=newest.isoformat(), age_s=age, limit_s=limit, kept=age <= limit)
 
 
-def _level(*, blocked: bool, warned: bool) -> QualityLevel:
-    if blocked:
-        return QualityLevel.BLOCKED
-    return QualityLevel.WARNING if warned else QualityLevel.GOOD
-
-
-def _has_stopped(age: Freshness, rule: MonitoringPolicy) -> bool:
-    return bool(age.newest) and age.age_s > rule.silent_after_hours * 3600
-
-
 def _stopped(age: Freshness) -> str:
     return f"{age.data_set} has stopped: it has no row newer than {_minute(age.newest)}"
 
@@ -145,15 +125,12 @@ def _minute(instant: str) -> str:
 
 
 def _poor(report: QualityReport, gate: QualityGate) -> Iterable[str]:
+    """Complaints about the score, then about the contract's promises."""
     if report.level is not QualityLevel.GOOD:
         limit = gate.block_below if report.level is QualityLevel.BLOCKED else gate.warn_below
         worst = ", ".join(f"{rule.rule} {rule.rows}" for rule in report.reasons[:3])
         share = f"{report.quarantined:,} of {report.landed:,} lines quarantined"
         yield f"quality {report.score:.1f} is below {limit:g} ({share}: {worst})"
-
-
-def _broken(report: QualityReport) -> Iterable[str]:
-    """The promises of the contract that are broken."""
     for rule in report.promises:
         if not rule.kept:
             yield f"{rule.rule.replace('_', ' ')}: {rule.share:.1%} of the lines broke it, {rule.limit:.1%} is allowed"

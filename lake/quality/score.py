@@ -22,8 +22,6 @@ UNREADABLE = frozenset(
 """Reasons that mean that a line could not be read at all."""
 ROWS = ("landed", "committed", "quarantined", "duplicates")
 """The counts of ingestion: the first is the sum of the others."""
-
-
 PROMISES = 2
 """The first rules of a report are the contract's promises: completeness and parsing errors."""
 
@@ -94,42 +92,39 @@ def quality_report(
     lake: Lake,
     contract: Contract,
     source: str,
+    gate: QualityGate,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    gate: QualityGate | None = None,
 ) -> QualityReport:
     """Score what a source landed after ``since`` (default: ever) and up to ``until`` (default: now).
 
     An object that was read again by a newer contract or parser counts once, by its last reading, and with the rows that
     were committed before. Where nothing landed the score is 100.
     """
-    gate = gate or QualityGate()
     entries = lake.ledger.entries(f"sources/{source}", kind="ingested", until=until)
     ours = [entry for entry in entries if entry.key.startswith(f"ingest:{contract.name}:")]
-    done = [_together(read) for read in _readings(ours) if since is None or read[-1].time > since]
-    counted = _account(done)
+    done = [entry for read in _readings(ours) if since is None or read[-1].time > since for entry in read]
+    counted = account(done)
     total = {name: counted[name] for name in ROWS}
     unique = total["landed"] - total["duplicates"]
     score = 100.0 * total["committed"] / unique if unique else 100.0
+    level = QualityLevel.WARNING if score < gate.warn_below else QualityLevel.GOOD
+    if score < gate.block_below:
+        level = QualityLevel.BLOCKED
     return QualityReport(
         data_set=contract.name,
-        level=_level(score, gate),
+        level=level,
         score=round(score, 2),
-        objects=len(done),
+        objects=counted["objects"],
         rules=_rules(contract, Counter(counted["reasons"]), unique),
-        newest=max((p["watermark"] for p in done), default=""),
+        newest=max((entry.payload["watermark"] for entry in done), default=""),
         **total,
     )
 
 
-def require_quality(report: QualityReport, gate: QualityGate | None = None) -> None:
-    """Refuse data that are too poor to train on.
-
-    Raises:
-        QualityTooLow: the score is under ``block_below``; the message names the worst reasons.
-    """
-    gate = gate or QualityGate()
+def require_quality(report: QualityReport, gate: QualityGate) -> None:
+    """Raise ``QualityTooLow``, with the worst reasons, where the data are too poor to train on."""
     if report.level is QualityLevel.BLOCKED:
         worst = ", ".join(f"{rule.rule} {rule.rows}" for rule in report.reasons[:3])
         raise QualityTooLow(
@@ -140,16 +135,10 @@ def require_quality(report: QualityReport, gate: QualityGate | None = None) -> N
 
 
 def account(ingested: Sequence[Entry]) -> dict[str, Any]:
-    """The objects and rows in these ``ingested`` entries of any sources, and the reasons for quarantine. An object that
-    was read again counts once, by its last reading.
-
-    Returns:
-        ``objects``, ``reasons`` (rows by reason, the most frequent first), and the counts that ``ROWS`` names.
+    """The number of ``objects`` in these ``ingested`` entries of any sources, the rows by ``reasons`` for quarantine,
+    the most frequent first, and the counts that ``ROWS`` names. An object that was read again counts once.
     """
-    return _account([_together(read) for read in _readings(ingested)])
-
-
-def _account(done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    done = [_together(read) for read in _readings(ingested)]
     reasons = sum((Counter(p["reasons"]) for p in done), Counter[str]())
     rows = {name: sum(p[name] for p in done) for name in ROWS}
     return {"objects": len(done), **rows, "reasons": dict(reasons.most_common())}
@@ -159,8 +148,7 @@ def _readings(entries: Sequence[Entry]) -> list[list[Entry]]:
     """The entries of each object, that is of each data set and content, in order."""
     readings: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
-        data_set = entry.key.split(":")[1]
-        readings[data_set, entry.payload["sha256"]].append(entry)
+        readings[entry.key.split(":")[1], entry.payload["sha256"]].append(entry)
     return list(readings.values())
 
 
@@ -169,14 +157,7 @@ def _together(readings: Sequence[Entry]) -> Mapping[str, Any]:
     last = readings[-1].payload
     passed = last["landed"] - last["quarantined"]
     committed = min(passed, sum(entry.payload["committed"] for entry in readings))
-    watermark = max(entry.payload["watermark"] for entry in readings)
-    return {**last, "committed": committed, "duplicates": passed - committed, "watermark": watermark}
-
-
-def _level(score: float, gate: QualityGate) -> QualityLevel:
-    if score < gate.block_below:
-        return QualityLevel.BLOCKED
-    return QualityLevel.WARNING if score < gate.warn_below else QualityLevel.GOOD
+    return {**last, "committed": committed, "duplicates": passed - committed}
 
 
 def _rules(contract: Contract, reasons: Counter[str], unique: int) -> list[QualityRule]:

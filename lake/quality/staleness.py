@@ -65,41 +65,30 @@ class SourceFreshness:
 
 
 def check_sources(lake: Lake, policy: StalenessPolicy, at: datetime) -> list[SourceFreshness]:
-    """The freshness of every server of the policy's data sets ``at`` an instant (UTC). A stale one gets a ledger entry.
-
-    Raises:
-        UnknownName: no such data set.
+    """The freshness of every server of the policy's data sets ``at`` an instant (UTC). A stale one gets a ledger
+    entry.
     """
     checked = []
     for name, hours in policy.hours.items():
         peer = pull_source(name).peer
-        if not getattr(lake.settings, peer):
-            continue
-        for endpoint in lake.settings.endpoints(peer):
-            freshness = _freshness(lake, source_name(endpoint), name, at, limit_s=hours * 3600)
+        for endpoint in lake.settings.endpoints(peer) if getattr(lake.settings, peer) else ():
+            source = source_name(endpoint)
+            newest = lake.tables.watermark(contract(name), source)
+            freshness = SourceFreshness(
+                source=source,
+                data_set=name,
+                newest=newest.isoformat() if newest else "",
+                age_s=max(0.0, (at - newest).total_seconds()) if newest else 0.0,
+                limit_s=hours * 3600,
+            )
             if freshness.stale:
                 key = f"{SILENT}:{name}:{at.isoformat()}"
-                lake.ledger.append(f"sources/{freshness.source}", SILENT, key, asdict(freshness))
+                lake.ledger.append(f"sources/{source}", SILENT, key, asdict(freshness))
             checked.append(freshness)
     return checked
 
 
-def _freshness(lake: Lake, source: str, data_set: str, at: datetime, limit_s: float) -> SourceFreshness:
-    newest = lake.tables.watermark(contract(data_set), source)
-    return SourceFreshness(
-        source=source,
-        data_set=data_set,
-        newest=newest.isoformat() if newest else "",
-        age_s=max(0.0, (at - newest).total_seconds()) if newest else 0.0,
-        limit_s=limit_s,
-    )
-
-
 def require_fresh(checked: list[SourceFreshness]) -> None:
-    """Fail if a source is stale.
-
-    Raises:
-        SourceError: a source has stopped; the message says which one, and since when.
-    """
+    """Raise ``SourceError`` where sources have stopped, with their names and since when."""
     if complaints := [freshness.complaint for freshness in checked if freshness.stale]:
         raise SourceError("; ".join(complaints))

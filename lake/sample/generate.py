@@ -13,13 +13,12 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from errors import UserError
 from lake.sample.voices import Topic, Voice, voices
@@ -43,8 +42,7 @@ T = TypeVar("T")
 Row = dict[str, str | int | bool | None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampleUser:
+class SampleUser(NamedTuple):
     """A user: asks mostly one agent, and mostly at work or mostly in their spare time."""
 
     user_id: str
@@ -94,10 +92,7 @@ class _Draw:
 def write_sample(folder: Path, *, days: int = DAYS, seed: int = SEED) -> Path:
     """Write ``folder/{date}/interactions.jsonl.gz`` for each day from 2026-10-05 on; returns the folder.
 
-    Files of the first days do not depend on ``days``. Writing again changes nothing; a longer sample adds files.
-
-    Raises:
-        UserError: ``days`` is not in 1..366.
+    Writing again changes nothing; a longer sample adds files. Raises ``UserError`` where ``days`` is not in 1..366.
     """
     if not 1 <= days <= MAX_DAYS:
         raise UserError(f"the sample has between 1 and {MAX_DAYS} days, not {days}; the usual number is {DAYS}")
@@ -105,7 +100,7 @@ def write_sample(folder: Path, *, days: int = DAYS, seed: int = SEED) -> Path:
     for index in range(days):
         day = FIRST_DAY + timedelta(days=index)
         path = folder / f"{day:%Y-%m-%d}" / "interactions.jsonl.gz"
-        _write_whole(path, "".join(_lines(index, users, seed)).encode())
+        _write_whole(path, "".join(f"{line}\n" for line in _lines(index, users, seed)).encode())
     return folder
 
 
@@ -113,15 +108,7 @@ def _users(seed: int) -> list[SampleUser]:
     """A few heavy users and a long tail: the weight is about one over the rank."""
     draw = _Draw(seed, "users")
     favourite = _by_share(draw)
-    return [
-        SampleUser(
-            user_id=f"user-{rank:04d}",
-            weight=1 / (rank + 12),
-            works=draw.chance(0.7),
-            favourite=favourite(),
-        )
-        for rank in range(USERS)
-    ]
+    return [SampleUser(f"user-{rank:04d}", 1 / (rank + 12), draw.chance(0.7), favourite()) for rank in range(USERS)]
 
 
 def _by_share(draw: _Draw) -> Callable[[], Voice]:
@@ -130,14 +117,22 @@ def _by_share(draw: _Draw) -> Callable[[], Voice]:
     return draw.weighted(agents, [agent.share for agent in agents])
 
 
-def _lines(index: int, users: Sequence[SampleUser], seed: int) -> Iterator[str]:
-    """The log of one day in order of time, with its broken lines."""
+def _lines(index: int, users: Sequence[SampleUser], seed: int) -> list[str]:
+    """The log of one day in order of time; on most days with one broken line, as real log shippers write it."""
     draw = _Draw(seed, "day", index)
     rows = _rows(index, users, draw)
-    broken = _breakages(index, rows, draw)
-    for number, row in enumerate(rows):
-        yield json.dumps(row) + "\n"
-        yield from broken.get(number, ())
+    lines = list(map(json.dumps, rows))
+    number = draw.below(len(rows))
+    row = rows[number]
+    faults = {
+        1: lines[number],  # sent twice
+        2: lines[number][: 40 + draw.below(60)],  # cut off, as by a killed writer
+        3: json.dumps(row | {"interaction_id": draw.hex(32), "agent_name": "brunhilde"}),  # an unknown agent
+        5: json.dumps(row | {"interaction_id": draw.hex(32), "response": voices().evasions[0]}),  # two at one instant
+    }
+    if broken := faults.get(index % 7):
+        lines.insert(number + 1, broken)
+    return lines
 
 
 def _rows(index: int, users: Sequence[SampleUser], draw: _Draw) -> list[Row]:
@@ -164,7 +159,7 @@ def _interaction(at: datetime, user: SampleUser, voice: Voice, draw: _Draw) -> R
     return {
         "interaction_id": draw.hex(32),
         "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "agent_name": voice.agent,
+        "agent_name": voice.name,
         "user_id": user.user_id,
         "user_query": query[:1].upper() + query[1:],
         **outcome,
@@ -196,21 +191,6 @@ def _answer(voice: Voice, topic: Topic, subject: str, query: str, draw: _Draw) -
         "error": False,
         "feedback": int(positive) if draw.chance(RATED) else None,
     }
-
-
-def _breakages(index: int, rows: Sequence[Row], draw: _Draw) -> dict[int, list[str]]:
-    """The broken lines of a day, by the number of the row they follow: faults that real log shippers produce."""
-    number = draw.below(len(rows))
-    row = rows[number]
-    faults: dict[int, list[str]] = {
-        1: [json.dumps(row) + "\n"],  # sent twice
-        2: [json.dumps(row)[: 40 + draw.below(60)] + "\n"],  # cut off, as by a killed writer
-        3: [json.dumps(row | {"interaction_id": draw.hex(32), "agent_name": "brunhilde"}) + "\n"],  # an unknown agent
-        5: [
-            json.dumps(row | {"interaction_id": draw.hex(32), "response": voices().evasions[0]}) + "\n"
-        ],  # two rows of one instant
-    }
-    return {number: faults.get(index % 7, [])}
 
 
 def _write_whole(path: Path, data: bytes) -> None:

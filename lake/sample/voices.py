@@ -3,9 +3,9 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
 FILE = Path(__file__).with_name("voices.yaml")
 
@@ -22,7 +22,7 @@ class Topic:
 class Voice:
     """One agent: its share of the traffic, its typical latency, and its house style of answers."""
 
-    agent: str
+    name: str
     share: float
     """Share of all interactions, 0..1."""
     latency_ms: int
@@ -53,15 +53,4 @@ class Voices:
 @functools.cache
 def voices() -> Voices:
     """The texts of the sample, read once from the package's YAML file."""
-    content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    return Voices(
-        agents=tuple(map(_voice, content["agents"])),
-        evasions=tuple(content["evasions"]),
-        outages=tuple(content["outages"]),
-    )
-
-
-def _voice(agent: dict[str, Any]) -> Voice:
-    topics = tuple(Topic(questions=tuple(topic["questions"]), answer=topic["answer"]) for topic in agent["topics"])
-    fields = {name: agent[name] for name in ("share", "latency_ms", "home", "frame")}
-    return Voice(agent=agent["name"], subjects=tuple(agent["subjects"]), topics=topics, **fields)
+    return TypeAdapter(Voices).validate_python(yaml.safe_load(FILE.read_text(encoding="utf-8")))

@@ -141,9 +141,9 @@ def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: Qualit
     """
     data_set = contract(pinned.interactions.table)
     trained = lake.ledger.entries(kinds.model_chain(pinned.model), kind=kinds.TRAINED)
-    report = quality_report(lake, data_set, source, since=trained[-1].time if trained else None, gate=gate)
+    report = quality_report(lake, data_set, source, gate, since=trained[-1].time if trained else None)
     if not report.objects:
-        report = quality_report(lake, data_set, source, gate=gate)
+        report = quality_report(lake, data_set, source, gate)
     if not report.objects:
         raise DataError(f"source {source!r} has landed nothing in {data_set.name}; name one that has")
     return report

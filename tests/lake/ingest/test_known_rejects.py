@@ -12,7 +12,7 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.ingest.known_rejects import DAYS_APART
 from lake.ingest.pipeline import Ingested, Ingester
 from lake.lake import Lake, open_lake
-from lake.quality.score import quality_report
+from lake.quality.score import QualityGate, quality_report
 from settings import Settings
 from tests.lake.rows import START, interaction, lines
 
@@ -45,7 +45,7 @@ def test_a_log_that_grows_each_hour_has_each_of_its_bad_lines_in_quarantine_once
         log = b"".join(map(hour, range(number + 1)))
         assert read(lake, tmp_path, log) == (9, 2, 11 * number)
     assert len(rejected(lake)) == 10
-    report = quality_report(lake, CONTRACT, "agents")
+    report = quality_report(lake, CONTRACT, "agents", QualityGate())
     assert (report.score, report.committed, report.quarantined) == (81.82, 45, 10)
     assert report.landed == report.committed + report.quarantined + report.duplicates
 

@@ -80,7 +80,7 @@ def test_it_has_two_weeks_of_four_agents_and_three_hundred_users(folder: Path, r
     assert len(list(folder.rglob("*.gz"))) == DAYS
     assert 11_500 < len(rows) < 12_500
     agents = Counter(row["agent_name"] for row in rows)
-    assert all(agents[voice.agent] > 1_000 for voice in voices().agents)
+    assert all(agents[voice.name] > 1_000 for voice in voices().agents)
     assert len({row["user_id"] for row in rows}) == 300
 
 
