@@ -64,7 +64,7 @@ def pull(scratch: str, name: str, quick: bool) -> Figures:
     """Pull one day of a source into a fresh lake."""
     from lake.lake import open_lake
     from lake.sources.pull import connect, pull_chunk
-    from lake.sources.query import Query, WindowQuery
+    from lake.sources.query import WindowQuery
     from lake.sources.registry import pull_source
     from lake.sources.selection import Selection
     from lake.windows import Window
@@ -84,7 +84,7 @@ def pull(scratch: str, name: str, quick: bool) -> Figures:
         took = time.perf_counter() - begun
         assert sum(pulled.committed for pulled in done) == case.rows, done
         remote = connect(settings.endpoints(case.peer)[0])
-        fetching = WindowQuery(client=remote, query=Query(name="all", text=case.query), window=day)
+        fetching = WindowQuery(client=remote, name="all", text=case.query, window=day)
         begun = time.perf_counter()
         assert sum(1 for _ in pull_source(data_set).rows(fetching)) == case.rows
         requested_s = time.perf_counter() - begun

@@ -30,8 +30,6 @@ class Orphans:
     keys: tuple[str, ...]
     """Keys in the object store, in order."""
     bytes: int
-    kept: int
-    """Objects of the table that are referenced, or younger than the grace period."""
 
 
 def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta = GRACE, dry_run: bool = False) -> Orphans:
@@ -55,11 +53,7 @@ def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta = GRACE, 
     if not dry_run:
         for orphan in orphans:
             lake.store.delete(orphan.key)
-    return Orphans(
-        keys=tuple(orphan.key for orphan in orphans),
-        bytes=sum(orphan.size for orphan in orphans),
-        kept=len(listed) - len(orphans),
-    )
+    return Orphans(keys=tuple(orphan.key for orphan in orphans), bytes=sum(orphan.size for orphan in orphans))
 
 
 def _paths(table: "Table") -> Iterator[str]:

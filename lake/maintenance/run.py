@@ -76,7 +76,7 @@ def run_maintenance(
     if (current := lake.tables.current(contract)) is None:
         return None
     before = table_size(lake, contract, current)
-    compacted, orphans = CompactionResult(), Orphans(keys=(), bytes=0, kept=0)
+    compacted, orphans = CompactionResult(), Orphans(keys=(), bytes=0)
     if rule.files:
         compacted = compact(lake.tables, contract, rule.compaction, dry_run=dry_run)
     expired = _expire(lake, contract, timedelta(days=rule.keep_days), dry_run=dry_run)
@@ -120,8 +120,7 @@ def _expire(lake: Lake, contract: Contract, keep: timedelta, *, dry_run: bool) -
         for snapshot in lake.tables.snapshots(contract)
         if snapshot.summary and snapshot.summary.additional_properties.get(MAINTENANCE) == RETENTION
     ]
-    past = [instant for instant in removals if instant < limit.timestamp()]
-    if not past:
+    if not (past := [instant for instant in removals if instant < limit.timestamp()]):
         return 0
     return len(expire(lake.tables, contract, datetime.fromtimestamp(max(past), UTC), dry_run=dry_run))
 

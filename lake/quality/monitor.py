@@ -5,16 +5,15 @@ Data too poor to train on, or none for a day, need action: the run fails after i
 people who are notified of failures see it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from errors import QualityTooLow
 from lake.contracts import contract
 from lake.contracts.base import Contract
 from lake.lake import Lake
-from lake.quality.score import QualityGate, QualityLevel, QualityReport, quality_report
+from lake.quality.score import ROWS, QualityGate, QualityLevel, QualityReport, quality_report
 from lake.windows import Window
 
 CHECKED = "checked"
@@ -82,21 +81,23 @@ def check(
     silent_s = rule.silent_after_hours * 3600
     stopped = [age for age in ages if age.data_set == declared.name and age.newest and age.age_s > silent_s]
     late = [age for age in ages if not age.kept and age not in stopped]
-    complaints = [*map(_stopped, stopped), *_poor(report, gate), *map(_late, late)]
+    silent = [f"{age.data_set} has stopped: it has no row newer than {_minute(age.newest)}" for age in stopped]
+    complaints = [*silent, *_poor(report, gate), *map(_late, late)]
     level = QualityLevel.WARNING if complaints else QualityLevel.GOOD
     if stopped or (report.level is QualityLevel.BLOCKED and report.landed >= rule.least_lines):
         level = QualityLevel.BLOCKED
-    result = CheckResult(
-        window_end=due.end.isoformat(),
-        level=level,
-        report=report,
-        freshness=ages,
-        complaints=complaints,
-    )
+    end = due.end.isoformat()
     if complaints:
-        key = f"{CHECKED}:{declared.name}:{result.window_end}"
-        lake.ledger.append(f"sources/{source}", CHECKED, key, _payload(result))
-    return result
+        payload = {
+            "window_end": end,
+            "data_set": report.data_set,
+            "level": level.value,
+            "complaints": complaints,
+            "freshness": [asdict(age) for age in ages],
+            **{name: getattr(report, name) for name in ("score", *ROWS)},
+        }
+        lake.ledger.append(f"sources/{source}", CHECKED, f"{CHECKED}:{declared.name}:{end}", payload)
+    return CheckResult(window_end=end, level=level, report=report, freshness=ages, complaints=complaints)
 
 
 def require_acceptable(result: CheckResult) -> None:
@@ -114,10 +115,6 @@ def freshness(lake: Lake, declared: Contract, at: datetime, period: timedelta) -
         return Freshness(data_set=declared.name, newest="", age_s=0.0, limit_s=limit, kept=False)
     age = max(0.0, (at - newest).total_seconds())
     return Freshness(data_set=declared.name, newest=newest.isoformat(), age_s=age, limit_s=limit, kept=age <= limit)
-
-
-def _stopped(age: Freshness) -> str:
-    return f"{age.data_set} has stopped: it has no row newer than {_minute(age.newest)}"
 
 
 def _minute(instant: str) -> str:
@@ -140,15 +137,3 @@ def _late(age: Freshness) -> str:
     if not age.newest:
         return f"{age.data_set} has no row yet"
     return f"{age.data_set} is {age.age_s / 3600:.1f} h old, {age.limit_s / 3600:.1f} h is promised"
-
-
-def _payload(result: CheckResult) -> Mapping[str, Any]:
-    names = ("score", "landed", "committed", "quarantined", "duplicates")
-    return {
-        "window_end": result.window_end,
-        "data_set": result.report.data_set,
-        "level": result.level.value,
-        "complaints": result.complaints,
-        "freshness": [asdict(age) for age in result.freshness],
-        **{name: getattr(result.report, name) for name in names},
-    }

@@ -159,25 +159,23 @@ class _Delivery(NamedTuple):
     message: Message
 
 
+@dataclass
 class _Session:
     """The deliveries of one connection. Batches are handled in a thread, so that heartbeats continue meanwhile."""
 
-    def __init__(
-        self,
-        connection: "BlockingConnection",
-        worker: ThreadPoolExecutor,
-        queue: str,
-        handle: Handler,
-        batching: Batching,
-    ) -> None:
-        self._connection, self._worker, self._queue = connection, worker, queue
-        self._handle, self._batching = handle, batching
+    connection: "BlockingConnection"
+    worker: ThreadPoolExecutor
+    queue: str
+    handle: Handler
+    batching: Batching
+
+    def __post_init__(self) -> None:
         self._waiting: deque[_Delivery] = deque()
         self._last = time.monotonic()
-        self._channel = connection.channel()
-        declare(self._channel, queue)
-        self._channel.basic_qos(prefetch_count=2 * batching.messages)
-        self._consumer = self._channel.basic_consume(queue, self._arrived)
+        self._channel = self.connection.channel()
+        declare(self._channel, self.queue)
+        self._channel.basic_qos(prefetch_count=2 * self.batching.messages)
+        self._consumer = self._channel.basic_consume(self.queue, self._arrived)
 
     def batches(self, stop: StopCondition) -> Iterator[int]:
         """Handle and acknowledge batch after batch, fetching none once ``stop`` is reached; yields the size of each."""
@@ -185,9 +183,9 @@ class _Session:
             if stop.reached and self._consumer:  # or each acknowledgement would fetch new messages, and it never ends
                 self._channel.basic_cancel(self._consumer)
                 self._consumer = ""
-            self._connection.process_data_events(time_limit=self._pause_s())
+            self.connection.process_data_events(time_limit=self._pause_s())
             ending = stop.reached or (stop.empty and self._quiet())
-            full = len(self._waiting) >= self._batching.messages or self._pause_s() <= 0
+            full = len(self._waiting) >= self.batching.messages or self._pause_s() <= 0
             if self._waiting and (ending or full):
                 yield self._work()
             elif ending:
@@ -205,11 +203,11 @@ class _Session:
 
     def _work(self) -> int:
         """Handle one batch, then acknowledge up to its last message."""
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batching.messages))]
-        working = self._worker.submit(self._handle, [delivery.message for delivery in batch])
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.batching.messages))]
+        working = self.worker.submit(self.handle, [delivery.message for delivery in batch])
         working.add_done_callback(self._wake)
         while not working.done():
-            self._connection.process_data_events(time_limit=5)
+            self.connection.process_data_events(time_limit=5)
         working.result()
         self._channel.basic_ack(batch[-1].tag, multiple=True)
         return len(batch)
@@ -218,15 +216,15 @@ class _Session:
         from pika.exceptions import ConnectionWrongStateError
 
         with contextlib.suppress(ConnectionWrongStateError):  # the waiting thread has noticed that already
-            self._connection.add_callback_threadsafe(lambda: None)
+            self.connection.add_callback_threadsafe(lambda: None)
 
     def _pause_s(self) -> float:
         """Seconds until the oldest message has waited long enough; at most one, to check the stop condition."""
         if not self._waiting:
             return QUIET_S / 4
-        return max(0.0, min(QUIET_S, self._waiting[0].arrived + self._batching.seconds - time.monotonic()))
+        return max(0.0, min(QUIET_S, self._waiting[0].arrived + self.batching.seconds - time.monotonic()))
 
     def _quiet(self) -> bool:
         if time.monotonic() - self._last < QUIET_S:
             return False
-        return self._channel.queue_declare(self._queue, passive=True).method.message_count == 0
+        return self._channel.queue_declare(self.queue, passive=True).method.message_count == 0

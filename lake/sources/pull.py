@@ -29,7 +29,7 @@ from lake.contracts import contract
 from lake.ingest.pipeline import Ingested, Ingester
 from lake.lake import Lake
 from lake.sources.http_client import HttpClient, Limits
-from lake.sources.query import Query, WindowQuery
+from lake.sources.query import WindowQuery
 from lake.sources.registry import pull_source
 from lake.sources.response_log import SUFFIX, ResponseLog
 from lake.sources.selection import Pulled, Selection
@@ -152,7 +152,7 @@ class _ServerPull:
         ingested, responses = self._ingest(queries)
         result = Pulled(
             source=self.source,
-            queries=[query.query.name for query in queries],
+            queries=[query.name for query in queries],
             start=window.start.isoformat(),
             end=window.end.isoformat(),
             **self._counts(ingested),
@@ -160,7 +160,7 @@ class _ServerPull:
             requests=self.client.requests - requests,
             faults=dict(self.client.faults - faults),
             skew_s=self.client.skew_s,
-            cursor={query.query.name: query.cursor for query in queries if query.cursor},
+            cursor={query.name: query.cursor for query in queries if query.cursor},
         )
         payload = {name: value for name, value in asdict(result).items() if name != "new"}
         self.lake.ledger.append(self.chain, PULLED, key, payload)
@@ -185,8 +185,10 @@ class _ServerPull:
         return [
             WindowQuery(
                 client=self.client,
-                query=Query(name=name, text=text, step_s=self.selection.step_s),
+                name=name,
+                text=text,
                 window=window,
+                step_s=self.selection.step_s,
                 cursor=dict(cursors.get(name, {})),
             )
             for name, text in sorted(self.selection.queries.items())

@@ -19,23 +19,17 @@ EPOCH, SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Query:
-    """One query to a server."""
-
-    name: str
-    text: str
-    """PromQL, LogQL, TraceQL, a namespace, a repository or an organisation, depending on the source."""
-    step_s: int = 60
-    """Between two points of a metric; unused by the other sources."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class WindowQuery:
     """One window of one query on one server."""
 
     client: HttpClient
-    query: Query
+    name: str
+    """Of the query, in its selection."""
+    text: str
+    """PromQL, LogQL, TraceQL, a namespace, a repository or an organisation, depending on the source."""
     window: Window
+    step_s: int = 60
+    """Between two points of a metric; unused by the other sources."""
     cursor: dict[str, str] = field(default_factory=dict)
     """State that the last pull of this query left for the next one; changed in place."""
 

@@ -1,8 +1,6 @@
 """The input and the result of a pull, as launch plans, tasks and the ledger hold them."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from settings import NAME
@@ -67,43 +65,3 @@ class Pulled:
     """Where the next pull continues, by query."""
     new: bool = True
     """False if an earlier run did the work."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceSum:
-    """The sum over several windows of one server."""
-
-    source: str
-    windows: int
-    requests: int
-    landed: int
-    committed: int
-    quarantined: int
-    duplicates: int
-    watermark: str
-    skew_s: float
-    """The largest."""
-    faults: dict[str, int]
-    reasons: dict[str, int]
-
-
-def by_source(windows: Iterable[Pulled]) -> list[SourceSum]:
-    """The sums by server, in order of their names; the work of an earlier run counts as a window and nothing else."""
-    sources: dict[str, list[Pulled]] = {}
-    for window in windows:
-        sources.setdefault(window.source, []).append(window)
-    return [_sum(name, pulls) for name, pulls in sorted(sources.items())]
-
-
-def _sum(source: str, windows: list[Pulled]) -> SourceSum:
-    new = [window for window in windows if window.new]
-    sums = ("requests", "landed", "committed", "quarantined", "duplicates")
-    return SourceSum(
-        source=source,
-        windows=len(windows),
-        **{name: sum(getattr(window, name) for window in new) for name in sums},
-        watermark=max(window.watermark for window in windows),
-        skew_s=max((window.skew_s for window in new), key=abs, default=0.0),
-        faults=dict(sum((Counter(window.faults) for window in new), Counter())),
-        reasons=dict(sum((Counter(window.reasons) for window in new), Counter())),
-    )

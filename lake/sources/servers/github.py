@@ -31,7 +31,7 @@ SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 
 def run_rows(request: WindowQuery) -> Iterator[Row]:
     """Every run that was created in the window, in its current state."""
-    window, repository, span = request.window, request.query.text, _created(request.window)
+    window, repository, span = request.window, request.text, _created(request.window)
     for page in _pages(request, f"/repos/{repository}/actions/runs", {"created": span, "per_page": PAGE}):
         if page["total_count"] > RUNS_MAX:
             if window.end - window.start <= 2 * SECOND:
@@ -66,7 +66,7 @@ def issue_rows(request: WindowQuery) -> Iterator[Row]:
     The next page begins at the last change of the page before and not at a page number: an issue that changes while
     the pages are read moves to the end, and by page numbers another one would be missed.
     """
-    path, repository = f"/repos/{request.query.text}/issues", request.query.text
+    path, repository = f"/repos/{request.text}/issues", request.text
     since, end = _from(request.window), request.window.end.astimezone(UTC).strftime(SECONDS)
     seen: set[tuple[int, str]] = set()
     while True:
@@ -108,13 +108,13 @@ def audit_rows(request: WindowQuery) -> Iterator[Row]:
     """Every entry of an organisation's audit log in the window."""
     phrase = f"created:{_created(request.window)}"
     parameters: Parameters = {"phrase": phrase, "include": "all", "order": "asc", "per_page": PAGE}
-    for page in _pages(request, f"/orgs/{request.query.text}/audit-log", parameters):
+    for page in _pages(request, f"/orgs/{request.text}/audit-log", parameters):
         for entry in page:
             time = entry.get("@timestamp")
             yield {
                 "document_id": entry.get("_document_id"),
                 "timestamp": iso(time / 1000) if isinstance(time, int | float) else time,
-                "organisation": request.query.text,
+                "organisation": request.text,
                 "action": entry.get("action"),
                 "actor": entry.get("actor"),
                 "repository": entry.get("repo"),

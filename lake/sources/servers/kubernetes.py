@@ -38,7 +38,7 @@ def event_rows(request: WindowQuery) -> Iterator[Row]:
 
 
 def _path(request: WindowQuery) -> str:
-    namespace = request.query.text
+    namespace = request.text
     return "/api/v1/events" if namespace == EVERYWHERE else f"/api/v1/namespaces/{namespace}/events"
 
 

@@ -41,7 +41,7 @@ def log_rows(request: WindowQuery) -> Iterator[Row]:
             "timestamp": from_nanoseconds(entry.nanoseconds),
             "nanoseconds": entry.nanoseconds,
             "cluster": cluster,
-            "query": request.query.name,
+            "query": request.name,
             "stream": entry.stream,
             "message": entry.line,
         }
@@ -76,7 +76,7 @@ def entries(request: WindowQuery) -> Iterator[LogLine]:
         last = page[-1].nanoseconds
         if last == page[0].nanoseconds == start:
             raise SourceError(
-                f"{request.client}: query {request.query.name!r} has {size} entries or more at {start} ns, as many "
+                f"{request.client}: query {request.name!r} has {size} entries or more at {start} ns, as many "
                 "as a page holds; narrow the query, so that none is lost"
             )
         seen = {entry for entry in page if entry.nanoseconds == last}
@@ -86,10 +86,10 @@ def entries(request: WindowQuery) -> Iterator[LogLine]:
 def _page(request: WindowQuery, start: int, end: int, size: int) -> list[LogLine]:
     """The first entries from ``start`` on, in order of time; duplicates within the page are kept."""
     span: Parameters = {"start": start, "end": end, "limit": size, "direction": "forward"}
-    data = request.client.get_json(PATH, {"query": request.query.text, **span})["data"]
+    data = request.client.get_json(PATH, {"query": request.text, **span})["data"]
     if data["resultType"] != "streams":
         raise SourceError(
-            f"{request.client}: query {request.query.name!r} returns {data['resultType']}, not log lines; remove the "
+            f"{request.client}: query {request.name!r} returns {data['resultType']}, not log lines; remove the "
             "aggregation"
         )
     lines = [

@@ -26,7 +26,7 @@ POINTS = 1_000
 
 def metric_rows(request: WindowQuery) -> Iterator[Row]:
     """Every point of every series of the query in the window, series by series."""
-    step = request.query.step_s
+    step = request.step_s
     first = math.ceil(request.window.start.timestamp() / step)
     stop = math.ceil(request.window.end.timestamp() / step)
     for begin in range(first, stop, POINTS):
@@ -35,8 +35,8 @@ def metric_rows(request: WindowQuery) -> Iterator[Row]:
 
 def _points(request: WindowQuery, begin: int, stop: int) -> Iterator[Row]:
     """The points of these steps, ``stop`` not included."""
-    step = request.query.step_s
-    query: Parameters = {"query": request.query.text, "start": begin * step, "end": (stop - 1) * step, "step": step}
+    step = request.step_s
+    query: Parameters = {"query": request.text, "start": begin * step, "end": (stop - 1) * step, "step": step}
     try:
         response = request.client.get_json(PATH, query)
     except ResponseTooLarge:
@@ -54,7 +54,7 @@ def _points(request: WindowQuery, begin: int, stop: int) -> Iterator[Row]:
 
 def _series(request: WindowQuery, series: Mapping[str, Any]) -> Iterator[Row]:
     labels = dict(series["metric"])
-    metric = labels.pop("__name__", request.query.name)
+    metric = labels.pop("__name__", request.name)
     shared: dict[str, Json] = {
         "series": digest(request.cluster, metric, canonical(labels)),
         "cluster": request.cluster,

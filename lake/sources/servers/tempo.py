@@ -34,13 +34,13 @@ def span_rows(request: WindowQuery) -> Iterator[Row]:
 def _trace_ids(request: WindowQuery, window: Window) -> list[str]:
     """Each once."""
     start, end = math.floor(window.start.timestamp()), math.ceil(window.end.timestamp())
-    parameters: Parameters = {"q": request.query.text, "start": start, "end": end, "limit": TRACES_MAX}
+    parameters: Parameters = {"q": request.text, "start": start, "end": end, "limit": TRACES_MAX}
     traces = request.client.get_json(SEARCH, parameters).get("traces") or []
     if len(traces) < TRACES_MAX:
         return list(dict.fromkeys(trace["traceID"] for trace in traces))
     if window.end - window.start <= 2 * SECOND:
         raise SourceError(
-            f"{request.client}: query {request.query.name!r} returns {TRACES_MAX} traces or more within two seconds "
+            f"{request.client}: query {request.name!r} returns {TRACES_MAX} traces or more within two seconds "
             f"of {start}; narrow the query, so that none is lost"
         )
     return list(dict.fromkeys(name for half in halves(window) for name in _trace_ids(request, half)))

@@ -24,7 +24,7 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.telemetry import LOGS
 from lake.lake import Lake, open_lake
 from lake.sources.pull import pull_chunk, pull_window
-from lake.sources.query import Query, WindowQuery
+from lake.sources.query import WindowQuery
 from lake.sources.selection import Selection
 from lake.sources.servers.loki import entries
 from lake.windows import Window
@@ -95,7 +95,7 @@ def test_every_line_is_read_once_however_equal_times_fall_on_pages(times: list[i
         patch.setattr(lake.sources.servers.loki, "PAGE", 4)
         peer.answer = Loki(lines)
         remote = Reader()(Endpoint(peer="loki", cluster="studio", url=peer.url, token=read_settings().loki_token))
-        found = list(entries(WindowQuery(client=remote, query=Query(name="all", text="{}"), window=WINDOW)))
+        found = list(entries(WindowQuery(client=remote, name="all", text="{}", window=WINDOW)))
     assert sorted(entry.line for entry in found) == sorted(line for _, _, line in lines)
     assert [entry.nanoseconds for entry in found] == sorted(entry.nanoseconds for entry in found)
 
