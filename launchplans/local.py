@@ -14,12 +14,14 @@ from flytekit.core.type_engine import TypeEngine
 from errors import UnknownName
 from launchplans.registry import launch_plans
 from tasks.execution.local import LocalExecution, read_request
+from tasks.runtime import started_as
 
 
 def main(request: Path) -> int:
     """Run it; returns the exit code. The state file records the end; a killed process releases its lock."""
     run = LocalExecution(folder=request.parent, name=request.stem)
     run.replace("state", "running")
+    started_as.set(run.name)
     try:
         name, literals = read_request(request)
         if name not in (plans := launch_plans()):

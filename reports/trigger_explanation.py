@@ -15,7 +15,7 @@ from models.triggers.rules import Trigger
 from reports.common.ledger_text import clock, evidence, words
 
 EVENTS = (
-    *("retraining_requested", "request_abandoned", "request_ended"),
+    *("retraining_requested", "request_covered", "request_abandoned", "request_ended"),
     *("retraining_opened", "retraining_resumed", "retraining_closed", "retraining_failed"),
 )
 """Kinds of entries in a model's chain that belong to the explanation."""

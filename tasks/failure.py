@@ -28,6 +28,6 @@ def record_failed_retraining(
 ) -> None:
     """Record the failure under this run's name. A handler must have every input of its workflow."""
     from models.retraining.outcome import record_failure
+    from tasks.execution.ends import end_of_this_run
 
-    stage = err.failed_node_id if err else ""
-    record_failure(task_lake(), spec.name, cause, stage=stage, execution=execution())
+    record_failure(task_lake(), spec.name, cause, end_of_this_run(), execution=execution())

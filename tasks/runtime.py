@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -21,6 +22,9 @@ from models.registry.training_lease import LEASE_S
 from settings import example, settings
 
 log = logging.getLogger("fuelline.tasks")
+
+started_as: ContextVar[str] = ContextVar("started_as", default="")
+"""The name by which this process was started on a laptop, so that its lease is found by that name."""
 
 T = TypeVar("T")
 
@@ -60,8 +64,8 @@ def show_progress() -> None:
 
 
 def execution() -> str:
-    """This run's name: the Flyte execution on a cluster, one name per process on a laptop."""
-    return current_context().execution_id.name if on_cluster() else _local_run()
+    """This run's name: the Flyte execution on a cluster; on a laptop that of its start, or one name per process."""
+    return current_context().execution_id.name if on_cluster() else started_as.get() or _local_run()
 
 
 def lease_s() -> float:

@@ -38,10 +38,13 @@ def _decide(
     from features.batch.schedule import compute_due
     from lake.contracts.agent_interactions import AGENT_INTERACTIONS
     from lake.windows import Window
+    from models.retraining.lost_runs import clear_lost_runs
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
+    from tasks.execution.ends import run_end
 
     lake, every = task_lake(), timedelta(minutes=every_minutes)
+    clear_lost_runs(lake, spec.name, run_end)
     inputs = RetrainingInputs(spec=spec, profile=profile, source=source)
     if isinstance(rule, DriftRule) and lake.tables.current(AGENT_INTERACTIONS):
         compute_due(lake)
@@ -89,10 +92,13 @@ def decide_by_hand(
     reason: str, by: str, spec: ModelSpec, profile: TrainingProfile, source: str, patience: RetryBackoff
 ) -> list[Decision]:
     """Record a person's decision like any other; it is covered where a training is running."""
+    from models.retraining.lost_runs import clear_lost_runs
     from models.triggers.decisions import decide
     from models.triggers.history import LakeHistory
+    from tasks.execution.ends import run_end
 
     lake = task_lake()
+    clear_lost_runs(lake, spec.name, run_end)
     decision = decide(
         lake,
         LakeHistory(lake),
@@ -115,17 +121,17 @@ def start_retraining(decisions: list[Decision], spec: ModelSpec, profile: Traini
     The run gets the inputs of its request, and those of this task only where the request has none. So the next check
     repeats a start that failed. A request whose run has ended without a result is given up.
     """
-    from models.triggers.requests import abandon_request, request_inputs, request_to_start
+    from models.retraining.lost_runs import clear_lost_runs
+    from models.triggers.requests import request_inputs, request_to_start
+    from tasks.execution.ends import run_end
     from tasks.execution.start import ConcurrencyLimitReached, Phase, phase, start
 
     lake = task_lake()
+    clear_lost_runs(lake, spec.name, run_end)
     request = request_to_start(lake, spec.name)
-    if request is None or (current := phase(request.run)) is Phase.RUNNING:
+    if request is None or phase(request.run) is not Phase.UNKNOWN:
         return []
-    if current is not Phase.UNKNOWN:
-        abandon_request(lake, spec.name, request, f"Its run {request.run} {current.value} without a result.")
-        return []
-    requested = request_inputs(lake, spec.name, request) or RetrainingInputs(spec=spec, profile=profile, source=source)
+    requested = request_inputs(request) or RetrainingInputs(spec=spec, profile=profile, source=source)
     inputs = {"spec": requested.spec, "profile": requested.profile, "source": requested.source, "cause": request.cause}
     try:
         started = start("retraining", inputs, name=request.run)

@@ -16,8 +16,8 @@ from models.spec import ModelSpec, TrainingProfile, laptop
 from models.types import Cause, Evaluation, Judgement, Outcome, Verdict
 from serving.policy import CanaryRule
 from serving.statistics.shadow_test import ShadowRule
+from tasks import failure
 from tasks.evaluation import Judged, evaluate_candidate, judge_nothing
-from tasks.failure import record_failed_retraining
 from tasks.features import refresh_features
 from tasks.quality import check_quality
 from tasks.registry import decline_candidate, mirror_training, register_version, report_no_work
@@ -62,7 +62,7 @@ def roll_out(
     return begin_rollout(pinned=pinned, version=version, profile=profile, rule=rule, canary=canary, claim=claim)
 
 
-@workflow(on_failure=record_failed_retraining)
+@workflow(on_failure=failure.record_failed_retraining)
 def retraining(
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),

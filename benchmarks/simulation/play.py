@@ -20,7 +20,7 @@ from lake.tables.versions import TableVersion
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain
 from models.registry.training_lease import Claim, claim, fenced
-from models.retraining.outcome import close, record_failure
+from models.retraining.outcome import RunEnd, close, record_failure
 from models.retraining.pin import Pinned
 from models.serialize import to_plain
 from models.triggers.decisions import Decision, decide
@@ -140,7 +140,7 @@ class Play:
         self._running = None
         lake = fenced(self.lake, held)
         if self.fails(decision.request):
-            record_failure(lake, MODEL, pinned.cause, stage="train", execution=held.holder)
+            record_failure(lake, MODEL, pinned.cause, RunEnd(stage="train"), execution=held.holder)
             return
         fields: dict[str, object] = {"training_key": pinned.retraining, "training_set_id": pinned.retraining}
         fields |= {"cut": pinned.cut.isoformat(), "inputs": [str(pinned.interactions)]}

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 from lake.store.ledger import Entry, Ledger
 from models.registry import kinds
-from models.registry.state import ModelState, Request, Rollout, Soak, Training
-from models.types import ModelVersion
+from models.registry.state import CoveredRequest, ModelState, Request, Rollout, Soak, Training
+from models.types import ModelVersion, Outcome
 
 
 def read_state(ledger: Ledger, model: str, at: datetime | None = None) -> ModelState:
@@ -60,19 +60,50 @@ def _requested(state: ModelState, entry: Entry) -> ModelState:
         by=fields["by"],
         requested=entry.time,
         run=f"retrain-{state.model}-{fields['request']}-{entry.nonce[:8]}",
+        inputs=fields.get("inputs"),
     )
-    return replace(state, request=request, requests=state.requests + 1)
+    covered = tuple(kept for kept in state.covered if kept.decision != request.decision)
+    return replace(state, request=request, requests=state.requests + 1, covered=covered)
+
+
+def _kept(state: ModelState, entry: Entry) -> ModelState:
+    fields = entry.payload
+    kept = CoveredRequest(
+        decision=fields["decision"], reason=fields["reason"], by=fields["by"], inputs=fields.get("inputs")
+    )
+    return replace(state, covered=(*state.covered, kept))
+
+
+def _served(state: ModelState, entry: Entry) -> ModelState:
+    """Drop the covered requests for which this end of the open request is the result: they have the same inputs."""
+    if state.request is None or not _leads_to(state.request, entry):
+        return state
+    return replace(state, covered=tuple(kept for kept in state.covered if kept.inputs != state.request.inputs))
+
+
+def _ended(state: ModelState, entry: Entry) -> ModelState:
+    """A person's request whose run found another one training is kept; one for which nothing is new has its result."""
+    if entry.payload["outcome"] != Outcome.COVERED.value:
+        return _request_done(_served(state, entry), entry)
+    request = state.request
+    if request is None or not request.by or not _leads_to(request, entry):
+        return _request_done(state, entry)
+    kept = CoveredRequest(decision=request.decision, reason=request.reason, by=request.by, inputs=request.inputs)
+    return replace(state, request=None, covered=(*state.covered, kept))
 
 
 def _request_done(state: ModelState, entry: Entry) -> ModelState:
     """Close the request that led to this entry; a later one stays open."""
-    done = state.request and state.request.number in (entry.payload.get("request"), *entry.payload.get("also", ()))
-    return replace(state, request=None) if done else state
+    return replace(state, request=None) if state.request and _leads_to(state.request, entry) else state
+
+
+def _leads_to(request: Request, entry: Entry) -> bool:
+    return request.number in (entry.payload.get("request"), *entry.payload.get("also", ()))
 
 
 def _completed(state: ModelState, entry: Entry) -> ModelState:
     completed = replace(state.trained, ended=entry.time) if state.trained else None
-    return replace(_request_done(state, entry), completed=completed, failures=0, failed_at=None)
+    return replace(_request_done(_served(state, entry), entry), completed=completed, failures=0, failed_at=None)
 
 
 def _failed(state: ModelState, entry: Entry) -> ModelState:
@@ -197,7 +228,8 @@ _STEPS: dict[str, Callable[[ModelState, Entry], ModelState]] = {
     kinds.RETRAINING_CLOSED: _completed,
     kinds.RETRAINING_FAILED: _failed,
     kinds.REQUEST_ABANDONED: _failed,
-    kinds.REQUEST_ENDED: _request_done,
+    kinds.REQUEST_COVERED: _kept,
+    kinds.REQUEST_ENDED: _ended,
     kinds.RETIRED: _retired,
 }
 """What each kind of entry changes; the others change nothing."""

@@ -3,8 +3,10 @@
 ``models.registry.fold`` computes it from the model's chain in the ledger.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from models.types import BASE, Cause, ModelVersion
 
@@ -61,10 +63,23 @@ class Request:
     requested: datetime
     run: str
     """Name of its run: unique to the request and the lake, so that starting it twice starts one run."""
+    inputs: Mapping[str, Any] | None = None
+    """What it trains with, as the ledger stores it; None leaves that to the run."""
 
     @property
     def cause(self) -> Cause:
         return Cause(trigger=self.trigger, reason=self.reason, by=self.by, decision=self.decision, request=self.number)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoveredRequest:
+    """A person's request that another training covers; it is made again unless that one ends with a result for it."""
+
+    decision: str
+    reason: str
+    by: str
+    inputs: Mapping[str, Any] | None
+    """As of a request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +120,8 @@ class ModelState:
     """The newest training whose retraining has ended, whatever the verdict."""
     request: Request | None = None
     """The open request; a model has one at most."""
+    covered: tuple[CoveredRequest, ...] = ()
+    """Persons' requests that are kept while another training covers them, oldest first."""
     requests: int = 0
     failures: int = 0
     """Failed retrainings since the last one that ended."""

@@ -1,7 +1,7 @@
 """How a retraining ends: the entries that its stages write into the model's chain, and the verdict that they give."""
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from errors import DataError
 from lake.lake import Lake
@@ -15,6 +15,20 @@ from models.serialize import from_plain, to_plain
 from models.types import Cause, Outcome, TrainedAdapter, Verdict
 
 log = logging.getLogger("fuelline.retraining")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunEnd:
+    """How a run ended."""
+
+    outcome: str = ""
+    """``succeeded``, ``failed`` or ``aborted``."""
+    stage: str = ""
+    """The task that failed; empty where it is not known."""
+    attempts: int = 0
+    """How often that task was tried; 0: not known."""
+    error: str = ""
+    """First line of its error, without users' text."""
 
 
 def record_trained(lake: Lake, adapter: TrainedAdapter, retraining: str, cause: Cause) -> Entry:
@@ -63,8 +77,8 @@ def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
     return verdict
 
 
-def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, execution: str) -> Entry:
-    """Record that a retraining failed and release its lease.
+def record_failure(lake: Lake, model: str, cause: Cause, end: RunEnd, *, execution: str) -> Entry:
+    """Record that a retraining failed or was aborted, and release its lease.
 
     The error's text stays out of the ledger, because it may quote data. A run that neither holds the lease nor belongs
     to the open request does not count as a failure of the model.
@@ -73,7 +87,10 @@ def record_failure(lake: Lake, model: str, cause: Cause, *, stage: str, executio
     fence = lease.fence if lease and lease.holder == execution else 0
     requested = state.request is not None and state.request.number == cause.request
     payload = {
-        "stage": stage,
+        "stage": end.stage,
+        "attempts": end.attempts,
+        "error": end.error,
+        "outcome": end.outcome or "failed",
         "execution": execution,
         "baseline": state.baseline,
         "request": cause.request,

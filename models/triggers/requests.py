@@ -6,17 +6,25 @@ time. Every check starts the run of a request that is still open, so a start tha
 with the inputs of the request and not with those of the check.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from lake.lake import Lake
 from models.registry import kinds
 from models.registry.fold import read_state
-from models.registry.state import Request
+from models.registry.state import ModelState, Request
 from models.registry.training_lease import lease_holder
 from models.serialize import from_plain, to_plain
 from models.spec import RetrainingInputs
 from models.triggers.rules import RetryBackoff, Trigger
+
+KEPT = (
+    "this request is kept with its profile and reason and starts by itself at the first check after that training "
+    "(every hour on a cluster), unless it ends with a result for the same inputs"
+)
+"""What a person is answered whose request is covered."""
 
 
 class RequestOutcome(Enum):
@@ -58,21 +66,34 @@ def request_training(
     for entry in lake.ledger.entries(chain, kind=kinds.RETRAINING_REQUESTED):
         if entry.payload["decision"] == decision:
             return _started(int(entry.payload["request"]))
-    if lease := lease_holder(lake, model):
-        return RequestResult(outcome=RequestOutcome.COVERED, detail=f"by the training under way, run {lease.holder}")
+    plain = {"inputs": to_plain(inputs)} if inputs else {}
+    fields = {"trigger": trigger.value, "decision": decision, "reason": reason, "by": by, **plain}
     state, now = read_state(lake.ledger, model), lake.ledger.clock()
+    if lease := lease_holder(lake, model):
+        run = f"run {lease.holder}, whose lease lasts until {lease.expires:%Y-%m-%d %H:%M:%S} UTC"
+        return _covered(lake, model, fields, f"by the training under way, {run}")
     if state.request:
-        return _covered(state.request.number, state.request.trigger)
+        return _covered(lake, model, fields, _request_text(state.request.number, state.request.trigger))
     until = state.failed_at + patience.wait(state.failures) if state.failed_at else now
     if until > now and trigger is not Trigger.HAND:
         failed = f"{state.failures} failed training{'s' if state.failures > 1 else ''} in a row"
         detail = f"until {until:%Y-%m-%d %H:%M} UTC, after {failed}"
         return RequestResult(outcome=RequestOutcome.BACKING_OFF, detail=detail)
-    number = state.requests + 1
-    payload = {"request": number, "trigger": trigger.value, "decision": decision, "reason": reason, "by": by}
-    payload |= {"inputs": to_plain(inputs)} if inputs else {}
-    made = lake.ledger.append(chain, kinds.RETRAINING_REQUESTED, kinds.request_key(number), payload).payload
-    return _started(number) if made["decision"] == decision else _covered(number, made["trigger"])
+    made = _make(lake, state, fields)
+    number = made["request"]
+    if made["decision"] != decision:
+        return _covered(lake, model, fields, _request_text(number, made["trigger"]))
+    return _started(number)
+
+
+def renew_covered_request(lake: Lake, model: str) -> None:
+    """Make the oldest covered request again, with its own inputs and reason, where no request is open."""
+    state = read_state(lake.ledger, model)
+    if state.covered and not state.request:
+        kept = state.covered[0]
+        plain = {"inputs": kept.inputs} if kept.inputs else {}
+        fields = {"trigger": Trigger.HAND.value, "decision": kept.decision, "reason": kept.reason, "by": kept.by}
+        _make(lake, state, fields | plain)
 
 
 def request_to_start(lake: Lake, model: str) -> Request | None:
@@ -81,12 +102,9 @@ def request_to_start(lake: Lake, model: str) -> Request | None:
     return None if lease_holder(lake, model) else request
 
 
-def request_inputs(lake: Lake, model: str, request: Request) -> RetrainingInputs | None:
+def request_inputs(request: Request) -> RetrainingInputs | None:
     """What the request was made with; None where it leaves the inputs open."""
-    entry = lake.ledger.find(kinds.model_chain(model), kinds.request_key(request.number))
-    assert entry is not None, "a request is an entry"
-    plain = entry.payload.get("inputs")
-    return from_plain(RetrainingInputs, plain) if plain else None
+    return from_plain(RetrainingInputs, request.inputs) if request.inputs else None
 
 
 def abandon_request(lake: Lake, model: str, request: Request, reason: str) -> None:
@@ -100,6 +118,21 @@ def _started(number: int) -> RequestResult:
     return RequestResult(outcome=RequestOutcome.STARTED, detail=f"request {number}", request=number)
 
 
-def _covered(number: int, trigger: str) -> RequestResult:
-    detail = f"by request {number} of {trigger.replace('_', ' ')}"
-    return RequestResult(outcome=RequestOutcome.COVERED, detail=detail)
+def _make(lake: Lake, state: ModelState, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Append the next request; of two at once the first one is kept. Returns the payload of the one that is kept."""
+    number = state.requests + 1
+    chain, key = kinds.model_chain(state.model), kinds.request_key(number)
+    return lake.ledger.append(chain, kinds.RETRAINING_REQUESTED, key, {"request": number, **fields}).payload
+
+
+def _covered(lake: Lake, model: str, fields: Mapping[str, Any], by: str) -> RequestResult:
+    """A covered request. A person's is kept; a rule finds the same again at its next check."""
+    if fields["trigger"] == Trigger.HAND.value:
+        key = f"request-covered:{fields['decision']}"
+        lake.ledger.append(kinds.model_chain(model), kinds.REQUEST_COVERED, key, fields)
+        by += f"; {KEPT}"
+    return RequestResult(outcome=RequestOutcome.COVERED, detail=by)
+
+
+def _request_text(number: int, trigger: str) -> str:
+    return f"by request {number} of {trigger.replace('_', ' ')}"

@@ -62,6 +62,14 @@ def _registered(fields: Payload) -> str:
     return f"{fields['adapter_name']}, judged {fields['judgement']} against {fields.get('baseline', 'base')}"
 
 
+def _failed(fields: Payload) -> str:
+    what = "aborted" if fields.get("outcome") == "aborted" else ""
+    stage = f"in {fields['stage']}" if fields["stage"] else "in an unknown stage"
+    attempts = f"after {fields['attempts']} attempts" if fields.get("attempts", 0) > 1 else ""
+    error = f": {fields['error']}" if fields.get("error") else ""
+    return ", ".join(filter(None, (what, stage, attempts, f"execution {fields['execution']}"))) + error
+
+
 def _cause(fields: Payload) -> str:
     """``error rate: up by ...``, or ``hand (ana): new feedback``."""
     person = f" ({fields['by']})" if fields["by"] else ""
@@ -100,9 +108,10 @@ _DESCRIPTIONS: dict[str, str | Callable[[Payload], str]] = {
     **dict.fromkeys(("rollout_queued", "shadow_passed", "canary_widened", "promotion_approved", "soak_ended"), REASON),
     "retraining_requested": lambda fields: f"#{fields['request']} {_cause(fields)}",
     **dict.fromkeys(("request_ended", "request_abandoned"), "#{request}: {reason}"),
+    "request_covered": _cause,
     "retraining_opened": _retraining_opened,
     "retraining_closed": lambda fields: f"{words(str(fields['outcome']))}. {fields['reason']}",
-    "retraining_failed": "in {stage}, execution {execution}",
+    "retraining_failed": _failed,
     "ingested": "{landed:,} landed, {committed:,} committed, {quarantined:,} quarantined, {duplicates:,} duplicates",
     "landed": "{bytes:,} bytes as {object}",
     "reported": "run {run}",

@@ -76,6 +76,8 @@ def start(launch_plan: str, inputs: Mapping[str, Any], name: str) -> tuple[str, 
 def phase(name: str) -> str:
     """``running``, ``succeeded``, ``failed``, ``aborted`` (killed, or the machine went down) or ``unknown``."""
     run = local_execution(name)
+    if not run.path("json").exists():
+        return "unknown"
     with _lock_of(run) as lock:
         if lock is None:
             return "running"

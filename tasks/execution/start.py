@@ -88,7 +88,7 @@ def phase(name: str) -> Phase:
     execution = execution_name(name)
     if not on_cluster():
         return Phase(local.phase(execution))
-    remote, identifier = _identified(execution)
+    remote, identifier = identified(execution)
     with admin_errors(remote.config.platform):
         return _phase_on_cluster(remote, identifier)
 
@@ -103,7 +103,7 @@ def execution_name(name: str) -> str:
 
 def _start_on_cluster(launch_plan: str, inputs: Mapping[str, Any], execution: str) -> tuple[str, bool]:
     """Its page in the console, and whether it was started before."""
-    remote, identifier = _identified(execution)
+    remote, identifier = identified(execution)
     manual = ExecutionMetadata(ExecutionMetadata.ExecutionMode.MANUAL, "fuelline", 0)
     with admin_errors(remote.config.platform):
         plan = _plan_of_this_version(remote, launch_plan)
@@ -127,7 +127,7 @@ def _phase_on_cluster(remote: FlyteRemote, identifier: WorkflowExecutionIdentifi
         return Phase.UNKNOWN
 
 
-def _identified(execution: str) -> tuple[FlyteRemote, WorkflowExecutionIdentifier]:
+def identified(execution: str) -> tuple[FlyteRemote, WorkflowExecutionIdentifier]:
     """The server that runs this task, found through ``FLYTE_PLATFORM_URL`` and similar variables, and the execution of
     this name in the task's project.
     """

@@ -13,11 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from flyteidl.admin import execution_pb2, launch_plan_pb2, project_pb2, task_pb2, workflow_pb2
+from flyteidl.admin import (
+    execution_pb2,
+    launch_plan_pb2,
+    node_execution_pb2,
+    project_pb2,
+    task_execution_pb2,
+    task_pb2,
+    workflow_pb2,
+)
 from flyteidl.core import execution_pb2 as phases
 from flyteidl.service.admin_pb2_grpc import AdminServiceServicer, add_AdminServiceServicer_to_server
 
 Key = tuple[str, ...]
+LISTED_ERROR = 100
+"""Characters of an error that lists show."""
 
 
 @dataclass
@@ -31,6 +41,10 @@ class Admin(AdminServiceServicer):
     active: set[Key] = field(default_factory=set)
     executions: dict[Key, Any] = field(default_factory=dict)
     phases: dict[Key, int] = field(default_factory=dict)
+    nodes: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    """Node executions by the execution's name and the parent node's (empty: the execution's own)."""
+    attempts: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    """Task executions by the execution's name and the node's."""
     writes: list[str] = field(default_factory=list)
     limits: bool = False
     """Refuse a run if as many run as the launch plan allows: with ALREADY_EXISTS, as FlyteAdmin does."""
@@ -119,6 +133,25 @@ class Admin(AdminServiceServicer):
         spec, phase = self.executions[named].spec, self.phases[named]
         closure = execution_pb2.ExecutionClosure(phase=phase)
         return execution_pb2.Execution(id=_execution(named), spec=spec, closure=closure)
+
+    def ListNodeExecutions(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """One node per page; of an error only the first characters, as FlyteAdmin lists it."""
+        nodes = self.nodes.get((request.workflow_execution_id.name, request.unique_parent_id), [])
+        at = int(request.token or 0)
+        page = node_execution_pb2.NodeExecutionList(node_executions=nodes[at : at + 1])
+        for node in page.node_executions:
+            node.closure.error.message = node.closure.error.message[:LISTED_ERROR]
+        page.token = str(at + 1) if at + 1 < len(nodes) else ""
+        return page
+
+    def GetNodeExecution(self, request: Any, context: grpc.ServicerContext) -> Any:
+        of_run = (nodes for (run, _), nodes in self.nodes.items() if run == request.id.execution_id.name)
+        return next(node for nodes in of_run for node in nodes if node.id.node_id == request.id.node_id)
+
+    def ListTaskExecutions(self, request: Any, context: grpc.ServicerContext) -> Any:
+        node = request.node_execution_id
+        found = self.attempts.get((node.execution_id.name, node.node_id), [])
+        return task_execution_pb2.TaskExecutionList(task_executions=found)
 
     def _create(self, into: dict[Key, Any], request: Any, context: grpc.ServicerContext, kind: str) -> None:
         if request.id.domain not in self.projects.get(request.id.project, []):

@@ -3,18 +3,24 @@
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from flytekit import FlyteContextManager
 from flytekit.configuration import Image, ImageConfig, SerializationSettings
 from flytekit.core.base_task import PythonTask
 from flytekit.core.launch_plan import LaunchPlan
+from flytekit.models.core.identifier import Identifier, ResourceType, WorkflowExecutionIdentifier
 from flytekit.tools.translator import get_serializable
 from google.protobuf.json_format import MessageToDict
 
+from cli.main import main
 from lake.lake import Lake, open_lake
 from settings import settings as process_settings
+from tests.doubles.admin import Admin, serving
 from tests.world.tiny import build_tiny
 
 IMAGES = [Image(name, f"registry.example/fuelline-{name}", "v1") for name in ("cpu", "gpu")]
@@ -70,3 +76,35 @@ def task_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]
     process_settings.cache_clear()
     yield open_lake()
     process_settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def registered() -> Iterator[Admin]:
+    """A cluster on which version v1 is registered."""
+    with serving(Admin()) as server:
+        images = [f"--{name}-image=registry.example/fuelline-{name}:v1" for name in ("cpu", "gpu")]
+        where = ["--project=agents", "--domain=production", "--endpoint", server.endpoint, "--insecure"]
+        done = CliRunner().invoke(main, ["register", "--version=v1", *images, *where])
+        assert done.exit_code == 0, done.output
+        yield server
+
+
+@pytest.fixture
+def admin(registered: Admin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
+    """The cluster, with this process in the context of one of its tasks of v1."""
+    monkeypatch.setenv("FLYTE_PLATFORM_URL", registered.endpoint)
+    monkeypatch.setenv("FLYTE_PLATFORM_INSECURE", "true")
+    registered.executions.clear()
+    with in_a_task("v1"):
+        yield registered
+
+
+def in_a_task(version: str) -> Any:
+    """This process in the context of a task of a registered version."""
+    context = FlyteContextManager.current_context()
+    builder = context.user_space_params.builder()
+    builder.execution_id = WorkflowExecutionIdentifier("agents", "production", "sensor-1")
+    builder.task_id = Identifier(ResourceType.TASK, "agents", "production", "tasks.sensors.decide", version)
+    builder.execution_date = datetime(2026, 11, 1, tzinfo=UTC)
+    state = context.new_execution_state().with_params(user_space_params=builder.build())
+    return FlyteContextManager.with_context(context.with_execution_state(state))

@@ -1,22 +1,16 @@
 """A launch plan that a task starts on a cluster: by name, in the task's own version, once."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
 
 import msgpack
 import pytest
-from click.testing import CliRunner
 from flyteidl.core.execution_pb2 import WorkflowExecution
-from flytekit import FlyteContextManager
-from flytekit.models.core.identifier import Identifier, ResourceType, WorkflowExecutionIdentifier
 
-from cli.main import main
 from errors import PeerError, UserError
 from launchplans.registry import launch_plans
 from tasks.execution.start import ConcurrencyLimitReached, Phase, phase, start
-from tests.doubles.admin import Admin, serving, unused_endpoint
+from tests.doubles.admin import Admin, unused_endpoint
+from tests.flyte.conftest import in_a_task
 from tests.world.world import PROFILE
 
 RETRAINING = next(
@@ -24,37 +18,6 @@ RETRAINING = next(
     for plan in launch_plans().values()
     if plan.workflow.name == "workflows.retraining.retraining" and not plan.fixed_inputs.literals
 )
-
-
-@pytest.fixture(scope="module")
-def registered() -> Iterator[Admin]:
-    """A cluster on which version v1 is registered."""
-    with serving(Admin()) as server:
-        images = [f"--{name}-image=registry.example/fuelline-{name}:v1" for name in ("cpu", "gpu")]
-        where = ["--project=agents", "--domain=production", "--endpoint", server.endpoint, "--insecure"]
-        done = CliRunner().invoke(main, ["register", "--version=v1", *images, *where])
-        assert done.exit_code == 0, done.output
-        yield server
-
-
-@pytest.fixture
-def admin(registered: Admin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Admin]:
-    """The cluster, with this process in the context of one of its tasks of v1."""
-    monkeypatch.setenv("FLYTE_PLATFORM_URL", registered.endpoint)
-    monkeypatch.setenv("FLYTE_PLATFORM_INSECURE", "true")
-    registered.executions.clear()
-    with _in_a_task("v1"):
-        yield registered
-
-
-def _in_a_task(version: str) -> Any:
-    context = FlyteContextManager.current_context()
-    builder = context.user_space_params.builder()
-    builder.execution_id = WorkflowExecutionIdentifier("agents", "production", "sensor-1")
-    builder.task_id = Identifier(ResourceType.TASK, "agents", "production", "tasks.sensors.decide", version)
-    builder.execution_date = datetime(2026, 11, 1, tzinfo=UTC)
-    state = context.new_execution_state().with_params(user_space_params=builder.build())
-    return FlyteContextManager.with_context(context.with_execution_state(state))
 
 
 def test_repeated_starts_of_one_name_start_one_execution(admin: Admin) -> None:
@@ -72,7 +35,7 @@ def test_the_execution_has_the_version_of_the_task_that_starts_it(admin: Admin) 
     started = start(RETRAINING, {}, name="agents-1")
     sent = admin.executions["agents", "production", started.name]
     assert (sent.spec.launch_plan.name, sent.spec.launch_plan.version) == (RETRAINING, "v1")
-    with _in_a_task("v2"), pytest.raises(UserError, match="version v2 of agents/production has no launch plan"):
+    with in_a_task("v2"), pytest.raises(UserError, match="version v2 of agents/production has no launch plan"):
         start(RETRAINING, {}, name="agents-2")
     assert len(admin.executions) == 1
 

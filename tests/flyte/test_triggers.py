@@ -108,14 +108,17 @@ def test_a_lost_start_is_repeated_by_the_next_check_and_a_lost_run_is_abandoned(
         child.kill()
         child.wait()
     assert phase(run) is Phase.ABORTED
-    held = training_lease.lease_holder(open_lake(), "agents")
-    assert held is not None
-    assert on_volume(kickoff=now(), profile=SMALL)[0].outcome == "quiet"
-    assert open_lake().ledger.entries("models/agents", kind="request_abandoned") == []  # its lease has not expired yet
-    open_lake().leases.release(held)
+    assert training_lease.lease_holder(open_lake(), "agents") is not None  # it would last for minutes
     on_feedback(kickoff=now(), profile=SMALL)
-    [abandoned] = open_lake().ledger.entries("models/agents", kind="request_abandoned")
-    assert abandoned.payload["reason"] == f"Its run {run} aborted without a result."
+    assert training_lease.lease_holder(open_lake(), "agents") is None
+    [failed] = open_lake().ledger.entries("models/agents", kind="retraining_failed")
+    assert {key: failed.payload[key] for key in ("execution", "outcome", "request")} == {
+        "execution": run,
+        "outcome": "aborted",
+        "request": 1,
+    }
+    [manual] = by_hand(reason="Again, larger", by="ana", profile=SMALL)
+    assert (manual.outcome, manual.request) == ("started", 2)
 
 
 def test_a_lost_start_is_repeated_with_the_inputs_of_the_request(sample_lake: Lake) -> None:

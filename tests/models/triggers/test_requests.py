@@ -1,6 +1,6 @@
 """Many decisions start one training, with real processes on one store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,13 +11,25 @@ from lake.tables.versions import TableVersion
 from lake.windows import catch_up
 from models.registry.fold import read_state
 from models.registry.kinds import model_chain, trigger_chain
+from models.registry.state import Request
 from models.registry.training_lease import claim, release
-from models.retraining.outcome import close, record_failure
+from models.retraining.lost_runs import clear_lost_runs
+from models.retraining.outcome import RunEnd, close, no_work, record_failure
 from models.retraining.pin import Pinned
+from models.spec import ModelSpec, RetrainingInputs, forge, smoke
 from models.triggers.decisions import Decision, decide
-from models.triggers.requests import RequestOutcome, RequestResult, abandon_request, request_to_start, request_training
+from models.triggers.requests import (
+    KEPT,
+    RequestOutcome,
+    RequestResult,
+    abandon_request,
+    request_inputs,
+    request_to_start,
+    request_training,
+)
 from models.triggers.rules import DriftRule, ManualRule, RetryBackoff, Rule, ScheduleRule, Trigger, VolumeRule
 from models.types import Cause, Outcome, Verdict
+from reports.common.ledger_text import evidence as describe
 from settings import Settings, read_settings
 from tests.lake.processes import at_once
 from tests.models.triggers.still import Still
@@ -56,7 +68,7 @@ def requested(lake: Lake, decision: str, trigger: Trigger = Trigger.ERROR_RATE) 
 
 
 def fail(lake: Lake, request: int) -> None:
-    record_failure(lake, MODEL, Cause(request=request), stage="train", execution=f"run-{request}")
+    record_failure(lake, MODEL, Cause(request=request), RunEnd(stage="train"), execution=f"run-{request}")
 
 
 def request_in_process(settings: Settings, worker: int) -> RequestResult:
@@ -149,11 +161,11 @@ def test_an_abandoned_request_counts_as_a_failure_and_one_that_ended_does_not(la
 
 def test_a_failed_run_without_lease_and_request_does_not_count(lake: Lake) -> None:
     requested(lake, "one")
-    record_failure(lake, MODEL, Cause(), stage="features", execution="somebody's")
+    record_failure(lake, MODEL, Cause(), RunEnd(stage="features"), execution="somebody's")
     state = read_state(lake.ledger, MODEL)
     assert (state.failures, state.request is not None) == (0, True)
     claim(lake, MODEL, "mine")
-    record_failure(lake, MODEL, Cause(), stage="train", execution="mine")
+    record_failure(lake, MODEL, Cause(), RunEnd(stage="train"), execution="mine")
     assert read_state(lake.ledger, MODEL).failures == 1
 
 
@@ -161,18 +173,7 @@ def test_the_end_of_a_retraining_also_ends_the_request_that_resumed_it(lake: Lak
     requested(lake, "one")
     request = request_to_start(lake, MODEL)
     assert request is not None
-    version = TableVersion(table="processed.agent_interactions", snapshot_id=1, rows=1)
-    pinned = Pinned(
-        model=MODEL,
-        retraining="the same",
-        interactions=version,
-        user_features=version,
-        agent_features=version,
-        feedback=[],
-        cut=START,
-        baseline="base",
-        cause=request.cause,
-    )
+    pinned = replace(pinned_for(request), retraining="the same")
     abandon_request(lake, MODEL, request, "its run was aborted")
     assert requested(lake, "two", Trigger.HAND).request == 2
     resumed = {"retraining": "the same", "request": 2}
@@ -181,6 +182,109 @@ def test_the_end_of_a_retraining_also_ends_the_request_that_resumed_it(lake: Lak
     close(lake, pinned, verdict, claim(lake, MODEL, "run-2"))
     state = read_state(lake.ledger, MODEL)
     assert (state.request, state.failures) == (None, 0)
+
+
+BIG = RetrainingInputs(spec=ModelSpec(name=MODEL), profile=forge(), source="agents")
+SMALL = RetrainingInputs(spec=ModelSpec(name=MODEL), profile=smoke(), source="agents")
+
+
+def by_hand(lake: Lake, decision: str, inputs: RetrainingInputs) -> RequestResult:
+    return request_training(lake, MODEL, Trigger.HAND, decision, "new prompt", PATIENCE, by="ada", inputs=inputs)
+
+
+def first_run(lake: Lake, *, claimed: bool = True) -> Request:
+    """A person's request for a small training, whose run holds the model's lease for hours."""
+    by_hand(lake, "first", SMALL)
+    request = request_to_start(lake, MODEL)
+    assert request is not None
+    if claimed:
+        claim(lake, MODEL, request.run, patience_s=6 * 3600.0)
+    return request
+
+
+def test_an_aborted_run_covers_nothing_at_the_next_check_although_its_lease_lasts(lake: Lake) -> None:
+    first = first_run(lake)
+    aborted = RunEnd(outcome="aborted", stage="train_adapter", attempts=2, error="Workflow aborted.")
+    clear_lost_runs(lake, MODEL, {first.run: aborted}.get)
+    [failed] = lake.ledger.entries(model_chain(MODEL), kind="retraining_failed")
+    assert failed.payload["request"] == 1
+    assert describe(failed) == f"aborted, in train_adapter, after 2 attempts, execution {first.run}: Workflow aborted."
+    assert by_hand(lake, "second", BIG).outcome is RequestOutcome.STARTED
+    second = request_to_start(lake, MODEL)
+    assert second is not None
+    assert request_inputs(second) == BIG
+    assert read_state(lake.ledger, MODEL).failures == 1
+
+
+def test_a_run_that_lives_or_is_not_known_keeps_its_lease_and_its_request(lake: Lake) -> None:
+    first = first_run(lake)
+    clear_lost_runs(lake, MODEL, lambda _: None)
+    assert request_to_start(lake, MODEL) is None
+    assert read_state(lake.ledger, MODEL).request == first
+
+
+@pytest.mark.parametrize("end", ["aborted", "failed", "abandoned", "other inputs"])
+def test_a_covered_request_of_a_person_comes_back_with_its_profile_if_what_covered_it_had_no_result_for_it(
+    lake: Lake, end: str
+) -> None:
+    first = first_run(lake, claimed=end != "abandoned")
+    covered = by_hand(lake, "second", BIG)
+    assert covered.outcome is RequestOutcome.COVERED
+    assert covered.detail.endswith(KEPT)
+    if end == "failed":
+        record_failure(lake, MODEL, first.cause, RunEnd(stage="train_adapter"), execution=first.run)
+    elif end == "other inputs":
+        end_with_result(lake, first)
+    ends = {first.run: RunEnd(outcome="aborted")} if end in ("aborted", "abandoned") else {}
+    for _ in range(2):
+        clear_lost_runs(lake, MODEL, ends.get)
+    again = request_to_start(lake, MODEL)
+    assert again is not None
+    assert (again.number, again.by, again.reason, again.decision) == (2, "ada", "new prompt", "second")
+    assert request_inputs(again) == BIG
+    assert read_state(lake.ledger, MODEL).covered == ()
+
+
+def test_a_covered_request_does_not_come_back_after_a_result_for_the_same_inputs(lake: Lake) -> None:
+    first = first_run(lake)
+    assert by_hand(lake, "second", SMALL).outcome is RequestOutcome.COVERED
+    assert len(read_state(lake.ledger, MODEL).covered) == 1
+    end_with_result(lake, first)
+    clear_lost_runs(lake, MODEL, lambda _: None)
+    state = read_state(lake.ledger, MODEL)
+    assert (state.request, state.covered, state.requests) == (None, (), 1)
+
+
+def test_a_request_of_a_person_whose_run_found_another_training_comes_back_after_it(lake: Lake) -> None:
+    first = first_run(lake, claimed=False)
+    claim(lake, MODEL, "started-in-a-terminal")
+    no_work(lake, pinned_for(first), first.cause, claim(lake, MODEL, first.run))
+    clear_lost_runs(lake, MODEL, lambda _: None)
+    assert read_state(lake.ledger, MODEL).request is None
+    clear_lost_runs(lake, MODEL, {"started-in-a-terminal": RunEnd(outcome="aborted")}.get)
+    again = request_to_start(lake, MODEL)
+    assert again is not None
+    assert (again.number, request_inputs(again)) == (2, SMALL)
+
+
+def end_with_result(lake: Lake, request: Request) -> None:
+    verdict = Verdict(model=MODEL, outcome=Outcome.NOT_REGISTERED, version=0, reason="no better", entry="")
+    close(lake, pinned_for(request), verdict, claim(lake, MODEL, request.run))
+
+
+def pinned_for(request: Request) -> Pinned:
+    version = TableVersion(table="processed.agent_interactions", snapshot_id=1, rows=1)
+    return Pinned(
+        model=MODEL,
+        retraining=f"of {request.number}",
+        interactions=version,
+        user_features=version,
+        agent_features=version,
+        feedback=[],
+        cut=START,
+        baseline="base",
+        cause=request.cause,
+    )
 
 
 def test_a_repeated_decision_of_a_person_is_the_same_decision(lake: Lake, clock: Clock) -> None:
