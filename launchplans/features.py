@@ -7,7 +7,7 @@ from workflows.curated import DAILY, HOURLY, curated_backfill, curation
 from workflows.features import materialization, scheduled_features
 
 OWNER = "ml-platform"
-AGENTS, CLUSTERS, USERS = ({"view": f"{name}_features"} for name in ("agent", "infrastructure", "user"))
+AGENTS, CLUSTERS, USERS = {"view": "agent_features"}, {"view": "infrastructure_features"}, {"view": "user_features"}
 
 compute_features_hourly = scheduled("compute_features_hourly", scheduled_features, "15 * * * *", AGENTS, owner=OWNER)
 """At quarter past: computes what is due, and writes the agents' features online."""

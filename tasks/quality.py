@@ -3,6 +3,7 @@
 A finding that needs action fails the run, after it was shown and recorded.
 """
 
+import functools
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -81,10 +82,8 @@ def watch_source(
     from reports.decks.quality import check_deck
 
     lake, period = task_lake(), timedelta(minutes=every_minutes)
-    findings = due(
-        *(lake, schedule, kickoff, every_minutes, CHECK),
-        lambda window: check(lake, source, data_set, window, period=period, gate=gate, rule=rule),
-    )
+    run_check = functools.partial(check, lake, source, data_set, period=period, gate=gate, rule=rule)
+    findings = due(lake, schedule, kickoff, every_minutes, CHECK, run_check)
     for finding in findings:
         for complaint in finding.complaints:
             log.warning("%s: %s", finding.report.data_set, complaint)

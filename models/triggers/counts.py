@@ -5,7 +5,7 @@ a Poisson count, is estimated from the days before (Pearson's statistic; McCulla
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -54,9 +54,8 @@ class HourlyCounts:
     start: datetime
     names: tuple[str, ...]
     """The agents, sorted."""
-    calls: np.ndarray
-    bad: np.ndarray
-    """Both int [hours, agents]."""
+    counts: np.ndarray
+    """int [2, hours, agents]: calls, and bad ones."""
 
     @staticmethod
     def of(tables: Sequence[pa.Table], start: datetime, end: datetime) -> "HourlyCounts":
@@ -64,24 +63,18 @@ class HourlyCounts:
         first = start.replace(minute=0, second=0, microsecond=0)
         hours = max(0, math.ceil((end - first) / HOUR))
         rows = pa.concat_tables(tables)
-        coded = rows["slice"].combine_chunks().dictionary_encode()
-        agents = coded.dictionary.to_pylist()
-        names = tuple(sorted(agents))
+        names, agent = np.unique(np.array(rows["slice"].to_pylist(), str), return_inverse=True)
         hour = (rows["hour"].cast(pa.int64()).to_numpy() - round(first.timestamp() * 1e6)) // 3_600_000_000
-        agent = np.array([names.index(name) for name in agents], int)[coded.indices.to_numpy()] if agents else hour
         inside = (hour >= 0) & (hour < hours)
         cell = (hour * len(names) + agent)[inside]
-
-        def summed(column: str) -> np.ndarray:
-            weights = rows[column].to_numpy()[inside]
-            return np.bincount(cell, weights, hours * len(names)).astype(np.int64).reshape(hours, len(names))
-
-        return HourlyCounts(first, names, summed("calls"), summed("bad"))
+        weights = (rows[column].to_numpy()[inside] for column in ("calls", "bad"))
+        counts = np.stack([np.bincount(cell, weight, hours * len(names)) for weight in weights])
+        return HourlyCounts(first, tuple(names.tolist()), counts.astype(np.int64).reshape(2, hours, len(names)))
 
     def rates(self, start: datetime, end: datetime) -> dict[str, Rate]:
         """Rates by agent of the hours that begin in [start, end); agents without calls are left out."""
         low, high = self._indices(start, end)
-        calls, bad = (counts[low:high].sum(axis=0).tolist() for counts in (self.calls, self.bad))
+        calls, bad = self.counts[:, low:high].sum(axis=1).tolist()
         return {name: Rate(calls=n, bad=k) for name, n, k in zip(self.names, calls, bad, strict=True) if n}
 
     def dispersions(self, start: datetime, end: datetime) -> dict[str, DispersionEstimate]:
@@ -93,10 +86,7 @@ class HourlyCounts:
         days = (high - low) // 24
         if days < 2:
             return {}
-        calls, bad = (
-            counts[high - 24 * days : high].reshape(days, 24, -1).sum(axis=1, dtype=float)
-            for counts in (self.calls, self.bad)
-        )
+        calls, bad = self.counts[:, high - 24 * days : high].reshape(2, days, 24, -1).sum(axis=2, dtype=float)
         total = calls.sum(axis=0)
         rate = (bad.sum(axis=0) + 0.5) / (total + 1)
         expected, variance = calls * rate, calls * rate * (1 - rate)
@@ -112,7 +102,7 @@ class HourlyCounts:
 
     def recovery(self, start: datetime, end: datetime, before: float) -> datetime | None:
         """Hour since when a rate that rose at ``start`` is back nearer to ``before``; None where it is not."""
-        calls, bad = (counts.cumsum().astype(float) for counts in self._slice(ALL, start, end))
+        calls, bad = self._slice(ALL, start, end).cumsum(axis=1).astype(float)
         if len(calls) < 2 or not bad[-1]:
             return None
         early, late = (bad[:-1], calls[:-1]), (bad[-1] - bad[:-1], calls[-1] - calls[:-1])
@@ -123,10 +113,10 @@ class HourlyCounts:
         place = int(np.argmax(gain))
         return self._hour(start, place + 1) if gain[place] > CHANGE_POINT_LOG_RATIO else None
 
-    def _slice(self, name: str, start: datetime, end: datetime) -> Iterator[np.ndarray]:
+    def _slice(self, name: str, start: datetime, end: datetime) -> np.ndarray:
         low, high = self._indices(start, end)
-        for counts in (self.calls, self.bad):
-            yield counts[low:high].sum(axis=1) if name == ALL else counts[low:high, self.names.index(name)]
+        counts = self.counts[:, low:high]
+        return counts.sum(axis=2) if name == ALL else counts[:, :, self.names.index(name)]
 
     def _indices(self, start: datetime, end: datetime) -> tuple[int, int]:
         low, high = (math.ceil((at - self.start) / HOUR) for at in (start, end))
