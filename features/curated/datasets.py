@@ -4,8 +4,6 @@ Its partitions are the sets. The rows of a set never change, but its use does: a
 ledger makes the set's row due, by a digest as for days (``features.curated.build``).
 """
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +13,13 @@ import ibis
 import pyarrow as pa
 
 from features.curated import transforms
-from features.curated.tables import Build, result
+from features.curated.tables import Build, CuratedInput, digest, in_form, is_due, result, unbound
+from features.definitions.compiled import run_transform
 from lake.contracts.training_datasets import TRAINING_DATASETS
 from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake
 from lake.store.ledger import Entry
-from lake.tables.engine import as_ibis, definition_of, ibis_engine
+from lake.tables.engine import definition_of
 from lake.tables.partitions import BUILT_FROM, built_from, files_by_partition
 from lake.tables.replace import replace_partitions
 from lake.tables.versions import TableVersion
@@ -52,10 +51,8 @@ class Trainings:
 
 
 def build_datasets(lake: Lake) -> Build:
-    """Rebuild the row of every training set whose rows or ledger entries have changed.
-
-    Raises:
-        CommitContended: a commit lost its race too often.
+    """Rebuild the row of every training set whose rows or ledger entries have changed. Raises ``CommitContended`` if a
+    commit lost its race too often.
     """
     pinned = lake.tables.current(TRAINING_SETS)
     inputs = [pinned] if pinned else []
@@ -63,10 +60,14 @@ def build_datasets(lake: Lake) -> Build:
     wanted = _digests(lake, pinned, recorded) if pinned else {}
     stored = built_from(lake.tables, TRAINING_DATASETS)
     rebuilt: list[str] = []
-    for name in sorted(wanted.keys() | {str(partition) for partition in stored}):
-        if stored.get(name, set()) == ({wanted[name]} if name in wanted else set()):
+    for name in sorted(map(str, wanted.keys() | stored.keys())):
+        if not is_due(stored.get(name, set()), wanted.get(name)):
             continue
-        rows = _row(lake, pinned, name, recorded, wanted) if pinned and name in wanted else _empty()
+        rows = TRAINING_DATASETS.arrow_schema.empty_table()
+        if pinned and name in wanted:
+            read = lake.tables.read(pinned, columns=COLUMNS, where=f"training_set_id == '{name}'")
+            row = compute(read, [recorded[name]] if name in recorded else [])
+            rows = row.append_column(BUILT_FROM, pa.array([wanted[name]] * row.num_rows, pa.string()))
         done = replace_partitions(lake.tables, TRAINING_DATASETS, [name], rows, inputs=inputs)
         rebuilt.extend(map(str, done.replaced))
     return result(lake, TRAINING_DATASETS, inputs, rebuilt)
@@ -82,20 +83,19 @@ def trainings(lake: Lake) -> dict[str, Trainings]:
             versions[entry.payload["training_key"]].append(f"{model}@v{entry.payload['version']}")
         for entry in lake.ledger.entries(chain, kind="trained"):
             entries[entry.payload["training_set_id"]].append((model, entry))
-    return {name: _trainings(name, trained, versions) for name, trained in entries.items()}
-
-
-def _trainings(name: str, entries: Sequence[tuple[str, Entry]], versions: Mapping[str, list[str]]) -> Trainings:
-    model, first = entries[0]
-    registered = [name for _, entry in entries for name in versions.get(entry.payload["training_key"], [])]
-    return Trainings(
-        training_set_id=name,
-        model=model,
-        cut=first.payload["cut"],
-        inputs=", ".join(first.payload["inputs"][:-1]),  # the last input is the set itself
-        trainings=len(entries),
-        model_versions=", ".join(registered) or None,
-    )
+    found = {}
+    for name, trained in entries.items():
+        model, first = trained[0]
+        registered = [version for _, entry in trained for version in versions[entry.payload["training_key"]]]
+        found[name] = Trainings(
+            training_set_id=name,
+            model=model,
+            cut=first.payload["cut"],
+            inputs=", ".join(first.payload["inputs"][:-1]),  # the last input is the set itself
+            trainings=len(trained),
+            model_versions=", ".join(registered) or None,
+        )
+    return found
 
 
 def definition() -> str:
@@ -105,42 +105,21 @@ def definition() -> str:
 
 def expression() -> ibis.Table:
     """The transform over unbound tables."""
-    schema = TRAINING_SETS.arrow_schema
-    rows = pa.schema([schema.field(name) for name in COLUMNS])
-    return transforms.training_datasets(
-        ibis.table(ibis.Schema.from_pyarrow(rows), name="training_sets", database="ml"),
-        ibis.table(ibis.Schema.from_pyarrow(TRAININGS), name="trainings"),
-    )
+    rows = unbound(CuratedInput(contract=TRAINING_SETS, columns=COLUMNS))
+    return transforms.training_datasets(rows, ibis.table(TRAININGS, name="trainings"))
 
 
 def compute(rows: pa.Table, recorded: Sequence[Trainings]) -> pa.Table:
     """The transform's rows in the contract's form, without ``built_from``; pure, on DuckDB."""
-    engine = ibis_engine()
     records = [asdict(training) | {"cut": datetime.fromisoformat(training.cut)} for training in recorded]
-    table = pa.Table.from_pylist(records, schema=TRAININGS)
-    datasets = engine.to_pyarrow(
-        transforms.training_datasets(as_ibis(engine, "training_sets", rows), as_ibis(engine, "trainings", table))
-    )
-    fields = [field for field in TRAINING_DATASETS.arrow_schema if field.name != BUILT_FROM]
-    return datasets.select([field.name for field in fields]).cast(pa.schema(fields))
+    tables = {"training_sets": rows, "trainings": pa.Table.from_pylist(records, schema=TRAININGS)}
+    return in_form(TRAINING_DATASETS, run_transform(transforms.training_datasets, tables))
 
 
 def _digests(lake: Lake, pinned: TableVersion, recorded: Mapping[str, Trainings]) -> dict[str, str]:
-    digests, sql = {}, definition()
+    digests: dict[str, str] = {}
+    sql = definition()
     for name, files in files_by_partition(lake.tables, TRAINING_SETS, pinned).items():
         facts = asdict(recorded[str(name)]) if name in recorded else None
-        parts = json.dumps([TRAINING_DATASETS.table, TRAINING_DATASETS.version, sql, files, facts])
-        digests[str(name)] = hashlib.sha256(parts.encode()).hexdigest()[:32]
+        digests[str(name)] = digest(TRAINING_DATASETS, sql, files, facts)
     return digests
-
-
-def _row(
-    lake: Lake, pinned: TableVersion, name: str, recorded: Mapping[str, Trainings], wanted: Mapping[str, str]
-) -> pa.Table:
-    rows = lake.tables.read(pinned, columns=COLUMNS, where=f"training_set_id == '{name}'")
-    row = compute(rows, [recorded[name]] if name in recorded else [])
-    return row.append_column(BUILT_FROM, pa.array([wanted[name]] * row.num_rows, pa.string()))
-
-
-def _empty() -> pa.Table:
-    return TRAINING_DATASETS.arrow_schema.empty_table()

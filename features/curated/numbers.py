@@ -1,15 +1,13 @@
 """The newest figures of a curated table for a deck: a few rows, without user ids."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake.contracts.curated import AGENT_PERFORMANCE_DAILY, CLUSTER_HEALTH_HOURLY, USER_INTERACTION_SUMMARY
 from lake.contracts.training_datasets import TRAINING_DATASETS
 from lake.lake import Lake
-from lake.tables.engine import connect
+from lake.tables.engine import query
 from lake.tables.versions import TableVersion
 
 Row = dict[str, str | int | float | None]
@@ -43,25 +41,13 @@ _QUERIES: Mapping[str, tuple[str, str]] = {
 
 
 def newest_numbers(lake: Lake, version: TableVersion) -> tuple[str, list[Row]]:
-    """The newest day of a version (``2026-11-08``) and its figures, with the columns of a deck's table.
-
-    Raises:
-        KeyError: the version is not of a curated table.
+    """The newest day of a curated table's version (``2026-11-08``) and its figures, with the columns of a deck's
+    table.
     """
-    column, query = _QUERIES[version.table]
-    rows = _newest_day(lake, version, column)
-    if not rows.num_rows:
-        return "no day yet", []
-    connection = connect()
-    connection.register("rows", rows)
-    found: list[Row] = connection.sql(query).to_arrow_table().to_pylist()
-    return f"{pc.max(rows[column]).as_py():%Y-%m-%d}", found
-
-
-def _newest_day(lake: Lake, version: TableVersion, column: str) -> pa.Table:
+    column, sql = _QUERIES[version.table]
     newest = pc.max(lake.tables.read(version, columns=[column])[column]).as_py()
     if newest is None:
-        return lake.tables.read(version)
+        return "no day yet", []
     start = newest.replace(hour=0, minute=0, second=0, microsecond=0)
-    end = start + timedelta(days=1)
-    return lake.tables.read(version, where=f"{column} >= '{start.isoformat()}' and {column} < '{end.isoformat()}'")
+    rows = lake.tables.read(version, where=f"{column} >= '{start.isoformat()}'")
+    return f"{newest:%Y-%m-%d}", query(sql, rows=rows).to_pylist()

@@ -1,10 +1,13 @@
 """The curated tables with days as partitions: contract, transform, and the input rows that a partition depends on."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import ibis
+import pyarrow as pa
 
 from errors import UnknownName
 from features.curated import transforms
@@ -15,10 +18,8 @@ from lake.contracts.curated import AGENT_PERFORMANCE_DAILY, CLUSTER_HEALTH_HOURL
 from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.lake import Lake
 from lake.tables.engine import definition_of
+from lake.tables.partitions import BUILT_FROM
 from lake.tables.versions import TableVersion
-
-MAX_DAYS = 31
-"""Bounds the memory of a back-fill over years."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,24 +57,24 @@ class Curated:
 
     contract: Contract
     transform: Callable[..., ibis.Table]
-    """Takes one Ibis table for each input, then the table's present rows if it has columns to keep."""
+    """Takes one Ibis table for each of ``read``."""
     inputs: tuple[CuratedInput, ...]
     keeps: tuple[str, ...] = ()
     """Columns whose inputs have a shorter retention than the table: they keep their values when the inputs are gone. A
     day without any input left stays unchanged until its own retention ends."""
-    days_at_once: int = MAX_DAYS
-    """Days that are read, computed and committed together."""
+    days_at_once: int = 31
+    """Days that are read, computed and committed together: bounds the memory of a back-fill over years."""
+
+    @property
+    def read(self) -> tuple[CuratedInput, ...]:
+        """What the transform takes: the inputs, then the table's own key and kept columns if it keeps any."""
+        own = CuratedInput(contract=self.contract, columns=(*self.contract.key, *self.keeps))
+        return (*self.inputs, own) if self.keeps else self.inputs
 
     @cached_property
     def expression(self) -> ibis.Table:
         """The transform over unbound tables, which compiles for every engine."""
-        present = [unbound(self.present)] if self.keeps else []
-        return self.transform(*(unbound(read) for read in self.inputs), *present)
-
-    @property
-    def present(self) -> CuratedInput:
-        """The table's own present rows: key and kept columns."""
-        return CuratedInput(contract=self.contract, columns=(*self.contract.key, *self.keeps))
+        return self.transform(*map(unbound, self.read))
 
     @cached_property
     def definition(self) -> str:
@@ -89,14 +90,28 @@ def result(lake: Lake, contract: Contract, inputs: list[TableVersion], rebuilt: 
     return Build(table=contract.table, version=[current] if current else [], inputs=inputs, rebuilt=rebuilt)
 
 
+def digest(contract: Contract, *parts: object) -> str:
+    """The digest of everything that decides a partition's rows: the contract's version, and ``parts`` (JSON)."""
+    return hashlib.sha256(json.dumps([contract.table, contract.version, *parts]).encode()).hexdigest()[:32]
+
+
+def is_due(stored: set[str], wanted: str | None) -> bool:
+    """Whether a partition's rows have other digests than the wanted one, or are there and not wanted."""
+    return stored != ({wanted} if wanted else set())
+
+
+def in_form(contract: Contract, rows: pa.Table) -> pa.Table:
+    """The columns of the contract and their types, without ``built_from``."""
+    schema = contract.arrow_schema
+    form = schema.remove(schema.get_field_index(BUILT_FROM))
+    return rows.select(form.names).cast(form)
+
+
 def unbound(read: CuratedInput) -> ibis.Table:
     """An input as an Ibis table without data, named as in the catalogue."""
-    import pyarrow as pa
-
     namespace, name = read.contract.table.split(".")
     fields = {field.name: field.with_nullable(True) for field in read.contract.arrow_schema}
-    schema = ibis.Schema.from_pyarrow(pa.schema([fields[column] for column in read.columns]))
-    return ibis.table(schema, name=name, database=namespace)
+    return ibis.table(pa.schema([fields[column] for column in read.columns]), name=name, database=namespace)
 
 
 def named_table(name: str) -> Curated:
@@ -108,22 +123,21 @@ def named_table(name: str) -> Curated:
 
 
 _CALLS = ("interaction_id", "timestamp", "agent_name", "user_id", "latency_ms", "tokens_used", "error", "feedback")
-_FEEDBACK = CuratedInput(
-    contract=AGENT_FEEDBACK,
-    columns=("interaction_id", "value", "timestamp"),
-    days_after=transforms.FEEDBACK_DAYS,
-    makes_days=False,
+_RATED_CALLS = (
+    CuratedInput(contract=AGENT_INTERACTIONS, columns=_CALLS),
+    CuratedInput(
+        contract=AGENT_FEEDBACK,
+        columns=("interaction_id", "value", "timestamp"),
+        days_after=transforms.FEEDBACK_DAYS,
+        makes_days=False,
+    ),
 )
 
 AGENT_PERFORMANCE = Curated(
-    contract=AGENT_PERFORMANCE_DAILY,
-    transform=transforms.agent_performance_daily,
-    inputs=(CuratedInput(contract=AGENT_INTERACTIONS, columns=_CALLS), _FEEDBACK),
+    contract=AGENT_PERFORMANCE_DAILY, transform=transforms.agent_performance_daily, inputs=_RATED_CALLS
 )
 USER_SUMMARY = Curated(
-    contract=USER_INTERACTION_SUMMARY,
-    transform=transforms.user_interaction_summary,
-    inputs=(CuratedInput(contract=AGENT_INTERACTIONS, columns=_CALLS), _FEEDBACK),
+    contract=USER_INTERACTION_SUMMARY, transform=transforms.user_interaction_summary, inputs=_RATED_CALLS
 )
 CLUSTER_HEALTH = Curated(
     contract=CLUSTER_HEALTH_HOURLY,

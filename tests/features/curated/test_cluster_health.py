@@ -113,8 +113,7 @@ def test_a_day_is_the_same_built_at_once_or_in_parts(lake: Lake) -> None:
 
 def _at_once(parts: list[tuple[Contract, Any]]) -> list[dict[str, Any]]:
     appended = {contract.table: rows for contract, rows in parts}
-    inputs = (*CLUSTER_HEALTH.inputs, CLUSTER_HEALTH.present)
-    empty = {read.contract.table: read.contract.arrow_schema.empty_table() for read in inputs}
-    tables = [(empty | appended)[read.contract.table].select(list(read.columns)) for read in inputs]
+    empty = {read.contract.table: read.contract.arrow_schema.empty_table() for read in CLUSTER_HEALTH.read}
+    tables = [(empty | appended)[read.contract.table].select(list(read.columns)) for read in CLUSTER_HEALTH.read]
     rows: list[dict[str, Any]] = compute(CLUSTER_HEALTH, tables).to_pylist()
     return rows

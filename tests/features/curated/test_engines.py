@@ -109,8 +109,9 @@ def known(real_interactions: pa.Table, late_feedback: pa.Table) -> dict[str, pa.
 
 def inputs_of(curated: Curated, known: dict[str, pa.Table]) -> dict[str, pa.Table]:
     """The inputs of the transform, in its order."""
-    inputs = (*curated.inputs, curated.present) if curated.keeps else curated.inputs
-    return {read.contract.table.replace(".", "_"): known[read.contract.table].select(read.columns) for read in inputs}
+    return {
+        read.contract.table.replace(".", "_"): known[read.contract.table].select(read.columns) for read in curated.read
+    }
 
 
 @pytest.mark.parametrize("curated", TABLES, ids=lambda table: table.contract.name)
@@ -209,9 +210,7 @@ def test_the_definition_compiles_for_trino_and_parses_as_trino(name: str) -> Non
     assert isinstance(parsed, exp.Select)
     read = {f"{table.db}.{table.name}" for table in parsed.find_all(exp.Table) if table.db}
     assert read
-    assert read <= {read.contract.table for table in TABLES for read in (*table.inputs, table.present)} | {
-        "ml.training_sets"
-    }
+    assert read <= {read.contract.table for table in TABLES for read in table.read} | {"ml.training_sets"}
 
 
 @pytest.mark.parametrize("curated", [AGENT_PERFORMANCE, USER_SUMMARY, CLUSTER_HEALTH], ids=lambda c: c.contract.name)
