@@ -35,7 +35,7 @@ def open_feature_store(settings: Settings, answer_s: float | None = None) -> "Fe
         SettingsError: the registry's database, ``FUELLINE_CATALOG``, does not exist, or this user has no access.
         PeerError: it does not answer.
     """
-    return initialize_database("catalog", settings.catalog, lambda: _registered(repo_config(settings, answer_s)))
+    return initialize_database("catalog", settings.catalog, lambda: _registered(_repo_config(settings, answer_s)))
 
 
 def _registered(config: "RepoConfig") -> "FeatureStore":
@@ -52,10 +52,8 @@ def _registered(config: "RepoConfig") -> "FeatureStore":
 
 
 def register_model_version(store: "FeatureStore", model_version: str, service: str) -> None:
-    """Register the feature service of a model version (``agents@v3``): it is served with the features of its training.
-
-    Raises:
-        UnknownName: there is no feature service of this name.
+    """Register the feature service of a model version (``agents@v3``): it is served with the features of its
+    training, the views of ``service``.
     """
     store.apply([feature_service(model_version, service, store.list_feature_views())])
     store.refresh_registry()
@@ -63,9 +61,14 @@ def register_model_version(store: "FeatureStore", model_version: str, service: s
 
 def entities() -> "list[Entity]":
     """One entity per view: ``user_id``, ``agent_name`` and ``cluster_namespace``."""
+    return [entity_of(view) for view in VIEWS]
+
+
+def entity_of(view: View) -> "Entity":
+    """The entity of a view: Feast's name for its join key."""
     from feast import Entity, ValueType
 
-    return [Entity(name=view.entity, join_keys=[view.entity], value_type=ValueType.STRING) for view in VIEWS]
+    return Entity(name=view.entity, join_keys=[view.entity], value_type=ValueType.STRING)
 
 
 def feature_views(sources: "Mapping[str, DataSource] | None" = None) -> "list[FeatureView]":
@@ -74,11 +77,7 @@ def feature_views(sources: "Mapping[str, DataSource] | None" = None) -> "list[Fe
 
 
 def feature_service(name: str, service: str, views: "list[FeatureView]") -> "FeatureService":
-    """A service over the views that ``service`` names in ``SERVICES``.
-
-    Raises:
-        UnknownName: there is no feature service of this name.
-    """
+    """A service over the views that ``service`` names in ``SERVICES``. Raises ``UnknownName``."""
     from feast import FeatureService
 
     if service not in SERVICES:
@@ -87,7 +86,7 @@ def feature_service(name: str, service: str, views: "list[FeatureView]") -> "Fea
     return FeatureService(name=name, features=[view for view in views if view.name in names], tags={"service": service})
 
 
-def repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConfig":
+def _repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConfig":
     """Feast's configuration for one lake: its project, registry and online store."""
     from feast import RepoConfig
 
@@ -142,7 +141,7 @@ def iceberg_table(view: View) -> "DataSource":
 
 
 def _feature_view(view: View, source: "DataSource") -> "FeatureView":
-    from feast import Entity, FeatureView, Field, ValueType
+    from feast import FeatureView, Field
     from feast.types import Float64, Int64, String
 
     types = {pa.string(): String, pa.int64(): Int64, pa.float64(): Float64}
@@ -150,10 +149,9 @@ def _feature_view(view: View, source: "DataSource") -> "FeatureView":
         Field(name=column.name, dtype=types[column.type], description=column.doc, tags={"unit": column.unit})
         for column in view.columns
     ]
-    entity = Entity(name=view.entity, join_keys=[view.entity], value_type=ValueType.STRING)
     return FeatureView(
         name=view.name,
-        entities=[entity],
+        entities=[entity_of(view)],
         ttl=view.ttl,
         schema=[Field(name=view.entity, dtype=String), *fields],
         source=source,

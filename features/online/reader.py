@@ -24,7 +24,7 @@ from features.online.feast_redis import FeastRedis, StoredValues
 from features.online.feast_repo import open_feature_store
 from features.online.redis_pool import HashFields, HashReader
 from lake.lake import Lake
-from lake.tables.engine import connect
+from lake.tables.engine import query
 from lake.tables.versions import TableVersion
 
 if TYPE_CHECKING:
@@ -40,10 +40,8 @@ CACHE_S = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnlineFeatures:
-    """The features of a user, an agent and its cluster at one time; None where a value is missing or older than its
-    TTL.
-
-    Names, units and definitions are those of ``lake.contracts.joined_features``.
+    """The features of a user, an agent and its cluster at one time, as ``lake.contracts.joined_features`` defines them;
+    None where a value is missing or older than its TTL.
     """
 
     user_event_timestamp: datetime | None = None
@@ -99,32 +97,29 @@ def materialize(
     SQLite the last written one. Views that are not in ``views``, or have no version, are left out.
     """
     opened = store or open_feature_store(lake.settings)
-    written = {view.name: 0 for view in VIEWS}
-    versions = {USER_FEATURES.name: users, AGENT_FEATURES.name: agents, INFRASTRUCTURE_FEATURES.name: infrastructure}
-    for view in views:
-        version = versions[view.name]
-        if version is None:
+    written = dict.fromkeys(VIEWS, 0)
+    for view, version in zip(VIEWS, (users, agents, infrastructure), strict=True):
+        if version is None or view not in views:
             continue
-        rows = newest_rows(lake, view, version, as_of)
-        written[view.name] = rows.num_rows
+        rows = _newest_rows(lake, view, version, as_of)
+        written[view] = rows.num_rows
         if rows.num_rows:
             opened.write_to_online_store(view.name, df=rows.to_pandas())
         log.info("%s: %d entities online as of %s", view.name, rows.num_rows, as_of.isoformat())
     return Materialization(
         as_of=as_of,
-        users=written[USER_FEATURES.name],
-        agents=written[AGENT_FEATURES.name],
-        namespaces=written[INFRASTRUCTURE_FEATURES.name],
+        users=written[USER_FEATURES],
+        agents=written[AGENT_FEATURES],
+        namespaces=written[INFRASTRUCTURE_FEATURES],
     )
 
 
-def newest_rows(lake: Lake, view: View, version: TableVersion, as_of: datetime) -> "pa.Table":
+def _newest_rows(lake: Lake, view: View, version: TableVersion, as_of: datetime) -> "pa.Table":
     """The newest row per entity among those available at ``as_of`` and within the TTL."""
     where = f"{EVENT_TIMESTAMP} >= '{(as_of - view.ttl).isoformat()}' and {CREATED_TIMESTAMP} <= '{as_of.isoformat()}'"
-    connection = connect()
-    connection.register("usable", lake.tables.read(version, where=where))
     latest = f"PARTITION BY {view.entity} ORDER BY {EVENT_TIMESTAMP} DESC, {CREATED_TIMESTAMP} DESC"
-    return connection.sql(f"FROM usable QUALIFY row_number() OVER ({latest}) = 1").to_arrow_table()
+    usable = lake.tables.read(version, where=where)
+    return query(f"FROM usable QUALIFY row_number() OVER ({latest}) = 1", usable=usable)
 
 
 class OnlineReader:
@@ -152,10 +147,8 @@ class OnlineReader:
         return self._online.async_supported.read
 
     def read(self, user_id: str, agent_name: str, as_of: datetime, cluster: str = "") -> OnlineFeatures:
-        """The values of all views for one request at ``as_of`` (UTC).
-
-        A value is None unless it was available at ``as_of`` by schedule and is within its TTL. Without a cluster the
-        infrastructure features are None.
+        """The values of all views for one request at ``as_of`` (UTC): None unless available by then according to the
+        schedule, and within the TTL. Without a cluster the infrastructure features are None.
         """
         found = {}
         for view, name in _entities(user_id, agent_name, cluster):

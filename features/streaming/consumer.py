@@ -40,13 +40,9 @@ def follow(
     stream: StreamingStore,
     until: StopCondition,
     batching: Batching = BATCHING,
-    push: "Push | None" = None,
+    push: Push | None = None,
 ) -> int:
-    """Count the queue's events; returns how many messages were acknowledged.
-
-    Raises:
-        SettingsError: ``FUELLINE_RABBITMQ`` is not set or wrong.
-    """
+    """Count the queue's events; returns how many messages were acknowledged."""
     snapshots = Snapshots(push=push) if push else None
 
     def handle(messages: Sequence[Message]) -> None:
@@ -98,11 +94,7 @@ def feast_push(settings: Settings, stream: StreamingStore) -> Push:
 
 
 def count_events(settings: Settings, until: StopCondition, *, push: bool) -> int:
-    """Count the queue's events, with snapshots through Feast if ``push``; returns the number acknowledged.
-
-    Raises:
-        SettingsError: a setting is wrong.
-    """
+    """Count the queue's events, with snapshots through Feast if ``push``; returns the number acknowledged."""
     lake = open_lake(settings)
     require_valid(settings, "online", "rabbitmq")
     stream = open_stream(lake)

@@ -10,14 +10,14 @@ that is redelivered later changes buckets that are no longer read. Ids and count
 lost its data starts from zero, not from wrong counts.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from errors import PeerError, SettingsError
-from settings import Settings, example
+from errors import PeerError
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -65,6 +65,11 @@ class Level:
             raise ValueError(f"buckets must divide chunks, and windows be at most {KEEP_S} s long, unlike {self}")
 
     @property
+    def per_chunk(self) -> int:
+        """Buckets in a chunk."""
+        return self.chunk_s // self.bucket_s
+
+    @property
     def keep_s(self) -> int:
         """A chunk's time to live after its last count."""
         return self.longest_s + self.chunk_s + MARGIN_S
@@ -106,6 +111,11 @@ class SlidingWindow:
         end = -int(-as_of.timestamp() // size)
         return range(end - self.seconds // size, end)
 
+    def chunks(self, as_of: datetime) -> range:
+        """The numbers of the chunks that hold its buckets."""
+        buckets, per_chunk = self.buckets(as_of), self.series.level.per_chunk
+        return range(buckets.start // per_chunk, (buckets.stop - 1) // per_chunk + 1)
+
 
 class Counters:
     """The counters of one lake."""
@@ -120,20 +130,18 @@ class Counters:
         Raises:
             PeerError: Redis does not answer. Events may have been counted; passing them again is harmless.
         """
-        with _RedisErrors(), self._client.pipeline(transaction=False) as pipeline:
+        with _redis_errors(), self._client.pipeline(transaction=False) as pipeline:
             for event in events:
                 keys, arguments = self._call(event)
                 self._script(keys=keys, args=arguments, client=pipeline)
             return sum(pipeline.execute())
 
     def sums(self, windows: Sequence[SlidingWindow], as_of: datetime) -> tuple[list[Counter[str]], datetime | None]:
-        """For each window the sum of each measure, and the time of the newest event; one round trip.
-
-        Raises:
-            PeerError: Redis does not answer.
+        """For each window the sum of each measure, and the time of the newest event; one round trip. Raises
+        ``PeerError``.
         """
-        chunks = {key: None for window in windows for key in self._chunks(window, as_of)}
-        with _RedisErrors(), self._client.pipeline(transaction=False) as pipeline:
+        chunks = {self._key(window.series, n): None for window in windows for n in window.chunks(as_of)}
+        with _redis_errors(), self._client.pipeline(transaction=False) as pipeline:
             for key in chunks:
                 pipeline.hgetall(key)
             pipeline.get(self._newest)
@@ -143,9 +151,9 @@ class Counters:
         return summed, datetime.fromtimestamp(int(newest) / 1e6, as_of.tzinfo) if newest else None
 
     def forget(self, name: str) -> int:
-        """Delete every chunk of the series of this name; returns their number."""
-        with _RedisErrors():
-            keys = list(self._client.scan_iter(f"{_literal(self._prefix)}:{_literal(name)}:*", count=10_000))
+        """Delete every chunk of the series of this name, which holds no wildcard of Redis; returns their number."""
+        with _redis_errors():
+            keys = list(self._client.scan_iter(f"{self._prefix}:{name}:*", count=10_000))
             return sum(bool(self._client.delete(key)) for key in keys)
 
     @property
@@ -155,7 +163,8 @@ class Counters:
     def _call(self, event: CountedEvent) -> tuple[list[str], list[bytes | str | int]]:
         seconds = int(event.at.timestamp())
         keys = [f"{self._prefix}:seen:{seconds // HOUR_S}", self._newest]
-        arguments: list[bytes | str | int] = [*event.ids, KEEP_S + HOUR_S + MARGIN_S, _micros(event.at)]
+        micros = seconds * 1_000_000 + event.at.microsecond
+        arguments: list[bytes | str | int] = [*event.ids, KEEP_S + HOUR_S + MARGIN_S, micros]
         for series, counts in event.counts.items():
             level = series.level
             keys.append(self._key(series, seconds // level.chunk_s))
@@ -168,57 +177,22 @@ class Counters:
     def _key(self, series: Series, chunk: int) -> str:
         return f"{self._prefix}:{series.name}:{series.level.name}:{chunk}"
 
-    def _chunks(self, window: SlidingWindow, as_of: datetime) -> Iterator[str]:
-        buckets, level = window.buckets(as_of), window.series.level
-        per_chunk = level.chunk_s // level.bucket_s
-        for chunk in range(buckets.start // per_chunk, (buckets.stop - 1) // per_chunk + 1):
-            yield self._key(window.series, chunk)
-
     def _sum(self, window: SlidingWindow, as_of: datetime, read: Mapping[str, Mapping[bytes, bytes]]) -> Counter[str]:
-        buckets, level = window.buckets(as_of), window.series.level
-        per_chunk, total = level.chunk_s // level.bucket_s, Counter[str]()
-        for key in self._chunks(window, as_of):
-            first = int(key.rpartition(":")[2]) * per_chunk
-            for name, number in read[key].items():
+        buckets, total = window.buckets(as_of), Counter[str]()
+        for chunk in window.chunks(as_of):
+            for name, number in read[self._key(window.series, chunk)].items():
                 bucket, _, measure = name.decode().partition(":")
-                if first + int(bucket) in buckets:
+                if chunk * window.series.level.per_chunk + int(bucket) in buckets:
                     total[measure] += int(number)
         return total
 
 
-def open_counters(settings: Settings) -> Counters:
-    """The counters of the settings' lake.
+@contextlib.contextmanager
+def _redis_errors() -> Iterator[None]:
+    """Turn errors of Redis into errors without keys and values."""
+    from redis.exceptions import RedisError
 
-    Raises:
-        SettingsError: ``FUELLINE_ONLINE`` names no Redis.
-    """
-    from redis import Redis
-
-    if not settings.online:
-        raise SettingsError(
-            "FUELLINE_ONLINE is not set. Streaming features need Redis; SQLite cannot replace it. "
-            f"Example: {example('online')}"
-        )
-    # The braces keep all keys of a lake in one slot of a Redis cluster, as scripts require.
-    return Counters(Redis.from_url(settings.online), f"{{fuelline:{settings.lake}}}")
-
-
-class _RedisErrors:
-    """Turns errors of Redis into errors without keys and values."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        from redis.exceptions import RedisError
-
-        if isinstance(error, RedisError):
-            raise PeerError(f"FUELLINE_ONLINE: Redis failed ({type(error).__name__})") from error
-
-
-def _micros(at: datetime) -> int:
-    return int(at.timestamp()) * 1_000_000 + at.microsecond
-
-
-def _literal(text: str) -> str:
-    """Escape the wildcards of a Redis pattern."""
-    return "".join(f"\\{letter}" if letter in "*?[]^\\" else letter for letter in text)
+    try:
+        yield
+    except RedisError as error:
+        raise PeerError(f"FUELLINE_ONLINE: Redis failed ({type(error).__name__})") from error

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from features.definitions.views import AGENT_FEATURES, CREATED_TIMESTAMP, EVENT_TIMESTAMP, USER_FEATURES, View
-from features.online.feast_repo import iceberg_table
+from features.online.feast_repo import entity_of, iceberg_table
 from features.streaming.windows import StreamingFeatures, StreamingStore, read_streaming
 
 if TYPE_CHECKING:
@@ -49,22 +49,18 @@ def register_streaming(store: "FeatureStore") -> None:
 
 def streaming_view(name: str) -> "FeatureView":
     """One snapshot view with the push source ``<name>_push``."""
-    from feast import Entity, FeatureView, Field, PushSource, ValueType
+    from feast import FeatureView, Field, PushSource
     from feast.types import Float64, Int64, String
 
     batch, fields = FEATURES[name]
-    # Feast requires a table with the history of a push source; here it is that of the batch view.
-    source = PushSource(name=f"{name}_push", batch_source=iceberg_table(batch))
-    kinds = {int: Int64, float: Float64}
+    types = {batch.entity: String, **{field: {int: Int64, float: Float64}[kind] for field, kind in fields.items()}}
     return FeatureView(
         name=name,
-        entities=[Entity(name=batch.entity, join_keys=[batch.entity], value_type=ValueType.STRING)],
+        entities=[entity_of(batch)],
         ttl=TTL,
-        schema=[
-            Field(name=batch.entity, dtype=String),
-            *(Field(name=field, dtype=kinds[kind]) for field, kind in fields.items()),
-        ],
-        source=source,
+        schema=[Field(name=field, dtype=kind) for field, kind in types.items()],
+        # Feast requires a table with the history of a push source; here it is that of the batch view.
+        source=PushSource(name=f"{name}_push", batch_source=iceberg_table(batch)),
         online=True,
         description=f"Snapshots of the streaming features of {batch.entity}, as of their event timestamp.",
         owner="ml-platform",
@@ -74,11 +70,7 @@ def streaming_view(name: str) -> "FeatureView":
 def push_snapshots(
     store: "FeatureStore", stream: StreamingStore, users: Sequence[str], agents: Sequence[str], as_of: datetime
 ) -> None:
-    """Push the features of these users and agents at ``as_of`` (UTC).
-
-    Raises:
-        PeerError: Redis does not answer.
-    """
+    """Push the features of these users and agents at ``as_of`` (UTC). Raises ``PeerError``."""
     snapshots = {
         USERS: {user: read_streaming(stream, user, "", as_of) for user in users},
         AGENTS: {agent: read_streaming(stream, "", agent, as_of) for agent in agents},
@@ -92,8 +84,9 @@ def _push(store: "FeatureStore", name: str, values: dict[str, StreamingFeatures]
     import pandas as pd
 
     batch, fields = FEATURES[name]
-    rows = [asdict(value) for value in values.values()]
-    times = {EVENT_TIMESTAMP: [as_of] * len(rows), CREATED_TIMESTAMP: [as_of] * len(rows)}
-    columns: dict[str, object] = {batch.entity: list(values), **times}
-    columns |= {field: pd.Series([row[field] for row in rows], dtype=kind) for field, kind in fields.items()}
-    store.push(f"{name}_push", pd.DataFrame(columns))
+    rows = [
+        {batch.entity: entity, EVENT_TIMESTAMP: as_of, CREATED_TIMESTAMP: as_of, **asdict(value)}
+        for entity, value in values.items()
+    ]
+    columns = [batch.entity, EVENT_TIMESTAMP, CREATED_TIMESTAMP, *fields]
+    store.push(f"{name}_push", pd.DataFrame(rows, columns=columns).astype(fields))

@@ -13,13 +13,13 @@ import hashlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from errors import ObjectExists
-from features.streaming.counters import CountedEvent, Counters, Level, Series, SlidingWindow, open_counters
+from errors import ObjectExists, SettingsError
+from features.streaming.counters import CountedEvent, Counters, Level, Series, SlidingWindow
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.ingest.blocks import Block
 from lake.ingest.bounds import out_of_bounds
@@ -27,6 +27,7 @@ from lake.ingest.parse import parse
 from lake.lake import Lake
 from lake.sources.cloudevents import Message, read_event
 from lake.store.objects import ObjectStore
+from settings import example
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,16 +90,33 @@ def open_stream(lake: Lake) -> StreamingStore:
     Raises:
         SettingsError: ``FUELLINE_ONLINE`` names no Redis.
     """
-    return StreamingStore(counters=open_counters(lake.settings), key=_key(lake.store))
+    from redis import Redis
+
+    settings = lake.settings
+    if not settings.online:
+        raise SettingsError(
+            "FUELLINE_ONLINE is not set. Streaming features need Redis; SQLite cannot replace it. "
+            f"Example: {example('online')}"
+        )
+    # The braces keep all keys of a lake in one slot of a Redis cluster, as scripts require.
+    counters = Counters(Redis.from_url(settings.online), f"{{fuelline:{settings.lake}}}")
+    return StreamingStore(counters=counters, key=_key(lake.store))
 
 
 def read_streaming(stream: StreamingStore, user_id: str, agent_name: str, as_of: datetime) -> StreamingFeatures:
-    """Every streaming feature for one request at ``as_of`` (UTC), in one round trip.
-
-    Raises:
-        PeerError: Redis does not answer.
-    """
-    windows = (*_user_windows(stream, user_id), *_agent_windows(agent_name))
+    """Every streaming feature for one request at ``as_of`` (UTC), in one round trip. Raises ``PeerError``."""
+    user, agent = stream.user(user_id), f"agent:{agent_name}"
+    windows = [
+        SlidingWindow(series=Series(name=name, level=level), seconds=seconds)
+        for name, level, seconds in (
+            (user, USER, HOUR),
+            (user, USER, DAY),
+            (agent, AGENT_NOW, MINUTE),
+            (agent, AGENT_LATENCIES, MINUTE),
+            (agent, AGENT_NOW, FIVE_MINUTES),
+            (agent, AGENT_HOUR, HOUR),
+        )
+    ]
     (user_hour, user_day, now, latencies, five, hour), newest = stream.counters.sums(windows, as_of)
     return StreamingFeatures(
         as_of=as_of,
@@ -116,10 +134,8 @@ def read_streaming(stream: StreamingStore, user_id: str, agent_name: str, as_of:
 
 
 def count(stream: StreamingStore, messages: Sequence[Message], landed_at: datetime) -> "pa.Table":
-    """Count the interactions in the messages, each once; returns the rows that the lake would commit too.
-
-    Raises:
-        PeerError: Redis does not answer; passing the messages again is harmless.
+    """Count the interactions in the messages, each once; returns the rows that the lake would commit too. After a
+    ``PeerError``, passing the messages again is harmless.
     """
     rows = _interactions(messages, landed_at)
     new = stream.counters.count([_event(stream, row) for row in rows.to_pylist()])
@@ -138,54 +154,31 @@ def forget(stream: StreamingStore, user_id: str) -> int:
     return stream.counters.forget(stream.user(user_id))
 
 
-def _user_windows(stream: StreamingStore, user_id: str) -> tuple[SlidingWindow, ...]:
-    user = Series(name=stream.user(user_id), level=USER)
-    return SlidingWindow(series=user, seconds=HOUR), SlidingWindow(series=user, seconds=DAY)
-
-
-def _agent_windows(agent_name: str) -> tuple[SlidingWindow, ...]:
-    now, latencies, hour = (
-        Series(name=f"agent:{agent_name}", level=level) for level in (AGENT_NOW, AGENT_LATENCIES, AGENT_HOUR)
-    )
-    return (
-        SlidingWindow(series=now, seconds=MINUTE),
-        SlidingWindow(series=latencies, seconds=MINUTE),
-        SlidingWindow(series=now, seconds=FIVE_MINUTES),
-        SlidingWindow(series=hour, seconds=HOUR),
-    )
-
-
 def _interactions(messages: Sequence[Message], landed_at: datetime) -> "pa.Table":
     """The rows that satisfy the contract, by the same code as in ingestion."""
     import pyarrow.compute as pc
 
-    lines = b"".join(_lines(messages))
+    events = map(read_event, messages)
+    lines = b"".join(event.row + b"\n" for event in events if event.data_set == AGENT_INTERACTIONS.name)
     if not lines:
         return AGENT_INTERACTIONS.arrow_schema.empty_table()
     rows = parse(AGENT_INTERACTIONS, Block(first=1, data=lines)).rows
     return rows.filter(pc.is_null(out_of_bounds(AGENT_INTERACTIONS, rows, landed_at + SKEW)["reason"]))
 
 
-def _lines(messages: Sequence[Message]) -> Iterator[bytes]:
-    for event in map(read_event, messages):
-        if event.data_set == AGENT_INTERACTIONS.name:
-            yield event.row + b"\n"
-
-
 def _event(stream: StreamingStore, row: Mapping[str, object]) -> CountedEvent:
     """The counts of an interaction. Its ids are the two unique keys of a row: its id, and its agent and time."""
-    agent, at, failed = str(row["agent_name"]), row["timestamp"], int(bool(row["error"]))
+    agent, at, tokens = row["agent_name"], row["timestamp"], row["tokens_used"]
     assert isinstance(at, datetime)
-    tokens = row["tokens_used"]
     assert isinstance(tokens, int)
-    counted = {REQUESTS: 1, **({ERRORS: 1} if failed else {})}
+    counted = {REQUESTS: 1, **({ERRORS: 1} if row["error"] else {})}
     name = f"agent:{agent}"
     counts: dict[Series, Mapping[str, int]] = {
         Series(name=stream.user(str(row["user_id"])), level=USER): counted,
         Series(name=name, level=AGENT_NOW): counted,
         Series(name=name, level=AGENT_HOUR): {**counted, TOKENS: tokens},
     }
-    if not failed:
+    if not row["error"]:
         counts[Series(name=name, level=AGENT_LATENCIES)] = {str(row["latency_ms"]): 1}
     ids = (stream.digest(f"id {row['interaction_id']}"), stream.digest(f"at {at.isoformat()} {agent}"))
     return CountedEvent(ids=ids, at=at, counts=counts)
