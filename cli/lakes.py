@@ -16,11 +16,7 @@ def open_lake(name: str | None) -> "Lake":
 
 
 def check_model(lake: "Lake", model: str) -> None:
-    """Check that the lake's ledger has the model.
-
-    Raises:
-        UnknownName: it has not.
-    """
+    """Raise ``UnknownName`` where the lake's ledger has no such model."""
     from models.registry.kinds import model_names
 
     models = model_names(lake.ledger)

@@ -7,7 +7,7 @@ import json
 import sys
 from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,9 +15,6 @@ from cli.lakes import check_model, open_lake
 from cli.terminal import json_option, print_json, print_status, print_summary, print_table
 from command_line import BROKEN, UNMET, Command
 from errors import UnknownName
-
-if TYPE_CHECKING:
-    from lake.store.ledger import Entry
 
 
 class Time(click.ParamType[datetime]):
@@ -60,9 +57,9 @@ def status(lake_name: str | None, until: datetime | None, as_json: bool) -> None
     statuses = [overview(lake, until) for lake in open_lakes(lake_name)]
     if as_json:
         print_json(statuses)
-        return
-    for lake_status in statuses:
-        print_status(lake_status)
+    else:
+        for lake_status in statuses:
+            print_status(lake_status)
 
 
 @click.command(cls=Command)
@@ -89,7 +86,7 @@ def history(lake_name: str | None, model: str, kind: str | None, as_json: bool) 
         raise UnknownName("kind of event", kind, kinds)
     entries = [entry for entry in all_entries if kind in (None, entry.kind)]
     if as_json:
-        print_json([_plain(entry) for entry in entries])
+        print_json([json.loads(entry.encode()) | {"digest": entry.digest} for entry in entries])
         return
     rows = [(str(e.seq), f"{e.time:%Y-%m-%d %H:%M:%S}", e.kind, version_name(e), evidence(e)) for e in entries]
     print_table(("#", "time (UTC)", "event", "version", "evidence"), rows, numbers=(0,))
@@ -144,9 +141,8 @@ def replay(lake_name: str | None, version: str, as_json: bool) -> None:
     if as_json:
         print_json(asdict(result))
     elif result.equal:
-        click.echo(
-            f"{result.version}: the same weights again, byte for byte ({result.steps} steps, sha256 {result.replayed})"
-        )
+        run = f"{result.steps} steps, sha256 {result.replayed}"
+        click.echo(f"{result.version}: the same weights again, byte for byte ({run})")
     else:
         click.echo(f"{result.version}: other weights. Registered {result.registered}, now {result.replayed}")
         if result.first_difference:
@@ -177,9 +173,8 @@ def why(lake_name: str | None, model: str, day: datetime | None, as_json: bool) 
     explanation = explain(open_lake(lake_name), model, (day or datetime.now(UTC)).date())
     if as_json:
         print_json(explanation)
-        return
-    for line in explanation_lines(explanation):
-        click.echo(line)
+    else:
+        click.echo("\n".join(explanation_lines(explanation)))
 
 
 @click.command(cls=Command)
@@ -201,10 +196,5 @@ def report(lake_name: str | None, run: str, as_json: bool) -> None:
     path = local_copy(lake, summary.run)
     if as_json:
         print_json(summary.plain() | {"path": str(path)})
-        return
-    print_summary(summary, str(path))
-
-
-def _plain(entry: "Entry") -> dict[str, Any]:
-    fields: dict[str, Any] = json.loads(entry.encode())
-    return fields | {"digest": entry.digest}
+    else:
+        print_summary(summary, str(path))

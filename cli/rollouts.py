@@ -36,16 +36,9 @@ def rollback(lake_name: str | None, model: str, reason: str, by: str, dry_run: b
     if not dry_run:
         roll_back(lake, planned, reason=reason, by=by)
     if as_json:
-        print_json(
-            {
-                "model": planned.model,
-                "left": planned.from_version,
-                "back_to": planned.to_version,
-                "key": planned.key,
-                "rollout": planned.rollout,
-                "done": not dry_run,
-            }
-        )
+        versions = {"left": planned.from_version, "back_to": planned.to_version}
+        entry = {"key": planned.key, "rollout": planned.rollout, "done": not dry_run}
+        print_json({"model": planned.model, **versions, **entry})
     else:
         click.echo(f"{planned.from_version} {'would be' if dry_run else 'is'} taken back: {planned.effect}")
 

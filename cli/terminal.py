@@ -41,54 +41,53 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, number
 
 def print_status(status: Mapping[str, Any]) -> None:
     """Print a lake's status as tables."""
-    as_of = f" as of {_minute(status['as_of'])} UTC" if status["as_of"] else ""
+    from reports.common.ledger_text import minute
+
+    as_of = f" as of {minute(status['as_of'])} UTC" if status["as_of"] else ""
     click.secho(f"Lake {status['lake']}{as_of}", bold=True, nl=False)
     click.echo(f"  {status['store']}")
     if not (status["sources"] or status["tables"] or status["models"]):
         click.echo("  empty")
-    if status["sources"]:
+    if sources := status["sources"]:
         click.echo()
-        columns = ("source", "objects", "landed", "committed", "quarantined", "duplicates", "watermark (UTC)")
-        print_table(columns, [_source_row(source) for source in status["sources"]], numbers=range(1, 6))
-        for source in status["sources"]:
+        counted = ("objects", "landed", "committed", "quarantined", "duplicates")
+        rows = [
+            (source["source"], *(f"{source[name]:,}" for name in counted), source["watermark"][:19].replace("T", " "))
+            for source in sources
+        ]
+        print_table(("source", *counted, "watermark (UTC)"), rows, numbers=range(1, 6))
+        for source in sources:
             for reason, count in source["reasons"].items():
                 click.echo(f"  {count:,} quarantined: {reason}")
-    if status["tables"]:
+    if tables := status["tables"]:
         click.echo()
-        print_table(
-            ("table", "rows"), [(table["table"], f"{table['rows']:,}") for table in status["tables"]], numbers=(1,)
-        )
+        print_table(("table", "rows"), [(table["table"], f"{table['rows']:,}") for table in tables], numbers=(1,))
     for model in status["models"]:
         click.echo()
         _print_model(model)
 
 
-def _source_row(source: Mapping[str, Any]) -> list[str]:
-    counts = [f"{source[name]:,}" for name in ("objects", "landed", "committed", "quarantined", "duplicates")]
-    return [source["source"], *counts, source["watermark"][:19].replace("T", " ")]
-
-
 def _print_model(model: Mapping[str, Any]) -> None:
+    from reports.common.ledger_text import minute
+
     click.secho(f"Model {model['model']}", bold=True)
-    since = f" since {_minute(model['since'])}: {model['why']}" if model["since"] else ""
+    since = f" since {minute(model['since'])}: {model['why']}" if model["since"] else ""
     live = "the base model" if model["production"] == "base" else model["production"]
     facts = {
         "live": f"{live}{since}",
         "rollout": model["rollout"] or "none open",
         "waiting": ", ".join(model["waiting"]) or "none",
         "registered": ", ".join(model["registered"]) or "none",
-        "trained on": f"data up to {model['trained_upto'][:16].replace('T', ' ')}"
-        if model["trained_upto"]
-        else "nothing",
+        "trained on": f"data up to {minute(model['trained_upto'])}" if model["trained_upto"] else "nothing",
     }
     if model["training"]:
         facts["training now"] = model["training"]
     if model["request"]:
         facts["requested"] = model["request"]
     if model["failures"]:
-        facts["failed"] = f"{model['failures']} in a row, the last at {_minute(model['failed_at'])}"
+        facts["failed"] = f"{model['failures']} in a row, the last at {minute(model['failed_at'])}"
     if last := model["last_event"]:
-        facts["last event"] = f"{_minute(last['time'])} {last['kind']}: {last['evidence']}"
+        facts["last event"] = f"{minute(last['time'])} {last['kind']}: {last['evidence']}"
     _print_facts(facts)
 
 
@@ -98,30 +97,20 @@ def print_summary(summary: "RunSummary", path: str) -> None:
     from reports.run_report import OUTCOMES
     from reports.run_summary import headline
 
-    word = OUTCOMES.get(summary.outcome, (summary.outcome, ""))[0]
-    facts = {
-        "came in": f"{summary.landed:,} lines in {summary.objects:,} objects: {summary.committed:,} committed, "
-        f"{summary.quarantined:,} quarantined, {summary.duplicates:,} duplicates"
-    }
+    counts = ", ".join(f"{getattr(summary, name):,} {name}" for name in ("committed", "quarantined", "duplicates"))
+    facts = {"came in": f"{summary.landed:,} lines in {summary.objects:,} objects: {counts}"}
     if summary.reasons:
         facts["quarantined"] = ", ".join(f"{reason} {count:,}" for reason, count in summary.reasons.items())
     if scores := summary.scores:
-        candidate = summary.version or "candidate"
-        facts["scores"] = (
-            f"{candidate} {scores.candidate:.3f}, {scores.against} {scores.baseline:.3f} (lower is better)"
-        )
-        facts["difference"] = (
-            f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}] {UNIT}, "
-            f"on {scores.rows:,} rows of {scores.users:,} users"
-        )
+        candidate = f"{summary.version or 'candidate'} {scores.candidate:.3f}"
+        facts["scores"] = f"{candidate}, {scores.against} {scores.baseline:.3f} (lower is better)"
+        size = f"on {scores.rows:,} rows of {scores.users:,} users"
+        facts["difference"] = f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}] {UNIT}, {size}"
+    word = OUTCOMES.get(summary.outcome, (summary.outcome, ""))[0]
     facts["version"] = summary.version or "none registered"
     facts["verdict"] = f"{word}. {headline(summary)} {summary.reason}".rstrip()
     facts["report"] = path
     _print_facts(facts)
-
-
-def _minute(time: str) -> str:
-    return time[:16].replace("T", " ")
 
 
 def _print_facts(facts: Mapping[str, str]) -> None:

@@ -12,13 +12,13 @@ from lake.lake import Lake
 from lake.store.objects import ObjectStore
 from models.registry.kinds import REPORTED, model_chain
 from reports.common.html import facts, joined, note, render, section, style, table
+from reports.common.ledger_text import minute
 from reports.lineage.build import candidate_lineage, lineage
 from reports.lineage.render import as_svg
 from reports.run_summary import RunSummary, headline, key_figures, summarize
 
 log = logging.getLogger("fuelline.report")
 
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 HEADING = re.compile(r'<section id="([^"]*)"><h2>(.*?)</h2>')
 OUTCOMES = {
     "promoted": ("Promoted", "good"),
@@ -35,17 +35,10 @@ OUTCOMES = {
 
 
 def save_section(store: ObjectStore, run: str, order: int, name: str, content: str) -> None:
-    """Save a section of a run's report; a section of the same order and name is replaced.
+    """Save a section of a run's report; one of the same order (place in the page, 0..99) and name is replaced.
 
-    Args:
-        store: of the lake.
-        run: letters, digits, dots, dashes and underscores.
-        order: place in the page, 0..99.
-        name: its heading.
-        content: HTML, as the functions of ``reports.common.html`` and ``reports.charts`` make it, or a whole deck.
-
-    Raises:
-        UserError: the run's name has other characters.
+    Its content is HTML, as the functions of ``reports.common.html`` and ``reports.charts`` make it, or a whole deck.
+    Raises ``UserError`` where the run's name is not of letters, digits, dots, dashes and underscores.
     """
     slug = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
     body = section(slug, name, content.replace(style("style.css"), ""))
@@ -53,25 +46,14 @@ def save_section(store: ObjectStore, run: str, order: int, name: str, content: s
 
 
 def write_report(lake: Lake, run: str, model: str) -> Path:
-    """Assemble the report of a run; returns its local copy. A run that was reported before keeps its summary.
-
-    Raises:
-        UserError: the run's name has characters that a file name should not have.
-    """
-    folder, chain = _folder(run), model_chain(model)
-    known = lake.ledger.find(chain, f"reported:{run}")
+    """Assemble the report of a run; returns its local copy. A run that was reported before keeps its summary."""
+    chain, key = model_chain(model), f"reported:{run}"
+    known = lake.ledger.find(chain, key)
     summary = RunSummary.of(known.payload["summary"]) if known else summarize(lake, run, model)
-    page = _page(lake, run, f"Retraining of {model}", _picture(lake, summary), summary)
-    lake.store.write(f"{folder}/report.html", page.encode())
-    lake.ledger.append(chain, REPORTED, f"reported:{run}", {"run": run, "summary": summary.plain()})
+    lake.store.write(f"{_folder(run)}/report.html", _page(lake, summary).encode())
+    lake.ledger.append(chain, REPORTED, key, {"run": run, "summary": summary.plain()})
     log.info("report of %s: %s", run, summary.outcome)
     return local_copy(lake, run)
-
-
-def _picture(lake: Lake, summary: RunSummary) -> str:
-    if summary.version:
-        return as_svg(lineage(lake, summary.version))
-    return as_svg(candidate_lineage(lake, summary.model, summary.training_key)) if summary.training_key else ""
 
 
 def local_copy(lake: Lake, run: str) -> Path:
@@ -82,19 +64,24 @@ def local_copy(lake: Lake, run: str) -> Path:
     return path
 
 
-def _page(lake: Lake, run: str, title: str, picture: str, summary: RunSummary) -> str:
+def _page(lake: Lake, summary: RunSummary) -> str:
     """The whole page: header, saved sections in order, lineage. It has no script and loads nothing."""
-    keys = [key for key in lake.store.list(f"{_folder(run)}/") if re.fullmatch(r"\d\d-.*\.html", Path(key).name)]
-    drawn = f"<figure>{picture}</figure>" if picture else note("Nothing was trained in this run.")
+    folder = f"{_folder(summary.run)}/"
+    keys = [key for key in lake.store.list(folder) if re.fullmatch(r"\d\d-.*\.html", Path(key).name)]
+    drawn: str = note("Nothing was trained in this run.")
+    if summary.version:
+        drawn = f"<figure>{as_svg(lineage(lake, summary.version))}</figure>"
+    elif summary.training_key:
+        drawn = f"<figure>{as_svg(candidate_lineage(lake, summary.model, summary.training_key))}</figure>"
     sections = [joined([lake.store.read(key).decode()]) for key in keys] + [section("lineage", "Lineage", drawn)]
     outcome, tone = OUTCOMES.get(summary.outcome, (summary.outcome, "neutral"))
     cards = [facts(figures) for figures in key_figures(summary) if figures]
     reasons = [{"quarantined because": name, "lines": count} for name, count in summary.reasons.items()]
     return render(
         "run_report.html",
-        title=title,
+        title=f"Retraining of {summary.model}",
         styles=(),
-        when=f"{summary.ended[:16].replace('T', ' ')} UTC",
+        when=f"{minute(summary.ended)} UTC",
         outcome=outcome,
         tone=tone,
         headline=headline(summary),
@@ -102,11 +89,11 @@ def _page(lake: Lake, run: str, title: str, picture: str, summary: RunSummary) -
         cards=[*cards, table(reasons)] if reasons else cards,
         links=[(slug, joined([name])) for slug, name in HEADING.findall(joined(sections))],
         sections=sections,
-        footer=f"Run {run}, lake {lake.settings.lake}.",
+        footer=f"Run {summary.run}, lake {lake.settings.lake}.",
     )
 
 
 def _folder(run: str) -> str:
-    if not RUN_NAME.fullmatch(run):
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run):
         raise UserError(f"a run is named in letters, digits, dots, dashes and underscores, not {run!r}")
     return f"reports/{run}"

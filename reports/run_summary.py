@@ -4,14 +4,18 @@ The summary is then written to the ledger itself (``reported``), so an old repor
 only: no user's text and no user ids.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from errors import UnknownName, UserError
 from lake.lake import Lake
-from lake.quality.score import account
+from lake.quality.score import ROWS, account
 from lake.store.ledger import Entry
 from models.registry.kinds import CLOSING, REPORTED, model_chain, model_names, version_name
+from reports.common.html import fields
 from reports.common.ledger_text import SHORT, evidence
 
 ENDS = (*CLOSING, "rollout_opened", "not_registered", "retraining_failed")
@@ -60,26 +64,19 @@ class RunSummary:
 
     def plain(self) -> dict[str, Any]:
         """As JSON; infinite bounds are strings, which ``float`` reads."""
-        fields = asdict(self)
-        if self.scores:
-            fields["scores"] |= {"low": _finite(self.scores.low), "high": _finite(self.scores.high)}
-        return fields
+        plain = asdict(self)
+        if scores := plain["scores"]:
+            scores |= {end: str(scores[end]) for end in ("low", "high") if math.isinf(scores[end])}
+        return plain
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "RunSummary":
         """The summary that ``plain`` was made of."""
-        scores = plain["scores"]
-        bounds = {name: float(scores[name]) for name in ("low", "high")} if scores else {}
-        return cls(**plain | {"scores": Scores(**scores | bounds) if scores else None})
+        return TypeAdapter(cls).validate_python(plain)
 
 
 def find_summary(lake: Lake, run: str = "") -> RunSummary:
-    """The summary of a reported run; of the newest one where ``run`` is empty.
-
-    Raises:
-        UnknownName: no such run was reported.
-        UserError: no run has been reported yet.
-    """
+    """The summary of a reported run; of the newest one where ``run`` is empty."""
     chains = [model_chain(model) for model in model_names(lake.ledger)]
     entries = sorted((e for c in chains for e in lake.ledger.entries(c, kind=REPORTED)), key=lambda e: e.time)
     chosen = [entry for entry in entries if not run or entry.payload["run"] == run]
@@ -110,26 +107,19 @@ def _training(entries: list[Entry]) -> dict[str, Any]:
     last = {entry.kind: entry for entry in entries}
     ends = [entry for entry in entries if entry.kind in ENDS]
     started = {"trained", "judged", "registered"} & set(last)
-    fields: dict[str, Any] = {"outcome": ends[-1].kind if ends else "unfinished" if started else "nothing_new"}
+    found: dict[str, Any] = {"outcome": ends[-1].kind if ends else "unfinished" if started else "nothing_new"}
     if ends:
-        fields["reason"] = evidence(ends[-1])
+        found["reason"] = evidence(ends[-1])
     if "trained" in last:
-        fields["adapter"] = str(last["trained"].payload["adapter_digest"])[:SHORT]
-        fields["training_key"] = str(last["trained"].payload["training_key"])
+        found["adapter"] = str(last["trained"].payload["adapter_digest"])[:SHORT]
+        found["training_key"] = str(last["trained"].payload["training_key"])
     if "registered" in last:
-        fields["version"] = version_name(last["registered"])
+        found["version"] = version_name(last["registered"])
     if "judged" in last:
-        fields["scores"] = _scores(last["judged"].payload)
-    return fields
-
-
-def _scores(judged: dict[str, Any]) -> Scores:
-    overall = judged["overall"]
-    numbers: dict[str, Any] = {
-        name: float(overall[name]) for name in ("candidate", "baseline", "difference", "low", "high")
-    }
-    numbers |= {name: int(overall[name]) for name in ("rows", "users")}
-    return Scores(**numbers, against=judged["baseline"], judgement=judged["judgement"])
+        judged = last["judged"].payload
+        names = {"against": judged["baseline"], "judgement": judged["judgement"]}
+        found["scores"] = TypeAdapter(Scores).validate_python(judged["overall"] | names)
+    return found
 
 
 def headline(summary: RunSummary) -> str:
@@ -150,8 +140,7 @@ def headline(summary: RunSummary) -> str:
 
 def key_figures(summary: RunSummary) -> tuple[dict[str, object], dict[str, object]]:
     """The counts of ingestion, and the scores of the two models; the second is empty where none were compared."""
-    counts: dict[str, object] = {"landed": summary.landed, "committed": summary.committed}
-    counts |= {"quarantined": summary.quarantined, "duplicates": summary.duplicates}
+    counts = fields(summary, *ROWS)
     if not (scores := summary.scores):
         return counts, {}
     return counts, {
@@ -160,7 +149,3 @@ def key_figures(summary: RunSummary) -> tuple[dict[str, object], dict[str, objec
         "difference, nats per token": f"{scores.difference:+.3f} [{scores.low:+.3f}, {scores.high:+.3f}]",
         "judged on": f"{scores.rows:,} rows, {scores.users:,} users",
     }
-
-
-def _finite(value: float) -> float | str:
-    return value if abs(value) != float("inf") else str(value)

@@ -28,9 +28,6 @@ def explain(lake: Lake, model: str, day: date) -> dict[str, Any]:
 
     ``model``, ``day``; ``triggers``: for each trigger that was evaluated the number of evaluations (``looks``), those
     that fired and the last one; ``events``: requests and retrainings, each with time, kind and evidence.
-
-    Raises:
-        UnknownName: the ledger has no such model.
     """
     known = model_names_with_decisions(lake.ledger)
     if model not in known:
@@ -52,16 +49,11 @@ def entries_of_day(lake: Lake, chain_name: str, day: date) -> list[Entry]:
 
 
 def _trigger(trigger: Trigger, entries: list[Entry]) -> dict[str, Any]:
-    fields = ("reason", "detail", "request", "window", "rule", "versions")
-    decisions = [
-        {
-            "time": entry.time.isoformat(),
-            "outcome": entry.kind,
-            **{name: entry.payload[name] for name in fields},
-            "entry": entry.digest,
-        }
-        for entry in entries
-    ]
+    decisions = []
+    for entry in entries:
+        names = ("reason", "detail", "request", "window", "rule", "versions")
+        recorded = {name: entry.payload[name] for name in names}
+        decisions.append({"time": entry.time.isoformat(), "outcome": entry.kind, **recorded, "entry": entry.digest})
     fired = [decision for decision in decisions if decision["outcome"] in FIRED]
     return {"trigger": trigger.value, "looks": len(decisions), "fired": fired, "last": decisions[-1]}
 
