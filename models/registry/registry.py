@@ -90,7 +90,7 @@ def production(ledger: Ledger, model: str, at: datetime | None = None) -> ModelV
 
 def find_version(ledger: Ledger, name: str) -> ModelVersion:
     """The registered version with this name, such as ``agents@v3``. Raises ``UnknownName`` with similar names."""
-    return registered_version(_entry(ledger, name))
+    return registered_version(registered_entry(ledger, name))
 
 
 def find_baseline(ledger: Ledger, name: str) -> ModelVersion | None:
@@ -111,7 +111,7 @@ def load_version(lake: Lake, name: str) -> Manifest:
 
 def load_manifest(lake: Lake, name: str) -> Manifest:
     """The manifest alone, verified by the ledger; for callers that do not use the files."""
-    entry = _entry(lake.ledger, name)
+    entry = registered_entry(lake.ledger, name)
     data = _verified(lake.store, str(entry.payload["path"]), MANIFEST, str(entry.payload["manifest"]))
     return from_plain(Manifest, json.loads(data))
 
@@ -196,7 +196,7 @@ def _registered(version: ModelVersion, evaluation: Evaluation, manifest: str) ->
     }
 
 
-def _entry(ledger: Ledger, name: str) -> Entry:
+def registered_entry(ledger: Ledger, name: str) -> Entry:
     """The ``registered`` entry of a version's name."""
     chain = kinds.model_chain(name.partition("@")[0])
     known = {kinds.version_name(entry): entry for entry in ledger.entries(chain, kind=kinds.REGISTERED)}

@@ -3,9 +3,6 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-FOLD_ABOVE = 6
-"""Raw objects that a picture shows one by one."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
@@ -46,23 +43,15 @@ class Graph:
         return {"name": self.name, "nodes": [asdict(node) for node in self.nodes], "edges": list(map(list, self.edges))}
 
 
-def folded(graph: Graph, above: int = FOLD_ABOVE) -> Graph:
+def folded(graph: Graph, above: int = 6) -> Graph:
     """The graph with its raw objects as one node, if there are more than ``above``."""
     raw = [node for node in graph.nodes if node.kind == "raw"]
     if len(raw) <= above:
         return graph
-    days = sorted({day for node in raw if (day := _day(node.id))})
-    span = f", {days[0]} to {days[-1]}" if len(days) > 1 else f", {days[0]}" if days else ""
-    together = Node(
-        id="raw", kind="raw", label=f"{len(raw)} raw objects", detail=f"landed{span}"[:60], members=[n.id for n in raw]
-    )
-    hidden = {node.id for node in raw}
-    edges = dict.fromkeys(
-        (together.id if s in hidden else s, together.id if t in hidden else t) for s, t in graph.edges
-    )
-    return replace(graph, nodes=[together, *(node for node in graph.nodes if node.id not in hidden)], edges=list(edges))
-
-
-def _day(key: str) -> str:
-    parts = key.split("/")
-    return parts[-2] if len(parts) >= 4 else ""
+    days = sorted({parts[-2] for node in raw if len(parts := node.id.split("/")) >= 4})
+    span = f", {days[0]} to {days[-1]}" if len(days) > 1 else "".join(f", {day}" for day in days)
+    hidden = [node.id for node in raw]
+    together = Node(id="raw", kind="raw", label=f"{len(raw)} raw objects", detail=f"landed{span}"[:60], members=hidden)
+    ids = dict.fromkeys(hidden, together.id)
+    edges = dict.fromkeys((ids.get(source, source), ids.get(target, target)) for source, target in graph.edges)
+    return replace(graph, nodes=[together, *(node for node in graph.nodes if node.kind != "raw")], edges=list(edges))

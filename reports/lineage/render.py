@@ -12,25 +12,12 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from reports.common import palette
 from reports.common.html import render
-from reports.common.palette import FONT, GREY, INK, MUTED
 from reports.lineage.graph import Graph, Node, folded
 
-FILL = {
-    "raw": "#eef1f5",
-    "quarantine": "#fbe9dd",
-    "table": "#e3eef7",
-    "base": "#eef1f5",
-    "decision": "#efe8f7",
-    "adapter": "#fdf3d9",
-    "evaluation": "#fdf3d9",
-    "version": "#d9f0e8",
-    "rollout": "#d9f0e8",
-    "verdict": "#d9f0e8",
-}
 WIDTH, MARGIN = 960.0, 14.0
 BOX_HEIGHT, LAYER_HEIGHT, BOX_WIDTH, GAP, LANE = 48.0, 88.0, 262.0, 16.0, 20.0
-SWEEPS = 12
 
 
 def as_text(graph: Graph, *, everything: bool = False) -> str:
@@ -50,9 +37,8 @@ def as_text(graph: Graph, *, everything: bool = False) -> str:
 def _branch(
     lines: list[str], nodes: list[Node], step: Callable[[str], list[Node]], indent: str, seen: set[str]
 ) -> None:
-    for position, node in enumerate(nodes):
-        last = position == len(nodes) - 1
-        again = node.id in seen
+    for node in nodes:
+        last, again = node is nodes[-1], node.id in seen
         detail = "(see above)" if again and step(node.id) else node.detail
         name = node.id if node.kind in ("table", "raw") and not node.members else node.label
         lines.append(f"{indent}{'└─' if last else '├─'} {name}  {detail}".rstrip())
@@ -75,19 +61,16 @@ def as_svg(graph: Graph) -> Markup:
     """The picture, with raw objects folded where there are more than six; 960 units wide, as high as needed."""
     shown = folded(graph)
     positions, routes = _layout(shown)
-    layers = max(position.layer for position in positions.values()) + 1
+    last = max(position.layer for position in positions.values())
+    boxes = [_box(place, place.node, place.node.id == shown.name) for place in positions.values() if place.node]
     return render(
         "lineage.svg",
         width=f"{WIDTH:.0f}",
-        height=f"{2 * MARGIN + layers * LAYER_HEIGHT - (LAYER_HEIGHT - BOX_HEIGHT):.0f}",
+        height=f"{2 * MARGIN + last * LAYER_HEIGHT + BOX_HEIGHT:.0f}",
         label=f"Lineage of {shown.node(shown.name).label}",
-        font=FONT,
+        palette=palette,
         paths=[_path([positions[stop] for stop in route]) for route in routes],
-        boxes=[
-            _box(position, position.node, position.node.id == shown.name)
-            for position in positions.values()
-            if position.node
-        ],
+        boxes=boxes,
     )
 
 
@@ -103,8 +86,16 @@ def _layout(graph: Graph) -> tuple[dict[str, _Position], list[list[str]]]:
     rows: dict[int, list[str]] = defaultdict(list)
     for identifier, position in positions.items():
         rows[position.layer].append(identifier)
-    _set_widths(rows, positions)
+    for row in rows.values():
+        found = [positions[identifier] for identifier in row if positions[identifier].node]
+        free = WIDTH - 2 * MARGIN - GAP * (len(row) - 1) - LANE * (len(row) - len(found))
+        for position in found:
+            position.width = min(BOX_WIDTH, free / len(found))
     _order(rows, positions, routes)
+    left = min(position.x - position.width / 2 for position in positions.values())
+    right = max(position.x + position.width / 2 for position in positions.values())
+    for position in positions.values():
+        position.x += (WIDTH - left - right) / 2
     return positions, routes
 
 
@@ -122,14 +113,6 @@ def _layers(graph: Graph) -> dict[str, int]:
     return layers
 
 
-def _set_widths(rows: dict[int, list[str]], positions: dict[str, _Position]) -> None:
-    for row in rows.values():
-        boxes = [positions[identifier] for identifier in row if positions[identifier].node]
-        free = WIDTH - 2 * MARGIN - GAP * (len(row) - 1) - LANE * (len(row) - len(boxes))
-        for position in boxes:
-            position.width = min(BOX_WIDTH, free / len(boxes))
-
-
 def _order(rows: dict[int, list[str]], positions: dict[str, _Position], routes: list[list[str]]) -> None:
     near: dict[str, list[str]] = defaultdict(list)
     for route in routes:
@@ -138,12 +121,11 @@ def _order(rows: dict[int, list[str]], positions: dict[str, _Position], routes: 
             near[below].append(above)
     for row in rows.values():
         _spread(row, positions, dict.fromkeys(row, WIDTH / 2))
-    for sweep in range(SWEEPS):
+    for sweep in range(12):
         for layer in sorted(rows, reverse=bool(sweep % 2)):
             wanted = {i: _mean([positions[n].x for n in near[i]], positions[i].x) for i in rows[layer]}
             rows[layer].sort(key=lambda identifier, wanted=wanted: wanted[identifier])  # type: ignore[misc]
             _spread(rows[layer], positions, wanted)
-    _centre(positions)
 
 
 def _spread(row: Sequence[str], positions: dict[str, _Position], wanted: dict[str, float]) -> None:
@@ -159,14 +141,6 @@ def _spread(row: Sequence[str], positions: dict[str, _Position], wanted: dict[st
     shift = max(lowest, min(shift, highest))
     for identifier in row:
         positions[identifier].x += shift
-
-
-def _centre(positions: dict[str, _Position]) -> None:
-    """Centre the whole picture."""
-    left = min(position.x - position.width / 2 for position in positions.values())
-    right = max(position.x + position.width / 2 for position in positions.values())
-    for position in positions.values():
-        position.x += (WIDTH - left - right) / 2
 
 
 def _mean(values: Sequence[float], otherwise: float) -> float:
@@ -186,29 +160,23 @@ def _path(stops: Sequence[_Position]) -> str:
 
 
 def _box(position: _Position, node: Node, main: bool) -> dict[str, object]:
-    """A node as the template takes it; the node that the graph is about has a stronger border."""
-    top = _top(position)
+    """A node as the template takes it, its texts cut to the box: a character is about 0.6 of the font's size wide."""
+    top, lines = _top(position), []
+    for text, size, below in ((node.label, 13, 20), (node.detail, 11, 36)):
+        room = int((position.width - 16) / (size * 0.6))
+        short = text if len(text) <= room else f"{text[: room - 1].rstrip()}…"
+        lines.append({"y": f"{top + below:.1f}", "text": short, "size": size})
     return {
+        "kind": node.kind,
+        "main": main,
         "tooltip": "\n".join([f"{node.label}: {node.detail}", *node.members[:40]]),
         "left": f"{position.x - position.width / 2:.1f}",
+        "middle": f"{position.x:.1f}",
         "top": f"{top:.1f}",
         "width": f"{position.width:.1f}",
         "height": f"{BOX_HEIGHT:.0f}",
-        "fill": FILL[node.kind],
-        "stroke": INK if main else GREY,
-        "stroke_width": 1.6 if main else 0.6,
-        "lines": [
-            _line(position, top + 20, node.label, 13, INK, 600),
-            _line(position, top + 36, node.detail, 11, MUTED, 400),
-        ],
+        "lines": lines,
     }
-
-
-def _line(position: _Position, y: float, text: str, size: int, color: str, weight: int) -> dict[str, object]:
-    """A line of text, cut to the width of its box: a character is about 0.6 of the font's size wide."""
-    room = int((position.width - 16) / (size * 0.6))
-    short = text if len(text) <= room else f"{text[: room - 1].rstrip()}…"
-    return {"x": f"{position.x:.1f}", "y": f"{y:.1f}", "text": short, "size": size, "color": color, "weight": weight}
 
 
 def _top(position: _Position) -> float:
