@@ -12,17 +12,13 @@ from serving.options import CONCURRENCY
 
 NUMBER = click.IntRange(1, 65_535)
 """A port, or a number of requests."""
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command)
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", help="Address to listen at.")
 @click.option("--port", type=NUMBER, metavar="PORT", default=8080, help="Port to listen at.")
-@click.option(
-    "--spool",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="This gateway's own spool; default: in the lake's folder.",
-)
+@click.option("--spool", type=FILE, metavar="FILE", help="This gateway's own spool; default: in the lake's folder.")
 @click.option(
     "--concurrency", type=NUMBER, metavar="REQUESTS", default=CONCURRENCY, help="Limit of concurrent requests."
 )
@@ -46,7 +42,7 @@ def gateway(lake: str | None, host: str, port: int, spool: Path | None, concurre
 @click.option("--every", type=Seconds(), default=2.0, help="Seconds between two rounds.")
 @click.option(
     "--ready-file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="A file that exists while every replica serves all adapters that answer users.",
 )

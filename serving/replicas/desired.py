@@ -70,11 +70,7 @@ def _states_since(model: str, entries: Sequence[Entry], since: datetime) -> Iter
 
 
 def _needed_by(state: ModelState) -> list[ModelVersion]:
-    """The versions that one state needs, each once."""
-    needed = (
-        state.production,
-        state.rollout and state.version(state.rollout.version),
-        state.soak and state.soak.former,
-        state.rollback_target,
-    )
-    return list({version.name: version for version in needed if version}.values())
+    """The versions that one state needs."""
+    candidate = state.rollout and state.version(state.rollout.version)
+    needed = (state.production, candidate, state.soak and state.soak.former, state.rollback_target)
+    return [version for version in needed if version]

@@ -88,9 +88,10 @@ class Observations:
 
     def _evidence(self, rows: pa.Table, bad: pa.ChunkedArray) -> Evidence:
         widened = pa.array([time for time, _ in self.steps[1:]], pa.timestamp("us", tz="UTC"))
+        units = rows["unit"].combine_chunks().dictionary_encode()  # sorting 100,000 pseudonyms would take a second
         return Evidence(
             time=_microseconds(rows["time"]),
-            unit=rows["unit"].to_numpy(zero_copy_only=False),
+            unit=units.indices.to_numpy().astype(np.int64),
             candidate=rows["candidate"].to_numpy(zero_copy_only=False),
             bad=bad.to_numpy(zero_copy_only=False).astype(bool),
             widened=[int(instant) for instant in _microseconds(widened)],

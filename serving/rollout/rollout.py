@@ -7,6 +7,7 @@ serving it closes the rollout; otherwise the canary (``serving.rollout.canary``)
 """
 
 from dataclasses import replace
+from typing import TypeVar
 
 from errors import DataError
 from lake.contracts import contract
@@ -23,6 +24,8 @@ from serving.rollout.opening import next_queued, open_next
 from serving.rollout.outcome import close, last_closed, verdict_of, void_reason
 from serving.rollout.plan import RolloutId, plan_of
 from serving.rollout.shadow import shadow_step
+
+Active = TypeVar("Active", Rollout, Soak)
 
 
 def open_rollouts(lake: Lake) -> list[str]:
@@ -44,9 +47,9 @@ def is_in_shadow(lake: Lake, name: str) -> bool:
     """Whether the next step of this version's rollout compares it in its shadow: the step that needs a GPU."""
     version = find_version(lake.ledger, name)
     state = read_state(lake.ledger, version.model)
-    if rollout := _rollout_of(state, version):
+    if rollout := _own(state.rollout, version):
         return rollout.shadow_passed is None
-    return _soak_of(state, version) is None
+    return _own(state.soak, version) is None
 
 
 def advance(lake: Lake, name: str) -> Verdict:
@@ -57,9 +60,9 @@ def advance(lake: Lake, name: str) -> Verdict:
     """
     version = find_version(lake.ledger, name)
     state = open_next(lake, version, read_state(lake.ledger, version.model))
-    if rollout := _rollout_of(state, version):
+    if rollout := _own(state.rollout, version):
         return _step(lake, version, state, rollout)
-    if soak := _soak_of(state, version):
+    if soak := _own(state.soak, version):
         observations = _collect_and_observe(lake, version, soak.key)
         return watch_step(lake, version, soak, baseline_name(state.rollback_target), observations)
     if closed := last_closed(lake.ledger, version):
@@ -95,9 +98,6 @@ def _collect_and_observe(lake: Lake, version: ModelVersion, key: str) -> Observa
     return observe(lake, version, key)
 
 
-def _rollout_of(state: ModelState, version: ModelVersion) -> Rollout | None:
-    return state.rollout if state.rollout and state.rollout.version == version.version else None
-
-
-def _soak_of(state: ModelState, version: ModelVersion) -> Soak | None:
-    return state.soak if state.soak and state.soak.version == version.version else None
+def _own(active: Active | None, version: ModelVersion) -> Active | None:
+    """The open rollout or the watch of a model, if it is that of this version."""
+    return active if active and active.version == version.version else None

@@ -27,7 +27,7 @@ import numpy as np
 
 from serving.policy import CanaryRule, Metric
 from serving.statistics.mixtures import Prior, gamma, half_normal, log_assignment_mixture, log_normal_mixture
-from serving.statistics.strata import Bools, Evidence, Floats, StratifiedSums, stratified_sums, with_user_codes
+from serving.statistics.strata import Bools, Evidence, Floats, StratifiedSums, stratified_sums
 
 MAX_LEVERAGE = 0.99
 """Largest part of an arm that one user may have: above it there is nothing to compare with, and nothing is shown."""
@@ -144,7 +144,6 @@ def _metric(metric: Metric, rows: Evidence | None, rule: CanaryRule, shadow: Sha
             f"the share was widened {len(rows.widened)} times, but the rule has only {len(rule.shares())} shares; give "
             "the rule of the rollout's own plan"
         )
-    rows = with_user_codes(rows)
     sums = stratified_sums(rows)
     paired = shadow if shadow and metric is Metric.ERROR else NO_PAIRS
     return MetricAnalysis(

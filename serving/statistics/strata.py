@@ -7,7 +7,7 @@ about a hundred rows, and none spans two steps. Users stay on their arm, so what
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,8 @@ class Evidence:
 
     time: Ints
     """Microseconds since 1970, of the request."""
-    unit: NDArray[np.int64] | NDArray[np.str_] | NDArray[np.object_]
-    """What stays on one arm throughout, a user as a rule: ``serving.routing.split.unit_of``, or any codes of it."""
+    unit: Ints
+    """Any codes of what stays on one arm throughout, a user as a rule: of ``serving.routing.split.unit_of``."""
     candidate: Bools
     bad: Bools
     widened: Sequence[int] = ()
@@ -95,13 +95,6 @@ def stratified_sums(evidence: Evidence) -> StratifiedSums:
 def _sums(group: Ints, values: Floats | Bools, size: int) -> Floats:
     """Sums of the values by group."""
     return np.bincount(group, values, minlength=size).astype(np.float64)
-
-
-def with_user_codes(evidence: Evidence) -> Evidence:
-    """The same rows with integers for the users: sorting a hundred thousand pseudonyms takes a second."""
-    codes: dict[object, int] = {}
-    unit = [codes.setdefault(user, len(codes)) for user in evidence.unit.tolist()]
-    return replace(evidence, unit=np.array(unit, np.int64))
 
 
 def strata(time: Ints, widened: Sequence[int] = ()) -> Ints:
