@@ -92,16 +92,15 @@ def ours(rows: str, threads: int, scratch: str) -> Figures:
     from lake.store.folder import FolderStore
     from models.llm.base_model import BaseModel
     from models.llm.distributed import ProcessGroup, repeatable
-    from models.training.checkpoints import Checkpoints
-    from models.training.loop import StepMetrics
+    from models.training.checkpoints import Checkpoints, Progress
     from models.training.train import fit
 
     table = pa.Table.from_pylist(read(rows))
     chosen = profile(threads, table.num_rows)
     clock: list[tuple[float, int]] = []
 
-    def on_step(metrics: StepMetrics) -> None:
-        clock.append((time.perf_counter(), metrics.tokens))
+    def on_step(progress: Progress) -> None:
+        clock.append((time.perf_counter(), progress.tokens))
 
     checkpoints = Checkpoints(store=FolderStore(Path(scratch)), folder="checkpoints", fingerprint={})
     with repeatable(chosen):

@@ -21,7 +21,7 @@ import pyarrow as pa
 from lake.lake import Lake
 from models.data.held_out import held_out_sample
 from models.evaluation.pair import open_model_pair
-from models.evaluation.statistics import Interval, PairedScores, paired_interval, simultaneous_level
+from models.evaluation.statistics import PairedScores, paired_interval, simultaneous_level
 from models.llm.code_version import JUDGING_CODE, code_digest
 from models.registry import kinds
 from models.serialize import from_plain, to_plain
@@ -64,11 +64,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a trained adapter against a version, or against the base model where ``baseline`` is None.
 
-    The ledger keeps the first result for the same inputs, and a repeated call returns it.
-
-    Raises:
-        BaseModelError: the base does not exist, or one of the two was trained on another base.
-        TamperedArtifact: an adapter's weights were changed.
+    The ledger keeps the first result for the same inputs, and a repeated call returns it. Raises as
+    ``open_model_pair``.
     """
     rule = rule or EvaluationRule()
     chain, key = kinds.model_chain(adapter.model), _key(adapter, profile, baseline, rule)
@@ -76,7 +73,7 @@ def evaluate(
         return _evaluation(adapter, known.payload)
     rows = held_out_sample(lake, adapter.training_set, profile.eval_rows)
     agents = np.array(rows["agent_name"].to_pylist(), dtype=str)
-    scores = _no_scores()
+    scores = PairedScores(candidate=np.zeros(0), baseline=np.zeros(0), tokens=np.zeros(0), users=np.zeros(0, dtype=str))
     if rows.num_rows:
         log.info("scoring %d held-out rows under both models", rows.num_rows)
         with open_model_pair(lake, adapter, baseline, spec, profile) as pair:
@@ -101,15 +98,11 @@ def evaluate(
 def judge(
     scores: PairedScores, agents: np.ndarray, rule: EvaluationRule
 ) -> tuple[ScoreDifference, list[ScoreDifference], Judgement]:
-    """The overall difference, that of each agent by name, and the judgement.
-
-    Args:
-        scores: one element per row.
-        agents: the agent of each row, str [rows].
-        rule: the levels and the least number of rows and users.
-    """
+    """The overall difference, that of each agent by name, and the judgement; ``agents`` are those of each row."""
     if not len(scores):
-        return _no_difference(), [], Judgement.TOO_LITTLE_DATA
+        unbounded = {"low": -math.inf, "high": math.inf}
+        none = ScoreDifference(slice="all", rows=0, users=0, candidate=0.0, baseline=0.0, difference=0.0, **unbounded)
+        return none, [], Judgement.TOO_LITTLE_DATA
     names = sorted(set(agents.tolist()))
     level = simultaneous_level(rule.confidence, len(names))
     overall = _difference("all", scores, rule.confidence, rule)
@@ -127,19 +120,8 @@ def read_scores(lake: Lake, evaluation: Evaluation) -> pa.Table:
     return pq.read_table(pa.BufferReader(lake.store.read(evaluation.path)))
 
 
-def _no_scores() -> PairedScores:
-    empty = np.zeros(0)
-    return PairedScores(candidate=empty, baseline=empty, tokens=empty, users=np.zeros(0, dtype=str))
-
-
-def _no_difference() -> ScoreDifference:
-    return ScoreDifference(
-        slice="all", rows=0, users=0, candidate=0.0, baseline=0.0, difference=0.0, low=-math.inf, high=math.inf
-    )
-
-
 def _difference(name: str, scores: PairedScores, confidence: float, rule: EvaluationRule) -> ScoreDifference:
-    interval: Interval = paired_interval(scores, confidence=confidence, resamples=rule.resamples, seed=rule.seed)
+    interval = paired_interval(scores, confidence=confidence, resamples=rule.resamples, seed=rule.seed)
     total = float(scores.tokens.sum())
     return ScoreDifference(
         slice=name,

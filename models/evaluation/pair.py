@@ -36,7 +36,7 @@ class ModelPair:
     tokenizer: "PreTrainedTokenizerBase"
     has_baseline_adapter: bool
     max_tokens: int
-    """Upper limit of tokens per scored row."""
+    """Per scored row, at most."""
 
     def candidate(self) -> AbstractContextManager[Any]:
         """Activate the candidate."""

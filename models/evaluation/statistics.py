@@ -72,16 +72,8 @@ def paired_interval(
 ) -> Interval:
     """Studentized cluster-bootstrap interval of ``sum(candidate - baseline) / sum(tokens)``.
 
-    With fewer than two users the interval is unbounded: they show nothing about other users.
-
-    Args:
-        scores: at least one row.
-        confidence: two-sided level of this interval, in (0, 1).
-        resamples: bootstrap resamples of the users.
-        seed: the same scores and seed give the same interval.
-
-    Raises:
-        ValueError: no rows, or a confidence outside (0, 1).
+    With fewer than two users the interval is unbounded: they show nothing about other users. ``confidence`` is
+    two-sided, in (0, 1). The same scores and seed give the same interval.
     """
     if not len(scores):
         raise ValueError("no rows to compare")

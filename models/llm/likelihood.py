@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.llm.tokens import (
-    Messages,
-    TokenBatch,
-    TokenizedExamples,
-    by_length,
-    collate,
-    prompt_tokens,
-    tokenize,
-    turn_end,
-)
+from models.llm.tokens import Messages, TokenBatch, TokenizedExamples, by_length, collate, prompt_tokens, turn_end
 
 if TYPE_CHECKING:
     import torch
@@ -54,37 +45,18 @@ class Generated:
 
     text: str
     tokens: int
-    """Tokens generated, the end of the turn not counted."""
+    """Without the end of the turn."""
     finished: bool
     """Whether the model ended its turn; if not, the answer reached ``max_new_tokens``."""
-
-
-def response_nll(
-    model: Any,
-    tokenizer: "PreTrainedTokenizerBase",
-    messages: Sequence[Messages],
-    responses: Sequence[str],
-    *,
-    max_tokens: int = 512,
-    batch_tokens: int = 2048,
-) -> Likelihoods:
-    """Score each response given its messages.
-
-    Args:
-        model: a causal language model, with or without adapters.
-        tokenizer: its tokenizer.
-        messages: the prompt of each row, from ``models.prompt.render``.
-        responses: the accepted answer of each row.
-        max_tokens: upper limit of tokens per row; ``models.llm.tokens`` says what is cut.
-        batch_tokens: upper limit of padded tokens per forward pass. Rows of similar length form a batch.
-    """
-    return examples_nll(model, tokenize(messages, responses, tokenizer, max_tokens), tokenizer, batch_tokens)
 
 
 def examples_nll(
     model: Any, examples: TokenizedExamples, tokenizer: "PreTrainedTokenizerBase", batch_tokens: int = 2048
 ) -> Likelihoods:
-    """``response_nll`` of rows that are already tokenized (once for several models)."""
+    """Score each response given its prompt, in batches of rows of similar length.
+
+    ``batch_tokens`` is the upper limit of padded tokens per forward pass. The model may have adapters.
+    """
     import torch
 
     nll_sum = np.zeros(len(examples))
@@ -120,7 +92,8 @@ def token_nll(model: Any, batch: TokenBatch) -> "torch.Tensor":
     def pick(_: Any, inputs: "tuple[torch.Tensor, ...]") -> "tuple[torch.Tensor]":
         return (inputs[0].flatten(0, 1).index_select(0, positions),)
 
-    hook = _head(model).register_forward_pre_hook(pick)
+    head = getattr(model, "module", model).get_output_embeddings()  # inside a DDP wrapper if there is one
+    hook = head.register_forward_pre_hook(pick)
     try:
         ids, mask = (torch.from_numpy(part).to(device) for part in (batch.ids, batch.mask))
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
@@ -129,11 +102,6 @@ def token_nll(model: Any, batch: TokenBatch) -> "torch.Tensor":
     return torch.nn.functional.cross_entropy(
         logits.float(), torch.from_numpy(batch.targets).to(device), reduction="none"
     )
-
-
-def _head(model: Any) -> Any:
-    """The output layer, inside a DDP wrapper if there is one."""
-    return getattr(model, "module", model).get_output_embeddings()
 
 
 def generate(
@@ -161,8 +129,7 @@ def _answer(
     import torch
     from transformers import GenerationConfig
 
-    width = max(len(ids) for ids in prompts)
-    pad = _pad(tokenizer)
+    width, pad = max(len(ids) for ids in prompts), _pad(tokenizer)
     ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device)
     ends = sorted({turn_end(tokenizer)[-1], tokenizer.eos_token_id} - {None})

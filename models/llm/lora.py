@@ -10,7 +10,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from errors import BaseModelError, TamperedArtifact
 from lake.store.objects import ObjectStore
@@ -27,11 +27,7 @@ CONFIG = "adapter_config.json"
 
 
 def add_adapter(model: "PreTrainedModel", profile: TrainingProfile) -> "PeftModel":
-    """Add a new adapter to ``model`` (in place); its initial weights follow torch's seed.
-
-    Raises:
-        BaseModelError: the base has none of ``profile.lora_targets``.
-    """
+    """Add a new adapter to ``model`` (in place); its initial weights follow torch's seed."""
     from peft import LoraConfig
 
     config = LoraConfig(
@@ -69,29 +65,30 @@ def adapter_weights(model: "PeftModel") -> "dict[str, torch.Tensor]":
 
 
 def attach(
-    model: "PreTrainedModel | PeftModel", store: ObjectStore, path: str, *, name: str, base: BaseModel, digest: str = ""
+    model: "PreTrainedModel | PeftModel", store: ObjectStore, path: str, *, name: str, base: BaseModel, digest: str
 ) -> "PeftModel":
-    """Add the stored adapter at ``path`` to a loaded base, beside any others; ``using`` selects one.
+    """Add the stored adapter at ``path`` to a loaded base, beside any others; ``using`` selects one by its name.
 
     Args:
         model: a loaded base, or what an earlier ``attach`` returned.
         store: where the adapter is.
         path: its folder in the store.
         name: its name for ``using``.
-        base: the loaded base.
-        digest: recorded sha256 of the weights file; empty: not checked.
-
-    Raises:
-        BaseModelError: the adapter was trained on another base.
-        TamperedArtifact: its weights do not have this digest.
+        base: the loaded base. Raises ``BaseModelError`` where the adapter was trained on another.
+        digest: recorded sha256 of the weights file. Raises ``TamperedArtifact`` where the file has another.
     """
     from peft import LoraConfig, PeftModel, set_peft_model_state_dict
     from safetensors.torch import load
 
     config = json.loads(store.read(f"{path.rstrip('/')}/{CONFIG}"))
-    _check_base(config["base_model_name_or_path"], base, path)
+    named = str(config["base_model_name_or_path"])
+    if named != f"sha256:{base.digest}":
+        raise BaseModelError(
+            f"adapter {path} was trained on base {named[7:19]}, but FUELLINE_BASE_MODEL gives {base.digest[:12]}; "
+            "set it to the base that it was trained on, or train again"
+        )
     data = store.read(f"{path.rstrip('/')}/{WEIGHTS}")
-    if digest and hashlib.sha256(data).hexdigest() != digest:
+    if hashlib.sha256(data).hexdigest() != digest:
         raise TamperedArtifact(f"{path}/{WEIGHTS} is not the file of digest {digest[:12]} that was recorded")
     lora = LoraConfig.from_peft_type(**config | {"base_model_name_or_path": None})
     if isinstance(model, PeftModel):
@@ -110,14 +107,6 @@ def _wrapped(model: "PreTrainedModel", config: "LoraConfig", name: str) -> "Peft
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         wrapped: PeftModel = get_peft_model(model, config, adapter_name=name)
     return wrapped
-
-
-def _check_base(named: Any, base: BaseModel, path: str) -> None:
-    if named != f"sha256:{base.digest}":
-        raise BaseModelError(
-            f"adapter {path} was trained on base {str(named)[7:19]}, but FUELLINE_BASE_MODEL gives {base.digest[:12]}; "
-            "set it to the base that it was trained on, or train again"
-        )
 
 
 @contextmanager

@@ -77,13 +77,7 @@ class TokenBatch:
 
 
 def training_examples(rows: pa.Table, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> TokenizedExamples:
-    """Render and tokenize the rows of a training set; those of weight 0 (or none) are dropped.
-
-    Args:
-        rows: ``agent_name``, ``user_query``, ``response``, ``weight`` and the feature columns.
-        tokenizer: the base model's, with a chat template.
-        max_tokens: upper limit of tokens per example.
-    """
+    """Render and tokenize the rows of a training set; those of weight 0 (or none) are dropped."""
     kept = [row for row in rows.to_pylist() if row["weight"]]
     return tokenize(
         [render(row["agent_name"], row, row["user_query"]) for row in kept],
@@ -104,8 +98,7 @@ def tokenize(
 ) -> TokenizedExamples:
     """Tokenize prompts and their responses; ``weights`` are 1.0 by default.
 
-    Raises:
-        BaseModelError: the tokenizer has no chat template, or one without a system message.
+    Raises ``BaseModelError`` where the tokenizer has no chat template, or one without a system message.
     """
     end = turn_end(tokenizer)
     prompts = prompt_tokens(messages, tokenizer)
@@ -124,11 +117,7 @@ def prompt_tokens(messages: Sequence[Messages], tokenizer: "PreTrainedTokenizerB
 
 
 def turn_end(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The tokens with which the chat template ends an assistant's turn, up to and including the first special one.
-
-    Raises:
-        BaseModelError: the tokenizer has no chat template, or its template never ends a turn.
-    """
+    """The tokens with which the chat template ends an assistant's turn, up to and including the first special one."""
     marker = "fuelline"
     turn = [{"role": "user", "content": marker}, {"role": "assistant", "content": marker}]
     after = _templated(tokenizer, turn, opens=False).rpartition(marker)[2]
@@ -201,14 +190,8 @@ def collate(examples: TokenizedExamples, rows: np.ndarray, pad: int) -> TokenBat
 def steps(lengths: np.ndarray, step_rows: int, seed: int, epoch: int) -> list[np.ndarray]:
     """One epoch's steps: every row once, rows of similar length together, the last step possibly shorter.
 
-    Args:
-        lengths: tokens of each row.
-        step_rows: rows per step, over all processes and accumulated batches.
-        seed: decides the order together with ``epoch``, on any machine.
-        epoch: from 0.
-
-    Returns:
-        Indices of each step's rows, from the shortest row to the longest.
+    Of each step the indices of its ``step_rows`` rows (over all processes and accumulated batches), from the shortest
+    row to the longest. Seed and epoch (from 0) decide the order, on any machine.
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
     order = random.permutation(len(lengths))

@@ -27,7 +27,7 @@ class Progress:
     """The progress of a training."""
 
     step: int = 0
-    """Optimizer steps done."""
+    """Number of optimizer steps done."""
     losses: tuple[float, ...] = ()
     """Loss of each step done, nats per response token."""
     tokens: int = 0
@@ -58,14 +58,11 @@ class Checkpoints:
         }
         self.store.write(f"{folder}/{POSITION}", json.dumps(position, sort_keys=True).encode())
         for old in self._complete()[:-KEPT]:
-            self._drop(old)
+            self.store.delete(f"{old}/{POSITION}")  # first, so that no incomplete checkpoint looks complete
+            self.store.delete(f"{old}/{STATE}")
 
     def latest(self) -> tuple[Progress, dict[str, torch.Tensor]] | None:
-        """The newest complete checkpoint with this fingerprint, or None.
-
-        Raises:
-            TamperedArtifact: its state was changed.
-        """
+        """The newest complete checkpoint with this fingerprint. Raises ``TamperedArtifact`` where it was changed."""
         for folder in reversed(self._complete()):
             position = json.loads(self.store.read(f"{folder}/{POSITION}"))
             if position["fingerprint"] == dict(self.fingerprint):
@@ -89,8 +86,3 @@ class Checkpoints:
     def _complete(self) -> list[str]:
         """Folders of complete checkpoints, by step."""
         return [key.rpartition("/")[0] for key in self.store.list(f"{self.folder}/") if key.endswith(f"/{POSITION}")]
-
-    def _drop(self, folder: str) -> None:
-        """Delete the position first, so that no incomplete checkpoint looks complete."""
-        self.store.delete(f"{folder}/{POSITION}")
-        self.store.delete(f"{folder}/{STATE}")

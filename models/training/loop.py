@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,28 +30,8 @@ LOG_SECONDS = 3.0
 """Least time between two log lines."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepMetrics:
-    """The result of one step."""
-
-    step: int
-    """From 1."""
-    steps: int
-    """Planned number."""
-    loss: float
-    """Weighted mean over the step's response tokens, in nats."""
-    learning_rate: float
-    gradient_norm: float
-    """L2 norm before clipping."""
-    tokens: int
-    """Non-padding tokens seen since the first step."""
-    tokens_per_s: float
-    """Non-padding tokens per second over all processes, since this process started."""
-    eta_s: float
-    """Remaining time in seconds at this speed."""
-
-
-OnStep = Callable[[StepMetrics], None]
+OnStep = Callable[[Progress], None]
+"""Called with the progress after each step."""
 
 
 def planned_steps(rows: int, profile: TrainingProfile, world: int) -> int:
@@ -87,8 +66,7 @@ class TrainingLoop:
     def run(self, checkpoints: Checkpoints, on_step: OnStep | None = None) -> Progress:
         """Train from the latest checkpoint, or from the start, to the planned step.
 
-        Raises:
-            TrainingError: the loss or the gradient is not finite; the message has the step.
+        Raises ``TrainingError`` where the loss or the gradient is not finite; the message has the step.
         """
         progress = self._resume(checkpoints)
         pace = _Pace(progress, self.steps)
@@ -97,22 +75,23 @@ class TrainingLoop:
         self.model.train()
         while progress.step < self.steps:
             rows = next(order)
-            loss, norm, rate = self._step(progress.step, rows)
+            loss = self._step(progress.step, rows)
             progress = Progress(
                 step=progress.step + 1,
                 losses=(*progress.losses, loss),
                 tokens=progress.tokens + int(self.examples.lengths[rows].sum()),
             )
             if self.group.rank == 0:
-                self._keep(checkpoints, progress)
-                metrics = pace.metrics(progress, rate, norm)
+                if progress.step % self.profile.checkpoint_every == 0 and progress.step < self.steps:
+                    checkpoints.save(progress, self._state())
+                pace.log(progress)
                 if on_step is not None:
-                    on_step(metrics)
+                    on_step(progress)
         self.model.eval()
         return progress
 
-    def _step(self, step: int, rows: np.ndarray) -> tuple[float, float, float]:
-        """One optimizer step; its loss, gradient norm and learning rate."""
+    def _step(self, step: int, rows: np.ndarray) -> float:
+        """One optimizer step; its loss."""
         torch.manual_seed(_seed(self.profile.seed, step, self.group.rank))
         total = torch.zeros((), device=self.group.device)
         own = np.array_split(rows, self.profile.gradient_accumulation * self.group.world)[
@@ -125,12 +104,12 @@ class TrainingLoop:
                 total += self._backward(part if len(part) else rows[:1], scale, counts=len(part) > 0)
         loss = self._finite("loss", float(self.group.sum(total)), step)
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.profile.clip_norm)
-        norm_value = self._finite("gradient norm", float(norm), step)
+        self._finite("gradient norm", float(norm), step)
         for settings in self.optimizer.param_groups:
             settings["lr"] = self.profile.learning_rate * self.rate(step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss, norm_value, self.optimizer.param_groups[0]["lr"]
+        return loss
 
     def _backward(self, rows: np.ndarray, scale: float, *, counts: bool) -> torch.Tensor:
         """Add the gradient of these rows' part of the step's loss; a process without rows adds zero."""
@@ -149,10 +128,6 @@ class TrainingLoop:
                 f"lower learning_rate (now {self.profile.learning_rate}) or check the rows of that step"
             )
         return value
-
-    def _keep(self, checkpoints: Checkpoints, progress: Progress) -> None:
-        if progress.step % self.profile.checkpoint_every == 0 and progress.step < self.steps:
-            checkpoints.save(progress, self._state())
 
     def _state(self) -> dict[str, torch.Tensor]:
         state: dict[str, torch.Tensor] = {}
@@ -178,31 +153,21 @@ class TrainingLoop:
 
 
 class _Pace:
-    """Computes speed and remaining time, and logs a line every few seconds."""
+    """Logs speed and remaining time every few seconds."""
 
     def __init__(self, progress: Progress, steps: int) -> None:
         self.first, self.steps, self.started, self.logged = progress, steps, time.monotonic(), 0.0
 
-    def metrics(self, progress: Progress, learning_rate: float, gradient_norm: float) -> StepMetrics:
+    def log(self, progress: Progress) -> None:
         now = time.monotonic()
-        elapsed = max(now - self.started, 1e-9)
-        metrics = StepMetrics(
-            step=progress.step,
-            steps=self.steps,
-            loss=progress.losses[-1],
-            learning_rate=learning_rate,
-            gradient_norm=gradient_norm,
-            tokens=progress.tokens,
-            tokens_per_s=(progress.tokens - self.first.tokens) / elapsed,
-            eta_s=elapsed / (progress.step - self.first.step) * (self.steps - progress.step),
+        if now - self.logged <= LOG_SECONDS and progress.step < self.steps:
+            return
+        self.logged, elapsed = now, max(now - self.started, 1e-9)
+        log.info(
+            "step %d/%d  loss %.3f  %.0f tokens/s  %.0f s left",
+            *(progress.step, self.steps, progress.losses[-1], (progress.tokens - self.first.tokens) / elapsed),
+            elapsed / (progress.step - self.first.step) * (self.steps - progress.step),
         )
-        if now - self.logged > LOG_SECONDS or progress.step == self.steps:
-            self.logged = now
-            log.info(
-                "step %d/%d  loss %.3f  %.0f tokens/s  %.0f s left",
-                *(metrics.step, metrics.steps, metrics.loss, metrics.tokens_per_s, metrics.eta_s),
-            )
-        return metrics
 
 
 def _seed(seed: int, step: int, rank: int) -> int:

@@ -51,13 +51,8 @@ def train(
 ) -> TrainedAdapter:
     """Train the adapter of these inputs, continue a training that was killed, or return the finished adapter.
 
-    Args:
-        lake: where the rows are and the adapter is written.
-        training_set: the model is trained on its ``train`` rows.
-        spec: the model.
-        profile: sizes and hyperparameters.
-        on_step: called after each step, in this process (not under torchrun's other ranks).
-        root: folder of checkpoints and adapters; another one trains again, as a replay needs.
+    ``on_step`` is called in this process (not under torchrun's other ranks). Checkpoints and adapters are below
+    ``root``; another one trains again, as a replay needs.
 
     Raises:
         DataError: fewer than two rows have a weight above 0.
@@ -110,7 +105,6 @@ class _Job:
 
     @property
     def key(self) -> str:
-        """The training key."""
         return training_key(self.training_set, self.base, self.spec, self.profile)
 
     @property
@@ -119,7 +113,7 @@ class _Job:
         return f"{self.root}/adapters/{self.key}"
 
     def find(self, store: ObjectStore) -> TrainedAdapter | None:
-        """The finished adapter, or None."""
+        """The finished adapter."""
         if not store.exists(f"{self.path}/{MANIFEST}"):
             return None
         manifest = read_manifest(store, self.path)
@@ -181,12 +175,7 @@ def fit(
     group: ProcessGroup,
     on_step: OnStep | None = None,
 ) -> Fitted:
-    """Train on these rows in this process; call it under ``models.llm.distributed.repeatable``.
-
-    Raises:
-        DataError: fewer than two rows have a weight above 0.
-        TrainingError: the loss is not finite.
-    """
+    """Train on these rows in this process; call it under ``models.llm.distributed.repeatable``."""
     model, tokenizer = load(base, dtype_of(profile, group.device), group.device)
     examples = training_examples(rows, tokenizer, profile.max_tokens)
     if len(examples) < 2:

@@ -57,11 +57,7 @@ class SearchSpace:
             raise ValueError(f"lengths must be different numbers above 0, not {self.lengths}")
 
     def start(self, base: TrainingProfile) -> Parameters:
-        """The base profile's own parameters: trial 0.
-
-        Raises:
-            UserError: they are outside the space.
-        """
+        """The base profile's own parameters: trial 0. Raises ``UserError`` where they are outside the space."""
         if not self.learning_rate_low <= base.learning_rate <= self.learning_rate_high:
             raise UserError(
                 f"profile {base.name} has learning_rate {base.learning_rate}, outside the space's "
@@ -113,11 +109,10 @@ class TuningPlan:
 
     @property
     def batches(self) -> int:
-        """Number of batches."""
         return math.ceil(self.trials / self.parallel)
 
     def numbers(self, batch: int) -> range:
-        """The numbers of this batch's trials."""
+        """Of this batch's trials."""
         return range(batch * self.parallel, min((batch + 1) * self.parallel, self.trials))
 
     def first_of_batch(self, number: int) -> int:
@@ -140,7 +135,7 @@ class Study:
 
     @property
     def name(self) -> str:
-        """The short name: the first eight digits."""
+        """The first eight digits."""
         return self.study_id[:8]
 
     @property
@@ -150,8 +145,6 @@ class Study:
 
 
 class TrialState(Enum):
-    """The state of a trial."""
-
     PROPOSED = "proposed"
     COMPLETE = "complete"
     PRUNED = "pruned"
@@ -182,7 +175,6 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """``trial 3``."""
         return f"trial {self.number}"
 
     @property
@@ -192,7 +184,6 @@ class Trial:
 
     @property
     def steps(self) -> int:
-        """The step of the last rung."""
         return self.rungs[-1].step if self.rungs else 0
 
 
@@ -214,5 +205,4 @@ class Tuned:
 
     @property
     def start(self) -> Trial:
-        """Trial 0."""
         return self.trials[0]

@@ -25,11 +25,7 @@ DIGITS = 3
 
 
 def propose(lake: Lake, study: Study, batch: int) -> list[Trial]:
-    """Propose the trials of a batch; those that were proposed before are returned unchanged.
-
-    Raises:
-        TrainingError: trial 0, the profile itself, diverged.
-    """
+    """Propose the trials of a batch; those that were proposed before are returned unchanged."""
     numbers = study.plan.numbers(batch)
     known = {trial.number: trial.parameters for trial in read_trials(lake, study)}
     search = _rebuilt(study, known_before(lake, study, numbers[0]))
@@ -46,10 +42,7 @@ def propose(lake: Lake, study: Study, batch: int) -> list[Trial]:
 def should_prune(study: Study, trial: Trial, before: Sequence[Trial]) -> bool:
     """Whether a trial's best loss so far is outside the plan's best percentage of earlier trials at its last rung.
 
-    Args:
-        study: has the percentage and the number of startup trials.
-        trial: with its rungs so far.
-        before: the trials that had ended when its batch began.
+    ``before`` are the trials that had ended when its batch began.
     """
     search = _rebuilt(study, before)
     search.enqueue_trial(asdict(trial.parameters))
@@ -87,12 +80,8 @@ def _sampler(study: Study, number: int) -> "optuna.samplers.TPESampler":
     from optuna.samplers import TPESampler
 
     digest = hashlib.sha256(f"{study.plan.seed}/{number}".encode()).digest()
-    return TPESampler(
-        seed=int.from_bytes(digest[:4], "big"),
-        n_startup_trials=study.plan.startup,
-        multivariate=True,
-        constant_liar=True,
-    )
+    seed = int.from_bytes(digest[:4], "big")
+    return TPESampler(seed=seed, n_startup_trials=study.plan.startup, multivariate=True, constant_liar=True)
 
 
 def _distributions(study: Study) -> "dict[str, BaseDistribution]":

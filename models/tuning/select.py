@@ -25,9 +25,7 @@ log = logging.getLogger("fuelline.tuning")
 def close_study(lake: Lake, study: Study) -> Tuned:
     """Compare the trials and record the winner. The ledger keeps the first result for a number of trials.
 
-    Raises:
-        DataError: not all trials were proposed and have ended.
-        TrainingError: trial 0, the profile itself, diverged.
+    Raises ``DataError`` where not all trials were proposed and have ended.
     """
     trials = known_before(lake, study, study.plan.batches * study.plan.parallel)
     if len(trials) < study.plan.trials:
@@ -42,9 +40,8 @@ def close_study(lake: Lake, study: Study) -> Tuned:
         winner = min([t for t in trials if not t.number or t.name in better], key=lambda trial: trial.loss)
         payload = {"winner": winner.number, "differences": [to_plain(difference) for difference in differences]}
         found = lake.ledger.append(ledger_chain(study), "study_closed", key, payload)
-    tuned = _tuned(
-        study, trials, found.payload["winner"], from_plain(list[ScoreDifference], found.payload["differences"])
-    )
+    differences = from_plain(list[ScoreDifference], found.payload["differences"])
+    tuned = _tuned(study, trials, found.payload["winner"], differences)
     log.info(tuned.reason)
     _record_in_model_chain(lake, tuned)
     return tuned
@@ -60,9 +57,8 @@ def _differences(lake: Lake, study: Study, trials: list[Trial]) -> list[ScoreDif
     for trial in trials[1:]:
         if trial.state is TrialState.COMPLETE:
             scores = read_scores(lake, study, trial)
-            paired = PairedScores(
-                candidate=scores.nll_sum, baseline=start.nll_sum, tokens=scores.tokens.astype(np.float64), users=users
-            )
+            tokens = scores.tokens.astype(np.float64)
+            paired = PairedScores(candidate=scores.nll_sum, baseline=start.nll_sum, tokens=tokens, users=users)
             interval = paired_interval(paired, confidence=level, seed=study.plan.seed)
             differences.append(
                 ScoreDifference(slice=trial.name, candidate=scores.mean, baseline=start.mean, **asdict(interval))
@@ -71,23 +67,17 @@ def _differences(lake: Lake, study: Study, trials: list[Trial]) -> list[ScoreDif
 
 
 def _tuned(study: Study, trials: list[Trial], number: int, differences: list[ScoreDifference]) -> Tuned:
-    winner, base = trials[number], study.profile
-    if not number:
-        others = len(trials) - 1
-        reason = f"tuning {study.name}: none of {others} other trials was shown better than profile {base.name}"
-        return Tuned(study=study, trials=trials, winner=winner, profile=base, differences=differences, reason=reason)
-    shown = next(difference for difference in differences if difference.slice == winner.name)
-    return Tuned(
-        study=study,
-        trials=trials,
-        winner=winner,
-        profile=replace(winner.parameters.of(base), name=f"{base.name}+{study.name}.{number}"),
-        differences=differences,
-        reason=(
-            f"tuning {study.name}: {winner.name} of {len(trials)}, {shown.difference:+.3f} [{shown.low:+.3f}, "
-            f"{shown.high:+.3f}] nats per response token against profile {base.name} on {shown.rows} validation rows"
-        ),
-    )
+    winner, profile = trials[number], study.profile
+    reason = f"none of {len(trials) - 1} other trials was shown better than profile {profile.name}"
+    if number:
+        shown = next(difference for difference in differences if difference.slice == winner.name)
+        reason = (
+            f"{winner.name} of {len(trials)}, {shown.difference:+.3f} [{shown.low:+.3f}, {shown.high:+.3f}] nats per "
+            f"response token against profile {profile.name} on {shown.rows} validation rows"
+        )
+        profile = replace(winner.parameters.of(profile), name=f"{profile.name}+{study.name}.{number}")
+    reason = f"tuning {study.name}: {reason}"
+    return Tuned(study=study, trials=trials, winner=winner, profile=profile, differences=differences, reason=reason)
 
 
 def _record_in_model_chain(lake: Lake, tuned: Tuned) -> None:

@@ -8,6 +8,7 @@ lose. Its entries: ``study_opened``, ``trial_proposed``, ``trial_reported`` at e
 import hashlib
 import json
 from dataclasses import asdict
+from typing import TypeVar
 
 from errors import DataError, TrainingError
 from lake.lake import Lake
@@ -18,6 +19,8 @@ from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.tuning.plan import Rung, SearchSpace, Study, Trial, TrialState, TuningPlan
 from models.types import TrainingSet
+
+T = TypeVar("T", Trial, Rung)
 
 
 def ledger_chain(study: Study) -> str:
@@ -35,9 +38,7 @@ def open_study(
 ) -> Study:
     """Open the study of these inputs in the ledger; an existing one continues.
 
-    Raises:
-        UserError: the profile's own parameters are outside the space.
-        BaseModelError: the base model does not exist.
+    Raises ``UserError`` where the profile's own parameters are outside the space.
     """
     space.start(profile)
     parts = {
@@ -82,9 +83,7 @@ def read_rungs(lake: Lake, study: Study, number: int) -> list[Rung]:
 def known_before(lake: Lake, study: Study, number: int) -> list[Trial]:
     """The trials of all batches before this trial's, which its proposal and its pruning use; all have ended.
 
-    Raises:
-        DataError: one of them has not ended.
-        TrainingError: trial 0, the profile itself, diverged, so there is nothing to compare with.
+    Raises ``DataError`` where one has not, and ``TrainingError`` where trial 0 diverged: nothing to compare with.
     """
     before = [trial for trial in read_trials(lake, study) if trial.number < study.plan.first_of_batch(number)]
     if running := [trial.number for trial in before if trial.state is TrialState.PROPOSED]:
@@ -99,21 +98,21 @@ def known_before(lake: Lake, study: Study, number: int) -> list[Trial]:
 
 def write_proposed(lake: Lake, study: Study, trial: Trial) -> Trial:
     """Record a proposal and return it; the ledger keeps the first one of a number."""
-    entry = lake.ledger.append(ledger_chain(study), "trial_proposed", f"proposed:{trial.number}", to_plain(trial))
-    return from_plain(Trial, entry.payload)
+    return _recorded(lake, study, "trial_proposed", f"proposed:{trial.number}", trial)
 
 
 def write_rung(lake: Lake, study: Study, number: int, rung: Rung) -> Rung:
     """Record a trial's loss at a rung and return it; the ledger keeps the first one of a rung."""
-    key = f"reported:{number}:{rung.rung}"
-    return from_plain(Rung, lake.ledger.append(ledger_chain(study), "trial_reported", key, to_plain(rung)).payload)
+    return _recorded(lake, study, "trial_reported", f"reported:{number}:{rung.rung}", rung)
 
 
 def write_ended(lake: Lake, study: Study, trial: Trial) -> Trial:
     """Record how a trial ended and return it; the ledger keeps the first end."""
-    kind, key = f"trial_{trial.state.value}", f"ended:{trial.number}"
-    entry = lake.ledger.append(ledger_chain(study), kind, key, to_plain(trial))
-    return from_plain(Trial, entry.payload)
+    return _recorded(lake, study, f"trial_{trial.state.value}", f"ended:{trial.number}", trial)
+
+
+def _recorded(lake: Lake, study: Study, kind: str, key: str, record: T) -> T:
+    return from_plain(type(record), lake.ledger.append(ledger_chain(study), kind, key, to_plain(record)).payload)
 
 
 def find_ended(lake: Lake, study: Study, number: int) -> Trial | None:

@@ -34,17 +34,8 @@ log = logging.getLogger("fuelline.tuning")
 def run_trial(lake: Lake, study: Study, trial: Trial, *, on_step: OnStep | None = None) -> Trial:
     """Run a proposed trial to its end, continue one that was killed, or return one that has ended.
 
-    A loss that is not finite ends the trial, not the search.
-
-    Args:
-        lake: where the rows are and the trial is recorded.
-        study: the trial's study.
-        trial: as proposed.
-        on_step: called after each step.
-
-    Raises:
-        DataError: too few rows to train or to evaluate on.
-        BaseModelError: the base model does not exist, or has none of the profile's LoRA targets.
+    A loss that is not finite ends the trial, not the search. Raises ``DataError`` where there are too few rows to train
+    or to evaluate on.
     """
     folder = f"{study.folder}/checkpoints/{trial.number:03d}"
     ended = find_ended(lake, study, trial.number)
@@ -59,9 +50,8 @@ def run_trial(lake: Lake, study: Study, trial: Trial, *, on_step: OnStep | None 
 def trial_profile(study: Study, trial: Trial) -> TrainingProfile:
     """The trial's profile: its parameters on one device, with as many rows per step as the training will have."""
     profile = trial.parameters.of(study.profile)
-    return replace(
-        profile, processes=1, gradient_accumulation=profile.gradient_accumulation * max(1, profile.processes)
-    )
+    accumulation = profile.gradient_accumulation * max(1, profile.processes)
+    return replace(profile, processes=1, gradient_accumulation=accumulation)
 
 
 def _run(lake: Lake, study: Study, trial: Trial, folder: str, on_step: OnStep | None) -> Trial:

@@ -20,10 +20,7 @@ def split_train(lake: Lake, study: Study) -> tuple[pa.Table, pa.Table]:
     """The train split's rows to train on, and the later ones to validate on; no instant is on both sides.
 
     Validation rows have a weight above 0, as in the evaluation; at most ``validation_rows`` are taken, evenly over
-    time.
-
-    Raises:
-        DataError: one of the two is empty.
+    time. Raises ``DataError`` where one of the two is empty.
     """
     rows, plan = read_training_set(lake, study.training_set, TRAIN), study.plan
     boundary = rows["timestamp"][int(rows.num_rows * (1 - plan.validation_share))] if rows.num_rows else None
@@ -36,9 +33,8 @@ def split_train(lake: Lake, study: Study) -> tuple[pa.Table, pa.Table]:
             f"above 0 to validate on, with validation_share {plan.validation_share}; a search needs both"
         )
     if plan.validation_rows and plan.validation_rows < validation.num_rows:
-        validation = validation.take(
-            np.linspace(0, validation.num_rows - 1, plan.validation_rows).round().astype(np.int64)
-        )
+        even = np.linspace(0, validation.num_rows - 1, plan.validation_rows).round().astype(np.int64)
+        validation = validation.take(even)
     return train, validation
 
 

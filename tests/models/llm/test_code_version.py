@@ -78,7 +78,7 @@ def test_labels_stay_and_each_has_its_module() -> None:
 
 def test_a_comment_or_docstring_does_not_move_it(loop: Path) -> None:
     before = syntax_digest(*TRAINING_CODE)
-    changed = loop.read_text().replace('"""The result of one step."""', '"""Otherwise."""')
+    changed = loop.read_text().replace('"""One optimizer step; its loss."""', '"""Otherwise."""')
     assert changed != loop.read_text()
     loop.write_text("# A comment.\n" + changed)
     assert syntax_digest(*TRAINING_CODE) == before

@@ -2,7 +2,8 @@
 adapters.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import torch
 from errors import BaseModelError, TamperedArtifact
 from lake.store.folder import FolderStore
 from models.llm.base_model import BaseModel, load, resolve
-from models.llm.likelihood import generate, response_nll
+from models.llm.likelihood import Likelihoods, examples_nll, generate
 from models.llm.lora import WEIGHTS, adapter_files, add_adapter, attach, using
-from models.llm.tokens import Messages, prompt_tokens, turn_end
+from models.llm.tokens import Messages, prompt_tokens, tokenize, turn_end
 from models.prompt import render
 from models.spec import smoke
 from settings import read_settings
@@ -24,6 +25,12 @@ from tests.world.tiny import build_tiny
 
 MESSAGES = [render("jamie", None, "q" * n) for n in (5, 1, 40, 17)]
 RESPONSES = ["yes", "", "perhaps ☕ later", "no"]
+
+
+def response_nll(
+    model: Any, tokenizer: Any, messages: Sequence[Messages], responses: Sequence[str], *, batch_tokens: int = 2048
+) -> Likelihoods:
+    return examples_nll(model, tokenize(messages, responses, tokenizer, 512), tokenizer, batch_tokens)
 
 
 @pytest.fixture(autouse=True)
@@ -39,16 +46,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     return resolve(read_settings(base_model=str(build_tiny(tmp_path_factory.mktemp("tiny")))))
 
 
-def stored_adapter(store: FolderStore, base: BaseModel, name: str, seed: int) -> str:
-    """An adapter with random weights (a fresh one does nothing); its folder."""
+def stored_adapter(store: FolderStore, base: BaseModel, name: str, seed: int) -> dict[str, str]:
+    """An adapter with random weights (a fresh one does nothing); its folder and digest."""
     model = add_adapter(load(base).model, smoke())
     random = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = torch.randn(parameter.shape, generator=random) / 4
-    for file, data in adapter_files(model, base).items():
+    files = adapter_files(model, base)
+    for file, data in files.items():
         store.write(f"ml/adapters/{name}/{file}", data)
-    return f"ml/adapters/{name}"
+    return {"path": f"ml/adapters/{name}", "digest": hashlib.sha256(files[WEIGHTS]).hexdigest()}
 
 
 def naive_nll(model: Any, tokenizer: Any, messages: Messages, response: str) -> float:
@@ -82,11 +90,11 @@ def test_no_rows_give_no_scores(base: BaseModel) -> None:
 
 def test_two_adapters_and_the_base_share_one_model(base: BaseModel, tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    paths = {name: stored_adapter(store, base, name, seed) for seed, name in enumerate(("baseline", "candidate"))}
+    stored = {name: stored_adapter(store, base, name, seed) for seed, name in enumerate(("baseline", "candidate"))}
     model, tokenizer = load(base)
     alone = response_nll(model, tokenizer, MESSAGES, RESPONSES).nll_sum
-    for name, path in paths.items():
-        model = attach(model, store, path, name=name, base=base)
+    for name, adapter in stored.items():
+        model = attach(model, store, name=name, base=base, **adapter)
 
     def scores(name: str | None) -> np.ndarray:
         with using(model, name) as active:
@@ -103,7 +111,7 @@ def test_two_adapters_and_the_base_share_one_model(base: BaseModel, tmp_path: Pa
 def test_a_merged_adapter_scores_as_the_unmerged_one(base: BaseModel, tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     loaded = load(base)
-    model = attach(loaded.model, store, stored_adapter(store, base, "x", 3), name="candidate", base=base)
+    model = attach(loaded.model, store, name="candidate", base=base, **stored_adapter(store, base, "x", 3))
     unmerged = response_nll(model, loaded.tokenizer, MESSAGES, RESPONSES).nll_sum
     with using(model, "candidate") as active:
         assert response_nll(active, loaded.tokenizer, MESSAGES, RESPONSES).nll_sum == pytest.approx(unmerged, rel=1e-5)
@@ -111,15 +119,15 @@ def test_a_merged_adapter_scores_as_the_unmerged_one(base: BaseModel, tmp_path: 
 
 def test_an_adapter_of_another_base_is_refused(base: BaseModel, tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    path = stored_adapter(store, base, "x", 0)
+    stored = stored_adapter(store, base, "x", 0)
     other = replace(base, digest="0" * 64)
     with pytest.raises(BaseModelError, match=f"trained on base {base.digest[:12]}, but .* gives 000000000000"):
-        attach(load(base).model, store, path, name="candidate", base=other)
+        attach(load(base).model, store, name="candidate", base=other, **stored)
 
 
 def test_a_changed_weights_file_is_refused(base: BaseModel, tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    path = stored_adapter(store, base, "x", 0)
+    path = stored_adapter(store, base, "x", 0)["path"]
     with pytest.raises(TamperedArtifact, match=WEIGHTS):
         attach(load(base).model, store, path, name="candidate", base=base, digest="0" * 64)
 

@@ -22,7 +22,7 @@ def test_the_probe_of_a_registered_version_is_reproduced_by_its_adapter(lake: La
     version = register(lake, shown_better(adapter), SPEC, PROFILE)
     base = resolve(lake.settings)
     loaded = load(base)
-    model = attach(loaded.model, lake.store, version.path, name="default", base=base)
+    model = attach(loaded.model, lake.store, version.path, name="default", base=base, digest=version.digest)
     kept, again = read_probe(lake, version), take_probe(model, loaded.tokenizer)
     assert kept is not None
     assert [(line.tokens, line.watched) for line in kept.lines] == [(line.tokens, line.watched) for line in again.lines]

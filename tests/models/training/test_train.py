@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,8 +29,8 @@ from models.llm.distributed import ProcessGroup, repeatable
 from models.llm.lora import adapter_weights, add_adapter
 from models.llm.tokens import training_examples
 from models.spec import ModelSpec, TrainingProfile, smoke
-from models.training.checkpoints import Checkpoints
-from models.training.loop import StepMetrics, TrainingLoop
+from models.training.checkpoints import Checkpoints, Progress
+from models.training.loop import TrainingLoop
 from models.training.train import read_manifest, train, training_key
 from models.types import TrainedAdapter, TrainingSet
 from settings import Settings, read_settings
@@ -102,9 +104,9 @@ def files(lake: Lake, adapter: TrainedAdapter) -> dict[str, bytes]:
     return {key.rpartition("/")[2]: lake.store.read(key) for key in lake.store.list(f"{adapter.path}/")}
 
 
-def killed_after(step: int) -> Callable[[StepMetrics], None]:
-    def hook(metrics: StepMetrics) -> None:
-        if metrics.step == step:
+def killed_after(step: int) -> Callable[[Progress], None]:
+    def hook(progress: Progress) -> None:
+        if progress.step == step:
             raise Killed
 
     return hook
@@ -134,19 +136,31 @@ def test_a_finished_adapter_is_returned_at_once(settings: Settings) -> None:
     lake = open_lake(settings)
     rows = some_rows(lake)
     first = train(lake, rows, SPEC, PROFILE)
-    steps: list[StepMetrics] = []
+    steps: list[Progress] = []
     assert train(lake, rows, SPEC, PROFILE, on_step=steps.append) == first
     assert steps == []
 
 
-def test_every_step_is_reported_with_speed_and_learning_rate(settings: Settings) -> None:
+def test_every_step_is_reported_and_the_speed_is_logged(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     lake = open_lake(settings)
-    steps: list[StepMetrics] = []
-    train(lake, some_rows(lake), SPEC, replace(PROFILE, warmup_share=0.34), on_step=steps.append)
-    assert [metrics.step for metrics in steps] == [1, 2, 3, 4, 5, 6]
-    assert steps[0].learning_rate < steps[1].learning_rate < PROFILE.learning_rate == steps[2].learning_rate
-    assert steps[-1].learning_rate < steps[2].learning_rate
-    assert all(metrics.tokens_per_s > 0 and math.isfinite(metrics.loss) for metrics in steps)
+    steps: list[Progress] = []
+    with caplog.at_level(logging.INFO, "fuelline.training"):
+        train(lake, some_rows(lake), SPEC, PROFILE, on_step=steps.append)
+    assert [progress.step for progress in steps] == [1, 2, 3, 4, 5, 6]
+    assert all(math.isfinite(loss) for loss in steps[-1].losses)
+    [(loss, speed, left)] = re.findall(r"step 6/6  loss (\S+)  (\d+) tokens/s  (\d+) s left", caplog.text)
+    assert float(loss) == pytest.approx(steps[-1].losses[-1], abs=1e-3)
+    assert (int(speed) > 0, left) == (True, "0")
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_after_it(settings: Settings) -> None:
+    lake, profile = open_lake(settings), replace(PROFILE, warmup_share=0.34)
+    loop = new_loop(lake, ROWS, profile)
+    rates: list[float] = []
+    checkpoints = Checkpoints(store=lake.store, folder="ml/checkpoints/x", fingerprint={})
+    loop.run(checkpoints, lambda _: rates.append(loop.optimizer.param_groups[0]["lr"]))
+    assert rates[0] < rates[1] < PROFILE.learning_rate == rates[2]
+    assert rates[-1] < rates[2]
 
 
 def test_training_again_elsewhere_gives_the_same_bytes(settings: Settings) -> None:
@@ -164,7 +178,7 @@ def test_a_stopped_training_continues_to_the_same_bytes(settings: Settings, step
     whole = files(lake, train(lake, rows, SPEC, PROFILE, root="ml/whole"))
     with pytest.raises(Killed):
         train(lake, rows, SPEC, PROFILE, on_step=killed_after(step))
-    steps: list[StepMetrics] = []
+    steps: list[Progress] = []
     assert files(lake, train(lake, rows, SPEC, PROFILE, on_step=steps.append)) == whole
     assert steps[0].step == step // 2 * 2 + 1
 
@@ -183,8 +197,8 @@ SUBPROCESS = """
     inputs = json.loads(sys.argv[1])
     lake = open_lake(read_settings(**inputs["settings"]))
 
-    def slowly(metrics):
-        print(metrics.step, flush=True)
+    def slowly(progress):
+        print(progress.step, flush=True)
         time.sleep(0.5)
 
     rows = from_plain(TrainingSet, inputs["rows"])
@@ -215,7 +229,7 @@ def test_a_training_killed_by_sigkill_continues_to_the_same_bytes(settings: Sett
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    steps: list[StepMetrics] = []
+    steps: list[Progress] = []
     resumed = train(lake, rows, SPEC, PROFILE, on_step=steps.append)
     assert steps[0].step == 3
     assert files(lake, resumed) == files(lake, train(lake, rows, SPEC, PROFILE, root="ml/whole"))
@@ -241,15 +255,18 @@ def one_step(settings: Settings) -> OneStep:
         profile = replace(PROFILE, max_steps=1, epochs=9.0, lora_dropout=0.0, warmup_share=0.0, **changes)
         lake = open_lake(settings)
         with repeatable(profile):
-            model, tokenizer = load(resolve(settings))
-            examples = training_examples(pa.Table.from_pylist(rows), tokenizer, 128)
-            torch.manual_seed(0)
-            adapted = add_adapter(model, profile)
-            loop = TrainingLoop(adapted, examples, profile, ProcessGroup(), tokenizer.pad_token_id)
+            loop = new_loop(lake, rows, profile)
             progress = loop.run(Checkpoints(store=lake.store, folder="ml/checkpoints/x", fingerprint={}))
-        return adapter_weights(adapted), progress.losses[0]
+        return adapter_weights(loop.model), progress.losses[0]
 
     return run
+
+
+def new_loop(lake: Lake, rows: list[dict[str, Any]], profile: TrainingProfile) -> TrainingLoop:
+    model, tokenizer = load(resolve(lake.settings))
+    examples = training_examples(pa.Table.from_pylist(rows), tokenizer, 128)
+    torch.manual_seed(0)
+    return TrainingLoop(add_adapter(model, profile), examples, profile, ProcessGroup(), tokenizer.pad_token_id)
 
 
 def row(query: str, response: str, weight: float = 1.0) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from lake.contracts.training_sets import TRAINING_SETS
 from lake.lake import Lake, open_lake
 from lake.store.folder import FolderStore
 from lake.store.ledger import Ledger
-from models.training.loop import StepMetrics
+from models.training.checkpoints import Progress
 from models.tuning.plan import Parameters, SearchSpace, Study, Trial, TrialState, Tuned, TuningPlan
 from models.tuning.propose import propose
 from models.tuning.select import close_study
@@ -53,7 +53,7 @@ def opened(lake: Lake, *, plan: TuningPlan = PLAN, space: SearchSpace = SPACE, *
     return open_study(lake, training_set(lake), SPEC, replace(START, **changes), space, plan)
 
 
-def search(lake: Lake, study: Study, on_step: Callable[[StepMetrics], None] | None = None) -> Tuned:
+def search(lake: Lake, study: Study, on_step: Callable[[Progress], None] | None = None) -> Tuned:
     for batch in range(study.plan.batches):
         for trial in propose(lake, study, batch):
             run_trial(lake, study, trial, on_step=on_step)
@@ -111,8 +111,8 @@ def test_if_no_trial_is_shown_better_the_profile_is_unchanged(lake: Lake) -> Non
 def test_a_search_killed_during_a_trial_continues_to_the_same_study(lake: Lake, whole: tuple[Lake, Tuned]) -> None:
     steps: list[int] = []
 
-    def kill_twice(metrics: StepMetrics) -> None:
-        steps.append(metrics.step)
+    def kill_twice(progress: Progress) -> None:
+        steps.append(progress.step)
         if len(steps) in (11, 14):
             raise Killed
 
@@ -214,7 +214,7 @@ def test_a_second_search_of_the_same_inputs_writes_nothing(whole: tuple[Lake, Tu
     lake, tuned = whole
     before = objects(lake)
     again = open_lake(lake.settings)
-    steps: list[StepMetrics] = []
+    steps: list[Progress] = []
     assert search(again, opened(again), steps.append) == tuned
     assert steps == []
     assert objects(lake) == before
