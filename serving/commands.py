@@ -60,17 +60,16 @@ def reconcile(lake: str | None, every: float, ready_file: Path | None, once: boo
       fuelline serve reconcile --dry-run   what would be loaded and unloaded
     """
     from lake.lake import open_lake
-    from serving.replicas.reconcile import ReconcileLoop, log_report, replicas_of
-    from serving.replicas.reconcile import reconcile as run_round
+    from serving.replicas import reconcile as rounds
 
     log_progress()
     settings = settings_of(lake)
-    replicas, opened, folder = replicas_of(settings), open_lake(settings), Path(settings.adapters)
+    replicas, opened, folder = rounds.replicas_of(settings), open_lake(settings), Path(settings.adapters)
     if once or dry_run:
-        report = run_round(opened, replicas, folder, dry_run=dry_run)
-        log_report(report)
+        report = rounds.reconcile(opened, replicas, folder, dry_run=dry_run)
+        rounds.log_report(report)
         sys.exit(UNMET if report.faults else 0)
-    ReconcileLoop(
+    rounds.ReconcileLoop(
         lake=opened, replicas=replicas, folder=folder, every_s=every, ready_file=ready_file, stopped=stop_event()
     ).run()
 

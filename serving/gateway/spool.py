@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from errors import SettingsError
@@ -36,15 +37,6 @@ WAL_BYTES = 16 << 20
 """Size above which the write-ahead log is merged into the file and truncated; commits wait for the end of that."""
 READER_TIMEOUT_S, WRITER_TIMEOUT_S = 10.0, 0.25
 """How long to wait for a lock of another process: in the uploader's thread, and on the event loop."""
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS rows (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, at REAL NOT NULL, line BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS rows_of_source ON rows (source, seq);
-CREATE TABLE IF NOT EXISTS batches (source TEXT PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS settled (source TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS gateway (id TEXT NOT NULL);
-"""
 NEXT_BATCH = """
 SELECT min(seq), max(seq) FROM (
     SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before FROM (
@@ -97,7 +89,7 @@ class Spool:
 
     def _create_schema(self) -> None:
         with self._reader:
-            self._reader.executescript(SCHEMA)
+            self._reader.executescript(resources.files(__package__).joinpath("spool.sql").read_text())
             self._reader.execute(
                 "INSERT INTO gateway SELECT ? WHERE NOT EXISTS (SELECT id FROM gateway)", (secrets.token_hex(6),)
             )

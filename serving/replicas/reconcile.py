@@ -57,13 +57,9 @@ def reconcile(
 ) -> ReconcileReport:
     """Run one round over these replicas. A failure of one does not stop the others.
 
-    Args:
-        lake: its ledger gives the desired state; its registry has the files.
-        replicas: the servers to change.
-        folder: where adapters are stored, under the same path for this process and the replicas.
-        grace: see ``GRACE``.
-        dry_run: change nothing, only report.
-        verified: address and name of each adapter that has passed the gate; updated. None: check all.
+    ``folder`` is where adapters are stored, under the same path for this process and the replicas; ``verified`` holds
+    the address and name of each adapter that has passed the gate, and is updated (None: check all). A ``dry_run``
+    changes nothing.
     """
     desired, report = read_desired_state(lake, grace), ReconcileReport()
     verified = set() if verified is None else verified
@@ -171,11 +167,9 @@ class ReconcileLoop:
 
     def _update_ready_file(self, checked: Sequence[Replica], report: ReconcileReport) -> None:
         self._ready = self._ready - {replica.address for replica in checked} | report.ready
-        if self.ready_file is None:
-            return
-        if self._ready >= {replica.address for replica in self.replicas}:
+        if self.ready_file and self._ready >= {replica.address for replica in self.replicas}:
             self.ready_file.touch()
-        else:
+        elif self.ready_file:
             self.ready_file.unlink(missing_ok=True)
 
     def _schedule(self, address: str, *, failed: bool) -> None:

@@ -70,11 +70,8 @@ class Observations:
 
     def exposure(self, since: datetime) -> Exposure:
         """How much the candidate has answered from ``since`` on; failed calls do not count."""
-        sql = "SELECT count(*), count(DISTINCT unit) FROM observed WHERE candidate AND NOT failed AND time >= ?"
-        with connect() as engine:
-            engine.register("observed", self.rows)
-            requests, users = engine.execute(sql, [since]).fetchall()[0]
-        return Exposure(requests=requests, users=users)
+        answered = self.rows.filter(pc.field("candidate") & ~pc.field("failed") & (pc.field("time") >= since))
+        return Exposure(requests=answered.num_rows, users=pc.count_distinct(answered["unit"]).as_py())
 
     def evidence(self, rule: CanaryRule) -> dict[Metric, Evidence]:
         """The rows of each metric; ``rule`` defines what is slow."""

@@ -81,14 +81,11 @@ def timeline_of(lake: Lake, name: str, points: int = POINTS) -> Timeline | None:
 def _share_now(entries: Sequence[Entry]) -> float:
     """Share of the users that the candidate answers after these entries."""
     last = [entry for entry in entries if entry.kind != kinds.PROMOTION_APPROVED][-1]
-    match last.kind:
-        case kinds.CANARY_WIDENED:
-            return float(last.payload["share"])
-        case kinds.PROMOTED:
-            return float(last.payload["soak"]["share"]) if last.payload.get("soak") else 1.0
-        case kinds.SOAK_ENDED:
-            return 1.0
-    return 0.0
+    if last.kind == kinds.CANARY_WIDENED:
+        return float(last.payload["share"])
+    if last.kind == kinds.PROMOTED and last.payload.get("soak"):
+        return float(last.payload["soak"]["share"])
+    return 1.0 if last.kind in (kinds.PROMOTED, kinds.SOAK_ENDED) else 0.0
 
 
 def _label(entry: Entry) -> str:
