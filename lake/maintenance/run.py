@@ -44,7 +44,7 @@ class TableSize:
     rows: int
     files: int
     mean_mb: float
-    """Mean size of a data file (MB)."""
+    """Of a data file."""
     manifests: int
     snapshots: int
 
@@ -75,7 +75,7 @@ def run_maintenance(
     """
     if (current := lake.tables.current(contract)) is None:
         return None
-    before = table_size(lake, contract, current)
+    before = _size(lake, contract, current)
     compacted, orphans = CompactionResult(), Orphans(keys=(), bytes=0)
     if rule.files:
         compacted = compact(lake.tables, contract, rule.compaction, dry_run=dry_run)
@@ -85,7 +85,7 @@ def run_maintenance(
     return TableMaintenance(
         table=contract.table,
         before=before,
-        after=table_size(lake, contract, lake.tables.current(contract) or current),
+        after=_size(lake, contract, lake.tables.current(contract) or current),
         compacted=compacted,
         expired=expired,
         orphans=len(orphans.keys),
@@ -93,8 +93,7 @@ def run_maintenance(
     )
 
 
-def table_size(lake: Lake, contract: Contract, version: TableVersion) -> TableSize:
-    """The size of the table as of a version."""
+def _size(lake: Lake, contract: Contract, version: TableVersion) -> TableSize:
     table = lake.tables.load(contract.table)
     snapshot = table.snapshot_by_id(version.snapshot_id)
     summary = snapshot.summary if snapshot and snapshot.summary else {}

@@ -24,11 +24,7 @@ class StalenessPolicy:
     """For how long a data set may have no new row from a server."""
 
     hours: dict[str, float] = field(
-        default_factory=lambda: {
-            "processed.metrics": 1.0,
-            "processed.logs": 3.0,
-            "processed.kubernetes_events": 24.0,
-        }
+        default_factory=lambda: {"processed.metrics": 1.0, "processed.logs": 3.0, "processed.kubernetes_events": 24.0}
     )
     """By data set; a healthy cluster may have no event for hours. A data set whose servers are not set is skipped."""
 

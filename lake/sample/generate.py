@@ -13,6 +13,7 @@ import gzip
 import io
 import json
 import os
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -69,15 +70,7 @@ class _Draw:
     def weighted(self, items: Sequence[T], weights: Sequence[float]) -> Callable[[], T]:
         """A sampler of ``items``; binary search over the running sum of ``weights``."""
         sums = list(accumulate(weights))
-
-        def draw() -> T:
-            target, low, high = self._random() * sums[-1], 0, len(sums) - 1
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (middle + 1, high) if sums[middle] <= target else (low, middle)
-            return items[low]
-
-        return draw
+        return lambda: items[bisect(sums, self._random() * sums[-1], hi=len(sums) - 1)]
 
     def skewed(self, median: int) -> int:
         """A number around ``median``, with a tail up to seven times as large."""

@@ -17,10 +17,7 @@ STRUCTURED = "application/cloudevents"
 PREFIXES = ("cloudEvents:", "cloudEvents_", "ce-")
 """Prefixes of headers that are attributes: two of the AMQP binding, and that of Knative's broker on RabbitMQ."""
 INTERACTION, FEEDBACK = "fuelline.agent.interaction.v1", "fuelline.agent.feedback.v1"
-DATA_SETS: Mapping[str, str] = {
-    INTERACTION: "processed.agent_interactions",
-    FEEDBACK: "processed.agent_feedback",
-}
+DATA_SETS: Mapping[str, str] = {INTERACTION: "processed.agent_interactions", FEEDBACK: "processed.agent_feedback"}
 """Event types whose payload is a row of a data set. Any other event keeps its payload beside its envelope."""
 ATTRIBUTES = ("specversion", "id", "source", "type", "time", "subject", "datacontenttype")
 MEMBERS = (*ATTRIBUTES, "data", "data_base64")

@@ -1,12 +1,11 @@
 """Pulling: a window of a server's data becomes a file of rows, and the file is ingested like every other file.
 
-So landing, checks, quarantine, de-duplication, exactly-once and counting are those of ``lake.ingest.pipeline``. Each
-finished window has an entry in the source's chain in the ledger, keyed by cluster, queries and window, and is not
-requested again by any run. If a pull was killed, what it had landed is ingested first; then it requests again, and the
-rows that are in the table already count as duplicates.
+So landing, checks, quarantine, duplicates and counts are those of ``lake.ingest.pipeline``. A finished window has an
+entry in the source's chain in the ledger, keyed by cluster, queries and window, and no run requests it again. If a pull
+was killed, what it had landed is ingested first; then it requests again, and rows that are known count as duplicates.
 
 Data are late, and clocks are wrong. A run ends its window ``settle_s`` before its scheduled time, because newer data
-may be incomplete, and it reads again up to ``lateness_minutes`` before its window: only the new rows of that are
+may be incomplete, and reads again up to ``lateness_minutes`` before its window: only the new rows of that are
 committed, each in the partition of its own time. A row from the future is quarantined. A server that is down does not
 prevent the others from being read, but it fails the run in the end, and its windows remain due.
 """
@@ -234,5 +233,4 @@ class _ServerPull:
         entries = self.lake.ledger.entries(self.chain, kind=PULLED)
         if not ingested.new and any(entry.payload["object"] == ingested.object for entry in entries):
             return {"object": ingested.object, "landed": ingested.landed, "duplicates": ingested.landed}
-        names = ("object", "landed", "committed", "quarantined", "duplicates", "reasons", "watermark")
-        return {name: getattr(ingested, name) for name in names}
+        return {name: value for name, value in ingested.encode().items() if name != "sha256"}
