@@ -23,7 +23,7 @@ OWNER = "ml-platform"
 
 
 def _hourly(name: str, workflow: WorkflowBase, minute: int, rule: Rule) -> LaunchPlan:
-    common = {"spec": ModelSpec(), "profile": forge(), "source": "agents", "patience": RetryBackoff()}
+    common = {"spec": ModelSpec(), "profile": forge(), "source": "", "patience": RetryBackoff()}
     return scheduled(name, workflow, f"{minute} * * * *", {"rule": rule, **common}, owner=OWNER)
 
 

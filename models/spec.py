@@ -121,7 +121,7 @@ class RetrainingInputs:
     spec: ModelSpec
     profile: TrainingProfile
     source: str
-    """The source whose data quality is checked."""
+    """The source whose data quality is checked; empty: all that landed in the data set."""
 
 
 _NOT_IN_KEY = frozenset(

@@ -27,7 +27,7 @@ def lifecycle(
     """
     landed = ingestion(folder=folder, source=source)
     available = features(interactions=landed.table, upto=landed.newest)
-    verdict = retraining(profile=named_profile(name=profile), source=source, cause=by_hand(reason=reason, by=by))
+    verdict = retraining(profile=named_profile(name=profile), cause=by_hand(reason=reason, by=by))
     available >> verdict
     stepped = rollout_step()
     verdict >> stepped

@@ -30,8 +30,8 @@ def quality_check(
         kickoff: the scheduled time.
         every_minutes: the time between two runs, and between two landings.
         schedule: the launch plan's name.
-        source: whose landings are checked; its ledger keeps the findings.
-        data_set: what the source lands.
+        source: whose ledger keeps the findings.
+        data_set: whose landings, from any source, are checked.
         gate: scores that warn and block.
         rule: how old data may be, and how few rows are too few to score.
     """

@@ -66,7 +66,7 @@ def roll_out(
 def retraining(
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
-    source: str = "agents",
+    source: str = "",
     cause: Cause = Cause(),
     gate: QualityGate = QualityGate(),
     evaluation: EvaluationRule = EvaluationRule(),
@@ -78,7 +78,7 @@ def retraining(
     Args:
         spec: which model.
         profile: sizes and hyperparameters.
-        source: whose quality is checked.
+        source: whose quality is checked; empty: whatever brought the rows.
         cause: what started it; recorded in the ledger, the manifest and the lineage.
         gate: quality scores below which training is warned about or refused.
         evaluation: when a candidate counts as shown better.

@@ -29,7 +29,7 @@ Args:
     rule: {meaning}.
     spec: which model.
     profile: sizes and hyperparameters of the retraining.
-    source: whose quality the retraining checks.
+    source: whose quality the retraining checks; empty: whatever brought the rows.
     patience: how failed trainings are retried.
     every_minutes: the time to the next check.
     schedule: names the chain of its windows.
@@ -48,7 +48,7 @@ def _trigger(decide: Any, default: Rule, summary: str, meaning: str) -> Any:
         rule: Any = default,
         spec: ModelSpec = ModelSpec(),
         profile: TrainingProfile = laptop(),
-        source: str = "agents",
+        source: str = "",
         patience: RetryBackoff = RetryBackoff(),
         every_minutes: int = 60,
         schedule: str = f"retrain_{name}",
@@ -100,7 +100,7 @@ def by_hand(
     by: str,
     spec: ModelSpec = ModelSpec(),
     profile: TrainingProfile = laptop(),
-    source: str = "agents",
+    source: str = "",
     patience: RetryBackoff = RetryBackoff(),
 ) -> list[Decision]:
     """Retrain because a person requests it; a training that is running already covers the request.
@@ -110,7 +110,7 @@ def by_hand(
         by: who; a role or a handle is enough, for the same reason.
         spec: which model.
         profile: sizes and hyperparameters.
-        source: whose quality the retraining checks.
+        source: whose quality the retraining checks; empty: whatever brought the rows.
         patience: how failed trainings are retried.
     """
     decisions = decide_by_hand(reason=reason, by=by, spec=spec, profile=profile, source=source, patience=patience)

@@ -35,7 +35,7 @@ def tuning(
     profile: TrainingProfile = laptop(),
     space: SearchSpace = SearchSpace(),
     plan: TuningPlan = TuningPlan(),
-    source: str = "agents",
+    source: str = "",
     by: str = "",
 ) -> Verdict:
     """Search around a profile on the data in the lake now, and retrain with the best profile found.
@@ -45,7 +45,7 @@ def tuning(
         profile: where the search starts; a winner has to be shown better than it.
         space: the ranges that trials are drawn from.
         plan: how many trials, how many at a time, and how they are pruned and compared.
-        source: whose quality the retraining checks.
+        source: whose quality the retraining checks; empty: whatever brought the rows.
         by: who started it.
     """
     computed = refresh_features()

@@ -71,11 +71,11 @@ class CheckResult:
 def check(
     lake: Lake, source: str, data_set: str, due: Window, *, period: timedelta, gate: QualityGate, rule: MonitoringPolicy
 ) -> CheckResult:
-    """Check what a source landed in the window ``due``, and the freshness of all data sets at its end. A repeated check
-    of a window has the same result; ``period`` is the time between two landings.
+    """Check what landed in the window ``due``, and the freshness of all data sets at its end. A repeated check of a
+    window has the same result. ``period`` is the time between two landings; the ledger of ``source`` gets the findings.
     """
     declared = contract(data_set)
-    report = quality_report(lake, declared, source, gate, since=due.start, until=due.end)
+    report = quality_report(lake, declared, "", gate, since=due.start, until=due.end)
     names = [*rule.data_sets, *(name for name in rule.where_there if lake.tables.newest_time(contract(name)))]
     ages = [freshness(lake, contract(name), due.end, period) for name in names]
     silent_s = rule.silent_after_hours * 3600

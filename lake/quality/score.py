@@ -97,13 +97,16 @@ def quality_report(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> QualityReport:
-    """Score what a source landed after ``since`` (default: ever) and up to ``until`` (default: now).
+    """Score what landed after ``since`` (default: ever) and up to ``until`` (default: now), from one source or, where
+    ``source`` is empty, from all.
 
     An object that was read again by a newer contract or parser counts once, by its last reading, and with the rows that
     were committed before. Where nothing landed the score is 100.
     """
-    entries = lake.ledger.entries(f"sources/{source}", kind="ingested", until=until)
+    chains = [f"sources/{source}"] if source else lake.ledger.chains("sources/")
+    entries = [entry for chain in chains for entry in lake.ledger.entries(chain, kind="ingested", until=until)]
     ours = [entry for entry in entries if entry.key.startswith(f"ingest:{contract.name}:")]
+    ours.sort(key=lambda entry: entry.time)
     done = [entry for read in _readings(ours) if since is None or read[-1].time > since for entry in read]
     counted = account(done)
     total = {name: counted[name] for name in ROWS}

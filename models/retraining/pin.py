@@ -137,7 +137,7 @@ def _current(lake: Lake, name: str) -> TableVersion:
 def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: QualityGate) -> QualityReport:
     """The quality of the objects that landed since the last training; of all objects if none landed since.
 
-    Raises ``DataError`` where the source never landed anything, so the quality of the pinned rows is unknown.
+    Objects of all sources count, unless one is named. Raises ``DataError`` where none ever landed any.
     """
     data_set = contract(pinned.interactions.table)
     trained = lake.ledger.entries(kinds.model_chain(pinned.model), kind=kinds.TRAINED)
@@ -145,5 +145,6 @@ def quality_since_training(lake: Lake, pinned: Pinned, source: str, gate: Qualit
     if not report.objects:
         report = quality_report(lake, data_set, source, gate)
     if not report.objects:
-        raise DataError(f"source {source!r} has landed nothing in {data_set.name}; name one that has")
+        missing = f"source {source!r} has landed nothing in {data_set.name}; name one that has, or none for all of them"
+        raise DataError(missing if source else f"nothing has landed in {data_set.name}; ingest first")
     return report

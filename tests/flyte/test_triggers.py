@@ -41,9 +41,9 @@ SMALL = replace(PROFILE, name="small", max_steps=20, eval_rows=200)
 
 @pytest.fixture
 def sample_lake(task_lake: Lake, tmp_path: Path) -> Iterator[Lake]:
-    """A lake with three days of the sample; its retrainings are killed at the end of the test."""
+    """A lake with three days of the sample, all brought by Loki; its retrainings are killed at the end of the test."""
     write_sample(tmp_path / "logs", days=3)
-    ingestion(folder=str(tmp_path / "logs"))
+    ingestion(folder=str(tmp_path / "logs"), source="loki")
     yield task_lake
     for child in local._children:
         child.kill()

@@ -18,12 +18,14 @@ GOOD = (
 GATE = QualityGate()
 
 
-def _land(lake: Lake, folder: Path, good: int, bad: int, doubled: int = 0, offset: int = 0) -> None:
+def _land(
+    lake: Lake, folder: Path, good: int, bad: int, doubled: int = 0, offset: int = 0, source: str = "agents"
+) -> None:
     lines = [GOOD.format(id=f"g{n}", second=n, agent="bruno") for n in range(offset, offset + good)]
     lines += [GOOD.format(id=f"b{n}", second=n, agent="nobody") for n in range(bad)]
     folder.mkdir()
     (folder / "log.jsonl").write_text("\n".join(lines + lines[:doubled]))
-    Ingester(lake, AGENT_INTERACTIONS, "agents").ingest_folder(folder)
+    Ingester(lake, AGENT_INTERACTIONS, source).ingest_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,15 @@ def test_below_95_warns_and_below_80_blocks(
     _land(lake, tmp_path / "logs", good, bad)
     report = quality_report(lake, AGENT_INTERACTIONS, "agents", GATE)
     assert (report.score, report.level) == (score, level)
+
+
+def test_without_a_source_everything_that_landed_in_the_data_set_counts(lake: Lake, tmp_path: Path) -> None:
+    _land(lake, tmp_path / "loki", 3, 1, source="loki")
+    _land(lake, tmp_path / "events", 5, 0, offset=3, source="rabbitmq")
+    report = quality_report(lake, AGENT_INTERACTIONS, "", GATE)
+    assert (report.objects, report.landed, report.quarantined, report.score) == (2, 9, 1, 88.89)
+    assert quality_report(lake, AGENT_INTERACTIONS, "rabbitmq", GATE).score == 100.0
+    assert quality_report(lake, AGENT_INTERACTIONS, "agents", GATE).objects == 0
 
 
 def test_identical_duplicates_do_not_lower_the_score(lake: Lake, tmp_path: Path) -> None:
