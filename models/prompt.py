@@ -32,15 +32,9 @@ class PromptFeatures(Protocol):
 
 
 def render(agent_name: str, features: Mapping[str, Any] | PromptFeatures | None, query: str) -> list[dict[str, str]]:
-    """Render a request.
+    """Render a request as chat messages (``role``, ``content``): system, then user.
 
-    Args:
-        agent_name: the agent that answers, by its name in the registry.
-        features: the user's features by name; missing ones (absent, ``None``, NaN) render as a new user's.
-        query: the user's text, unchanged.
-
-    Returns:
-        Chat messages (``role``, ``content``): system, then user.
+    Missing features (absent, ``None``, NaN) render as a new user's; the query is unchanged.
     """
     system = f"You are {agent_name}, a helpful assistant. The user is {_user(features)}."
     return [{"role": "system", "content": system}, {"role": "user", "content": query}]

@@ -26,11 +26,7 @@ def stored_fields(record: Any) -> dict[str, Any]:
 
 
 def from_plain(kind: type[T], plain: Any) -> T:
-    """The instance of the dataclass ``kind`` that ``to_plain`` made this from.
-
-    Raises:
-        pydantic.ValidationError: it has another shape; a ``ValueError``.
-    """
+    """The instance of the dataclass ``kind`` that ``to_plain`` made this from; a ``ValueError`` for another shape."""
     return _adapter(kind).validate_python(plain)
 
 

@@ -124,9 +124,7 @@ class RetrainingInputs:
     """The source whose data quality is checked; empty: all that landed in the data set."""
 
 
-_NOT_IN_KEY = frozenset(
-    {"name", "checkpoint_every", "eval_rows", "shadow_requests", "shadow_generations", "max_new_tokens"}
-)
+_NOT_IN_KEY = {"name", "checkpoint_every", "eval_rows", "shadow_requests", "shadow_generations", "max_new_tokens"}
 
 EVERY_LAYER = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a Llama block, of attention and of the feed-forward part."""
@@ -179,11 +177,7 @@ PROFILES: dict[str, Callable[[], TrainingProfile]] = {"smoke": smoke, "laptop": 
 
 
 def profile(name: str) -> TrainingProfile:
-    """The profile with this name.
-
-    Raises:
-        UnknownName: there is none; the message suggests similar names.
-    """
+    """The profile with this name. Raises ``UnknownName`` with similar names."""
     if name not in PROFILES:
         raise UnknownName("profile", name, PROFILES)
     return PROFILES[name]()

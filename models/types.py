@@ -40,7 +40,7 @@ class TrainingSet:
     inputs: list[TableVersion]
     """The pinned snapshots it was joined from (interactions, feedback, user features, agent features)."""
     cut: datetime
-    """Data cut: it contains only what was known before this instant (UTC)."""
+    """Data cut (UTC): it contains only what was known before."""
     split_at: datetime
     """First instant of the test split (UTC)."""
     train_rows: int

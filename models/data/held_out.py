@@ -27,7 +27,8 @@ def held_out_sample(lake: Lake, training_set: TrainingSet, count: int) -> pa.Tab
     by_agent: dict[str, list[int]] = {}
     for index, agent in enumerate(rows["agent_name"].to_pylist()):
         by_agent.setdefault(agent, []).append(index)
-    order = [_random_order(training_set, name) for name in rows["interaction_id"].to_pylist()]
+    ids = rows["interaction_id"].to_pylist()
+    order = [hashlib.sha256(f"{training_set.training_set_id}\0{name}".encode()).digest() for name in ids]
     shares = _shares({agent: len(indices) for agent, indices in by_agent.items()}, count)
     chosen = [
         index
@@ -51,7 +52,3 @@ def _shares(sizes: dict[str, int], count: int) -> dict[str, int]:
     for name in by_remainder[: count - sum(shares.values())]:
         shares[name] += 1
     return shares
-
-
-def _random_order(training_set: TrainingSet, interaction_id: str) -> bytes:
-    return hashlib.sha256(f"{training_set.training_set_id}\0{interaction_id}".encode()).digest()

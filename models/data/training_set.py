@@ -66,6 +66,8 @@ def build_training_set(
 ) -> TrainingSet:
     """Join, weigh and split the interactions before ``cut`` (UTC), and write them under their id.
 
+    Raises ``DataError`` where there are too few rows to train and test on.
+
     Args:
         lake: where the tables are.
         model: the model.
@@ -79,9 +81,6 @@ def build_training_set(
         feature_service: name of the service that the model reads online; part of the set's identity.
         test_share: share of the rows, the last in time, that are held out.
         weights: weight of an example by its rating.
-
-    Raises:
-        DataError: too few rows to train and test on; the message has their number.
     """
     if not 0 < test_share < 1:
         raise ValueError(f"test_share must be between 0 and 1, not {test_share}")
@@ -104,11 +103,7 @@ def build_training_set(
 def read_training_set(
     lake: Lake, training_set: TrainingSet, split: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Rows of one split (``train`` or ``test``), in order of time (ties by interaction id).
-
-    Raises:
-        ValueError: ``split`` is something else.
-    """
+    """Rows of one split (``train`` or ``test``), in order of time (ties by interaction id)."""
     if split not in (TRAIN, TEST):
         raise ValueError(f"split must be {TRAIN!r} or {TEST!r}, not {split!r}")
     where = f"training_set_id == '{training_set.training_set_id}' and split == '{split}'"
@@ -121,8 +116,7 @@ def read_training_set(
 
 def _digest(*parts: object) -> str:
     """The set's id: the pinned versions, the parameters, and the versions of the code."""
-    versions = (VERSION, asof.VERSION, TRAINING_SETS.version)
-    text = json.dumps([*map(_plain, parts), *versions])
+    text = json.dumps([*map(_plain, parts), VERSION, asof.VERSION, TRAINING_SETS.version])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

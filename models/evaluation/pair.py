@@ -74,11 +74,9 @@ def open_model_pair(
 ) -> Iterator[ModelPair]:
     """Load the base with both adapters, on the GPU if there is one, and check the digests of the weights.
 
-    In the context torch computes as in training: with the profile's threads and deterministic kernels.
-
-    Raises:
-        BaseModelError: the base does not exist, or an adapter was trained on another one.
-        TamperedArtifact: an adapter's weights were changed.
+    In the context torch computes as in training: with the profile's threads and deterministic kernels. Raises
+    ``BaseModelError`` where the base does not exist or an adapter was trained on another one, and ``TamperedArtifact``
+    where an adapter's weights were changed.
     """
     from models.llm.distributed import dtype_of, has_gpu, repeatable
 

@@ -22,7 +22,6 @@ from errors import BaseModelError
 from settings import Settings
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger("fuelline.models")
@@ -55,14 +54,9 @@ class LoadedModel(NamedTuple):
 
 
 def resolve(settings: Settings, reference: str = "") -> BaseModel:
-    """Find the base model, converting or downloading it where needed.
+    """Find the base model, converting or downloading it where needed; ``reference`` overrides the setting.
 
-    Args:
-        settings: gives ``base_model`` and ``cache``.
-        reference: overrides ``settings.base_model`` (``ModelSpec.base``).
-
-    Raises:
-        BaseModelError: it does not exist, is not a causal language model, or has no chat template.
+    Raises ``BaseModelError`` where it does not exist, is not a causal language model, or has no chat template.
     """
     reference = reference or settings.base_model
     folder = _folder(settings, reference)
@@ -71,16 +65,7 @@ def resolve(settings: Settings, reference: str = "") -> BaseModel:
 
 
 def load(base: BaseModel, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
-    """Load a resolved base model, offline.
-
-    Args:
-        base: from ``resolve``.
-        dtype: ``float32`` or ``bfloat16``.
-        device: a torch device.
-
-    Raises:
-        BaseModelError: the files cannot be loaded.
-    """
+    """Load a resolved base model, offline, as ``float32`` or ``bfloat16``. Raises ``BaseModelError`` if that fails."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -88,7 +73,7 @@ def load(base: BaseModel, dtype: str = "float32", device: str = "cpu") -> Loaded
     with quiet():
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                base.path, dtype=_dtype(torch, dtype), local_files_only=True, attn_implementation="sdpa"
+                base.path, dtype=getattr(torch, dtype), local_files_only=True, attn_implementation="sdpa"
             )
             tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -96,10 +81,6 @@ def load(base: BaseModel, dtype: str = "float32", device: str = "cpu") -> Loaded
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LoadedModel(model.to(device).eval(), tokenizer)
-
-
-def _dtype(torch_module: Any, name: str) -> "torch.dtype":
-    return {"float32": torch_module.float32, "bfloat16": torch_module.bfloat16}[name]
 
 
 def _folder(settings: Settings, reference: str) -> Path:

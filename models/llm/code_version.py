@@ -68,11 +68,7 @@ JUDGING_CODE = ("adapters", "evaluation", "held_out", "likelihood", "pair", "pro
 """Labels of the modules that decide an evaluation."""
 TUNING_CODE = (*TRAINING_CODE, "proposals", "statistics", "study", "trials", "tuning", "validation", "winner")
 """Labels of the modules that decide a hyperparameter search."""
-SELECTING_CODE = (
-    "training_set",
-    *("asof", "engine", "views"),
-    *("joined_features", "training_sets"),
-)
+SELECTING_CODE = ("training_set", "asof", "engine", "views", "joined_features", "training_sets")
 """Labels of the modules that decide a training set: its selection, the join with the features, and its columns."""
 SETS = {
     "training": TRAINING_CODE,

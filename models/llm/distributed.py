@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -37,7 +37,7 @@ class ProcessGroup:
     device: str = "cpu"
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
-        """The sum of ``value`` over all processes, in place."""
+        """Over all processes, in place."""
         if self.world > 1:
             dist.all_reduce(value)
         return value
@@ -102,13 +102,12 @@ def _companions(world: int, target: Callable[..., None], arguments: tuple[Any, .
 def has_gpu() -> bool:
     """Whether torch can use a GPU.
 
-    Raises:
-        SettingsError: this container has GPUs and torch sees none. On the CPU a training for GPUs would take days,
-            while the GPUs are idle.
+    Raises ``SettingsError`` where this container has GPUs and torch sees none: on the CPU a training for GPUs would
+    take days, while the GPUs are idle.
     """
-    devices = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
     if torch.cuda.is_available():
         return True
+    devices = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
     if devices not in NO_DEVICES:
         raise SettingsError(
             f"NVIDIA_VISIBLE_DEVICES is {devices!r} and torch sees no GPU: the node's driver is older than CUDA "
@@ -133,10 +132,7 @@ def repeatable(profile: TrainingProfile) -> Iterator[None]:
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when its first handle is created
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng())
-        if torch.cuda.is_available():
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+    with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH) if torch.cuda.is_available() else nullcontext():
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(profile.threads or threads)
         try:
