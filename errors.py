@@ -1,24 +1,13 @@
 """Every error Fuelline raises on purpose. A user error says what was wrong, with the value, and what to do.
 
 FuellineError
-├── UserError                 the caller can correct it
-│   ├── SettingsError         a FUELLINE_* setting is missing, malformed or points nowhere
-│   ├── SourceError           a source cannot be read at all (a bad row is data, not an error: it is quarantined)
-│   ├── ContractError         a data set and its contract disagree (a breaking change, an unknown column)
-│   ├── UnknownName           a model, version, agent or table that does not exist; carries suggestions
-│   ├── BaseModelError        the base model cannot be found or is not a causal language model
-│   ├── DataError             too little or unusable data for the operation
-│   └── QualityTooLow         the data are too poor to train on
-├── PeerError                 a store, catalogue or server failed or did not answer
-│   ├── ObjectMissing, ObjectExists, ObjectChanged   the answers of a conditional object store
-│   └── CommitContended       a table commit failed too often because other writers were first
-├── IntegrityError            stored data differ from what was written
-│   ├── LedgerBroken          the hash chain of a ledger is broken
-│   └── TamperedArtifact      a file's digest differs from its manifest
-├── TrainingError             the loss is not finite, or a replay gave other bytes
-├── RolloutRolledBack         a rollout was rolled back; raised once, so that failure alerts report it
-├── ChainChanged              a ledger entry was based on a state that has changed; read it and decide again
-└── LeaseLost                 another holder has the lease now
+├── UserError
+│   └── SettingsError, SourceError, ContractError, BaseModelError, DataError, QualityTooLow, UnknownName
+├── PeerError
+│   └── ObjectMissing, ObjectExists, ObjectChanged, CommitContended
+├── IntegrityError
+│   └── LedgerBroken, TamperedArtifact
+└── TrainingError, ChainChanged, LeaseLost, RolloutRolledBack
 """
 
 import difflib
@@ -38,11 +27,11 @@ class SettingsError(UserError):
 
 
 class SourceError(UserError):
-    """A source cannot be read at all."""
+    """A source cannot be read at all. (A bad row is data, not an error: it is quarantined.)"""
 
 
 class ContractError(UserError):
-    """A data set and its contract disagree."""
+    """A data set and its contract disagree: a breaking change, an unknown column."""
 
 
 class BaseModelError(UserError):
@@ -58,7 +47,7 @@ class QualityTooLow(UserError):
 
 
 class UnknownName(UserError):
-    """A model, version, agent or table that does not exist."""
+    """A model, version, agent or table that does not exist; the message suggests one that does."""
 
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         self.what, self.name, self.known = what, name, sorted(known)
@@ -107,7 +96,7 @@ class TrainingError(FuellineError):
 
 
 class ChainChanged(FuellineError):
-    """A ledger entry was based on a state of its chain that has changed."""
+    """A ledger entry was based on a state of its chain that has changed: read it and decide again."""
 
 
 class LeaseLost(FuellineError):

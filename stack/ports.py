@@ -1,18 +1,9 @@
 """Ports on loopback."""
 
-import contextlib
 import itertools
 import random
 import socket
-
-
-def free_ports(count: int) -> list[int]:
-    """``count`` different ports on which nothing listens now."""
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+import urllib.request
 
 
 def lasting_ports(count: int) -> list[int]:
@@ -26,3 +17,12 @@ def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def answers_http(port: int, path: str) -> bool:
+    """Whether a server on this port answers a request without an error."""
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stack.binaries import find
+import psycopg
+
+from stack.binaries import require
 
 PASSWORD = "fuelline"
 SETTINGS = {
@@ -54,23 +56,16 @@ class Postgres:
 
     def execute(self, *statements: str, database: str = "postgres") -> None:
         """Run statements as the owner, each in a transaction of its own."""
-        import psycopg
-
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
     def make_database(self, name: str) -> None:
         """Create a database if it does not exist."""
-        if name not in self.databases():
-            self.execute(f'CREATE DATABASE "{name}"')
-
-    def databases(self) -> set[str]:
-        """Names of all databases."""
-        import psycopg
-
         with psycopg.connect(self.url()) as connection:
-            return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
+        if not known:
+            self.execute(f'CREATE DATABASE "{name}"')
 
     def _initialize(self, settings: dict[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -102,9 +97,7 @@ def reachable(folder: Path) -> Path:
 
 
 def _binary(name: str) -> str:
-    if path := find(name):
-        return path
-    raise RuntimeError(f"{name} is not installed: apt-get install postgresql")
+    return require(name, "apt-get install postgresql")
 
 
 def _as_postgres() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack.binaries import find
+from stack.binaries import require
 from stack.daemon import Daemon
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
@@ -74,9 +74,7 @@ class RabbitMQ:
 
 def script(name: str) -> str:
     """The path of one of RabbitMQ's scripts."""
-    found = find(name)
-    if found is None:
-        raise RuntimeError(f"{name} is not installed: apt-get install rabbitmq-server")
+    found = require(name, "apt-get install rabbitmq-server")
     original = SCRIPTS / Path(found).name
     return str(original if original.exists() else found)
 

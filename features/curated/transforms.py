@@ -10,6 +10,7 @@ import ibis.selectors as cs
 from ibis import _
 
 from features.definitions import infrastructure
+from features.definitions.promql import WHOLE
 from features.definitions.transforms import latencies
 
 FEEDBACK_DAYS = 7
@@ -110,7 +111,7 @@ def _traffic(calls: ibis.Table) -> ibis.Table:
 def _measured(metrics: ibis.Table, logs: ibis.Table, events: ibis.Table) -> ibis.Table:
     """Measures of whole clusters: one row for each cluster and hour with any data."""
     measures = infrastructure.measures(metrics, logs, events)
-    whole = measures.filter(measures.namespace == infrastructure.WHOLE).rename(
+    whole = measures.filter(measures.namespace == WHOLE).rename(
         measured_requests="requests_per_hour", measured_latency_p95_ms="latency_p95_ms"
     )
     counted = whole.mutate(**{name: whole[name].round().cast("int64") for name in _COUNTS})

@@ -11,7 +11,7 @@ https://prometheus.io/docs/specs/native_histograms/#interpolation-within-a-bucke
 import ibis
 from ibis import _
 
-from features.definitions.promql import LONGEST_GAP_S, increases, label, named, namespace
+from features.definitions.promql import LONGEST_GAP_S, increases, label, named, namespace, with_whole
 
 QUANTILE = 0.95
 HISTOGRAMS = {
@@ -27,28 +27,18 @@ METRICS = (*HISTOGRAMS, *BUCKETS)
 _BY = ("cluster", "namespace", "hour", "metric")
 
 
-def request_latencies(metrics: ibis.Table, whole: str) -> ibis.Table:
-    """``p95_ms`` and ``requests`` of each cluster, namespace and hour that has a histogram.
-
-    Args:
-        metrics: ``processed.metrics``.
-        whole: the name for the whole cluster in the namespace column.
-    """
-    both = ibis.union(_classic(metrics, whole), _native(metrics, whole))
+def request_latencies(metrics: ibis.Table) -> ibis.Table:
+    """``p95_ms`` and ``requests`` of each cluster, namespace and hour that has a histogram."""
+    both = ibis.union(_classic(metrics), _native(metrics))
     order = ibis.window(group_by=["cluster", "namespace", "hour"], order_by=["place"])
     first = both.mutate(rank=ibis.row_number().over(order)).filter(_.rank == 0)
     return first.drop("rank", "place")
 
 
-def with_whole(rows: ibis.Table, whole: str) -> ibis.Table:
-    """The rows of each namespace, and a copy of all rows for the whole cluster."""
-    return ibis.union(rows.filter(rows.namespace != ""), rows.mutate(namespace=ibis.literal(whole)))
-
-
-def _classic(metrics: ibis.Table, whole: str) -> ibis.Table:
+def _classic(metrics: ibis.Table) -> ibis.Table:
     points = _served(named(metrics, *BUCKETS).mutate(le=label(_.labels, "le"))).filter(_.le.notnull())
     risen = increases(points, ["cluster", "series"])
-    summed = with_whole(risen.group_by(*_BY, "le").agg(rise=_.rise.sum()), whole)
+    summed = with_whole(risen.group_by(*_BY, "le").agg(rise=_.rise.sum()))
     buckets = summed.group_by(*_BY, "le").agg(rise=_.rise.sum())
     finite = buckets.filter(_.le != "+Inf").mutate(high=_.le.cast("float64"))
     endless = buckets.filter(_.le == "+Inf").select(*_BY, total=_.rise)
@@ -70,7 +60,7 @@ def _classic(metrics: ibis.Table, whole: str) -> ibis.Table:
     return _in_ms(found.mutate(p95=ibis.coalesce(_.inside, _.highest)), preference=1)
 
 
-def _native(metrics: ibis.Table, whole: str) -> ibis.Table:
+def _native(metrics: ibis.Table) -> ibis.Table:
     """The increase of a bucket is the sum of its counts minus the counts of the points before: so a bucket that is
     missing from a point needs no row.
     """
@@ -97,7 +87,7 @@ def _native(metrics: ibis.Table, whole: str) -> ibis.Table:
         high=fields.parts[2].cast("float64"),
         rise=fields.sign * fields.parts[3].cast("float64"),
     )
-    summed = with_whole(bounds.group_by(*_BY, "low", "high").agg(rise=_.rise.sum()), whole)
+    summed = with_whole(bounds.group_by(*_BY, "low", "high").agg(rise=_.rise.sum()))
     buckets = summed.group_by(*_BY, "low", "high").agg(rise=_.rise.sum()).filter(_.rise > 0)
     up_to = ibis.window(group_by=list(_BY), order_by="high", preceding=None, following=0)
     steps = buckets.mutate(

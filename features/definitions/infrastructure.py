@@ -12,11 +12,7 @@ import ibis
 from ibis import _
 
 from features.definitions import histograms
-from features.definitions.histograms import with_whole
-from features.definitions.promql import by_container, increases, label, named, namespace
-
-WHOLE = "*"
-"""The whole cluster, in the namespace column."""
+from features.definitions.promql import WHOLE, by_container, increases, label, named, namespace, with_whole
 
 RESTARTS = "kube_pod_container_status_restarts_total"
 CPU, MEMORY = "container_cpu_usage_seconds_total", "container_memory_working_set_bytes"
@@ -108,20 +104,21 @@ def _known_hours(metrics: ibis.Table, logs: ibis.Table, events: ibis.Table) -> i
         events.select("cluster", "timestamp", namespace=ibis.coalesce(events.namespace, "")),
     ]
     hours = [rows.select("cluster", "namespace", hour=rows.timestamp.truncate("h")).distinct() for rows in sources]
-    known = with_whole(ibis.union(*hours, distinct=True), WHOLE).distinct()
+    known = with_whole(ibis.union(*hours, distinct=True)).distinct()
     return known.mutate(measure=ibis.literal("known"), value=ibis.literal(1.0)).select(*_ROW)
 
 
 def _restarts(metrics: ibis.Table) -> ibis.Table:
     risen = increases(by_container(metrics, RESTARTS), ["cluster", "namespace", "pod", "container"])
-    return _summed(risen.mutate(value=risen.rise), "restarts")
+    hours = with_whole(risen.mutate(value=risen.rise).group_by(*_KEY).agg(value=_.value.sum()))
+    return _measure(hours.group_by(*_KEY).agg(value=_.value.sum()), "restarts")
 
 
 def _cpu(metrics: ibis.Table) -> ibis.Table:
     """CPU time used divided by the CPU limit, over the containers with a limit."""
     used = increases(by_container(metrics, CPU), ["cluster", "namespace", "pod", "container"])
     both = used.inner_join(_limits(metrics, "cpu"), [*_STEP]).drop("hour_right")
-    hours = with_whole(both.group_by(*_KEY).agg(used=_.rise.sum(), may=(_["limit"] * _.seconds).sum()), WHOLE)
+    hours = with_whole(both.group_by(*_KEY).agg(used=_.rise.sum(), may=(_["limit"] * _.seconds).sum()))
     totals = hours.group_by(*_KEY).agg(value=_.used.sum() / _.may.sum().nullif(0.0))
     return _measure(totals, "cpu")
 
@@ -133,7 +130,7 @@ def _memory(metrics: ibis.Table) -> ibis.Table:
     used = by_container(metrics, MEMORY)
     both = used.inner_join(_limits(metrics, "memory"), [*_STEP]).drop("hour_right")
     by_step = (*_KEY, "timestamp")
-    steps = with_whole(both.group_by(*by_step).agg(used=_.value.sum(), may=_["limit"].sum()), WHOLE)
+    steps = with_whole(both.group_by(*by_step).agg(used=_.value.sum(), may=_["limit"].sum()))
     shares = steps.group_by(*by_step).agg(share=_.used.sum() / _.may.sum().nullif(0.0))
     return _measure(shares.group_by(*_KEY).agg(value=_.share.max()), "memory")
 
@@ -156,7 +153,7 @@ def _waiting(metrics: ibis.Table, metric: str, measure: str) -> ibis.Table:
 
 
 def _latency(metrics: ibis.Table) -> list[ibis.Table]:
-    latencies = histograms.request_latencies(metrics, WHOLE)
+    latencies = histograms.request_latencies(metrics)
     return [_measure(latencies.mutate(value=latencies[name]), name) for name in ("p95_ms", "requests")]
 
 
@@ -167,7 +164,7 @@ def _logs(logs: ibis.Table) -> list[ibis.Table]:
         level.notnull(), level.lower().re_search(f"^({ERROR_LEVEL})$"), logs.message.re_search(ERROR_LINE)
     )
     lines = logs.mutate(namespace=_log_namespace(logs), hour=logs.timestamp.truncate("h"), says=is_error.cast("int64"))
-    hours = with_whole(lines.group_by(*_KEY).agg(lines=_.count(), errors=_.says.sum()), WHOLE)
+    hours = with_whole(lines.group_by(*_KEY).agg(lines=_.count(), errors=_.says.sum()))
     totals = hours.group_by(*_KEY).agg(lines=_.lines.sum(), errors=_.errors.sum())
     return [
         _measure(totals.mutate(value=totals[column].cast("float64")), measure)
@@ -195,17 +192,12 @@ def _events(events: ibis.Table) -> list[ibis.Table]:
         warns=ibis.coalesce((events.type == "Warning").cast("int64"), 0),
     )
     parsed = parsed.mutate(looping=ibis.ifelse(loops, parsed.pod, None))
-    both = with_whole(parsed, WHOLE)
+    both = with_whole(parsed)
     hours = both.group_by(*_KEY).agg(loops=_.looping.nunique(), warnings=_.warns.sum())
     return [
         _measure(hours.mutate(value=hours[column].cast("float64")), measure)
         for column, measure in (("loops", "crash_loops"), ("warnings", "warning_events"))
     ]
-
-
-def _summed(rows: ibis.Table, measure: str) -> ibis.Table:
-    hours = with_whole(rows.group_by(*_KEY).agg(value=_.value.sum()), WHOLE)
-    return _measure(hours.group_by(*_KEY).agg(value=_.value.sum()), measure)
 
 
 def _measure(rows: ibis.Table, measure: str) -> ibis.Table:

