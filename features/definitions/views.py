@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 
 from errors import UnknownName
 from features.definitions import infrastructure, transforms
-from lake.contracts.agent_features import AGENT_FEATURES as AGENT_CONTRACT
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.base import Column, Contract
-from lake.contracts.infrastructure_features import INFRASTRUCTURE_FEATURES as INFRASTRUCTURE_CONTRACT
+from lake.contracts.features import AGENT_FEATURES as AGENT_CONTRACT
+from lake.contracts.features import INFRASTRUCTURE_FEATURES as INFRASTRUCTURE_CONTRACT
+from lake.contracts.features import USER_FEATURES as USER_CONTRACT
 from lake.contracts.joined_features import (
     AGENT_PREFIX,
     AGENT_TIME,
@@ -29,7 +30,6 @@ from lake.contracts.joined_features import (
 )
 from lake.contracts.registries import AGENTS_NAMESPACE
 from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
-from lake.contracts.user_features import USER_FEATURES as USER_CONTRACT
 
 EVENT_TIMESTAMP, CREATED_TIMESTAMP = "event_timestamp", "created_timestamp"
 

@@ -98,6 +98,8 @@ def Field(  # noqa: N802 - it replaces pandera's own Field
 Name = partial(Field, max_length=NAME_CHARACTERS)
 Share = partial(Field, unit="share", ge=0, le=1)
 Latency = partial(Field, unit="ms", ge=0)
+Measured = partial(Field, ge=0, nullable=True)
+"""A quantity that is null where nothing was measured."""
 
 
 class Quarantine(Model):

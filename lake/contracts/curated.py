@@ -1,6 +1,6 @@
 """The contracts of the curated data sets: each row is computed from other tables, and its day rebuilt as a whole."""
 
-from lake.contracts.base import Classification, Contract, Field, Latency, Model, Name, OptionalInt, Share, Timestamp
+from lake.contracts.base import Classification, Contract, Field, Latency, Measured, Model, OptionalInt, Share, Timestamp
 
 
 class AgentPerformanceDaily(Model):
@@ -29,7 +29,7 @@ class AgentPerformanceDaily(Model):
 class ClusterHealthHourly(Model):
     """A cluster's health in one hour (UTC), from calls, metrics, logs and events: one row per hour with data."""
 
-    cluster: str = Name("Where the agents run.")
+    cluster: str = Field("Where the agents run.", max_length=256)
     hour: Timestamp = Field("The full hour (UTC): what happened from it on, before the next.")
     requests: int = Field("Interactions; 0 where there was none.", unit="interactions", ge=0)
     agents: int = Field("Different agents seen.", unit="agents", ge=0)
@@ -44,39 +44,30 @@ class ClusterHealthHourly(Model):
         "The newest interaction that is counted: shows how complete an unfinished hour is; null without any.",
         nullable=True,
     )
-    log_lines: OptionalInt = Field("Log lines; null where no log came.", unit="lines", ge=0, nullable=True)
+    log_lines: OptionalInt = Measured("Log lines; null where no log came.", unit="lines")
     error_log_rate: float = Share("Lines that report an error over all lines; null where no line came.", nullable=True)
-    restarts: OptionalInt = Field(
-        "Restarts of containers; null where no container was measured.", unit="restarts", ge=0, nullable=True
-    )
-    cpu_pressure: float = Field(
+    restarts: OptionalInt = Measured("Restarts of containers; null where no container was measured.", unit="restarts")
+    cpu_pressure: float = Measured(
         "Share of the hour in which a task of a node waited for a CPU, else CPU used over limits; null where "
         "neither is measured.",
         unit="share",
-        ge=0,
-        nullable=True,
     )
-    memory_pressure: float = Field(
+    memory_pressure: float = Measured(
         "Share of the hour in which a task of a node waited for memory, else working set over limits at the step "
         "where it was most; null where neither is measured.",
         unit="share",
-        ge=0,
-        nullable=True,
     )
-    measured_requests: float = Field(
-        "HTTP requests that histograms counted, of all programs on the cluster.", unit="requests", ge=0, nullable=True
+    measured_requests: float = Measured(
+        "HTTP requests that histograms counted, of all programs on the cluster.", unit="requests"
     )
     measured_latency_p95_ms: float = Latency(
         "95th percentile of their latency, as PromQL's histogram_quantile.", nullable=True
     )
-    crash_loops: OptionalInt = Field(
-        "Pods whose containers Kubernetes held back from restarting; null where no event came.",
-        unit="pods",
-        ge=0,
-        nullable=True,
+    crash_loops: OptionalInt = Measured(
+        "Pods whose containers Kubernetes held back from restarting; null where no event came.", unit="pods"
     )
-    warning_events: OptionalInt = Field(
-        "Kubernetes events of type Warning, each count one; null likewise.", unit="events", ge=0, nullable=True
+    warning_events: OptionalInt = Measured(
+        "Kubernetes events of type Warning, each count one; null likewise.", unit="events"
     )
     built_from: str = Field("Digest of the input files of this day and of the transform.", max_length=64)
 
@@ -84,7 +75,7 @@ class ClusterHealthHourly(Model):
 class UserInteractionSummary(Model):
     """A user's interactions on one day (UTC), with the ratings that came up to the end of the seventh day; no text."""
 
-    user_id: str = Name("The user.", pii=True)
+    user_id: str = Field("The user.", pii=True, max_length=256)
     day: Timestamp = Field("The day's midnight (UTC): interactions from it on, before the next.")
     requests: int = Field("Interactions.", unit="interactions", ge=1)
     agents: int = Field("Different agents.", unit="agents", ge=1)

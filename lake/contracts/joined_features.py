@@ -8,10 +8,8 @@ in with ``infrastructure_``; all may be missing, so all may be null.
 
 import pyarrow as pa
 
-from lake.contracts.agent_features import AGENT_FEATURES
 from lake.contracts.base import Column, Contract, Field, Model, OptionalInt, Timestamp
-from lake.contracts.infrastructure_features import INFRASTRUCTURE_FEATURES
-from lake.contracts.user_features import USER_FEATURES
+from lake.contracts.features import AGENT_FEATURES, INFRASTRUCTURE_FEATURES, USER_FEATURES
 
 USER_PREFIX, AGENT_PREFIX, INFRASTRUCTURE_PREFIX = "", "agent_", "infrastructure_"
 USER_TIME, AGENT_TIME = "user_event_timestamp", "agent_event_timestamp"

@@ -12,7 +12,7 @@ import pytest
 import tasks.runtime
 from features.batch.schedule import keep_up
 from features.definitions.views import AGENT_FEATURES as AGENTS
-from lake.contracts.agent_features import AGENT_FEATURES
+from lake.contracts.features import AGENT_FEATURES
 from lake.contracts.telemetry import METRICS
 from lake.lake import Lake, open_lake
 from lake.sample.generate import FIRST_DAY, write_sample

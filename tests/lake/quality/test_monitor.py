@@ -10,7 +10,7 @@ import pytest
 
 from errors import QualityTooLow
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
-from lake.contracts.infrastructure_features import INFRASTRUCTURE_FEATURES
+from lake.contracts.features import INFRASTRUCTURE_FEATURES
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
 from lake.quality.monitor import CheckResult, MonitoringPolicy, check, freshness, require_acceptable
