@@ -27,7 +27,6 @@ NAME_CHARACTERS, TEXT_CHARACTERS = 256, 100_000
 """The longest name, and the longest text of a user or a model."""
 _ARROW_TYPES: Mapping[str, pa.DataType] = {
     "str": pa.string(),
-    "string": pa.string(),
     "int64": pa.int64(),
     "Int64": pa.int64(),
     "float64": pa.float64(),

@@ -53,11 +53,8 @@ class Classified:
 class RowClassifier:
     """One attempt at one object. Use it as a context, which holds the file of the rejects.
 
-    Attributes:
-        rows: number of new rows.
-        duplicates: number of rows and rejects that are known.
-        reasons: number of rejects by reason.
-        newest: time of the newest new row (UTC).
+    It counts new rows, ``duplicates`` (rows and rejects that are known) and rejects by reason, and keeps the time of
+    the newest new row (UTC).
     """
 
     def __init__(self, contract: Contract, landed: LandedObject, tables: Tables, writer: Writer) -> None:
@@ -68,10 +65,6 @@ class RowClassifier:
         self.newest: datetime | None = None
         self._first_line = b""
         self._schema = contract.quarantine.arrow_schema
-        self._constants = {
-            "source_object": pa.scalar(landed.object),
-            "landed_at": pa.scalar(landed.at, pa.timestamp("us", tz="UTC")),
-        }
 
     def __enter__(self) -> "RowClassifier":
         self._folder = tempfile.TemporaryDirectory(prefix="fuelline-")
@@ -142,7 +135,7 @@ class RowClassifier:
         known = pc.is_in(rejects["digest"], self._rejected_before)
         self.duplicates += pc.sum(known).as_py()
         rejects = rejects.filter(pc.invert(known))
-        for name, value in self._constants.items():
+        for name, value in (("source_object", self.landed.object), ("landed_at", self.landed.at)):
             rejects = rejects.append_column(name, pa.repeat(value, rejects.num_rows))
         self._rejects.write_table(rejects.select(self._schema.names).cast(self._schema))
         self.reasons.update(rejects["reason"].to_pylist())

@@ -28,9 +28,8 @@ BLOCK_BYTES = 8 << 20
 LINE_BYTES_MAX = 16 << 20
 """Longer than any valid row; a longer line is skipped without being read into memory."""
 BOM = b"\xef\xbb\xbf"
-LINES = (".jsonl", ".ndjson", ".json", ".log")
+FORMATS = (".jsonl", ".ndjson", ".json", ".log", ".csv", ".parquet")
 """A ``.json`` file is a log if its first line is an object; a document over many lines is not."""
-FORMATS = (*LINES, ".csv", ".parquet")
 READABLE = f"{', '.join(FORMATS)}, plain or .gz, rotated or not"
 ROTATION = re.compile(r"[.-]\d[\d._-]*(?=(\.gz)?$)", re.IGNORECASE)
 """What log rotation appends to a name: ``.1``, ``-20261126``, ``.2026-11-26_14``."""

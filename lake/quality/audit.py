@@ -39,7 +39,7 @@ def audit(tables: Tables, contract: Contract, version: TableVersion) -> list[Dup
     columns = sorted({column for rule in rules for column in rule})
     spill = tempfile.TemporaryDirectory(prefix="fuelline-")
     with spill as folder, connect(memory_limit=MEMORY_LIMIT, temp_directory=folder) as db:
-        db.register("rows", tables.batches(version, columns=columns))
+        db.register("rows", tables.scan(version, columns=columns).to_arrow_batch_reader())
         db.execute("CREATE TABLE keys AS FROM rows")
         findings = [_repeats(db, rule) for rule in rules]
     return [finding for finding in findings if finding.keys]

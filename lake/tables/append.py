@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("fuelline.tables")
 
 
-def write_files(table: "Table", rows: pa.Table) -> list["DataFile"]:
+def write_files(table: "Table", rows: pa.Table) -> Iterator["DataFile"]:
     """Write rows of the table's columns to data files, which no snapshot holds yet."""
     from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
-    return list(_dataframe_to_data_files(table.metadata, rows, table.io)) if rows.num_rows else []
+    if rows.num_rows:
+        yield from _dataframe_to_data_files(table.metadata, rows, table.io)
 
 
 def watermark_of(table: "Table", source: str) -> datetime | None:
@@ -44,11 +45,8 @@ class Writer:
     """One attempt at a keyed append to a contract's table, which is created or evolved to fit.
 
     Use it as a context: an attempt that does not commit removes the files that it wrote. They stay only when it is
-    unknown whether the commit took effect, because the table may refer to them.
-
-    Attributes:
-        found: the commit under the key, this attempt's or an earlier one's; None while there is none.
-        rows: number of rows added.
+    unknown whether the commit took effect, because the table may refer to them. ``found`` is the commit under the key,
+    this attempt's or an earlier one's, and ``rows`` the number of rows added.
     """
 
     def __init__(self, catalog: "Catalog", store: ObjectStore, contract: Contract, key: str) -> None:
@@ -87,22 +85,16 @@ class Writer:
                 log.warning("%s: left out %d rows whose key has other values", self.contract.table, conflicts)
             rows = rows.filter(verdicts.is_null())
         self.rows += rows.num_rows
-        self._files += write_files(self.table, rows)
+        self._files.extend(write_files(self.table, rows))
 
     def commit(
         self, summary: Mapping[str, str], *, watermark: tuple[str, datetime] | None = None
     ) -> KeyedCommit | None:
         """Commit the added rows on exactly the snapshot that they were compared with.
 
-        Args:
-            summary: entries for the snapshot's summary.
-            watermark: a source and the time of its newest row (UTC); it only moves forward.
-
-        Returns:
-            The commit under the key, this or another writer's; None if another writer was first: begin again.
-
-        Raises:
-            PeerError: the catalogue failed, and the commit is not in effect so far.
+        Returns the commit under the key, this or another writer's; None if another writer was first: begin again.
+        ``watermark`` is a source and the time of its newest row (UTC), which only moves forward. Raises ``PeerError``
+        where the catalogue failed and the commit is not in effect so far.
         """
         transaction = self.table.transaction()
         if watermark and watermark[1] > (watermark_of(self.table, watermark[0]) or datetime.min.replace(tzinfo=UTC)):
@@ -131,12 +123,11 @@ class Writer:
         """Whether the snapshot under the key holds the files of this attempt."""
         if not self._files:
             return True
-        snapshots = [s for s in self.table.snapshots() if s.summary and s.summary.get(KEY) == self.key]
-        paths = {file.file_path for file in self._files}
-        for snapshot in snapshots:
-            for manifest in snapshot.manifests(self.table.io):
-                if manifest.added_snapshot_id == snapshot.snapshot_id:
-                    return any(e.data_file.file_path in paths for e in manifest.fetch_manifest_entry(self.table.io))
+        paths, io = {file.file_path for file in self._files}, self.table.io
+        for snapshot in self.table.snapshots():
+            if snapshot.summary and snapshot.summary.get(KEY) == self.key:
+                added = (m for m in snapshot.manifests(io) if m.added_snapshot_id == snapshot.snapshot_id)
+                return any(e.data_file.file_path in paths for m in added for e in m.fetch_manifest_entry(io))
         return False
 
     def _stored_rows(self, partitions: Sequence[date | str]) -> Iterator[pa.RecordBatch]:

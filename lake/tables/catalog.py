@@ -19,6 +19,13 @@ def open_catalog(settings: Settings) -> "SqlCatalog":
 
     Raises ``SettingsError`` or ``PeerError`` as ``initialize_database``.
     """
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    class RetryingCatalog(SqlCatalog):
+        def _init_catalog(self) -> None:
+            retry_connect(self.engine, SETTING)
+            super()._init_catalog()
+
     address = settings.store_address
     properties = {"warehouse": f"file://{address}/warehouse"}
     if address.startswith("s3://"):
@@ -27,15 +34,4 @@ def open_catalog(settings: Settings) -> "SqlCatalog":
         properties = {"warehouse": f"{address}/warehouse", **file_io_properties(S3Access.of(settings))}
     settings.folder.mkdir(parents=True, exist_ok=True)
     properties |= {"uri": sql_address(settings.catalog_address), "pool_pre_ping": "true"}
-    return initialize_database(SETTING, properties["uri"], lambda: _retrying_catalog(settings.lake, properties))
-
-
-def _retrying_catalog(name: str, properties: dict[str, str]) -> "SqlCatalog":
-    from pyiceberg.catalog.sql import SqlCatalog
-
-    class RetryingCatalog(SqlCatalog):
-        def _init_catalog(self) -> None:
-            retry_connect(self.engine, SETTING)
-            super()._init_catalog()
-
-    return RetryingCatalog(name, **properties)
+    return initialize_database(SETTING, properties["uri"], lambda: RetryingCatalog(settings.lake, **properties))

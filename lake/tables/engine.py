@@ -11,11 +11,7 @@ if TYPE_CHECKING:
 
 
 def connect(**config: str | bool | int | float | list[str]) -> "duckdb.DuckDBPyConnection":
-    """A new in-memory DuckDB whose days and casts are in UTC, whatever the machine's zone.
-
-    Args:
-        config: DuckDB's settings, such as ``memory_limit="768MB"``.
-    """
+    """A new in-memory DuckDB with these settings, whose days and casts are in UTC, whatever the machine's zone."""
     import duckdb
 
     connection = duckdb.connect(config=config)

@@ -1,6 +1,7 @@
 """Filters that select whole partitions of a table: ranges and equalities, which pyiceberg handles most reliably."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,23 +17,16 @@ def in_partitions(contract: Contract, partitions: Sequence[date | str]) -> "Bool
 
     if not (column := contract.day_column):
         return In(contract.partitions[0][1], set(partitions))
-    ranges = [
-        And(GreaterThanOrEqual(column, first.isoformat()), LessThan(column, last.isoformat()))
-        for first, last in _ranges(sorted(day for day in partitions if isinstance(day, date)))
-    ]
+    days = sorted(day for day in partitions if isinstance(day, date))
+    # Consecutive days make one range: they have the same distance from their places in the list.
+    runs = itertools.groupby(enumerate(days), key=lambda numbered: numbered[1].toordinal() - numbered[0])
+    ranges = []
+    for run in ([day for _, day in numbered] for _, numbered in runs):
+        end = run[-1] + timedelta(days=1)
+        ranges.append(And(GreaterThanOrEqual(column, _midnight(run[0])), LessThan(column, _midnight(end))))
     # Or makes a balanced tree, so that many ranges do not exceed the recursion limit.
     return Or(*ranges) if len(ranges) > 1 else ranges[0]
 
 
-def _ranges(days: list[date]) -> Iterable[tuple[datetime, datetime]]:
-    """Runs of consecutive days as [start, end) instants."""
-    start = previous = days[0]
-    for day in [*days[1:], None]:
-        if day is None or day - previous > timedelta(days=1):
-            yield _midnight(start), _midnight(previous + timedelta(days=1))
-            start = day or start
-        previous = day or previous
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+def _midnight(day: date) -> str:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).isoformat()

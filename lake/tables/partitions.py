@@ -41,14 +41,11 @@ def files_by_partition(tables: Tables, contract: Contract, version: TableVersion
 
 def built_from(tables: Tables, contract: Contract) -> dict[Partition, set[str]]:
     """What the rows of each partition in the table were built from."""
-    current = tables.current(contract)
-    return origins(contract, tables.load(contract.table)) if current else {}
+    return origins(contract, tables.load(contract.table)) if tables.current(contract) else {}
 
 
 def origins(contract: Contract, table: "Table", within: Sequence[Partition] = ()) -> dict[Partition, set[str]]:
     """The same for a loaded table, at least for the partitions in ``within``; for all where it is empty."""
-    if table.current_snapshot() is None:
-        return {}
     scan = table.scan(
         row_filter=in_partitions(contract, within) if within else "True",
         selected_fields=(_column(contract), BUILT_FROM),
@@ -66,8 +63,6 @@ def origins_by_partition(contract: Contract, rows: pa.Table) -> dict[Partition, 
 
 
 def data_files(contract: Contract, table: "Table", partitions: Sequence[Partition]) -> list["DataFile"]:
-    if table.current_snapshot() is None:
-        return []
     planned = table.scan(row_filter=in_partitions(contract, partitions)).plan_files()
     return [task.file for task in planned if partition_of(contract, task.file) in partitions]
 

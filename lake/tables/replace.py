@@ -92,7 +92,7 @@ def _commit(
     compared. False if another writer was first.
     """
     chosen = rows.filter(pc.is_in(partition_values(contract, rows), pa.array(due)))
-    new = write_files(table, chosen.select(contract.arrow_schema.names).cast(contract.arrow_schema))
+    new = list(write_files(table, chosen.select(contract.arrow_schema.names).cast(contract.arrow_schema)))
     nonce = secrets.token_hex(16)
     summary = {
         NONCE: nonce,

@@ -37,7 +37,7 @@ class Tables:
     def append(
         self,
         contract: Contract,
-        rows: pa.Table | pa.RecordBatchReader,
+        rows: pa.Table,
         *,
         key: str,
         inputs: Sequence[TableVersion] = (),
@@ -52,13 +52,12 @@ class Tables:
             inputs: the versions that the rows were computed from, for lineage.
             properties: further entries for the snapshot's summary.
         """
-        data = rows if isinstance(rows, pa.Table) else rows.read_all()
         summary = {**properties, INPUTS: json.dumps([str(version) for version in inputs])}
 
         def attempt() -> TableVersion | None:
             with self.writer(contract, key) as writer:
                 if not writer.found:
-                    writer.add(data, drop_known=True)
+                    writer.add(rows, drop_known=True)
                     writer.commit(summary)
                 return writer.found.version if writer.found else None
 
@@ -74,13 +73,13 @@ class Tables:
 
     def find(self, contract: Contract, key: str) -> TableVersion | None:
         """The version that was committed under this key, if it was."""
-        table = self._find(contract)
+        table = self._find(contract.table)
         commit = table and find_commit(self.store, table, key)
         return commit.version if commit else None
 
     def current(self, contract: Contract) -> TableVersion | None:
         """The newest version; None where the table has no rows yet."""
-        table = self._find(contract)
+        table = self._find(contract.table)
         snapshot = table and table.current_snapshot()
         return version_of(contract.table, snapshot) if snapshot else None
 
@@ -102,12 +101,6 @@ class Tables:
         """
         return narrow_strings(self.scan(version, columns=columns, where=where).to_arrow())
 
-    def batches(
-        self, version: TableVersion, *, columns: Sequence[str] | None = None, where: str = ""
-    ) -> pa.RecordBatchReader:
-        """Like ``read``, as a stream of batches."""
-        return self.scan(version, columns=columns, where=where).to_arrow_batch_reader()
-
     def scan(
         self, version: TableVersion, *, columns: Sequence[str] | None = None, where: "str | BooleanExpression" = ""
     ) -> "DataScan":
@@ -120,7 +113,7 @@ class Tables:
 
     def snapshots(self, contract: Contract) -> "list[Snapshot]":
         """Snapshots in order of commit; their summaries hold key and inputs."""
-        table = self._find(contract)
+        table = self._find(contract.table)
         return list(table.snapshots()) if table else []
 
     def tag(self, version: TableVersion, name: str, *, move: bool = False) -> None:
@@ -142,27 +135,24 @@ class Tables:
 
     def watermark(self, contract: Contract, source: str) -> datetime | None:
         """The time of the newest row of a source (UTC). It moves in the commit that adds the row."""
-        table = self._find(contract)
+        table = self._find(contract.table)
         return watermark_of(table, source) if table else None
 
     def load(self, name: str) -> "Table":
         """The Iceberg table itself. Raises ``UnknownName``."""
-        from pyiceberg.exceptions import NoSuchTableError
-
-        try:
-            return self.catalog.load_table(name)
-        except NoSuchTableError:
-            known = [".".join(t) for n in self.catalog.list_namespaces() for t in self.catalog.list_tables(n)]
-            raise UnknownName("table", name, known) from None
+        if table := self._find(name):
+            return table
+        known = [".".join(t) for n in self.catalog.list_namespaces() for t in self.catalog.list_tables(n)]
+        raise UnknownName("table", name, known)
 
     @property
     def catalog(self) -> "Catalog":
         return open_catalog(self.settings)
 
-    def _find(self, contract: Contract) -> "Table | None":
+    def _find(self, name: str) -> "Table | None":
         from pyiceberg.exceptions import NoSuchTableError
 
         try:
-            return self.catalog.load_table(contract.table)
+            return self.catalog.load_table(name)
         except NoSuchTableError:
             return None

@@ -61,16 +61,15 @@ class Uniqueness:
         self._db.execute(f"CREATE OR REPLACE TEMP TABLE arrived AS SELECT _n, {self._columns} FROM slab")
         self._db.execute("CREATE OR REPLACE TEMP TABLE refused (_n BIGINT, reason VARCHAR)")
         self._select_candidates()
-        self._refuse(f"SELECT * FROM ({self._repeats_of_seen(self._rules[0])})")
-        shared_rows = self._classify_shared()
+        self._refuse(self._repeats_of_seen(self._rules[0]))
+        self._db.register("verdicts", self._classify_shared())
         for rule in self._rules[1:]:
             self._refuse(f"SELECT * FROM ({self._repeats_of_seen(rule)}) WHERE _n NOT IN (SELECT _n FROM shared_rows)")
-        self._refuse("SELECT _n, reason FROM verdicts WHERE reason IS NOT NULL", verdicts=shared_rows)
+        self._refuse("SELECT _n, reason FROM verdicts WHERE reason IS NOT NULL")
         self._db.execute("INSERT INTO seen SELECT * EXCLUDE (_n) FROM arrived ANTI JOIN refused USING (_n)")
         return self._verdicts(rows.num_rows)
 
     def close(self) -> None:
-        """Free memory and spill files."""
         self._db.close()
 
     def _select_candidates(self) -> None:
@@ -93,10 +92,8 @@ class Uniqueness:
         rows = f"(FROM fresh SEMI JOIN {among} USING (_n)) f" if among != "fresh" else "fresh f"
         return f"SELECT f._n, {reason} AS reason FROM {rows} JOIN near s ON {same} GROUP BY f._n"
 
-    def _refuse(self, verdicts_sql: str, **tables: pa.Table) -> None:
+    def _refuse(self, verdicts_sql: str) -> None:
         """Move rows of ``fresh`` to ``refused``."""
-        for name, table in tables.items():
-            self._db.register(name, table)
         self._db.execute(f"CREATE OR REPLACE TEMP TABLE found AS {verdicts_sql}")
         self._db.execute("INSERT INTO refused FROM found")
         self._db.execute("DELETE FROM fresh WHERE _n IN (SELECT _n FROM found)")
@@ -134,10 +131,8 @@ def _one_by_one(
 ) -> Iterator[dict[str, int | str | None]]:
     """Classify rows in order, each against the rows accepted before it and against the rows in the table.
 
-    Args:
-        rules: columns that no two rows share, the identity first.
-        rows: number, digest, and for each rule an id of the row's values in its columns.
-        repeats: for each rule the rows that repeat one in the table, and the reason for each.
+    A row is its number, its digest, and for each rule an id of its values in the rule's columns. ``repeats`` has for
+    each rule the rows that repeat one in the table, and why.
     """
     accepted: list[dict[int, int]] = [{} for _ in rules]
     for number, digest, *ids in rows:
