@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from reports.run_summary import RunSummary
 
 F = TypeVar("F", bound=Callable[..., object])
-PIPED_WIDTH = 10_000
-"""Columns assumed where the output is no terminal, so that a line stays one line."""
 
 
 def json_option(command: F) -> F:
@@ -79,11 +77,9 @@ def _print_model(model: Mapping[str, Any]) -> None:
         "waiting": ", ".join(model["waiting"]) or "none",
         "registered": ", ".join(model["registered"]) or "none",
         "trained on": f"data up to {minute(model['trained_upto'])}" if model["trained_upto"] else "nothing",
+        "training now": model["training"],
+        "requested": model["request"],
     }
-    if model["training"]:
-        facts["training now"] = model["training"]
-    if model["request"]:
-        facts["requested"] = model["request"]
     if model["failures"]:
         facts["failed"] = f"{model['failures']} in a row, the last at {minute(model['failed_at'])}"
     if last := model["last_event"]:
@@ -98,9 +94,10 @@ def print_summary(summary: "RunSummary", path: str) -> None:
     from reports.run_summary import headline
 
     counts = ", ".join(f"{getattr(summary, name):,} {name}" for name in ("committed", "quarantined", "duplicates"))
-    facts = {"came in": f"{summary.landed:,} lines in {summary.objects:,} objects: {counts}"}
-    if summary.reasons:
-        facts["quarantined"] = ", ".join(f"{reason} {count:,}" for reason, count in summary.reasons.items())
+    facts = {
+        "came in": f"{summary.landed:,} lines in {summary.objects:,} objects: {counts}",
+        "quarantined": ", ".join(f"{reason} {count:,}" for reason, count in summary.reasons.items()),
+    }
     if scores := summary.scores:
         candidate = f"{summary.version or 'candidate'} {scores.candidate:.3f}"
         facts["scores"] = f"{candidate}, {scores.against} {scores.baseline:.3f} (lower is better)"
@@ -113,23 +110,25 @@ def print_summary(summary: "RunSummary", path: str) -> None:
     _print_facts(facts)
 
 
-def _print_facts(facts: Mapping[str, str]) -> None:
+def _print_facts(facts: Mapping[str, str | None]) -> None:
+    """Print each fact that is there on a line."""
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(f"  {name}", value)
+        if value:
+            table.add_row(f"  {name}", value)
     _show(table)
 
 
 def _show(table: "Table") -> None:
-    """Print it, wrapped to the terminal, or one line per row into a pipe. Its text is never read as markup."""
+    """Print it, wrapped to the terminal, or one line per row (up to 10,000 wide) into a pipe; no text is markup."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else PIPED_WIDTH, markup=False, highlight=False, emoji=False)
+    console = Console(width=None if terminal else 10_000, markup=False, highlight=False, emoji=False)
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():

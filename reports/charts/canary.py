@@ -1,7 +1,6 @@
 """Charts of a canary: both arms' bad rates over time, and the evidence as it grows towards a decision."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reports.charts.style import bare, blank, drawn, grid, styled
@@ -10,32 +9,24 @@ from reports.common.palette import BLUE, GREEN, GREY, INK, ORANGE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from serving.rollout.timeline import MetricPoint
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArmLines:
-    """One metric over time; all sequences are as long as ``hours``."""
-
-    title: str
-    hours: Sequence[float]
-    candidate: Sequence[float]
-    stable: Sequence[float]
-    """Bad rates, 0 to 1; NaN where there was no request yet."""
-    harm: Sequence[float]
-    safety: Sequence[float]
-    """Evidence as a share of what is needed for a decision, 0 to 1; NaN where the metric has no such test."""
+UPPER = {"stable": ("stable", BLUE), "candidate": ("candidate", ORANGE)}
+LOWER = {"safety": ("not worse", GREEN), "harm": ("worse", ORANGE)}
+"""Name and colour of each field of a point that a panel shows."""
 
 
 @styled
-def arms(metrics: Sequence[ArmLines], steps: Sequence[tuple[float, str]], title: str) -> str:
+def arms(metrics: "Mapping[str, Sequence[MetricPoint]]", steps: Sequence[tuple[float, str]], title: str) -> str:
     """One column for each metric, rates above and evidence below; ``steps`` (hour, name) are marked in every panel."""
     figure = blank(4.4)
     panels = figure.subplots(2, len(metrics), sharex=True, sharey="row", squeeze=False)
-    for (upper, lower), metric in zip(panels.T, metrics, strict=True):
-        _lines(upper, metric.hours, (("stable", metric.stable, BLUE), ("candidate", metric.candidate, ORANGE)))
-        _lines(lower, metric.hours, (("not worse", metric.safety, GREEN), ("worse", metric.harm, ORANGE)))
+    for (upper, lower), (metric, points) in zip(panels.T, metrics.items(), strict=True):
+        _lines(upper, points, UPPER)
+        _lines(lower, points, LOWER)
         lower.axhline(1.0, color=INK, linewidth=0.9, linestyle="--")
         lower.set_ylim(-0.03, 1.12)
-        upper.set_title(metric.title, fontsize=10.5, loc="left", color=INK)
+        upper.set_title(metric, fontsize=10.5, loc="left", color=INK)
         lower.set_xlabel("hours since the first user")
         for hour, name in steps:
             for panel in (upper, lower):
@@ -50,8 +41,9 @@ def arms(metrics: Sequence[ArmLines], steps: Sequence[tuple[float, str]], title:
     return drawn(figure, title)
 
 
-def _lines(panel: "Axes", hours: Sequence[float], lines: Sequence[tuple[str, Sequence[float], str]]) -> None:
-    for name, values, color in lines:
-        panel.plot(hours, values, color=color, linewidth=1.8, label=name)
+def _lines(panel: "Axes", points: "Sequence[MetricPoint]", lines: Mapping[str, tuple[str, str]]) -> None:
+    hours = [point.hours for point in points]
+    for field, (name, color) in lines.items():
+        panel.plot(hours, [getattr(point, field) for point in points], color=color, linewidth=1.8, label=name)
     grid(panel, "y")
     bare(panel, "bottom")

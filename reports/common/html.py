@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
 if TYPE_CHECKING:
-    import pandas as pd
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -90,16 +89,15 @@ def facts(values: Mapping[str, object]) -> Markup:
     return _part("facts", values)
 
 
-def table(rows: "Sequence[Mapping[str, object]] | pd.DataFrame") -> Markup:
+def table(rows: Sequence[Mapping[str, object]]) -> Markup:
     """A table with the columns of its first row; a column that holds only numbers is aligned right."""
-    records: Sequence[Mapping[Any, object]] = rows if isinstance(rows, Sequence) else rows.to_dict("records")
-    if not records:
+    if not rows:
         return note("Nothing to show.")
-    columns = list(records[0])
-    numbers = {name for name in columns if all(_is_number(row.get(name)) for row in records)}
-    decimals = {name: _decimals([row.get(name) for row in records]) for name in numbers}
-    cells = [{name: _cell(row.get(name), decimals.get(name, 0)) for name in columns} for row in records]
-    return _part("table", columns, cells, numbers)
+    columns = {name: [row.get(name) for row in rows] for name in rows[0]}
+    numbers = {name for name, values in columns.items() if all(map(_is_number, values))}
+    texts = {name: _cells(values) if name in numbers else list(map(shown, values)) for name, values in columns.items()}
+    cells = [dict(zip(columns, row, strict=True)) for row in zip(*texts.values(), strict=True)]
+    return _part("table", list(columns), cells, numbers)
 
 
 def shown(value: object) -> str:
@@ -118,15 +116,14 @@ def shown(value: object) -> str:
     return str(value.value).replace("_", " ") if isinstance(value, Enum) else str(value)
 
 
-def _decimals(values: Sequence[object]) -> int:
-    """Decimal places that a column's numbers share: four significant digits of the largest."""
-    reals = [abs(float(v)) for v in values if isinstance(v, float | np.floating) and math.isfinite(v)]
-    return min(6, max(0, 3 - math.floor(math.log10(max(reals))))) if any(reals) else 0
-
-
-def _cell(value: object, decimals: int) -> str:
-    real = isinstance(value, float | np.floating) and math.isfinite(value)
-    return f"{value:,.{decimals}f}" if real else shown(value)
+def _cells(values: Sequence[object]) -> list[str]:
+    """The numbers of a column with the same decimal places: four significant digits of the largest."""
+    reals = [float(v) if isinstance(v, float | np.floating) and math.isfinite(v) else None for v in values]
+    largest = max((abs(real) for real in reals if real is not None), default=0.0)
+    decimals = min(6, max(0, 3 - math.floor(math.log10(largest)))) if largest else 0
+    return [
+        shown(value) if real is None else f"{real:,.{decimals}f}" for value, real in zip(values, reals, strict=True)
+    ]
 
 
 def _is_number(value: object) -> bool:

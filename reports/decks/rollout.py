@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from models.registry.kinds import model_chain
-from reports.charts.canary import ArmLines, arms
+from reports.charts.canary import arms
 from reports.common.html import facts, note, table
 from reports.common.ledger_text import words
 
@@ -30,11 +30,7 @@ def verdict_deck(ledger: "Ledger", verdict: "Verdict") -> list[str]:
 
 def canary_deck(version: str, timeline: "Timeline") -> list[str]:
     """Both arms over time, the evidence, and what was decided on it."""
-    lines = ("hours", "candidate", "stable", "harm", "safety")
-    metrics = [
-        ArmLines(title=words(metric.value), **{name: [getattr(point, name) for point in points] for name in lines})
-        for metric, points in timeline.metrics.items()
-    ]
+    metrics = {words(metric.value): points for metric, points in timeline.metrics.items()}
     figures = [
         {
             "bad event": tested.metric,
