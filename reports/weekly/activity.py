@@ -7,7 +7,6 @@ module.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
 from lake.contracts.agent_interactions import AGENT_FEEDBACK
 from lake.lake import Lake
@@ -15,9 +14,6 @@ from lake.tables.engine import connect
 from lake.tables.uniqueness import MEMORY_LIMIT
 from lake.tables.versions import TableVersion
 from lake.windows import BEGINNING, Window
-
-if TYPE_CHECKING:
-    import duckdb
 
 LENGTH = timedelta(weeks=1)
 ALL = ""
@@ -118,16 +114,11 @@ def activities(lake: Lake, version: TableVersion, week: Week) -> Activities:
         db.register("interactions", lake.tables.read(version, columns=COLUMNS, where=where))
         db.register("feedback", feedback)
         db.execute(_RATED)
-        found = [Activity(**row) for row in _rows(db, _BY_AGENT)]
-        counts = {(row["agent"], row["day"]): row["n"] for row in _rows(db, _BY_DAY)}
-    names = sorted({activity.agent for activity in found} - {ALL})
-    days = {name: tuple(counts.get((name, day), 0) for day in range(1, 8)) for name in names}
-    return Activities(agents={activity.agent: activity for activity in found}, days=days)
-
-
-def _rows(db: "duckdb.DuckDBPyConnection", query: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = db.sql(query).to_arrow_table().to_pylist()
-    return rows
+        by_agent, by_day = (db.sql(query).to_arrow_table().to_pylist() for query in (_BY_AGENT, _BY_DAY))
+    agents = {row["agent"]: Activity(**row) for row in by_agent}
+    counts = {(row["agent"], row["day"]): row["n"] for row in by_day}
+    days = {name: tuple(counts.get((name, day), 0) for day in range(1, 8)) for name in sorted(agents) if name != ALL}
+    return Activities(agents=agents, days=days)
 
 
 _RATED = """

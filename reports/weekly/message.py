@@ -7,12 +7,13 @@ Where Slack is down only the message is lost, and the ledger records the failure
 
 import logging
 import secrets
+from html import escape
 
 from errors import PeerError
 from lake.lake import Lake
 from reports.weekly.activity import ALL, Activity, Week, milliseconds, percentage
 from reports.weekly.page import CHAIN, WeeklyReport, headline, two_weeks
-from reports.weekly.slack import escaped, post
+from reports.weekly.slack import post
 
 log = logging.getLogger("fuelline.report")
 
@@ -48,14 +49,14 @@ def message(lake: Lake, week: Week, report: WeeklyReport) -> str:
     now, before = two_weeks(lake, report, week)
     lines = [f"*The agents' week {week.name}*", headline(now.of(ALL), before.of(ALL))]
     lines += [_line(now.of(name), before.of(name)) for name in sorted(now.days)]
-    lines.append(f"Report: `{escaped(report.object)}` in the store of lake {escaped(lake.settings.lake)}")
-    return "\n".join(lines)
+    lines.append(f"Report: `{report.object}` in the store of lake {lake.settings.lake}")
+    return escape("\n".join(lines), quote=False)  # of Slack's markup, these characters can be escaped: & < >
 
 
 def _line(now: Activity, before: Activity) -> str:
     rated = f"{percentage(now.positive)} of {now.rated:,} positive" if now.rated else "no feedback"
     past = "" if before.p95_ms is None else f" (was {milliseconds(before.p95_ms)})"
     return (
-        f"• *{escaped(now.agent)}*: {now.interactions:,} calls, p95 {milliseconds(now.p95_ms)}{past}, "
+        f"• *{now.agent}*: {now.interactions:,} calls, p95 {milliseconds(now.p95_ms)}{past}, "
         f"{percentage(now.error_rate)} failed, {now.tokens:,} tokens, {rated}"
     )

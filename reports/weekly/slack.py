@@ -36,8 +36,3 @@ def _pool(webhook: str) -> urllib3.PoolManager:
     if proxy:
         return urllib3.ProxyManager(proxy, timeout=TIMEOUT_S, retries=False)
     return urllib3.PoolManager(timeout=TIMEOUT_S, retries=False)
-
-
-def escaped(text: str) -> str:
-    """The text with the characters of Slack's markup escaped."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
