@@ -5,12 +5,12 @@ image. A specification holds the names of credentials, never the credentials.
 """
 
 import functools
+import hashlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from flytekit import Cache, Environment, Resources, Secret
-from flytekit.core.cache import CachePolicy, VersionParameters
 from flytekit.deck import DeckField
 from flytekit.exceptions.user import FlyteRecoverableException
 from flytekit.extras.accelerators import A100
@@ -95,19 +95,11 @@ single_gpu = gpu.extend(
 """For evaluation: one A100."""
 
 
-class CodeVersion(CachePolicy):
-    """A cache version that is the digest of the code that decides the result."""
-
-    def __init__(self, *labels: str) -> None:
-        self.labels = labels
-
-    def get_version(self, salt: str, params: VersionParameters) -> str:
-        return code_digest(*self.labels)
-
-
 def cached(*labels: str, ignored: tuple[str, ...] = ()) -> Cache:
     """The cache of a pure task whose inputs are all versions, but for the ``ignored``, which do not decide the result.
 
-    ``labels`` are those of the modules that decide it, see ``models.llm.code_version``.
+    Its version is the digest of the code that decides it: of the modules with these labels, see
+    ``models.llm.code_version``. It is hashed once more, as flytekit does with the versions of its cache policies.
     """
-    return Cache(policies=CodeVersion(*labels), serialize=True, ignored_inputs=ignored)
+    version = hashlib.sha256(code_digest(*labels).encode()).hexdigest()
+    return Cache(version=version, serialize=True, ignored_inputs=ignored)
