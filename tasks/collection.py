@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from lake.sources.selection import Pulled, Selection
 from lake.windows import Window
 from settings import PEERS
-from tasks.environments import SECRETS, cpu, secrets
+from tasks.environments import OUTSIDE_PODS, SECRETS, cpu, secrets
 from tasks.runtime import due, publish, task_lake
 
 COLLECTION = (10, "Collection")
 TOKENS = secrets(*(f"FUELLINE_{peer.upper()}_TOKEN" for peer in PEERS))
 """The bearer tokens of the servers."""
-collector = cpu.extend(secret_requests=[*SECRETS, *TOKENS])
+collector = cpu.extend(secret_requests=[*SECRETS, *TOKENS], pod_template_name=OUTSIDE_PODS)
 
 
 @collector

@@ -41,6 +41,10 @@ SECRETS = secrets(
     "FUELLINE_SLACK",
 )
 
+OUTSIDE_PODS, ROLLOUT_PODS, EVENT_PODS = "fuelline-outside", "fuelline-rollout", "fuelline-events"
+"""Pod templates of tasks that connect to more than the stores and FlyteAdmin: to any address, to vLLM's rollout port,
+to the broker. Every other task has Flyte's default. ``deploy/flyte`` has them, with their accounts and policies."""
+
 
 class Retrying(Environment):
     """An environment that retries a task when another service fails; Flyte retries no other exception of a task.

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from tasks.environments import SECRETS, cpu, secrets
+from tasks.environments import EVENT_PODS, SECRETS, cpu, secrets
 from tasks.runtime import due, publish, task_lake
 
 EVENTS = (10, "Events")
-with_broker = cpu.extend(secret_requests=[*SECRETS, *secrets("FUELLINE_RABBITMQ")])
+with_broker = cpu.extend(secret_requests=[*SECRETS, *secrets("FUELLINE_RABBITMQ")], pod_template_name=EVENT_PODS)
 """Also has the broker's address, which contains a password."""
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from models.types import Verdict
 from reports.weekly.page import WeeklyReport
-from tasks.environments import cpu
+from tasks.environments import OUTSIDE_PODS, cpu
 from tasks.runtime import due, execution, publish, task_lake
 
 
@@ -16,7 +16,7 @@ def write_run_report(verdict: Verdict) -> str:
     return str(write_report(task_lake(), execution(), verdict.model))
 
 
-@cpu
+@cpu(pod_template_name=OUTSIDE_PODS)
 def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[WeeklyReport]:
     """Write the page of each week that has ended since the last report, and send its summary to Slack.
 

@@ -9,7 +9,7 @@ from models.spec import TrainingProfile
 from models.types import ModelVersion, Outcome, Verdict
 from serving.policy import CanaryRule
 from serving.statistics.shadow_test import ShadowRule
-from tasks.environments import cpu, single_gpu
+from tasks.environments import ROLLOUT_PODS, cpu, single_gpu
 from tasks.runtime import execution, log, publish, show_lineage, task_lake
 
 
@@ -51,13 +51,13 @@ def list_open_rollouts() -> OpenRollouts:
     )
 
 
-@single_gpu
+@single_gpu(pod_template_name=ROLLOUT_PODS)
 def advance_shadow(version: str) -> Verdict:
     """Advance a rollout that has not passed its shadow by one step; a pass opens the canary."""
     return _advance(version)
 
 
-@cpu
+@cpu(pod_template_name=ROLLOUT_PODS)
 def advance_canary(version: str) -> Verdict:
     """Advance a canary, or the watch after a promotion, by one step."""
     return _advance(version)

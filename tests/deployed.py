@@ -1,6 +1,7 @@
 """The manifests of ``deploy/`` as Kubernetes reads them, and an evaluator of their network policies."""
 
 import functools
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import Any
 
 import yaml
 
+from stack.binaries import find
+
 DEPLOY = Path(__file__).parents[1] / "deploy"
-NAMESPACE, COPYING = "fuelline", "studio"
-"""Namespaces of the serving parts and of the nightly copy."""
-FOLDERS = (DEPLOY, DEPLOY / "copy")
+NAMESPACE, COPYING, STORES, TASKS = "fuelline", "studio", "flyte", "agents-production"
+"""Namespaces of the serving parts, the nightly copy, the stores with Flyte itself, and Flyte's tasks."""
+FOLDERS = (DEPLOY, DEPLOY / "copy", DEPLOY / "stores", DEPLOY / "flyte", DEPLOY / "trino")
 """Each is applied separately."""
+OVERLAYS = (DEPLOY / "flyte-without-logs",)
+"""Each is applied instead of a folder."""
 Manifest = dict[str, Any]
 
 
@@ -23,18 +28,38 @@ def kustomization(folder: Path = DEPLOY) -> Manifest:
 
 def generated(folder: Path = DEPLOY) -> dict[str, list[str]]:
     """The files of each generated config map, by its name."""
-    generators = kustomization(folder)["configMapGenerator"]
+    generators = kustomization(folder).get("configMapGenerator", [])
     return {item["name"]: [*item.get("envs", []), *item.get("files", [])] for item in generators}
 
 
 def files(*folders: Path) -> list[Path]:
     found = (path for folder in folders or FOLDERS for path in sorted(folder.glob("*.yaml")))
-    return [path for path in found if path.name != "kustomization.yaml"]
+    return [path for path in found if path.name not in ("kustomization.yaml", "values.yaml")]
 
 
 @functools.cache
 def manifests() -> tuple[Manifest, ...]:
-    return tuple(document for path in files() for document in yaml.safe_load_all(path.read_text()))
+    return tuple(manifest for path in files() for manifest in parsed(path.read_text()))
+
+
+def parsed(text: str) -> list[Manifest]:
+    """The objects of a text of YAML; a list counts as its items."""
+    documents = [document for document in yaml.safe_load_all(text) if document]
+    return [item for document in documents for item in document.get("items", [document])]
+
+
+@functools.cache
+def built(folder: Path) -> tuple[Manifest, ...]:
+    """What ``kubectl apply -k`` of a folder applies.
+
+    Raises:
+        FileNotFoundError: neither kubectl nor kustomize is installed.
+    """
+    kubectl = find("kubectl")
+    command = [kubectl, "kustomize"] if kubectl else [find("kustomize") or "kustomize", "build"]
+    ran = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return tuple(parsed(ran.stdout))
 
 
 def of(kind: str) -> list[Manifest]:
@@ -56,6 +81,15 @@ def templates() -> dict[str, Manifest]:
     workloads = [workload for kind in ("StatefulSet", "Deployment") for workload in of(kind)]
     services = {title(workload): workload["spec"]["template"] for workload in workloads}
     return services | {title(job): job["spec"]["jobTemplate"]["spec"]["template"] for job in of("CronJob")}
+
+
+def task_templates() -> dict[str, Manifest]:
+    """The templates of Flyte's task pods, by name."""
+    return {manifest["metadata"]["name"]: manifest["template"] for manifest in of("PodTemplate")}
+
+
+def task_pod(template: str) -> "Pod":
+    return Pod(namespace=TASKS, labels=task_templates()[template]["metadata"]["labels"])
 
 
 def containers(template: Manifest) -> list[Manifest]:
@@ -132,5 +166,9 @@ def _peer(selector: Manifest, pod: Pod, peer: Pod) -> bool:
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
-    assert selector.keys() <= {"matchLabels"}, f"the evaluator does not know {selector}"
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    assert selector.keys() <= {"matchLabels", "matchExpressions"}, f"the evaluator does not know {selector}"
+    expressions = selector.get("matchExpressions", [])
+    assert all(one["operator"] == "Exists" for one in expressions), f"the evaluator does not know {expressions}"
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        one["key"] in labels for one in expressions
+    )

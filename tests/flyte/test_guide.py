@@ -1,10 +1,8 @@
-"""The guide to a cluster agrees with what the code needs."""
+"""The guide to a cluster, and the files that it applies, agree with what the code needs."""
 
 import re
 from pathlib import Path
-from typing import Any
 
-import pytest
 import yaml
 from flytekit.configuration import Image
 
@@ -12,20 +10,13 @@ from launchplans.registration.bundle import Kind, Version, entities
 from launchplans.registry import launch_plans
 from settings import Settings
 from tasks.environments import CREDENTIALS, SECRETS
+from tests.deployed import DEPLOY, FOLDERS, STORES, TASKS, of, task_templates
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "flyte.md").read_text()
-DEPLOY = Path(__file__).parents[2] / "deploy"
 SIZES = {"": 1, "Gi": 2**30}
 
 
-@pytest.fixture(scope="module")
-def documents() -> list[Any]:
-    blocks = re.findall(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-    return [document for block in blocks for document in yaml.safe_load_all(block)]
-
-
-def of(documents: list[Any], kind: str) -> list[Any]:
-    return [document for document in documents if document.get("kind") == kind]
+VALUES = yaml.safe_load((DEPLOY / "flyte" / "values.yaml").read_text())
 
 
 def _size(quantity: str) -> int:
@@ -45,9 +36,8 @@ def test_every_setting_in_the_guide_exists() -> None:
     assert set(re.findall(r"FUELLINE_[A-Z0-9_]+", GUIDE)) <= known
 
 
-def test_the_resource_limits_of_flyte_cover_every_task(documents: list[Any]) -> None:
-    [values] = [document for document in documents if "configuration" in document]
-    allowed = values["configuration"]["inline"]["task_resources"]["limits"]
+def test_the_resource_limits_of_flyte_cover_every_task() -> None:
+    allowed = VALUES["configuration"]["inline"]["task_resources"]["limits"]
     names = {"CPU": "cpu", "MEMORY": "memory", "GPU": "gpu", "EPHEMERAL_STORAGE": "ephemeralStorage"}
     images = {f"{name}_image": Image(name, f"registry.example/{name}", "v1") for name in ("cpu", "gpu")}
     for entity in entities(Version(project="agents", domain="production", version="v1", **images)):
@@ -58,26 +48,41 @@ def test_the_resource_limits_of_flyte_cover_every_task(documents: list[Any]) -> 
                 assert _size(limit.value) <= _size(allowed[name]), (entity.name, name)
 
 
-def test_flytes_default_pod_template_is_that_of_the_guide_and_applies_to_every_container(
-    documents: list[Any],
-) -> None:
-    [values] = [document for document in documents if "configuration" in document]
-    [template] = of(documents, "PodTemplate")
-    plugin = values["configuration"]["inline"]["plugins"]["k8s"]
-    assert plugin["default-pod-template-name"] == template["metadata"]["name"]
-    spec = template["template"]["spec"]
-    assert [container["name"] for container in spec["containers"]] == ["default"]
-    mounted = {mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
-    assert mounted == {volume["name"] for volume in spec["volumes"]}
+def test_flytes_default_pod_template_exists_and_each_applies_to_every_container() -> None:
+    assert VALUES["configuration"]["inline"]["plugins"]["k8s"]["default-pod-template-name"] in task_templates()
+    for template in task_templates().values():
+        assert [container["name"] for container in template["spec"]["containers"]] == ["default"]
+        mounted = {mount["name"] for mount in template["spec"]["containers"][0]["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in template["spec"]["volumes"]}
 
 
-def test_each_store_has_the_service_of_its_address(documents: list[Any]) -> None:
+def test_the_namespace_of_the_tasks_is_that_of_the_project_and_domain() -> None:
+    [project] = VALUES["flyte-core-components"]["admin"]["seedProjects"]
+    assert TASKS in {f"{project}-{domain['id']}" for domain in VALUES["configuration"]["inline"]["domains"]}
+
+
+def test_each_store_has_the_service_of_its_address() -> None:
     services = {
-        service["metadata"]["name"]: service["spec"]["ports"][0]["port"] for service in of(documents, "Service")
+        service["metadata"]["name"]: str(service["spec"]["ports"][0]["port"])
+        for service in of("Service")
+        if service["metadata"]["namespace"] == STORES
     }
-    named = set(re.findall(r"(?:http://|@)(\w+)\.flyte\.svc\.cluster\.local:(\d+)", GUIDE))
-    assert {(name, str(port)) for name, port in services.items()} == named
-    assert {stateful_set["spec"]["serviceName"] for stateful_set in of(documents, "StatefulSet")} == set(services)
+    files = [path for path in DEPLOY.rglob("*") if path.suffix in (".yaml", ".env", ".properties")]
+    address = re.compile(r"(?:http://|@|jdbc:postgresql://)(\w+)\.flyte\.svc\.cluster\.local:(\d+)")
+    named = {found for text in (GUIDE, *(path.read_text() for path in files)) for found in address.findall(text)}
+    assert {*services.items()} == named | {("rabbitmq", "5672")}
+
+
+def test_the_secret_of_the_stores_has_the_keys_that_they_read() -> None:
+    [created] = re.findall(r"create secret generic stores \\\n(.*?)\nkubectl", GUIDE, re.DOTALL)
+    stores = [workload for workload in of("StatefulSet") if workload["metadata"]["namespace"] == STORES]
+    read = {
+        variable["valueFrom"]["secretKeyRef"]["key"]
+        for workload in stores
+        for variable in workload["spec"]["template"]["spec"]["containers"][0]["env"]
+        if "valueFrom" in variable
+    }
+    assert set(re.findall(r"--from-literal=(\w+)=", created)) == read
 
 
 def test_the_addresses_of_vllm_replicas_contain_their_namespace() -> None:
@@ -87,11 +92,15 @@ def test_the_addresses_of_vllm_replicas_contain_their_namespace() -> None:
         assert re.fullmatch(rf"http://vllm-\d\.vllm\.{namespace}:8001", address)
 
 
-def test_every_volume_claim_of_a_pod_is_created(documents: list[Any]) -> None:
-    [template] = of(documents, "PodTemplate")
-    volumes = template["template"]["spec"]["volumes"]
-    wanted = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
-    assert wanted == {claim["metadata"]["name"] for claim in of(documents, "PersistentVolumeClaim")}
+def test_every_volume_claim_of_a_pod_is_created() -> None:
+    for template in task_templates().values():
+        volumes = template["spec"]["volumes"]
+        wanted = {one["persistentVolumeClaim"]["claimName"] for one in volumes if "persistentVolumeClaim" in one}
+        assert wanted == {claim["metadata"]["name"] for claim in of("PersistentVolumeClaim")}
+
+
+def test_every_folder_is_applied_in_the_order_of_the_guide() -> None:
+    assert {DEPLOY.parent / name for name in re.findall(r"kubectl apply -k (deploy(?:/\w+)?)", GUIDE)} == set(FOLDERS)
 
 
 def test_every_launch_plan_in_the_guide_exists() -> None:
