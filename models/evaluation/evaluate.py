@@ -81,18 +81,19 @@ def evaluate(
     path = f"ml/evaluations/{adapter.model}/{key.removeprefix('judged:').replace(':', '/')}.parquet"
     lake.store.write(path, _parquet(rows, scores))
     overall, slices, judgement = judge(scores, agents, rule)
-    evaluation = Evaluation(
-        model=adapter.model,
-        adapter=adapter,
-        baseline=baseline_name(baseline),
-        judgement=judgement,
-        overall=overall,
-        agents=slices,
-        path=path,
-    )
-    log.info("evaluated: %s against %s on %d rows", judgement.value, evaluation.baseline, overall.rows)
-    entry = lake.ledger.append(chain, kinds.JUDGED, key, _payload(evaluation, rule))
-    return _evaluation(adapter, entry.payload)
+    log.info("evaluated: %s against %s on %d rows", judgement.value, baseline_name(baseline), overall.rows)
+    plain = to_plain(overall)
+    payload = {
+        "training_key": adapter.training_key,
+        "judgement": judgement.value,
+        "baseline": baseline_name(baseline),
+        **{name: plain[name] for name in ("difference", "low", "high", "rows", "users")},
+        "overall": plain,
+        "agents": [to_plain(agent) for agent in slices],
+        "confidence": rule.confidence,
+        "path": path,
+    }
+    return _evaluation(adapter, lake.ledger.append(chain, kinds.JUDGED, key, payload).payload)
 
 
 def judge(
@@ -163,20 +164,6 @@ def _parquet(rows: pa.Table, scores: PairedScores) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()
-
-
-def _payload(evaluation: Evaluation, rule: EvaluationRule) -> dict[str, Any]:
-    overall = to_plain(evaluation.overall)
-    return {
-        "training_key": evaluation.adapter.training_key,
-        "judgement": evaluation.judgement.value,
-        "baseline": evaluation.baseline,
-        **{name: overall[name] for name in ("difference", "low", "high", "rows", "users")},
-        "overall": overall,
-        "agents": [to_plain(agent) for agent in evaluation.agents],
-        "confidence": rule.confidence,
-        "path": evaluation.path,
-    }
 
 
 def _evaluation(adapter: TrainedAdapter, payload: dict[str, Any]) -> Evaluation:

@@ -4,7 +4,7 @@ Both share the base's weights and the tokenizer, so a difference between their s
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,7 @@ from models.evaluation.statistics import PairedScores
 from models.llm.base_model import load, resolve
 from models.llm.likelihood import examples_nll
 from models.llm.lora import attach, using
-from models.llm.tokens import Messages, tokenize
-from models.prompt import render
+from models.llm.tokens import prompts_and_answers, tokenize
 from models.spec import ModelSpec, TrainingProfile
 from models.types import ModelVersion, TrainedAdapter
 
@@ -48,8 +47,7 @@ class ModelPair:
 
     def scores(self, rows: pa.Table) -> PairedScores:
         """Score the accepted answers of a training set's rows under both models, response tokens only."""
-        messages, answers = prompts_and_answers(rows)
-        examples = tokenize(messages, answers, self.tokenizer, self.max_tokens)
+        examples = tokenize(*prompts_and_answers(rows), self.tokenizer, self.max_tokens)
         with self.candidate() as model:
             candidate = examples_nll(model, examples, self.tokenizer)
         log.info("scored %d rows under the candidate", len(examples))
@@ -94,9 +92,3 @@ def open_model_pair(
             has_baseline_adapter=baseline is not None,
             max_tokens=profile.max_tokens,
         )
-
-
-def prompts_and_answers(rows: pa.Table) -> tuple[Sequence[Messages], list[str]]:
-    """The messages that serving would send for each row of a training set, and the accepted answers."""
-    plain = rows.to_pylist()
-    return [render(row["agent_name"], row, row["user_query"]) for row in plain], [row["response"] for row in plain]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jinja2 import TemplateError
 
 from errors import BaseModelError
@@ -78,14 +79,14 @@ class TokenBatch:
 
 def training_examples(rows: pa.Table, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> TokenizedExamples:
     """Render and tokenize the rows of a training set; those of weight 0 (or none) are dropped."""
-    kept = [row for row in rows.to_pylist() if row["weight"]]
-    return tokenize(
-        [render(row["agent_name"], row, row["user_query"]) for row in kept],
-        [row["response"] for row in kept],
-        tokenizer,
-        max_tokens,
-        weights=[row["weight"] for row in kept],
-    )
+    kept = rows.filter(pc.not_equal(rows["weight"], 0))
+    return tokenize(*prompts_and_answers(kept), tokenizer, max_tokens, weights=kept["weight"].to_pylist())
+
+
+def prompts_and_answers(rows: pa.Table) -> tuple[list[Messages], list[str]]:
+    """The messages that serving would send for each row of a training set, and the accepted answers."""
+    plain = rows.to_pylist()
+    return [render(row["agent_name"], row, row["user_query"]) for row in plain], [row["response"] for row in plain]
 
 
 def tokenize(

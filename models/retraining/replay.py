@@ -74,15 +74,12 @@ def _compare(manifest: Manifest, recorded: dict[str, Any], adapter: TrainedAdapt
 
 
 def _differences(recorded: dict[str, Any], replayed: dict[str, Any]) -> dict[str, str]:
-    """What differs of the machine, the training code, the base model and the profile, by name."""
+    """What differs of the training code, the base model, the machine (with threads and processes) and the profile."""
+    with_machine = ("threads", "processes")
     then, now = (
-        {"code": record["code"], "base": record["base_digest"]} | record["machine"] | _parameters(record["profile"])
+        {"code": record["code"], "base": record["base_digest"], **record["machine"]}
+        | {f"profile.{name}": value for name, value in record["profile"].items() if name not in with_machine}
         for record in (recorded, replayed)
     )
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     return {name: f"{then.get(name)} -> {now.get(name)}" for name in names}
-
-
-def _parameters(profile: dict[str, Any]) -> dict[str, Any]:
-    """The recorded hyperparameters without threads and processes, which are listed with the machine."""
-    return {f"profile.{name}": value for name, value in profile.items() if name not in ("threads", "processes")}

@@ -8,7 +8,7 @@ the same way as by every trigger; the next hourly check starts its run.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lake.contracts import contracts
@@ -87,12 +87,13 @@ def enforce(lake: Lake, now: datetime, patience: RetryBackoff, *, dry_run: bool 
     Versions are retired first: a run that is killed in between finds the rows again, and no version is in production
     without a record that its rows are gone. Retention is counted back from ``now`` (UTC).
     """
-    past = {contract.name: find_due(lake, contract, now) for contract in contracts().values()}
-    past = {name: due for name, due in past.items() if not due.empty}
+    found = [(contract, find_due(lake, contract, now)) for contract in contracts().values()]
+    past = [(contract, due) for contract, due in found if not due.empty]
+    retention = Retention(dry_run=dry_run, due=[due for _, due in past], retired=[], successors=[])
     if dry_run:
-        return Retention(dry_run=True, due=list(past.values()), retired=[], successors=[])
-    retired = [name for due in past.values() for name in retire(lake, due.tags, due.data_set, due.cut)]
-    for name, due in past.items():
-        remove_due(lake, contracts()[name], due)
+        return retention
+    retired = [name for _, due in past for name in retire(lake, due.tags, due.data_set, due.cut)]
+    for contract, due in past:
+        remove_due(lake, contract, due)
     successors = replace_retired(lake, patience, now.date().isoformat())
-    return Retention(dry_run=False, due=list(past.values()), retired=retired, successors=successors)
+    return replace(retention, retired=retired, successors=successors)

@@ -65,23 +65,21 @@ class Checkpoints:
         """The newest complete checkpoint with this fingerprint. Raises ``TamperedArtifact`` where it was changed."""
         for folder in reversed(self._complete()):
             position = json.loads(self.store.read(f"{folder}/{POSITION}"))
-            if position["fingerprint"] == dict(self.fingerprint):
-                progress = Progress(step=position["step"], losses=tuple(position["losses"]), tokens=position["tokens"])
-                return progress, load(self._state(folder, position["sha256"]))
+            if position["fingerprint"] != dict(self.fingerprint):
+                continue
+            data = self.store.read(f"{folder}/{STATE}")
+            if hashlib.sha256(data).hexdigest() != position["sha256"]:
+                raise TamperedArtifact(
+                    f"{folder}/{STATE} was changed; delete {folder} to resume from an earlier checkpoint"
+                )
+            progress = Progress(step=position["step"], losses=tuple(position["losses"]), tokens=position["tokens"])
+            return progress, load(data)
         return None
 
     def clear(self) -> None:
         """Delete all: the training is done."""
         for key in list(self.store.list(f"{self.folder}/")):
             self.store.delete(key)
-
-    def _state(self, folder: str, sha256: str) -> bytes:
-        data = self.store.read(f"{folder}/{STATE}")
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise TamperedArtifact(
-                f"{folder}/{STATE} was changed; delete {folder} to resume from an earlier checkpoint"
-            )
-        return data
 
     def _complete(self) -> list[str]:
         """Folders of complete checkpoints, by step."""

@@ -92,7 +92,9 @@ class TrainingLoop:
 
     def _step(self, step: int, rows: np.ndarray) -> float:
         """One optimizer step; its loss."""
-        torch.manual_seed(_seed(self.profile.seed, step, self.group.rank))
+        # Seeded by step and process, so that checkpoints need no generator state.
+        seed = hashlib.sha256(f"{self.profile.seed}/{step}/{self.group.rank}".encode()).digest()[:8]
+        torch.manual_seed(int.from_bytes(seed, "big"))
         total = torch.zeros((), device=self.group.device)
         own = np.array_split(rows, self.profile.gradient_accumulation * self.group.world)[
             self.group.rank :: self.group.world
@@ -168,8 +170,3 @@ class _Pace:
             *(progress.step, self.steps, progress.losses[-1], (progress.tokens - self.first.tokens) / elapsed),
             elapsed / (progress.step - self.first.step) * (self.steps - progress.step),
         )
-
-
-def _seed(seed: int, step: int, rank: int) -> int:
-    """The generators' seed for one step and process, so that checkpoints need no generator state."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "big")

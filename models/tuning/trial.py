@@ -14,12 +14,11 @@ import torch
 
 from errors import TrainingError
 from lake.lake import Lake
-from models.evaluation.pair import prompts_and_answers
 from models.llm.base_model import load, resolve
 from models.llm.distributed import ProcessGroup, dtype_of, fingerprint, has_gpu, repeatable
 from models.llm.likelihood import Likelihoods, examples_nll
 from models.llm.lora import add_adapter
-from models.llm.tokens import tokenize, training_examples
+from models.llm.tokens import prompts_and_answers, tokenize, training_examples
 from models.spec import TrainingProfile
 from models.training.checkpoints import Checkpoints, Progress
 from models.training.loop import OnStep, TrainingLoop, planned_steps
@@ -92,8 +91,7 @@ class _TrialTraining:
         base = resolve(lake.settings, study.spec.base)
         model, self.tokenizer = load(base, dtype_of(profile, group.device), group.device)
         examples = training_examples(train_rows, self.tokenizer, profile.max_tokens)
-        messages, answers = prompts_and_answers(validation_rows)
-        self.validation = tokenize(messages, answers, self.tokenizer, profile.max_tokens)
+        self.validation = tokenize(*prompts_and_answers(validation_rows), self.tokenizer, profile.max_tokens)
         self.steps = planned_steps(len(examples), profile, group.world)
         self.part = max(1, math.ceil(self.steps / study.plan.rungs))
         torch.manual_seed(profile.seed)

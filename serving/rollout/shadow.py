@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from lake.lake import Lake
 from models.data.held_out import held_out_rows, held_out_sample
-from models.evaluation.pair import ModelPair, open_model_pair, prompts_and_answers
+from models.evaluation.pair import ModelPair, open_model_pair
 from models.llm.likelihood import Generated, generate
+from models.llm.tokens import prompts_and_answers
 from models.registry.fold import read_state
 from models.registry.kinds import SHADOW_PASSED
 from models.registry.registry import find_version, load_version
