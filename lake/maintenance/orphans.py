@@ -19,9 +19,6 @@ from lake.lake import Lake
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-GRACE = timedelta(days=3)
-"""Longer than any commit takes from its first file to its last."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Orphans:
@@ -32,8 +29,9 @@ class Orphans:
     bytes: int
 
 
-def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta = GRACE, dry_run: bool = False) -> Orphans:
-    """Delete the orphans of a table, or only find them.
+def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta, dry_run: bool = False) -> Orphans:
+    """Delete the orphans of a table, or only find them. ``grace`` has to be longer than any commit takes from its first
+    file to its last.
 
     Raises:
         UnknownName: there is no such table.
@@ -59,19 +57,14 @@ def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta = GRACE, 
 def _paths(table: "Table") -> Iterator[str]:
     """Every object that the table's metadata, history and retained snapshots refer to."""
     metadata = table.metadata
+    manifests = {file.manifest_path: file for snapshot in metadata.snapshots for file in snapshot.manifests(table.io)}
     yield table.metadata_location
     yield from (entry.metadata_file for entry in metadata.metadata_log)
     yield from (file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics))
-    seen: set[str] = set()
-    for snapshot in metadata.snapshots:
-        yield snapshot.manifest_list
-        for manifest in snapshot.manifests(table.io):
-            if manifest.manifest_path in seen:
-                continue
-            seen.add(manifest.manifest_path)
-            yield manifest.manifest_path
-            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-                yield entry.data_file.file_path
+    yield from (snapshot.manifest_list for snapshot in metadata.snapshots)
+    yield from manifests
+    for manifest in manifests.values():
+        yield from (file.data_file.file_path for file in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
 
 
 def _key(lake: Lake, path: str) -> str:

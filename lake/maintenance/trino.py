@@ -14,9 +14,6 @@ from collections.abc import Iterable, Iterator
 from lake.contracts.base import Contract
 from lake.maintenance.run import MaintenancePolicy
 
-CATALOG = "iceberg"
-"""Name of the catalogue in Trino."""
-
 
 def statements(declared: Iterable[Contract], rule: MaintenancePolicy) -> Iterator[str]:
     """The statements, in order, each without its semicolon.
@@ -26,7 +23,7 @@ def statements(declared: Iterable[Contract], rule: MaintenancePolicy) -> Iterato
     """
     for contract in declared:
         namespace, _, name = contract.table.partition(".")
-        table = f'{CATALOG}."{namespace}"."{name}"'
+        table = f'iceberg."{namespace}"."{name}"'
         size = max(1, round(rule.compaction.target_mb))
         yield f"ALTER TABLE {table} EXECUTE optimize(file_size_threshold => '{size}MB')"
         yield f"ALTER TABLE {table} EXECUTE remove_orphan_files(retention_threshold => '{max(7, rule.grace_days)}d')"

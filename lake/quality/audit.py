@@ -5,7 +5,6 @@ One pass of DuckDB over the key columns of a version, streamed, so that memory h
 
 import tempfile
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from lake.contracts import contract as named_contract
 from lake.contracts.base import Contract
@@ -15,9 +14,6 @@ from lake.tables.engine import connect
 from lake.tables.tables import Tables
 from lake.tables.uniqueness import MEMORY_LIMIT, conflict_reason
 from lake.tables.versions import TableVersion
-
-if TYPE_CHECKING:
-    import duckdb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +31,20 @@ def audit(tables: Tables, contract: Contract, version: TableVersion) -> list[Dup
     """Find repeated keys: one result for each broken rule of the contract. Raises ``UnknownName`` where the version
     does not exist, or has expired.
     """
+    findings: list[DuplicateKeys] = []
     rules = (contract.key, *contract.unique)
     columns = sorted({column for rule in rules for column in rule})
     spill = tempfile.TemporaryDirectory(prefix="fuelline-")
     with spill as folder, connect(memory_limit=MEMORY_LIMIT, temp_directory=folder) as db:
         db.register("rows", tables.scan(version, columns=columns).to_arrow_batch_reader())
         db.execute("CREATE TABLE keys AS FROM rows")
-        findings = [_repeats(db, rule) for rule in rules]
-    return [finding for finding in findings if finding.keys]
+        for rule in rules:
+            names = ", ".join(f'"{column}"' for column in rule)
+            repeated = f"SELECT count(*) AS n FROM keys GROUP BY {names} HAVING count(*) > 1"
+            keys, rows = db.execute(f"SELECT count(*), sum(n)::BIGINT FROM ({repeated})").fetchall()[0]
+            if keys:
+                findings.append(DuplicateKeys(reason=conflict_reason(rule), keys=keys, rows=rows))
+    return findings
 
 
 def audit_newest(lake: Lake, data_set: str, source: str) -> Entry:
@@ -54,10 +56,3 @@ def audit_newest(lake: Lake, data_set: str, source: str) -> Entry:
         return recorded
     findings = list(map(asdict, audit(lake.tables, contract, version))) if version else []
     return lake.ledger.append(chain, "audited", key, {"version": str(version), "findings": findings})
-
-
-def _repeats(db: "duckdb.DuckDBPyConnection", rule: tuple[str, ...]) -> DuplicateKeys:
-    columns = ", ".join(f'"{column}"' for column in rule)
-    repeated = f"SELECT count(*) AS n FROM keys GROUP BY {columns} HAVING count(*) > 1"
-    keys, rows = db.execute(f"SELECT count(*), coalesce(sum(n), 0)::BIGINT FROM ({repeated})").fetchall()[0]
-    return DuplicateKeys(reason=conflict_reason(rule), keys=keys, rows=rows)

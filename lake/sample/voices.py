@@ -7,8 +7,6 @@ from pathlib import Path
 import yaml
 from pydantic import TypeAdapter
 
-FILE = Path(__file__).with_name("voices.yaml")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Topic:
@@ -53,4 +51,5 @@ class Voices:
 @functools.cache
 def voices() -> Voices:
     """The texts of the sample, read once from the package's YAML file."""
-    return TypeAdapter(Voices).validate_python(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+    content = Path(__file__).with_name("voices.yaml").read_text(encoding="utf-8")
+    return TypeAdapter(Voices).validate_python(yaml.safe_load(content))

@@ -26,15 +26,9 @@ COLLECTED = "collected"
 
 
 def put(store: ObjectStore, source: str, gateway: str, first: int, last: int, data: bytes) -> str:
-    """Store rows for the next collection; returns the object's key. Storing the same rows again changes nothing.
-
-    Args:
-        store: of the lake. Raises ``PeerError`` where it cannot be reached.
-        source: ``agents``, ``predictions`` or ``feedback``.
-        gateway: its name; it numbers its own rows, each number once.
-        first: number of the first row.
-        last: number of the last row.
-        data: JSON lines, each with its newline.
+    """Store JSON lines, each with its newline, for the next collection of a source, such as ``agents``; returns the
+    object's key. Each gateway numbers its own rows, each number once: ``first`` and ``last`` are those of ``data``.
+    Storing the same rows again changes nothing. Raises ``PeerError`` where the store cannot be reached.
     """
     digest = hashlib.sha256(data).hexdigest()[:12]  # a spool restored from a backup reuses its numbers for other rows
     key = f"{_folder(source)}{gateway}/{first:016d}-{last:016d}-{digest}.jsonl"

@@ -12,12 +12,13 @@ from lake.contracts.agent_interactions import AGENT_INTERACTIONS as CONTRACT
 from lake.lake import Lake
 from lake.maintenance.compaction import CompactionPolicy, compact
 from lake.maintenance.expiry import expire
-from lake.maintenance.orphans import GRACE, remove_orphans
+from lake.maintenance.orphans import remove_orphans
 from lake.tables.tables import Tables
 from lake.tables.versions import TableVersion
 from tests.lake.rows import interaction, table
 
 DATA = "warehouse/processed/agent_interactions/data/"
+GRACE = timedelta(days=3)
 NO_GRACE = timedelta(seconds=-2)
 
 
@@ -57,7 +58,7 @@ def test_a_file_of_a_commit_in_progress_is_kept(lake: Lake) -> None:
     filled(lake)
     with lake.tables.writer(CONTRACT, "in flight") as writer:
         writer.add(table([interaction(100)]))
-        assert remove_orphans(lake, CONTRACT).keys == ()
+        assert remove_orphans(lake, CONTRACT, grace=GRACE).keys == ()
         assert writer.commit({})
     current = lake.tables.current(CONTRACT)
     assert current
@@ -70,7 +71,7 @@ def test_age_is_counted_from_the_last_write(lake: Lake) -> None:
         lake.store.write(f"{DATA}{name}.parquet", b"")
         then = time.time() - age.total_seconds()
         os.utime(Path(lake.store.address, f"{DATA}{name}.parquet"), (then, then))
-    assert remove_orphans(lake, CONTRACT).keys == (f"{DATA}old.parquet",)
+    assert remove_orphans(lake, CONTRACT, grace=GRACE).keys == (f"{DATA}old.parquet",)
 
 
 def test_a_dry_run_reports_and_removes_nothing(lake: Lake) -> None:
@@ -104,4 +105,4 @@ def test_another_store_than_the_tables_own_is_refused(lake: Lake, tmp_path: Path
 
 def test_an_unknown_table_is_an_error(lake: Lake) -> None:
     with pytest.raises(UnknownName, match="no table named"):
-        remove_orphans(lake, CONTRACT)
+        remove_orphans(lake, CONTRACT, grace=GRACE)
