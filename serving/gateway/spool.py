@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TextIO
 
 from errors import SettingsError
 
@@ -229,7 +230,7 @@ def _connect(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def _exclusive(path: Path):  # type: ignore[no-untyped-def]
+def _exclusive(path: Path) -> TextIO:
     """Lock the spool for this process; the lock ends with it, even if it is killed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,20 +26,11 @@ from serving.statistics.sequential_test import Analysis, MetricAnalysis
 
 log = logging.getLogger("fuelline.canary")
 
-ENDS = {
-    Action.PROMOTE: Outcome.PROMOTED,
-    Action.ROLL_BACK: Outcome.ROLLED_BACK,
-    Action.GIVE_UP: Outcome.INCONCLUSIVE,
-}
+ENDS = {Action.PROMOTE: Outcome.PROMOTED, Action.ROLL_BACK: Outcome.ROLLED_BACK, Action.GIVE_UP: Outcome.INCONCLUSIVE}
 
 
 def canary_step(
-    lake: Lake,
-    version: ModelVersion,
-    rollout: Rollout,
-    plan: RolloutPlan,
-    observations: Observations | None,
-    void: str = "",
+    lake: Lake, version: ModelVersion, rollout: Rollout, plan: RolloutPlan, observations: Observations | None, void: str
 ) -> Verdict:
     """One step of an open rollout that has passed its shadow. Raises what ``admit`` raises.
 
