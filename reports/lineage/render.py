@@ -8,7 +8,7 @@ The order in a layer follows the mean position of the neighbours (Sugiyama et al
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from markupsafe import Markup
 
@@ -47,7 +47,7 @@ def _branch(
             _branch(lines, step(node.id), step, f"{indent}{'   ' if last else '│  '}", seen)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Position:
     """The position of a node, or of an edge in a layer that it crosses (``node`` is None)."""
 
@@ -61,40 +61,40 @@ def as_svg(graph: Graph) -> Markup:
     """The picture, with raw objects folded where there are more than six; 960 units wide, as high as needed."""
     shown = folded(graph)
     positions, routes = _layout(shown)
-    last = max(position.layer for position in positions.values())
-    boxes = [_box(place, place.node, place.node.id == shown.name) for place in positions.values() if place.node]
+    last = max(position.layer for position in positions)
+    boxes = [_box(position, position.node, position.node.id == shown.name) for position in positions if position.node]
     return render(
         "lineage.svg",
         width=f"{WIDTH:.0f}",
         height=f"{2 * MARGIN + last * LAYER_HEIGHT + BOX_HEIGHT:.0f}",
         label=f"Lineage of {shown.node(shown.name).label}",
         palette=palette,
-        paths=[_path([positions[stop] for stop in route]) for route in routes],
+        paths=map(_path, routes),
         boxes=boxes,
     )
 
 
-def _layout(graph: Graph) -> tuple[dict[str, _Position], list[list[str]]]:
-    """Positions by id, and each edge as the ids that it passes."""
+def _layout(graph: Graph) -> tuple[list[_Position], list[list[_Position]]]:
+    """All positions, and each edge as the positions that it passes."""
     layers = _layers(graph)
-    positions = {node.id: _Position(layer=layers[node.id], node=node) for node in graph.nodes}
+    boxes = {node.id: _Position(layer=layers[node.id], node=node) for node in graph.nodes}
     routes = []
-    for number, (source, target) in enumerate(graph.edges):
-        stops = [f"lane {number} {layer}" for layer in range(layers[source] + 1, layers[target])]
-        positions |= {stop: _Position(layer=layers[source] + 1 + i, node=None) for i, stop in enumerate(stops)}
-        routes.append([source, *stops, target])
-    rows: dict[int, list[str]] = defaultdict(list)
-    for identifier, position in positions.items():
-        rows[position.layer].append(identifier)
+    for source, target in graph.edges:
+        lanes = [_Position(layer=layer, node=None) for layer in range(layers[source] + 1, layers[target])]
+        routes.append([boxes[source], *lanes, boxes[target]])
+    positions = [*boxes.values(), *(lane for route in routes for lane in route[1:-1])]
+    rows: dict[int, list[_Position]] = defaultdict(list)
+    for position in positions:
+        rows[position.layer].append(position)
     for row in rows.values():
-        found = [positions[identifier] for identifier in row if positions[identifier].node]
+        found = [position for position in row if position.node]
         free = WIDTH - 2 * MARGIN - GAP * (len(row) - 1) - LANE * (len(row) - len(found))
         for position in found:
             position.width = min(BOX_WIDTH, free / len(found))
-    _order(rows, positions, routes)
-    left = min(position.x - position.width / 2 for position in positions.values())
-    right = max(position.x + position.width / 2 for position in positions.values())
-    for position in positions.values():
+    _order(rows, routes)
+    left = min(position.x - position.width / 2 for position in positions)
+    right = max(position.x + position.width / 2 for position in positions)
+    for position in positions:
         position.x += (WIDTH - left - right) / 2
     return positions, routes
 
@@ -113,34 +113,32 @@ def _layers(graph: Graph) -> dict[str, int]:
     return layers
 
 
-def _order(rows: dict[int, list[str]], positions: dict[str, _Position], routes: list[list[str]]) -> None:
-    near: dict[str, list[str]] = defaultdict(list)
-    for route in routes:
-        for above, below in pairwise(route):
-            near[above].append(below)
-            near[below].append(above)
+def _order(rows: dict[int, list[_Position]], routes: list[list[_Position]]) -> None:
+    near: dict[_Position, list[_Position]] = defaultdict(list)
+    for above, below in chain.from_iterable(map(pairwise, routes)):
+        near[above].append(below)
+        near[below].append(above)
     for row in rows.values():
-        _spread(row, positions, dict.fromkeys(row, WIDTH / 2))
+        _spread(dict.fromkeys(row, WIDTH / 2))
     for sweep in range(12):
         for layer in sorted(rows, reverse=bool(sweep % 2)):
-            wanted = {i: _mean([positions[n].x for n in near[i]], positions[i].x) for i in rows[layer]}
-            rows[layer].sort(key=lambda identifier, wanted=wanted: wanted[identifier])  # type: ignore[misc]
-            _spread(rows[layer], positions, wanted)
+            wanted = {position: _mean([n.x for n in near[position]], position.x) for position in rows[layer]}
+            rows[layer].sort(key=wanted.__getitem__)
+            _spread({position: wanted[position] for position in rows[layer]})
 
 
-def _spread(row: Sequence[str], positions: dict[str, _Position], wanted: dict[str, float]) -> None:
-    """Put the positions of a row side by side in their order, each as near as possible to its ``wanted`` one."""
-    edge = 0.0
-    for identifier in row:
-        position = positions[identifier]
-        position.x = max(wanted[identifier], edge + position.width / 2)
+def _spread(wanted: dict[_Position, float]) -> None:
+    """Put the positions of a row side by side in their order, each as near as possible to its ``wanted`` x."""
+    edge, row = 0.0, list(wanted)
+    for position in row:
+        position.x = max(wanted[position], edge + position.width / 2)
         edge = position.x + position.width / 2 + GAP
-    first, last = positions[row[0]], positions[row[-1]]
-    shift = _mean([wanted[identifier] - positions[identifier].x for identifier in row], 0.0)
+    first, last = row[0], row[-1]
+    shift = _mean([x - position.x for position, x in wanted.items()], 0.0)
     lowest, highest = MARGIN + first.width / 2 - first.x, WIDTH - MARGIN - last.width / 2 - last.x
     shift = max(lowest, min(shift, highest))
-    for identifier in row:
-        positions[identifier].x += shift
+    for position in row:
+        position.x += shift
 
 
 def _mean(values: Sequence[float], otherwise: float) -> float:
