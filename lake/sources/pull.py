@@ -32,6 +32,7 @@ from lake.sources.query import WindowQuery
 from lake.sources.registry import pull_source
 from lake.sources.response_log import SUFFIX, ResponseLog
 from lake.sources.selection import Pulled, Selection
+from lake.store.ledger import Ledger
 from lake.windows import BEGINNING, Window
 from settings import Endpoint
 
@@ -106,9 +107,10 @@ def _pull_all(
     done: list[Pulled] = []
     failed: list[PeerError] = []
     for name in selection.clusters or known:
-        pull = _ServerPull(lake=lake, selection=selection, client=connect(known[name]))
+        ingester = Ingester(lake, contract(selection.data_set), source_name(known[name]))
+        pull = _ServerPull(ingester=ingester, selection=selection, client=connect(known[name]))
         try:
-            with pull.ingester.finishing_landed():
+            with ingester.finishing_landed():
                 done += [pull.window(window, as_of) for window, as_of in todo]
         except PeerError as error:
             log.warning("%s", error)
@@ -124,33 +126,29 @@ def _pull_all(
 class _ServerPull:
     """The pull of one selection from one server."""
 
-    lake: Lake
+    ingester: Ingester
     selection: Selection
     client: HttpClient
 
     @property
-    def source(self) -> str:
-        return source_name(self.client.endpoint)
+    def ledger(self) -> Ledger:
+        return self.ingester.lake.ledger
 
     @property
     def chain(self) -> str:
-        return f"sources/{self.source}"
-
-    @property
-    def ingester(self) -> Ingester:
-        return Ingester(self.lake, contract(self.selection.data_set), self.source)
+        return self.ingester.raw_zone.chain
 
     def window(self, window: Window, as_of: datetime) -> Pulled:
         """One window, all queries in one commit, unless the ledger says that it is done."""
         span = f"{window.start.isoformat()}:{window.end.isoformat()}:"
         key = f"{self._key_prefix()}{span}{as_of.isoformat()}"
-        if entry := self.lake.ledger.find(self.chain, key):
+        if entry := self.ledger.find(self.chain, key):
             return Pulled(**entry.payload, new=False)
         requests, faults = self.client.requests, Counter(self.client.faults)
         queries = self._queries(window, span)
         ingested, responses = self._ingest(queries)
         result = Pulled(
-            source=self.source,
+            source=self.ingester.source,
             queries=[query.name for query in queries],
             start=window.start.isoformat(),
             end=window.end.isoformat(),
@@ -162,14 +160,14 @@ class _ServerPull:
             cursor={query.name: query.cursor for query in queries if query.cursor},
         )
         payload = {name: value for name, value in asdict(result).items() if name != "new"}
-        self.lake.ledger.append(self.chain, PULLED, key, payload)
-        progress = (self.source, self.selection.data_set, result.end, result.committed)
+        self.ledger.append(self.chain, PULLED, key, payload)
+        progress = (result.source, self.selection.data_set, result.end, result.committed)
         log.info("%s: %s up to %s: %d rows committed", *progress)
         return result
 
     def _key_prefix(self) -> str:
         """The part of a window's key before the window: everything else that changes its rows."""
-        declared = contract(self.selection.data_set)
+        declared = self.ingester.contract
         queries = json.dumps([sorted(self.selection.queries.items()), self.selection.step_s])
         digest = hashlib.sha256(queries.encode()).hexdigest()[:16]
         return f"{PULLED}:{declared.name}:v{declared.version}:t{TRANSLATION_VERSION}:{digest}:"
@@ -179,7 +177,7 @@ class _ServerPull:
         server can be queried for windows, else of any window, because the server only continues from there.
         """
         prefix = self._key_prefix() + (span if pull_source(self.selection.data_set).windowed else "")
-        before = [entry for entry in self.lake.ledger.entries(self.chain, kind=PULLED) if entry.key.startswith(prefix)]
+        before = [entry for entry in self.ledger.entries(self.chain, kind=PULLED) if entry.key.startswith(prefix)]
         cursors: Mapping[str, Mapping[str, str]] = before[-1].payload["cursor"] if before else {}
         return [
             WindowQuery(
@@ -205,9 +203,9 @@ class _ServerPull:
                 self._write(path, queries)
             if not path.stat().st_size:
                 return None, ""
-            ingester = self.ingester
-            key = "" if ingester.is_ingested(path) else ingester.raw_zone.keep_beside(responses, SUFFIX)
-            return ingester.ingest_file(path), key
+            known = self.ingester.is_ingested(path)
+            key = "" if known else self.ingester.raw_zone.keep_beside(responses, SUFFIX)
+            return self.ingester.ingest_file(path), key
 
     def _write(self, path: Path, queries: Sequence[WindowQuery]) -> None:
         """Write the rows of the queries, one line each. Raises ``PeerError`` where a response has another form than the
@@ -230,7 +228,7 @@ class _ServerPull:
         """
         if ingested is None:
             return {}
-        entries = self.lake.ledger.entries(self.chain, kind=PULLED)
+        entries = self.ledger.entries(self.chain, kind=PULLED)
         if not ingested.new and any(entry.payload["object"] == ingested.object for entry in entries):
             return {"object": ingested.object, "landed": ingested.landed, "duplicates": ingested.landed}
         return {name: value for name, value in ingested.encode().items() if name != "sha256"}
