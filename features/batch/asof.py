@@ -24,7 +24,7 @@ from features.definitions.views import (
     INFRASTRUCTURE_FEATURES,
     VIEWS,
     View,
-    agents_namespace_keys,
+    namespace_keys,
 )
 from lake.lake import Lake
 from lake.tables.engine import connect
@@ -70,7 +70,7 @@ def join_pinned(
             low, high = bounds["min"] - view.ttl, bounds["max"]
             where = f"{EVENT_TIMESTAMP} >= '{low.isoformat()}' and {EVENT_TIMESTAMP} <= '{high.isoformat()}'"
         rows[view] = lake.tables.read(version, where=where) if version else view.contract.arrow_schema.empty_table()
-    keyed = entities.append_column(INFRASTRUCTURE_FEATURES.entity, agents_namespace_keys(entities["cluster"]))
+    keyed = entities.append_column(INFRASTRUCTURE_FEATURES.entity, namespace_keys(entities["cluster"]))
     return as_of_join(keyed, rows).drop_columns([INFRASTRUCTURE_FEATURES.entity])
 
 

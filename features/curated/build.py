@@ -6,7 +6,7 @@ changed definition make exactly the affected days due, a second run does nothing
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 import pyarrow as pa
@@ -28,11 +28,8 @@ DAY = timedelta(days=1)
 
 
 def build_named(lake: Lake, name: str, *, first: date | None = None, last: date | None = None) -> Build:
-    """Rebuild the due partitions of the table of this name, between two days (inclusive; None: unbounded).
-
-    Raises:
-        UnknownName: no such table.
-        UserError: the table has no days, or the first is after the last.
+    """Rebuild the due partitions of the table of this name, between two days (inclusive; None: unbounded). Raises
+    ``UserError`` if the table has no days, or the first is after the last.
     """
     if first and last and first > last:
         raise UserError(f"the first day, {first}, is after the last, {last}")
@@ -133,13 +130,12 @@ def _read(lake: Lake, read: CuratedInput, inputs: Mapping[str, TableVersion], fi
     return lake.tables.read(inputs[read.contract.table], columns=read.columns, where=where)
 
 
-def _runs(days: Sequence[date], at_once: int) -> Iterator[list[date]]:
+def _runs(days: Sequence[date], at_once: int) -> list[list[date]]:
     """Runs of consecutive days, at most ``at_once`` long."""
-    run: list[date] = []
+    runs: list[list[date]] = []
     for day in days:
-        if run and (day - run[-1] > DAY or len(run) == at_once):
-            yield run
-            run = []
-        run.append(day)
-    if run:
-        yield run
+        if runs and day - runs[-1][-1] == DAY and len(runs[-1]) < at_once:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    return runs

@@ -27,14 +27,14 @@ from lake.tables.versions import TableVersion
 COLUMNS = ("training_set_id", "split", "timestamp", "agent_name", "user_id", "feedback", "weight")
 """Columns that are read of a set: no text."""
 TRAININGS = pa.schema(
-    [
-        ("training_set_id", pa.string()),
-        ("model", pa.string()),
-        ("cut", pa.timestamp("us", tz="UTC")),
-        ("inputs", pa.string()),
-        ("trainings", pa.int64()),
-        ("model_versions", pa.string()),
-    ]
+    {
+        "training_set_id": pa.string(),
+        "model": pa.string(),
+        "cut": pa.timestamp("us", tz="UTC"),
+        "inputs": pa.string(),
+        "trainings": pa.int64(),
+        "model_versions": pa.string(),
+    }
 )
 
 

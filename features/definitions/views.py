@@ -32,8 +32,6 @@ from lake.contracts.registries import AGENTS_NAMESPACE
 from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 
 EVENT_TIMESTAMP, CREATED_TIMESTAMP = "event_timestamp", "created_timestamp"
-
-
 HOUR = timedelta(hours=1)
 
 
@@ -72,7 +70,6 @@ class View:
     by_day: bool = False
     """Whether only days with changed inputs are read, one at a time: for inputs that are too large to read whole. A
     window then depends only on its day and the lookback before it."""
-
     prefix: str
     """Prefix of the feature names in a join of several views."""
     time_column: str
@@ -80,7 +77,6 @@ class View:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The columns of the features."""
         return feature_columns(self.contract)
 
     @property
@@ -180,13 +176,13 @@ def named_view(name: str) -> View:
     return known[name]
 
 
-def namespace_key(cluster: str, namespace: str = AGENTS_NAMESPACE) -> str:
-    """The key of a namespace's infrastructure features; by default of the agents' namespace."""
-    return f"{cluster}/{namespace}"
+def namespace_key(cluster: str) -> str:
+    """The key of the infrastructure features of a cluster's agents."""
+    return f"{cluster}/{AGENTS_NAMESPACE}"
 
 
-def agents_namespace_keys(clusters: pa.ChunkedArray) -> pa.ChunkedArray:
-    """``namespace_key`` of each cluster, for the agents' namespace."""
+def namespace_keys(clusters: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``namespace_key`` of each cluster."""
     return pc.binary_join_element_wise(clusters, AGENTS_NAMESPACE, "/")
 
 

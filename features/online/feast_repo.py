@@ -29,11 +29,8 @@ def open_feature_store(settings: Settings, answer_s: float | None = None) -> "Fe
     """The lake's Feast store with registered definitions. The first call in a process takes seconds: keep the store.
 
     Definitions that are already registered are not written again. With ``answer_s``, Redis has that many seconds to
-    accept a connection and to answer, without retries.
-
-    Raises:
-        SettingsError: the registry's database, ``FUELLINE_CATALOG``, does not exist, or this user has no access.
-        PeerError: it does not answer.
+    accept a connection and to answer, without retries. Raises ``SettingsError`` if the registry's database does not
+    exist or this user has no access.
     """
     return initialize_database("catalog", settings.catalog, lambda: _registered(_repo_config(settings, answer_s)))
 

@@ -22,16 +22,13 @@ class HashReader:
         self._idle: list[Connection] = []
 
     async def read(self, hashes: Sequence[HashFields]) -> list[list[bytes | None]]:
-        """The values of the fields of each hash, in one round trip. The caller sets the time limit.
-
-        Raises:
-            redis.RedisError: Redis cannot be reached, or refuses.
-        """
+        """The values of the fields of each hash, in one round trip and without a time limit."""
         import hiredis
         from redis.exceptions import ConnectionError as ConnectionLost
 
         data = b"".join(hiredis.pack_command(("HMGET", key, *fields)) for key, fields in hashes)  # type: ignore[arg-type]
-        connection = self._idle.pop() if self._idle else await self._open()
+        connection = self._idle.pop() if self._idle else await self._client.connection_pool.get_connection()
+        connection.socket_timeout = None  # a timeout costs one task per write
         try:
             try:
                 return await _replies(connection, data, len(hashes))
@@ -45,11 +42,6 @@ class HashReader:
         for connection in self._idle:
             await connection.disconnect()
         await self._client.aclose()
-
-    async def _open(self) -> "Connection":
-        connection = await self._client.connection_pool.get_connection()
-        connection.socket_timeout = None  # a timeout costs one task per write
-        return connection
 
 
 async def _replies(connection: "Connection", data: bytes, count: int) -> list[list[bytes | None]]:

@@ -79,11 +79,8 @@ class Snapshots:
 
 
 def feast_push(settings: Settings, stream: StreamingStore) -> Push:
-    """A function that pushes to the lake's Feast store, after registering the streaming views.
-
-    Raises:
-        SettingsError: they are not registered, and the user of ``FUELLINE_CATALOG`` may not register them.
-        PeerError: the registry's database does not answer.
+    """A function that pushes to the lake's Feast store, after registering the streaming views. Raises ``SettingsError``
+    if they are not registered, and the user of ``FUELLINE_CATALOG`` may not register them.
     """
     from features.online.feast_repo import open_feature_store
     from features.streaming.push_sources import push_snapshots, register_streaming

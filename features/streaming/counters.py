@@ -13,7 +13,7 @@ lost its data starts from zero, not from wrong counts.
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,7 @@ class CountedEvent:
     ids: tuple[bytes, bytes]
     """Digests of two unique properties: it is counted if neither was seen."""
     at: datetime
-    counts: Mapping[Series, Mapping[str, int]] = field(default_factory=dict)
+    counts: Mapping[Series, Mapping[str, int]]
     """By series and measure."""
 
 
@@ -125,10 +125,8 @@ class Counters:
         self._script = client.register_script(_COUNT)
 
     def count(self, events: Sequence[CountedEvent]) -> int:
-        """Count each event once, however often it is passed; returns how many were new.
-
-        Raises:
-            PeerError: Redis does not answer. Events may have been counted; passing them again is harmless.
+        """Count each event once, however often it is passed; returns how many were new. After a ``PeerError`` some may
+        have been counted; passing them again is harmless.
         """
         with _redis_errors(), self._client.pipeline(transaction=False) as pipeline:
             for event in events:

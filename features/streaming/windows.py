@@ -85,11 +85,7 @@ class StreamingStore:
 
 
 def open_stream(lake: Lake) -> StreamingStore:
-    """The lake's streaming features; the key is created at first use and kept in the object store.
-
-    Raises:
-        SettingsError: ``FUELLINE_ONLINE`` names no Redis.
-    """
+    """The lake's streaming features; the key is created at first use and kept in the object store."""
     from redis import Redis
 
     settings = lake.settings

@@ -23,7 +23,7 @@ RECORDED = {
         "b6dcfcfe4fc9bcc66b8a6fc2fa2650e351777e7d396caba4faa7737124e8f920",
     ),
     "selecting": (
-        "6e053ccbf560b68f61452f2cef5e415ed0d1d1d581532ff7d9895349463de8a4",
+        "fc948bf2138d3e9956157ad5e72cde8b567581ae92595dc1552a02761f390966",
         "e03c9a3d4e9a2ef1eef2ab0b926934e28fc93d346e378229082a463d166912a2",
     ),
 }
