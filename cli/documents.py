@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from command_line import Command, settings_of
+
+if TYPE_CHECKING:
+    from lake.contracts.base import Contract
 
 
 @click.command(cls=Command)
@@ -85,16 +89,43 @@ def bucket_lifecycle(lake: str | None, tier: str) -> None:
 
 
 @click.command(cls=Command)
-def trino_maintenance() -> None:
-    """Print the maintenance of every table as SQL, for Trino.
+@click.pass_obj
+def trino_maintenance(lake: str | None) -> None:
+    """Print the maintenance of every table of the lake as SQL, for Trino.
+
+    Tables without rows are left out: Trino would stop at one that does not exist.
 
     \b
     Example:
       fuelline docs trino-maintenance > maintenance.sql
     """
-    from lake.contracts import contracts
     from lake.maintenance.run import MaintenancePolicy
     from lake.maintenance.trino import statements
 
-    for statement in statements(contracts().values(), MaintenancePolicy()):
+    for statement in statements(_filled(lake), MaintenancePolicy()):
         click.echo(f"{statement};")
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def trino_views(lake: str | None) -> None:
+    """Print the views of the star schema as SQL, for Trino.
+
+    Views of tables that the lake does not have yet are left out, and named in comments.
+
+    \b
+    Example:
+      fuelline docs trino-views > views.sql
+    """
+    from features.curated.star_schema import script
+
+    click.echo(script({contract.table for contract in _filled(lake)}), nl=False)
+
+
+def _filled(name: str | None) -> "list[Contract]":
+    """The contracts whose tables have rows in the lake."""
+    from cli.lakes import open_lake
+    from lake.contracts import contracts
+
+    tables = open_lake(name).tables
+    return [contract for contract in contracts().values() if tables.current(contract)]

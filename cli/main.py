@@ -82,7 +82,8 @@ COMMANDS = {
     "docs contracts": ("cli.documents", "Print the page of data contracts, docs/contracts.md."),
     "docs launchplans": ("cli.documents", "Print the page of launch plans, docs/launchplans.md."),
     "docs bucket-lifecycle": ("cli.documents", "Print the bucket's lifecycle rules as JSON, for S3 and MinIO."),
-    "docs trino-maintenance": ("cli.documents", "Print the maintenance of every table as SQL, for Trino."),
+    "docs trino-maintenance": ("cli.documents", "Print the maintenance of every table of the lake as SQL, for Trino."),
+    "docs trino-views": ("cli.documents", "Print the views of the star schema as SQL, for Trino."),
 }
 """Module and summary of each command."""
 

@@ -441,6 +441,8 @@ KEYS = (ENTRY, QUEUE_ENTRY, WEIGHTS, MANIFEST, WAITING, RAW, EVENTS, DATA, KEY)
         ("rollout", set(KEYS), {ENTRY, QUEUE_ENTRY, RAW, EVENTS, DATA}, {WAITING, DATA}),
         ("lake-consumer", {QUEUE_ENTRY, EVENTS, DATA}, {QUEUE_ENTRY, EVENTS, DATA}, {DATA}),
         ("streaming-consumer", {KEY}, {KEY}, set()),
+        ("trino", {DATA}, set(), set()),
+        ("trino-maintenance", {DATA}, {DATA}, {DATA}),
     ],
 )
 def test_each_account_has_the_least_rights_in_the_store(
@@ -455,6 +457,6 @@ def test_each_account_has_the_least_rights_in_the_store(
 
 def test_every_account_with_credentials_has_a_policy_in_the_store() -> None:
     named = {name for template in templates().values() for _, name in references(template, "secretKeyRef")}
-    elsewhere = {"tasks", "copy-forge", "copy-studio"}  # used in Flyte's namespace and by the nightly copy
+    elsewhere = {"tasks", "copy-forge", "copy-studio", "trino", "trino-maintenance"}  # used in other namespaces
     accounts = {path.stem for path in (DEPLOY / "minio").glob("*.json")} - elsewhere
     assert {f"{account}-credentials" for account in accounts} == named - {"stores"}  # of the administrator

@@ -22,4 +22,4 @@ SELECT
     liked,
     worst_p95_ms
 FROM weekly
-ORDER BY week, agent_name
+ORDER BY week, agent_name;

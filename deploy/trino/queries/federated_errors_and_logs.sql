@@ -16,4 +16,4 @@ SELECT h.hour, h.cluster, h.requests, h.errors, l.error_lines
 FROM star.analytics.fact_cluster_hour AS h
 LEFT JOIN lines AS l ON l.hour = h.hour
 WHERE h.errors > 0 AND h.day = TIMESTAMP '2026-11-07 00:00:00 UTC'
-ORDER BY h.hour, h.cluster
+ORDER BY h.hour, h.cluster;

@@ -11,4 +11,4 @@ SELECT h.cluster, h.hour, h.requests, h.latency_p95_ms, q.waiting
 FROM star.analytics.fact_cluster_hour AS h
 LEFT JOIN queue AS q ON q.hour = h.hour
 WHERE h.hour > current_timestamp - INTERVAL '24' HOUR
-ORDER BY h.hour, h.cluster
+ORDER BY h.hour, h.cluster;

@@ -10,4 +10,4 @@ SELECT
     max(CASE WHEN NOT error THEN latency_ms END) AS latency_max_ms
 FROM star.analytics.fact_interaction
 GROUP BY model_version, cluster
-ORDER BY requests DESC, model_version, cluster
+ORDER BY requests DESC, model_version, cluster;

@@ -21,4 +21,4 @@ FROM ranked AS r
 JOIN middle AS m ON m.cluster = r.cluster
 WHERE r.latency_p95_ms > 1.5 * m.middle_p95_ms
 ORDER BY r.latency_p95_ms DESC, r.hour
-LIMIT 50
+LIMIT 50;

@@ -18,4 +18,4 @@ FROM recent AS r
 JOIN star.analytics.dim_user AS u ON u.user_id = r.user_id
 WHERE r.thumbs_down + r.errors > 0
 ORDER BY r.thumbs_down + r.errors DESC, r.user_id
-LIMIT 25
+LIMIT 25;

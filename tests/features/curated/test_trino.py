@@ -1,5 +1,6 @@
 """The SQL for Trino: every statement parses, and those that read only the lake give the right rows on DuckDB."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import sqlglot
+from click.testing import CliRunner
 from sqlglot import exp
 
+from cli.main import main
+from features.curated import star_schema
 from features.curated.build import build_named
 from features.curated.tables import TABLES
 from lake.contracts import contract, contracts
@@ -18,7 +22,9 @@ from lake.lake import open_lake
 from lake.tables.engine import connect
 from settings import read_settings
 
-FOLDER = Path(__file__).parents[3] / "deploy" / "trino"
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "deploy" / "trino"
+VIEWS = Path(star_schema.__file__).with_suffix(".sql")
 QUERIES = sorted((FOLDER / "queries").glob("*.sql"))
 OF_THE_LAKE = [path for path in QUERIES if not path.name.startswith("federated_")]
 PEERS = {"prometheus", "loki"}
@@ -30,11 +36,14 @@ def statements(path: Path) -> list[exp.Expr]:
 
 
 @pytest.fixture(scope="module")
-def warehouse(
-    real_interactions: pa.Table, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lake")
+
+
+@pytest.fixture(scope="module")
+def warehouse(real_interactions: pa.Table, home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB that has the lake's tables under Trino's names, with two real weeks in them, and the views."""
-    lake = open_lake(read_settings(home=tmp_path_factory.mktemp("lake"), lake="test"))
+    lake = open_lake(read_settings(home=home, lake="test"))
     lake.tables.append(AGENT_INTERACTIONS, real_interactions, key="real")
     names = [table.contract.name for table in TABLES]
     versions = [version for name in names for version in build_named(lake, name).version]
@@ -47,7 +56,7 @@ def warehouse(
             db.execute(f"CREATE TABLE fuelline.{version.table} AS FROM read")
         db.register("read", training_sets())
         db.execute("CREATE TABLE fuelline.ml.training_datasets AS FROM read")
-        for statement in statements(FOLDER / "views.sql"):
+        for statement in statements(VIEWS):
             db.execute(on_duckdb(statement))
         yield db
 
@@ -71,11 +80,11 @@ def query_result(db: duckdb.DuckDBPyConnection, name: str) -> pd.DataFrame:
     return db.sql(on_duckdb(query)).to_arrow_table().to_pandas()
 
 
-@pytest.mark.parametrize("path", [FOLDER / "views.sql", *QUERIES], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [VIEWS, *QUERIES], ids=lambda path: path.stem)
 def test_every_statement_parses_as_trino_and_reads_existing_tables(path: Path) -> None:
     found = statements(path)
     assert found
-    defined = {table.name for view in statements(FOLDER / "views.sql") for table in view.find_all(exp.Table)}
+    defined = {table.name for view in statements(VIEWS) for table in view.find_all(exp.Table)}
     for table in (table for statement in found for table in statement.find_all(exp.Table)):
         if table.catalog == "fuelline":
             assert f"{table.db}.{table.name}" in {contract.table for contract in contracts().values()}
@@ -93,9 +102,56 @@ def test_every_catalogue_that_a_statement_names_is_configured() -> None:
         assert "password=" not in path.read_text().replace("password=${ENV:", "")
 
 
+def test_every_documented_statement_is_terminated() -> None:
+    """``trino --file`` refuses a file whose last statement has no semicolon."""
+    files = {path.relative_to(ROOT): path.read_text() for path in [VIEWS, *ROOT.glob("deploy/**/*.sql")]}
+    blocks = {
+        f"{page.name}, block {number}": block
+        for page in ROOT.glob("docs/*.md")
+        for number, block in enumerate(re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL))
+    }
+    assert len(files) > len(QUERIES)
+    assert blocks
+    open_ended = [name for name, text in (files | blocks).items() if not code(text).endswith(";")]
+    assert not open_ended
+
+
+def code(text: str) -> str:
+    """A file's SQL without comments; the commands of psql, which take no semicolon, count as comments."""
+    return re.sub(r"--.*$|^\\.*$", "", text, flags=re.MULTILINE).strip()
+
+
+def test_the_views_of_tables_that_the_lake_does_not_have_are_left_out_and_named() -> None:
+    tables = {table for view in star_schema.views() for table in view.tables}
+    assert tables <= {contract.table for contract in contracts().values()}
+    whole = star_schema.script(tables).strip().split("\n\n")
+    assert [f"{view.statement};" for view in star_schema.views()] == whole[1:]
+    part = star_schema.script({"processed.agent_interactions"})
+    assert code(part).endswith(";")
+    made = [view.name for view in star_schema.views() if f"VIEW {view.name} " in part]
+    assert made == ["star.analytics.fact_interaction"]
+    assert len(sqlglot.parse(part, read="trino")) == 2  # and the schema
+    assert "-- star.analytics.dim_user is left out: curated.user_interaction_summary has no rows yet." in part
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_the_commands_print_what_the_lake_has(home: Path) -> None:
+    """It has interactions and curated tables, and no training set."""
+    env = {"FUELLINE_HOME": str(home), "FUELLINE_LAKE": "test"}
+    views, maintenance = (
+        CliRunner().invoke(main, ["docs", f"trino-{what}"], env=env) for what in ("views", "maintenance")
+    )
+    assert (views.exit_code, maintenance.exit_code) == (0, 0)
+    assert re.findall("-- (.*) is left out", views.stdout) == ["star.analytics.dim_training_set"]
+    maintained = {".".join(names) for names in re.findall('ANALYZE fuelline."(.*)"."(.*)";', maintenance.stdout)}
+    filled = {table for view in star_schema.views() for table in view.tables} - {"ml.training_datasets"}
+    assert filled <= maintained
+    assert maintained <= filled | {table.contract.table for table in TABLES}
+
+
 def test_no_view_exposes_texts() -> None:
     texts = {"user_query", "response"}
-    for statement in statements(FOLDER / "views.sql"):
+    for statement in statements(VIEWS):
         assert texts.isdisjoint(column.name for column in statement.find_all(exp.Column))
 
 

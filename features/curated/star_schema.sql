@@ -1,5 +1,5 @@
 -- The lake as a star schema: facts and dimensions over the Iceberg tables. None contains text of a user or an agent.
--- Idempotent: run it after every start of the coordinator. Times are UTC.
+-- Idempotent. Times are UTC. `fuelline docs trino-views` prints the views whose tables exist.
 
 CREATE SCHEMA IF NOT EXISTS star.analytics;
 
