@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("fuelline.models")
 
 LOG_SECONDS = 3.0
+GENERATION_BATCH = 16
+"""Prompts that are answered together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,19 +107,14 @@ def token_nll(model: Any, batch: TokenBatch) -> "torch.Tensor":
 
 
 def generate(
-    model: Any,
-    tokenizer: "PreTrainedTokenizerBase",
-    messages: Sequence[Messages],
-    *,
-    max_new_tokens: int,
-    batch_size: int = 16,
+    model: Any, tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Messages], *, max_new_tokens: int
 ) -> list[Generated]:
     """Answer each prompt greedily, in the order of the input; prompts of similar length form a batch."""
     prompts = prompt_tokens(messages, tokenizer)
     order = np.argsort([len(ids) for ids in prompts], kind="stable")
     answers: dict[int, Generated] = {}
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
+    for start in range(0, len(order), GENERATION_BATCH):
+        rows = order[start : start + GENERATION_BATCH]
         generated = _answer(model, tokenizer, [prompts[i] for i in rows], max_new_tokens)
         answers.update(zip(rows.tolist(), generated, strict=True))
     return [answers[i] for i in range(len(prompts))]
