@@ -2,7 +2,8 @@
 
 FuellineError
 ├── UserError
-│   └── SettingsError, SourceError, ContractError, BaseModelError, DataError, QualityTooLow, UnknownName
+│   └── SettingsError, SourceError (NothingArrived), ContractError, BaseModelError, DataError, QualityTooLow,
+│       UnknownName
 ├── PeerError
 │   └── ObjectMissing, ObjectExists, ObjectChanged, CommitContended
 ├── IntegrityError
@@ -40,6 +41,10 @@ class BaseModelError(UserError):
 
 class DataError(UserError):
     """Too little or unusable data for the operation."""
+
+
+class NothingArrived(SourceError):
+    """A source has delivered no data yet."""
 
 
 class QualityTooLow(UserError):

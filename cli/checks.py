@@ -1,7 +1,7 @@
 """Commands that check: do the services that the settings name answer, is the ledger whole."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 
 import click
 
@@ -17,23 +17,28 @@ from errors import UnknownName
 def check(lake_name: str | None, as_json: bool) -> None:
     """Check that every service that a setting names answers and accepts our credentials.
 
-    Ends with 1 if one does not; for each of those it prints the setting's name, the reason and an example.
+    Ends with 1 if one does not; for each of those it prints the setting's name, the reason and an example. For each
+    schedule it lists what it needs, and what is missing of that in these settings.
 
     \b
     Example:
       fuelline check
     """
     from lake.health import check as check_services
+    from launchplans.registry import schedules
 
-    results = check_services(settings_of(lake_name))
+    settings = settings_of(lake_name)
+    results, plans = check_services(settings), schedules(settings)
     if as_json:
-        print_json([asdict(result) for result in results])
+        print_json({"services": [asdict(result) for result in results], "schedules": [asdict(plan) for plan in plans]})
     else:
         rows = [(result.setting, result.place or "embedded", "fails" if result.fault else "fine") for result in results]
         print_table(("setting", "place", ""), rows)
         for result in results:
             if result.fault:
                 click.echo(result.fault)
+        click.echo()
+        print_table(("schedule", "runs", "needs", "missing"), [astuple(plan) for plan in plans])
     if any(result.fault for result in results):
         sys.exit(UNMET)
 

@@ -1,11 +1,12 @@
 """Collection from metrics, log, event, trace and GitHub servers: which queries, and how often.
 
-The queries are inputs: another lake registers its own. Activate a plan once the setting of its server is there, for
-example ``FUELLINE_PROMETHEUS``.
+The queries are inputs: another lake registers its own. Registration activates a plan once the setting of its server
+is there, for example ``FUELLINE_PROMETHEUS``.
 """
 
 from flytekit import LaunchPlan
 
+from lake.sources.registry import pull_source
 from lake.sources.selection import Selection
 from launchplans.schedule import on_demand, scheduled
 from workflows.collection import backfill, collect
@@ -56,8 +57,9 @@ def _github(data_set: str, query: str, lateness_hours: int) -> Selection:
     )
 
 
-def _collect(name: str, cron: str, selection: Selection, owner: str = "platform") -> LaunchPlan:
-    return scheduled(name, collect, cron, {"selection": selection}, owner=owner)
+def _collect(name: str, cron: str, selection: Selection, owner: str = "platform", unless: str = "") -> LaunchPlan:
+    needs = [pull_source(selection.data_set).peer]
+    return scheduled(name, collect, cron, {"selection": selection}, owner=owner, needs=needs, unless=unless)
 
 
 collect_metrics = _collect("collect_metrics", "*/15 * * * *", METRICS)
@@ -66,8 +68,9 @@ collect_metrics = _collect("collect_metrics", "*/15 * * * *", METRICS)
 collect_logs = _collect("collect_logs", "*/15 * * * *", LOGS)
 """The logs of the agents, Flux and Grafana."""
 
-collect_interactions = _collect("collect_interactions", "*/15 * * * *", INTERACTIONS, owner="agents")
-"""For agents that log to standard output and not to files; do not activate it together with ``ingest_hourly``."""
+collect_interactions = _collect("collect_interactions", "*/15 * * * *", INTERACTIONS, owner="agents", unless="logs")
+"""For agents that log to standard output and not to files; where files are read too, by ``ingest_hourly``, it would
+bring the same interactions by another way, so registration leaves it inactive."""
 
 collect_events = _collect("collect_events", "*/5 * * * *", EVENTS)
 """Often, because an API server keeps a resource version for some minutes only, and an event for an hour."""

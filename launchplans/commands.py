@@ -30,14 +30,22 @@ _version_options = options(
 @click.option("--endpoint", metavar="HOST:PORT", help="FlyteAdmin; overrides the configuration's.")
 @click.option("--insecure", is_flag=True, help="Connect to --endpoint without TLS.")
 @click.option("--inactive", multiple=True, metavar="NAME", help="A scheduled launch plan to leave inactive.")
+@click.option("--active", multiple=True, metavar="NAME", help="One to activate although no setting names its source.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be registered and activated.")
 def register(
-    config: str | None, endpoint: str | None, insecure: bool, inactive: tuple[str, ...], dry_run: bool, **version: Any
+    config: str | None,
+    endpoint: str | None,
+    insecure: bool,
+    inactive: tuple[str, ...],
+    active: tuple[str, ...],
+    dry_run: bool,
+    **version: Any,
 ) -> None:
     """Register a version on Flyte: its tasks, workflows and launch plans.
 
     Its schedules replace those of the version before. Entities that are registered with the same content are left
-    alone; a version that is registered with other content is refused. `make register` fills in the options.
+    alone; a version that is registered with other content is refused. A schedule that needs a source which no setting
+    names stays inactive; registering again with that setting activates it. `make register` fills in the options.
 
     \b
     Example:
@@ -51,7 +59,7 @@ def register(
     chosen = read_version(**version)
     found = entities(chosen)
     with cluster(config, endpoint, insecure=insecure) as server:
-        plan = server.plan(chosen, found, inactive)
+        plan = server.plan(chosen, found, inactive, active)
         if not dry_run:
             server.carry_out(plan, click.echo)
     if dry_run:
@@ -61,6 +69,8 @@ def register(
             click.echo(f"would activate    {scheduled.name}")
         for scheduled in plan.retire:
             click.echo(f"would deactivate  {scheduled.name} of {scheduled.version}")
+    for name, reason in plan.idle.items():
+        click.echo(f"not activated  {name}: {reason}")
     named = f"{chosen.version} in {chosen.project}/{chosen.domain}"
     if plan.nothing:
         click.echo(f"{named}: nothing to do, everything is registered with the same content: {count(plan.registered)}")
@@ -85,7 +95,7 @@ def package(output: Path, **version: Any) -> None:
         --cpu-image registry.example/fuelline-cpu:v1.2.0 --gpu-image registry.example/fuelline-gpu:v1.2.0
     """
     from launchplans.registration.bundle import entities
-    from launchplans.registration.flyteadmin import count
+    from launchplans.registration.flyteadmin import count, idle_schedules
     from launchplans.registration.register import read_version, write_package
 
     chosen = read_version(**version)
@@ -94,9 +104,12 @@ def package(output: Path, **version: Any) -> None:
     where = f"-p {chosen.project} -d {chosen.domain}"
     click.echo(f"{output}: version {chosen.version}, {count(found)}. Where the cluster can be reached:")
     click.echo(f"  flytectl register files {where} --version {chosen.version} --archive {output.name}")
+    idle = idle_schedules(chosen, found)
     for entity in found:
-        if entity.scheduled:
+        if entity.scheduled and entity.name not in idle:
             click.echo(f"  flytectl update launchplan {where} {entity.name} --version {chosen.version} --activate")
+    for name, reason in idle.items():
+        click.echo(f"  leave {name} inactive: {reason}")
 
 
 registration = click.Group("registration", commands=[register, package], context_settings=STYLE)

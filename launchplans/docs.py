@@ -11,14 +11,14 @@ from enum import Enum
 from flytekit import LaunchPlan
 
 from launchplans.registry import launch_plans
-from launchplans.schedule import DESCRIPTION, KICKOFF, OWNER, PREFIX, ZONE
+from launchplans.schedule import DESCRIPTION, KICKOFF, NEEDS, OWNER, PREFIX, UNLESS, ZONE
 from reports.common.html import render
 
 
 def page() -> str:
     """The whole page, as Markdown: the most frequent plans first, those on demand last."""
     plans = sorted(launch_plans().values(), key=_sort_key)
-    names = {"DESCRIPTION": DESCRIPTION, "OWNER": OWNER, "ZONE": ZONE}
+    names = {"DESCRIPTION": DESCRIPTION, "NEEDS": NEEDS, "OWNER": OWNER, "UNLESS": UNLESS, "ZONE": ZONE}
     return render("launchplans.md", plans=plans, cron=_cron, inputs=_inputs, **names)
 
 

@@ -10,7 +10,7 @@ After an outage the scheduler delivers every scheduled time that it missed, one 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -30,6 +30,9 @@ OWNER, COMPONENT, CADENCE = "owner", "component", "cadence"
 """Labels of every plan, and of the pods that it starts."""
 ZONE, DESCRIPTION = "fuelline/time-zone", "fuelline/schedule"
 """Annotations: the time zone, and the schedule in words."""
+NEEDS, UNLESS = "fuelline/needs", "fuelline/unless"
+"""Annotations: settings of which one must be there before registration activates the schedule, and one that must not
+be, both separated by spaces. Empty: always activated."""
 PREFIX = "CRON_TZ="
 """Prefix by which the scheduler's parser reads a time zone before the expression."""
 UNSUCCESSFUL = [WorkflowExecutionPhase.FAILED, WorkflowExecutionPhase.TIMED_OUT, WorkflowExecutionPhase.ABORTED]
@@ -63,6 +66,8 @@ def scheduled(
     owner: str,
     time_zone: str = "UTC",
     one_at_a_time: bool = True,
+    needs: Sequence[str] = (),
+    unless: str = "",
 ) -> LaunchPlan:
     """A launch plan that runs on a schedule.
 
@@ -77,6 +82,8 @@ def scheduled(
         time_zone: an IANA name, else ``ZoneInfoNotFoundError``. In other zones than UTC a day may last 23 or 25 hours.
         one_at_a_time: let Flyte reject a run while another is running; its scheduler then tries again for up to an
             hour. FlyteAdmin's check has a race, so this saves pods and guarantees nothing.
+        needs: fields of ``settings.Settings`` of which one has to be set for the schedule to be activated.
+        unless: a field that must not be set, because what it names brings the same data.
     """
     period, inputs = cadence(cron), workflow.python_interface.inputs
     filled = {EVERY: period.every // timedelta(minutes=1), SCHEDULE: name}
@@ -89,7 +96,11 @@ def scheduled(
         schedule=Schedule(KICKOFF if KICKOFF in inputs else None, cron_schedule=expression),
         concurrency=ConcurrencyPolicy(max_concurrency=1) if one_at_a_time else None,
         labels=_labels(workflow, owner, period.name),
-        annotations=Annotations({ZONE: time_zone, DESCRIPTION: f"{period.description} {time_zone}"}),
+        annotations=Annotations(
+            {ZONE: time_zone, DESCRIPTION: f"{period.description} {time_zone}"}
+            | ({NEEDS: " ".join(f"FUELLINE_{name.upper()}" for name in needs)} if needs else {})
+            | ({UNLESS: f"FUELLINE_{unless.upper()}"} if unless else {})
+        ),
     )
 
 
@@ -110,6 +121,14 @@ def on_demand(
         labels=_labels(workflow, owner, "on-demand"),
         annotations=Annotations({DESCRIPTION: "on demand"}),
     )
+
+
+def unmet(annotations: Mapping[str, str], provided: Collection[str]) -> str:
+    """Why a schedule with these annotations has nothing to run on where these variables are set; empty: it has."""
+    needs, unless = annotations.get(NEEDS, "").split(), annotations.get(UNLESS, "")
+    if needs and not set(needs) & set(provided):
+        return f"{needs[0]} is not set" if len(needs) == 1 else f"neither {' nor '.join(needs)} is set"
+    return f"{unless} is set, which brings the same data" if unless in provided and unless else ""
 
 
 def cadence(cron: str) -> Cadence:

@@ -28,7 +28,8 @@ def ingest_due(source: str, data_set: str, kickoff: datetime, every_minutes: int
     from reports.common.html import note
 
     lake = task_lake()
-    windows = due(lake, schedule, kickoff, every_minutes, INGESTION, lambda _: ingest_arrived(lake, source, data_set))
+    when = (lake, schedule, kickoff, every_minutes)
+    windows = due(*when, INGESTION, lambda window: ingest_arrived(lake, source, data_set, window))
     ingested = [_shown(ingestion) for ingestion in windows if ingestion]
     if windows and not ingested:
         publish(*INGESTION, note("No data has arrived yet."))

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import duckdb
 import pyarrow as pa
 
-from errors import SourceError
+from errors import NothingArrived, SourceError
 from lake.contracts.base import Contract
 from lake.ingest.blocks import Block, Fault
 from lake.ingest.tabular import csv_blocks, parquet_blocks
@@ -36,15 +36,15 @@ ROTATION = re.compile(r"[.-]\d[\d._-]*(?=(\.gz)?$)", re.IGNORECASE)
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The log files in a folder, in order of their paths; skipped files are logged. Raises ``SourceError`` where the
+    """The log files in a folder, in order of their paths; skipped files are logged. Raises ``NothingArrived`` where the
     folder does not exist or holds no log.
     """
     if not folder.exists():
-        raise SourceError(f"there is no folder {str(folder)!r}; name a folder of logs ({READABLE})")
+        raise NothingArrived(f"there is no folder {str(folder)!r}; name a folder of logs ({READABLE})")
     found = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
     logs = [path for path in found if _is_log(path)]
     if not logs:
-        raise SourceError(f"{str(folder)!r} holds no logs ({READABLE})")
+        raise NothingArrived(f"{str(folder)!r} holds no logs ({READABLE})")
     if others := [str(path.relative_to(folder)) for path in found if path not in set(logs)]:
         named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         log.warning("%s: skipped %d files that are not logs (%s): %s", folder, len(others), READABLE, named)

@@ -79,8 +79,8 @@ class Ingester:
     def ingest_folder(self, folder: Path) -> list[Ingested]:
         """Ingest every log file of a folder, in order of their paths; files that were ingested before are skipped.
 
-        Raises ``SourceError`` where the folder does not exist or holds no such file, or a file cannot be read, and
-        ``CommitContended`` where other writers were first 40 times.
+        Raises ``NothingArrived`` where the folder does not exist or holds no such file, ``SourceError`` where a file
+        cannot be read, and ``CommitContended`` where other writers were first 40 times.
         """
         with self.finishing_landed() as results:
             files = find_files(folder)

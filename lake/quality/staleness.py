@@ -2,8 +2,8 @@
 without problems.
 
 How far a source has been read is its table's watermark, which moves with its rows. So a collector that stopped and a
-server without new data look the same. A source that never had data is a warning, because its launch plan may not be
-active yet; one that had data and stopped is an error.
+server without new data look the same. A source that never had data is a warning, and an error once, after a day; one
+that had data and stopped is an error.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -12,6 +12,7 @@ from datetime import datetime
 from errors import SourceError
 from lake.contracts import contract
 from lake.lake import Lake
+from lake.sources.first_delivery import overdue
 from lake.sources.pull import source_name
 from lake.sources.registry import pull_source
 
@@ -46,16 +47,18 @@ class SourceFreshness:
     """Time of the newest row (UTC, ISO 8601); empty if there was never a row."""
     age_s: float
     limit_s: float
+    overdue: bool = False
+    """Whether it is reported now that it never had a row."""
 
     @property
     def stale(self) -> bool:
-        """Whether it had rows, and none for too long."""
-        return bool(self.newest) and self.age_s > self.limit_s
+        """Whether it had rows, and none for too long; or is overdue."""
+        return self.overdue or (bool(self.newest) and self.age_s > self.limit_s)
 
     @property
     def complaint(self) -> str:
         """What is wrong; empty if nothing is."""
-        if self.stale:
+        if self.newest and self.stale:
             return f"{self.source} has stopped: the newest row of {self.data_set} is of {self.newest[:16]} UTC"
         return "" if self.newest else f"{self.source} has had no row of {self.data_set} yet"
 
@@ -76,8 +79,9 @@ def check_sources(lake: Lake, policy: StalenessPolicy, at: datetime) -> list[Sou
                 newest=newest.isoformat() if newest else "",
                 age_s=max(0.0, (at - newest).total_seconds()) if newest else 0.0,
                 limit_s=hours * 3600,
+                overdue=newest is None and overdue(lake, source, name, at),
             )
-            if freshness.stale:
+            if newest and freshness.stale:
                 key = f"{SILENT}:{name}:{at.isoformat()}"
                 lake.ledger.append(f"sources/{source}", SILENT, key, asdict(freshness))
             checked.append(freshness)

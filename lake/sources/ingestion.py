@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from errors import DataError
+from errors import DataError, NothingArrived
 from lake.contracts import contract as named_contract
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake
+from lake.sources.first_delivery import PATIENCE, overdue
 from lake.sources.inbox import is_fed, merged_files
 from lake.tables.versions import TableVersion
+from lake.windows import Window
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +45,10 @@ def ingest_source(lake: Lake, source: str, data_set: str, folder: Path | None) -
     # A source whose rows were all known has no watermark, but the table has rows.
     newest = lake.tables.watermark(contract, source) or lake.tables.newest_time(contract)
     if table is None or newest is None:
-        problem = f"no row has arrived yet, so {data_set} is empty"
         if rejected := sum(entry.payload["quarantined"] for entry in entries):
-            where = contract.quarantine.table
-            problem = f"no row passed the checks, and {rejected:,} were rejected; see {where} for the reasons"
-        raise DataError(f"{folder or source}: {problem}")
+            problem = f"no row passed the checks, and {rejected:,} were rejected; see {contract.quarantine.table}"
+            raise DataError(f"{folder or source}: {problem} for the reasons")
+        raise NothingArrived(f"{folder or source}: no row has arrived yet, so {data_set} is empty")
     counts = ("landed", "committed", "quarantined", "duplicates")
     return Ingestion(
         table=table,
@@ -59,12 +60,12 @@ def ingest_source(lake: Lake, source: str, data_set: str, folder: Path | None) -
     )
 
 
-def ingest_arrived(lake: Lake, source: str, data_set: str) -> Ingestion | None:
-    """Ingest what has arrived in the inbox and in the folder ``$FUELLINE_LOGS/<source>``; None if only gateways feed
-    the source and nothing has arrived yet.
+def ingest_arrived(lake: Lake, source: str, data_set: str, due: Window) -> Ingestion | None:
+    """Ingest what has arrived in the inbox and in the folder ``$FUELLINE_LOGS/<source>``; None if nothing has yet.
 
     Raises:
-        DataError: the table is empty afterwards.
+        DataError: no row passed the checks.
+        NothingArrived: nothing has arrived for a day (raised for one window), or nothing any more.
         SettingsError: no gateway feeds the source, and FUELLINE_LOGS is not set.
     """
     fed = is_fed(lake, source)
@@ -72,4 +73,13 @@ def ingest_arrived(lake: Lake, source: str, data_set: str) -> Ingestion | None:
     folder = lake.settings.logs_of(source) if required or lake.settings.logs else None
     if folder and not required and not folder.exists():
         folder = None
-    return ingest_source(lake, source, data_set, folder) if folder or fed else None
+    if not folder and not fed:
+        return None
+    try:
+        return ingest_source(lake, source, data_set, folder)
+    except NothingArrived as error:
+        if lake.tables.watermark(named_contract(data_set), source):
+            raise
+        if overdue(lake, source, data_set, due.end):
+            raise NothingArrived(f"{error}, for {PATIENCE.days} day; this is reported once") from error
+        return None

@@ -5,6 +5,7 @@ is completed by running it again; entities with other marks are refused before a
 switched last: until every entity is registered, the version before stays active.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,9 +15,12 @@ from typing import Any
 from flyteidl.admin import common_pb2, launch_plan_pb2, project_pb2, task_pb2, workflow_pb2
 from flytekit.clients.raw import RawSynchronousFlyteClient
 from flytekit.exceptions.user import FlyteEntityAlreadyExistsException, FlyteEntityNotExistException
+from pydantic import SecretStr
 
 from errors import UnknownName, UserError
 from launchplans.registration.bundle import CODE, SPEC, Entity, Kind, Version, has_schedule, marks_of
+from launchplans.schedule import unmet
+from settings import Settings
 
 PAGE = 100
 
@@ -32,6 +36,8 @@ class RegistrationPlan:
     other version."""
     retire: Sequence[Any]
     """Identifiers of active scheduled launch plans that this version does not have, or that are excluded."""
+    idle: Mapping[str, str]
+    """Schedules that are registered and not activated because nothing that they need is set, with the reason."""
 
     @property
     def nothing(self) -> bool:
@@ -45,8 +51,15 @@ class FlyteAdmin:
 
     client: RawSynchronousFlyteClient
 
-    def plan(self, version: Version, entities: Sequence[Entity], inactive: Collection[str] = ()) -> RegistrationPlan:
-        """Compare the version with the server; ``inactive`` names schedules to exclude. Writes nothing.
+    def plan(
+        self,
+        version: Version,
+        entities: Sequence[Entity],
+        inactive: Collection[str] = (),
+        active: Collection[str] = (),
+    ) -> RegistrationPlan:
+        """Compare the version with the server; ``inactive`` names schedules to exclude, ``active`` those to activate
+        even if no setting names what they need. Writes nothing.
 
         Raises:
             UnknownName: no such project, domain or schedule.
@@ -58,20 +71,25 @@ class FlyteAdmin:
         where = {"project": version.project, "domain": version.domain}
         request = launch_plan_pb2.ActiveLaunchPlanListRequest(**where, limit=PAGE)
         pages = _pages(self.client.list_active_launch_plans_paginated, request)
-        active = {plan.id.name: plan for page in pages for plan in page.launch_plans}
-        ours = [plan for plan in active.values() if CODE in marks_of(Kind.LAUNCH_PLAN, plan) and has_schedule(plan)]
+        running = {plan.id.name: plan for page in pages for plan in page.launch_plans}
+        ours = [plan for plan in running.values() if CODE in marks_of(Kind.LAUNCH_PLAN, plan) and has_schedule(plan)]
         scheduled = {entity.name: entity for entity in entities if entity.scheduled}
-        if unknown := [name for name in inactive if name not in scheduled]:
+        if unknown := [name for name in (*inactive, *active) if name not in scheduled]:
             raise UnknownName("scheduled launch plan", unknown[0], scheduled)
-        wanted = {name: entity for name, entity in scheduled.items() if name not in inactive}
+        if both := [name for name in inactive if name in active]:
+            raise UserError(f"{both[0]} is named by --active and by --inactive")
+        chosen = {*inactive, *active}
+        idle = {name: reason for name, reason in idle_schedules(version, entities).items() if name not in chosen}
+        wanted = {name: entity for name, entity in scheduled.items() if name not in (*inactive, *idle)}
         return RegistrationPlan(
             missing=[entity for entity, marks in found if marks is None],
             registered=[entity for entity, marks in found if marks is not None],
             activate=[
                 entity.id
                 for name, entity in wanted.items()
-                if name not in active or active[name].id.version != version.version
+                if name not in running or running[name].id.version != version.version
             ],
+            idle=idle,
             retire=[plan.id for plan in ours if plan.id.name not in wanted],
         )
 
@@ -123,6 +141,18 @@ class FlyteAdmin:
 
     def _switch(self, identifier: Any, state: int) -> None:
         self.client.update_launch_plan(launch_plan_pb2.LaunchPlanUpdateRequest(id=identifier, state=state))
+
+
+def idle_schedules(version: Version, entities: Sequence[Entity]) -> dict[str, str]:
+    """By name, why a schedule has nothing to run on with the version's variables.
+
+    Secrets are not among those; one counts as set where it is set in this process.
+    """
+    secrets = [f"FUELLINE_{name.upper()}" for name, kind in Settings.__annotations__.items() if kind is SecretStr]
+    variables = {**version.env, **{name: os.environ.get(name) for name in secrets}}
+    provided = {name for name, value in variables.items() if value}
+    reasons = {e.name: unmet(e.message.spec.annotations.values, provided) for e in entities if e.scheduled}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def count(entities: Sequence[Entity]) -> str:

@@ -80,7 +80,7 @@ def no_work(lake: Lake, pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
 def record_failure(lake: Lake, model: str, cause: Cause, end: RunEnd, *, execution: str) -> Entry:
     """Record that a retraining failed or was aborted, and release its lease.
 
-    The error's text stays out of the ledger, because it may quote data. A run that neither holds the lease nor belongs
+    Of the error only a line without users' text is kept. A run that neither holds the lease nor belongs
     to the open request does not count as a failure of the model.
     """
     state, lease = read_state(lake.ledger, model), lease_holder(lake, model)

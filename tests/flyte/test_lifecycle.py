@@ -122,7 +122,8 @@ def test_a_failed_retraining_is_recorded_and_the_next_one_succeeds(
         run(3)
     failed = open_lake().ledger.entries("models/agents", kind="retraining_failed")
     assert len(failed) == 1
-    assert "/nowhere" not in json.dumps(failed[0].payload)
+    assert failed[0].payload["stage"] == "train_adapter"
+    assert failed[0].payload["error"].startswith("BaseModelError: ")
     monkeypatch.setenv("FUELLINE_BASE_MODEL", good)
     settings.cache_clear()
     assert run(3).outcome is not Outcome.NOTHING_NEW

@@ -28,6 +28,19 @@ ROOT = Path(__file__).parents[2]
 PLANS = launch_plans()
 SCHEDULED = {plan.name for plan in PLANS.values() if plan.schedule}
 STORE = "FUELLINE_STORE=s3://fuelline/lakes"
+SOURCES = {
+    "FUELLINE_LOGS": "/logs",
+    "FUELLINE_VLLM": "http://vllm:8001",
+    "FUELLINE_PROMETHEUS": "forge=http://prometheus:9090",
+    "FUELLINE_LOKI": "forge=http://loki:3100",
+    "FUELLINE_KUBERNETES": "forge=https://kubernetes:6443",
+    "FUELLINE_GITHUB": "home=https://api.github.com",
+    "FUELLINE_TEMPO": "forge=http://tempo:3200",
+}
+"""What the schedules need, without the broker: its address is a secret."""
+IDLE = {"drain_events", "collect_interactions"}
+"""Schedules that these sources do not activate: files bring the interactions."""
+ACTIVE = SCHEDULED - IDLE
 
 
 @pytest.fixture
@@ -45,7 +58,8 @@ def options(version: str = "v1", **changes: str) -> list[str]:
         "gpu-image": f"registry.example/fuelline-gpu:{version}",
         "env": STORE,
     }
-    return [word for name, value in (chosen | changes).items() for word in (f"--{name}", value)]
+    sources = [word for name, value in SOURCES.items() for word in ("--env", f"{name}={value}")]
+    return [*sources, *(word for name, value in (chosen | changes).items() for word in (f"--{name}", value))]
 
 
 def run(*arguments: str) -> Result:
@@ -121,7 +135,7 @@ def test_images_resources_accelerator_and_variables_are_registered_as_declared(
     for task in tasks.values():
         variables = {variable.key: variable.value for variable in task.container.env}
         variables.pop("_F_SS_C", None)  # flytekit's own: the settings with which a dynamic task serializes its tasks
-        assert variables == dict([STORE.split("=", 1)])
+        assert variables == dict([STORE.split("=", 1)]) | SOURCES
         assert "fast" not in task.container.args[0]  # the code is in the image: nothing is fetched at start
 
 
@@ -213,20 +227,20 @@ def test_an_interrupted_registration_is_continued(admin: Admin, register: Callab
     admin.fail_at = -1
     done = register()
     assert done.exit_code == 0, done.output
-    assert {key[2] for key in admin.active} == SCHEDULED
-    assert len(set(admin.writes)) == len(admin.writes) == count + len(SCHEDULED)
+    assert {key[2] for key in admin.active} == ACTIVE
+    assert len(set(admin.writes)) == len(admin.writes) == count + len(ACTIVE)
     assert ("already registered: " in done.output) == (writes > 0)
 
 
 def test_schedules_are_switched_last_from_one_version_to_another(admin: Admin, register: Callable[..., Result]) -> None:
     register("v1")
-    assert {key[2:] for key in admin.active} == {(name, "v1") for name in SCHEDULED}
+    assert {key[2:] for key in admin.active} == {(name, "v1") for name in ACTIVE}
     admin.fail_at = len(admin.writes) + 10
     register("v2")
     assert {key[3] for key in admin.active} == {"v1"}
     admin.fail_at = -1
     register("v2")
-    assert {key[2:] for key in admin.active} == {(name, "v2") for name in SCHEDULED}
+    assert {key[2:] for key in admin.active} == {(name, "v2") for name in ACTIVE}
     back = register("v1")
     assert "activated    audit_daily" in back.output
     assert {key[3] for key in admin.active} == {"v1"}
@@ -246,16 +260,63 @@ def test_a_schedule_that_the_new_version_lacks_is_deactivated_and_those_of_other
         admin.active.add(("agents", "production", name, "v1"))
     done = register("v2")
     assert "deactivated  retrain_daily of v1" in done.output
-    assert {key[2:] for key in admin.active} == {(name, "v2") for name in SCHEDULED} | {("somebody_elses", "v1")}
+    assert {key[2:] for key in admin.active} == {(name, "v2") for name in ACTIVE} | {("somebody_elses", "v1")}
 
 
 def test_a_schedule_named_as_inactive_is_not_activated(admin: Admin, register: Callable[..., Result]) -> None:
     register("v1", "--inactive", "audit_daily")
-    assert {key[2] for key in admin.active} == SCHEDULED - {"audit_daily"}
+    assert {key[2] for key in admin.active} == ACTIVE - {"audit_daily"}
     assert "nothing to do" in register("v1", "--inactive", "audit_daily").output
     assert "activated    audit_daily" in register("v1").output
     assert "deactivated  audit_daily of v1" in register("v1", "--inactive", "audit_daily").output
     assert "did you mean 'audit_daily'" in register("v1", "--inactive", "audit_dayly").output
+
+
+def without(*names: str) -> list[str]:
+    """The options of v1 without the variables of these sources."""
+    kept = [word for name, value in SOURCES.items() if name not in names for word in ("--env", f"{name}={value}")]
+    return [*kept, *options()[2 * len(SOURCES) :]]
+
+
+def test_a_schedule_whose_source_no_setting_names_is_registered_and_says_what_it_needs(admin: Admin) -> None:
+    where = ["--endpoint", admin.endpoint, "--insecure"]
+    done = run("register", *without(*SOURCES), *where)
+    assert done.exit_code == 0, done.output
+    idle = {line.split()[2].rstrip(":"): line for line in done.output.splitlines() if line.startswith("not activated")}
+    assert {key[2] for key in admin.active} == SCHEDULED - set(idle)
+    assert set(idle) == {
+        *("collect_metrics", "collect_logs", "collect_interactions", "collect_events", "collect_traces"),
+        *("collect_workflow_runs", "collect_issues", "collect_audit_log", "drain_events"),
+        *("ingest_hourly", "ingest_feedback_hourly", "ingest_predictions_hourly"),
+    }
+    assert idle["collect_metrics"] == "not activated  collect_metrics: FUELLINE_PROMETHEUS is not set"
+    assert idle["ingest_hourly"].endswith("neither FUELLINE_LOGS nor FUELLINE_VLLM is set")
+    assert {name for _, _, name, _ in admin.launch_plans} >= SCHEDULED
+    again = run("register", *without("FUELLINE_LOKI"), *options("v2")[-10:], *where)
+    assert "activated    collect_metrics" in again.output
+    assert {key[2] for key in admin.active} == ACTIVE - {"collect_logs"}
+
+
+def test_interactions_are_not_read_both_from_files_and_from_loki_unless_somebody_chooses_it(
+    admin: Admin, register: Callable[..., Result]
+) -> None:
+    where = ["--endpoint", admin.endpoint, "--insecure"]
+    assert "collect_interactions: FUELLINE_LOGS is set, which brings the same data" in register("v1").output
+    run("register", *without("FUELLINE_LOGS"), *options("v2")[-10:], *where)
+    assert {key[2] for key in admin.active} == (ACTIVE | {"collect_interactions"})
+    register("v3", "--active", "collect_interactions", "--inactive", "ingest_hourly")
+    assert {key[2] for key in admin.active} == (ACTIVE | {"collect_interactions"}) - {"ingest_hourly"}
+    both = register("v3", "--active", "ingest_hourly", "--inactive", "ingest_hourly")
+    assert (both.exit_code, "named by --active and by --inactive" in both.output) == (1, True)
+
+
+def test_the_broker_is_a_secret_so_its_schedule_is_activated_by_name_or_where_it_is_set(
+    admin: Admin, register: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "drain_events: FUELLINE_RABBITMQ is not set" in register("v1").output
+    assert "activated    drain_events" in register("v1", "--active", "drain_events").output
+    monkeypatch.setenv("FUELLINE_RABBITMQ", "amqp://fuelline:x@rabbitmq:5672/agents")
+    assert "nothing to do" in register("v1").output
 
 
 def test_a_dry_run_lists_what_it_would_do_and_writes_nothing(admin: Admin, register: Callable[..., Result]) -> None:
@@ -287,7 +348,7 @@ def test_the_package_contains_what_registration_sends(
     assert packed["2"] == [request.spec for request in admin.workflows.values()]
     sent = [launch_plan_pb2.LaunchPlan(id=r.id, spec=r.spec) for r in admin.launch_plans.values()]
     assert [(plan.id, plan.spec) for plan in packed["3"]] == [(plan.id, plan.spec) for plan in sent]
-    for name in SCHEDULED:
+    for name in ACTIVE:
         assert f"update launchplan -p agents -d production {name} --version v1 --activate" in written.output
 
 
@@ -400,13 +461,14 @@ def test_make_register_and_make_package_run_the_command(
         words = ["make", *arguments, f"VENV={commands.parent}"]
         return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
 
-    what = ("REGISTRY=registry.example", "VERSION=v1", f"SETTINGS={STORE} FUELLINE_S3_ENDPOINT=http://minio:9000")
+    sources = " ".join(f"{name}={value}" for name, value in SOURCES.items())
+    what = ("REGISTRY=registry.example", "VERSION=v1", f"SETTINGS={sources} {STORE}")
     done = make("register", *what)
     assert done.returncode == 0, done.stderr
     assert {key[3] for key in everything(admin)} == {"v1"}
     [task, *_] = admin.tasks.values()
-    assert [variable.key for variable in task.spec.template.container.env] == ["FUELLINE_STORE", "FUELLINE_S3_ENDPOINT"]
-    assert "nothing to do" in register("v1", "--env", "FUELLINE_S3_ENDPOINT=http://minio:9000").output
+    assert [variable.key for variable in task.spec.template.container.env] == [*SOURCES, "FUELLINE_STORE"]
+    assert "nothing to do" in register("v1").output
     packed = make("package", *what, f"PACKAGE={tmp_path / 'package.tgz'}")
     assert packed.returncode == 0, packed.stderr
     assert (tmp_path / "package.tgz").is_file()

@@ -142,9 +142,11 @@ def test_the_command_lists_each_service_and_exits_with_1_where_one_fails(
     monkeypatch.setenv("FUELLINE_ONLINE", f"redis://127.0.0.1:{free_port()}")
     failed = CliRunner().invoke(main, ["check", "--json"])
     assert failed.exit_code == 1
-    faults = {result["setting"]: result["fault"] for result in json.loads(failed.stdout) if result["fault"]}
+    faults = {result["setting"]: result["fault"] for result in json.loads(failed.stdout)["services"] if result["fault"]}
     assert list(faults) == ["FUELLINE_ONLINE"]
     assert "Example: FUELLINE_ONLINE=redis://" in faults["FUELLINE_ONLINE"]
+    plans = {plan["name"]: plan["missing"] for plan in json.loads(failed.stdout)["schedules"]}
+    assert (plans["collect_metrics"], plans["audit_daily"]) == ("FUELLINE_PROMETHEUS is not set", "")
 
 
 def test_the_command_refuses_a_mistyped_variable(monkeypatch: pytest.MonkeyPatch) -> None:
