@@ -163,9 +163,9 @@ def _write_sorted(contract: Contract, table: "Table", old: "list[DataFile]") -> 
 
 
 def _require_same(contract: Contract, table: "Table", swap: _Swap) -> None:
-    """Read old and new files and compare them as multisets of rows."""
+    """Read old and new files and compare them as multisets of rows, and their number with the old files' metadata."""
     before, after = _checksum(_read(table, swap.old)), _checksum(_read(table, swap.new))
-    if before != after:
+    if before != after or before[0] != sum(file.record_count for file in swap.old):
         raise IntegrityError(
             f"{contract.table}: {before[0]} rows of {len(swap.old)} files became {after[0]} rows or others; nothing "
             "was changed. Run `fuelline ledger verify` and check the store's health before the next compaction"
