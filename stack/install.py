@@ -91,7 +91,7 @@ class Client:
             return _quietly([self.uv, "pip", "install", *options, requirement]).returncode == 0
         ran = _quietly([*self._pip, "index", "versions", name])
         available = re.search(r"^Available versions: (.*)$", ran.stdout, re.MULTILINE)
-        return bool(available) and version in available[1].split(", ")
+        return available is not None and version in available[1].split(", ")
 
     def installed(self, name: str) -> str:
         """The version of an installed package; empty if it is not there."""
