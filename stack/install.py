@@ -29,7 +29,7 @@ PAGE_BYTES = 20_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
+class InstallKind:
     """One of the installs of the Makefile, with the sizes to download and then on disk (GB) by the build of torch."""
 
     title: str
@@ -39,9 +39,9 @@ class Kind:
 
 
 KINDS = {
-    "run": Kind(title="Fuelline", cpu=(0.7, 2.5), cuda=(3.2, 6.8)),
-    "dev": Kind(title="Fuelline and the development tools", cpu=(1.3, 3.2), cuda=(3.8, 7.5)),
-    "vllm": Kind(title="vLLM for processors", cpu=(0.9, 3.5), cuda=None),
+    "run": InstallKind(title="Fuelline", cpu=(0.7, 2.5), cuda=(3.2, 6.8)),
+    "dev": InstallKind(title="Fuelline and the development tools", cpu=(1.3, 3.2), cuda=(3.8, 7.5)),
+    "vllm": InstallKind(title="vLLM for processors", cpu=(0.9, 3.5), cuda=None),
 }
 """To download: the sum of the pinned files for Python 3.11, x86-64. On disk with CUDA: measured for ``run``."""
 
@@ -114,7 +114,7 @@ class Torch:
     remark: str = ""
 
 
-def choose(client: Client, version: str, index: str, kind: Kind, gpu: bool) -> Torch:
+def choose(client: Client, version: str, index: str, kind: InstallKind, gpu: bool) -> Torch:
     """The CPU build where there is no GPU: as the client finds it, else from ``index``, else PyPI's CUDA build.
 
     Raises:
@@ -162,7 +162,7 @@ def has_gpu() -> bool:
     return bool(command) and "GPU " in _quietly([str(command), "-L"]).stdout
 
 
-def message(kind: Kind, torch: Torch, client: Client, place: str) -> str:
+def message(kind: InstallKind, torch: Torch, client: Client, place: str) -> str:
     """One line: what will be downloaded, how much, and which torch."""
     download, disk = kind.cuda if torch.cuda and kind.cuda else kind.cpu
     build = f"torch {torch.version}" + (" (CUDA)" if torch.cuda else "")
