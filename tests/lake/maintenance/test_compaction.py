@@ -186,3 +186,13 @@ def test_a_rewritten_file_with_another_row_is_never_committed(lake: Lake, monkey
         compact(lake.tables, CONTRACT, RULE)
     assert rows(lake) == before
     assert len(list(lake.store.list("warehouse/processed/agent_interactions/data/"))) == 6
+
+
+def test_a_read_that_finds_no_row_in_either_file_is_no_proof(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    grow(lake, 3)
+    read, before = lake_compaction._read, rows(lake)
+    monkeypatch.setattr(lake_compaction, "_read", lambda *files: read(*files).slice(0, 0))
+    with pytest.raises(IntegrityError, match="0 rows of 3 files became 0 rows or others"):
+        compact(lake.tables, CONTRACT, RULE)
+    monkeypatch.setattr(lake_compaction, "_read", read)
+    assert rows(lake) == before
