@@ -40,24 +40,20 @@ def mirror_training(evaluations: list[Evaluation], spec: ModelSpec, profile: Tra
 
 
 @cpu
-def decline_candidate(pinned: Pinned, evaluations: list[Evaluation], claim: Claim) -> Verdict:
-    """Record that the candidate was not registered, and why."""
+def close_without_rollout(pinned: Pinned, evaluations: list[Evaluation], cause: Cause, claim: Claim) -> Verdict:
+    """Record that the candidate was not registered, and why. Without an evaluation there was no work: report that
+    another run is training the model, or how the retraining of the same inputs ended before.
+    """
     from models.registry.registry import decline
     from models.registry.training_lease import fenced
-    from models.retraining.outcome import close, keep_counted_snapshot
+    from models.retraining.outcome import close, keep_counted_snapshot, no_work
     from reports.lineage.build import candidate_lineage
     from reports.lineage.render import as_svg
 
+    if not evaluations:
+        return no_work(task_lake(), pinned, cause, claim)
     lake, evaluation = fenced(task_lake(), claim), evaluations[0]
     verdict = decline(lake, evaluation)
     show_lineage(as_svg(candidate_lineage(lake, evaluation.model, evaluation.adapter.training_key)))
     keep_counted_snapshot(lake, pinned)
     return close(lake, pinned, verdict, claim)
-
-
-@cpu
-def report_no_work(pinned: Pinned, cause: Cause, claim: Claim) -> Verdict:
-    """Report that another run is training the model, or how the retraining of the same inputs ended before."""
-    from models.retraining.outcome import no_work
-
-    return no_work(task_lake(), pinned, cause, claim)

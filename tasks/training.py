@@ -57,13 +57,24 @@ def pin_inputs(
 @cpu(cache=cached(*SELECTING_CODE, ignored=("claim",)))
 def build_training_set(pinned: Pinned, spec: ModelSpec, claim: Claim) -> TrainingSet:
     """Join the features as of each interaction, weight by feedback, split by time."""
+    from models.data import training_set
     from models.registry.training_lease import holding_lease
-    from models.retraining.pin import build_pinned
     from reports.decks.training import training_set_deck
 
     lake = task_lake()
     with holding_lease(lake, claim):
-        result = build_pinned(lake, pinned, spec)
+        result = training_set.build_training_set(
+            lake,
+            model=pinned.model,
+            interactions=pinned.interactions,
+            feedback=next(iter(pinned.feedback), None),
+            user_features=pinned.user_features,
+            agent_features=pinned.agent_features,
+            infrastructure_features=next(iter(pinned.infrastructure_features), None),
+            cut=pinned.cut,
+            agents=spec.agents,
+            feature_service=spec.features,
+        )
     publish(40, "Training set", *training_set_deck(lake, result))
     return result
 

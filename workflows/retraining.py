@@ -13,14 +13,14 @@ from models.evaluation.evaluate import EvaluationRule
 from models.registry.training_lease import Claim
 from models.retraining.pin import Pinned
 from models.spec import ModelSpec, TrainingProfile, laptop
-from models.types import Cause, Evaluation, Judgement, Outcome, Verdict
+from models.types import Cause, Evaluation, Judgement, Verdict
 from serving.policy import CanaryRule
 from serving.statistics.shadow_test import ShadowRule
 from tasks import failure
 from tasks.evaluation import Judged, evaluate_candidate, judge_nothing
 from tasks.features import refresh_features
 from tasks.quality import check_quality
-from tasks.registry import decline_candidate, mirror_training, register_version, report_no_work
+from tasks.registry import close_without_rollout, mirror_training, register_version
 from tasks.rollout import begin_rollout
 from tasks.training import build_training_set, pin_inputs, train_adapter
 
@@ -115,8 +115,6 @@ def retraining(
                 claim=claim,
             )
         )
-        .elif_(judgement == Outcome.NOTHING_NEW.value)
-        .then(report_no_work(pinned=pinned, cause=cause, claim=claim))
         .else_()
-        .then(decline_candidate(pinned=pinned, evaluations=evaluations, claim=claim))
+        .then(close_without_rollout(pinned=pinned, evaluations=evaluations, cause=cause, claim=claim))
     )

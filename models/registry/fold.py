@@ -42,14 +42,6 @@ def fold(model: str, entries: Iterable[Entry], state: ModelState | None = None) 
     return state
 
 
-def registered_version(entry: Entry) -> ModelVersion:
-    """The version that an entry ``registered`` describes."""
-    fields = entry.payload
-    return ModelVersion(
-        model=kinds.model_of(entry), version=fields["version"], path=fields["path"], digest=fields["digest"]
-    )
-
-
 def _requested(state: ModelState, entry: Entry) -> ModelState:
     fields = entry.payload
     request = Request(
@@ -124,7 +116,8 @@ def _trained(state: ModelState, entry: Entry) -> ModelState:
 
 
 def _registered(state: ModelState, entry: Entry) -> ModelState:
-    version = registered_version(entry)
+    fields = entry.payload
+    version = ModelVersion(model=state.model, version=fields["version"], path=fields["path"], digest=fields["digest"])
     return replace(state, versions=(*state.versions, version), waiting=(*state.waiting, version))
 
 

@@ -22,7 +22,7 @@ from lake.store.objects import ObjectStore
 from models.llm.lora import CONFIG, WEIGHTS
 from models.llm.probe import PROBE, Probe
 from models.registry import kinds
-from models.registry.fold import read_state, registered_version
+from models.registry.fold import read_state
 from models.registry.manifest import Manifest, render_card
 from models.serialize import from_plain, to_plain
 from models.spec import ModelSpec, TrainingProfile
@@ -194,6 +194,14 @@ def _registered(version: ModelVersion, evaluation: Evaluation, manifest: str) ->
         "baseline": evaluation.baseline,
         "judgement": evaluation.judgement.value,
     }
+
+
+def registered_version(entry: Entry) -> ModelVersion:
+    """The version that an entry ``registered`` describes."""
+    fields = entry.payload
+    return ModelVersion(
+        model=kinds.model_of(entry), version=fields["version"], path=fields["path"], digest=fields["digest"]
+    )
 
 
 def registered_entry(ledger: Ledger, name: str) -> Entry:

@@ -88,8 +88,9 @@ def pin(
     return from_plain(Pinned, opened.payload), True
 
 
-def build_pinned(lake: Lake, pinned: Pinned, spec: ModelSpec) -> TrainingSet:
-    """The training set of these inputs."""
+def pin_training_set(lake: Lake, spec: ModelSpec) -> TrainingSet:
+    """The training set of the current table versions, for work without a candidate; equal versions, equal set."""
+    pinned = _current_inputs(lake, spec)
     return build_training_set(
         lake,
         model=pinned.model,
@@ -102,11 +103,6 @@ def build_pinned(lake: Lake, pinned: Pinned, spec: ModelSpec) -> TrainingSet:
         agents=spec.agents,
         feature_service=spec.features,
     )
-
-
-def pin_training_set(lake: Lake, spec: ModelSpec) -> TrainingSet:
-    """The training set of the current table versions, for work without a candidate; equal versions, equal set."""
-    return build_pinned(lake, _current_inputs(lake, spec), spec)
 
 
 def _current_inputs(lake: Lake, spec: ModelSpec) -> Pinned:
