@@ -37,12 +37,12 @@ def overview(lake: Lake, until: datetime | None = None) -> dict[str, Any]:
 
 def _tables(lake: Lake, until: datetime | None) -> list[dict[str, Any]]:
     tables = []
-    for name, contract in contracts().items():
+    for contract in contracts().values():
         snapshots = lake.tables.snapshots(contract)
         past = [taken for taken in snapshots if until is None or taken.timestamp_ms <= until.timestamp() * 1000]
         if past:
             total = past[-1].summary["total-records"] if past[-1].summary else None
-            tables.append({"table": name, "rows": int(total or 0), "snapshot_id": past[-1].snapshot_id})
+            tables.append({"table": contract.table, "rows": int(total or 0), "snapshot_id": past[-1].snapshot_id})
     return tables
 
 

@@ -8,7 +8,7 @@ from features.curated.tables import Build
 from tasks.curated import curate, curate_range
 
 DAILY = ["curated.agent_performance_daily", "curated.user_interaction_summary", "ml.training_datasets"]
-HOURLY = ["curated.cluster_health_hourly"]
+HOURLY = ["curated.cluster_health_hourly_v2"]
 
 
 @workflow

@@ -9,9 +9,9 @@ from functools import cached_property
 import ibis
 import pyarrow as pa
 
-from errors import UnknownName
 from features.curated import transforms
 from features.definitions import infrastructure
+from lake.contracts import find
 from lake.contracts.agent_interactions import AGENT_FEEDBACK, AGENT_INTERACTIONS
 from lake.contracts.base import Contract
 from lake.contracts.curated import AGENT_PERFORMANCE_DAILY, CLUSTER_HEALTH_HOURLY, USER_INTERACTION_SUMMARY
@@ -116,10 +116,8 @@ def unbound(read: CuratedInput) -> ibis.Table:
 
 def named_table(name: str) -> Curated:
     """The curated table of this name. Raises ``UnknownName``."""
-    known = {table.contract.name: table for table in TABLES}
-    if name not in known:
-        raise UnknownName("curated table", name, known)
-    return known[name]
+    found = find(name, [table.contract for table in TABLES], "curated table")
+    return next(table for table in TABLES if table.contract is found)
 
 
 _CALLS = ("interaction_id", "timestamp", "agent_name", "user_id", "latency_ms", "tokens_used", "error", "feedback")

@@ -5,7 +5,7 @@ the final pivot. So a missing source leaves its measures null, whatever other so
 zero because it was not measured. The namespace ``*`` is the whole cluster: the sum of all namespaces, and what belongs
 to none.
 
-The features (``ml.infrastructure_features``) and ``curated.cluster_health_hourly`` are computed from these measures.
+The features (``ml.infrastructure_features``) and ``curated.cluster_health_hourly_v2`` are computed from these measures.
 """
 
 import ibis

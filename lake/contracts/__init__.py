@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 
 from errors import UnknownName
 from lake.contracts.base import Contract
@@ -16,8 +17,15 @@ def contracts() -> dict[str, Contract]:
 
 
 def contract(name: str) -> Contract:
-    """The contract of one data set. Raises ``UnknownName``."""
-    known = contracts()
-    if name not in known:
-        raise UnknownName("data set", name, known)
-    return known[name]
+    """The contract of one data set, by its own name or by its table's. Raises ``UnknownName``."""
+    return find(name, contracts().values(), "data set")
+
+
+def find(name: str, known: Iterable[Contract], what: str) -> Contract:
+    """The contract of this name or table. Users see tables; configurations may hold names of contracts, which stay the
+    same with every version. Raises ``UnknownName`` with the nearest table.
+    """
+    tables = {contract.table: contract for contract in known}
+    if found := tables.get(name) or {contract.name: contract for contract in tables.values()}.get(name):
+        return found
+    raise UnknownName(what, name, tables)

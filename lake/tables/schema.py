@@ -119,7 +119,9 @@ def _evolve(contract: Contract, table: "Table") -> "Table":
 
     if changes := _breaking_changes(contract, table):
         remedy = "move the contract's major version: a new table is then filled from the raw zone"
-        raise ContractError(f"{contract.name} {contract.version} breaks with its table: {'; '.join(changes)}. {remedy}")
+        raise ContractError(
+            f"{contract.table} {contract.version} breaks with its table: {'; '.join(changes)}. {remedy}"
+        )
     if {column.name for column in contract.columns} <= set(table.schema().column_names):
         return table
     try:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from lake.contracts import contract as named
 from lake.contracts import contracts
 from lake.lake import Lake
 from lake.maintenance.retention import RetentionDue, find_due, remove_due
@@ -58,7 +59,7 @@ def retire(lake: Lake, tags: Sequence[str], data_set: str, cut: str) -> list[str
             continue
         state, number = read_state(lake.ledger, match["model"]), int(match["version"])
         if state.version(number) and number not in state.retired:
-            reason = f"{data_set}: rows before {cut}, which it was trained on, are past their retention."
+            reason = f"{named(data_set).table}: rows before {cut}, which it was trained on, are past their retention."
             payload = {"version": number, "reason": reason, "data_set": data_set, "cut": cut}
             lake.ledger.append(kinds.model_chain(state.model), kinds.RETIRED, f"retired:{number}", payload)
             retired.append(f"{state.model}@v{number}")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from lake.contracts import contract
 from lake.maintenance.retention import RetentionDue
 from lake.maintenance.run import TableMaintenance
 from reports.common.html import facts, note, table
@@ -38,7 +39,7 @@ def retention_deck(due: Sequence[RetentionDue], retired: Sequence[str], successo
     """What was past its retention, the versions that were retired for it, and the requests for their successors."""
     rows = [
         {
-            "data set": found.data_set,
+            "table": contract(found.data_set).table,
             "before": found.cut,
             "rows": found.rows,
             "from": found.first,

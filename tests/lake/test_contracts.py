@@ -1,5 +1,6 @@
 """The contracts: consistent, with the agreed bounds, and a generated page that is up to date."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,18 @@ def _nullable_ints(kind: Any) -> Any:
     import pyarrow as pa
 
     return pd.Int64Dtype() if kind == pa.int64() else None
+
+
+def test_pages_and_launch_plans_show_the_name_of_the_table_and_no_other() -> None:
+    root = Path(__file__).parents[2]
+    pages = [root / "README.md", root / "CHANGELOG.md", *root.glob("docs/*.md"), *root.glob("tests/flyte/snapshots/*")]
+    pages += [*root.glob("deploy/trino/**/*.*"), *root.glob("features/curated/*.sql")]
+    versioned = [declared for declared in contracts().values() if declared.table != declared.name]
+    assert versioned
+    for declared in versioned:
+        other = re.compile(rf"\b{declared.name.split('.')[1]}\b")  # the table's name goes on with _v2
+        assert [path.name for path in pages if other.search(path.read_text())] == []
+        assert contract(declared.name) is contract(declared.table)
 
 
 def test_the_committed_page_is_up_to_date_with_the_contracts() -> None:

@@ -22,7 +22,7 @@ def user_days(calls: pd.DataFrame, feedback: pd.DataFrame) -> pd.DataFrame:
 
 
 def cluster_hours(calls: pd.DataFrame, feedback: pd.DataFrame) -> pd.DataFrame:
-    """``curated.cluster_health_hourly``."""
+    """``curated.cluster_health_hourly_v2``."""
     return _groups(calls.assign(hour=calls["timestamp"].dt.floor("h")), ["cluster", "hour"], _cluster_hour)
 
 

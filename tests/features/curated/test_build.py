@@ -196,7 +196,7 @@ def test_an_invalid_range_and_an_unknown_table_are_refused(lake: Lake) -> None:
         build_named(lake, NAMES[0], first=date(2026, 3, 3), last=date(2026, 3, 2))
     with pytest.raises(UserError, match="no days"):
         build_named(lake, "ml.training_datasets", first=date(2026, 3, 3))
-    with pytest.raises(UnknownName, match=r"did you mean 'curated\.cluster_health_hourly'"):
+    with pytest.raises(UnknownName, match=r"did you mean 'curated\.cluster_health_hourly_v2'"):
         build_named(lake, "curated.cluster_health")
 
 

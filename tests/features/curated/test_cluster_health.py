@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from features.curated.build import build, compute
-from features.curated.tables import CLUSTER_HEALTH
+from features.curated.tables import CLUSTER_HEALTH, named_table
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.contracts.base import Contract
 from lake.contracts.telemetry import KUBERNETES_EVENTS, LOGS, METRICS
 from lake.lake import Lake
+from reports.status import overview
 from tests.features import clusters
 from tests.features.conftest import FIRST_DAY, make_interactions
 
@@ -48,6 +49,14 @@ def test_an_hour_without_calls_has_a_row_if_a_server_was_measured(lake: Lake) ->
     assert (quiet["requests"], quiet["tokens"], quiet["error_rate"], quiet["last_request_at"]) == (0, 0, None, None)
     assert (quiet["restarts"], quiet["log_lines"], quiet["crash_loops"]) == (1, None, None)
     assert (busy["requests"], busy["log_lines"], busy["error_log_rate"], busy["restarts"]) == (1, 1, 1.0, None)
+
+
+def test_the_status_calls_every_table_as_the_catalogue_does(lake: Lake) -> None:
+    restarts(lake, FIRST_DAY, [0.0, 1.0], "a")
+    build(lake, CLUSTER_HEALTH)
+    listed = lake.tables.catalog.list_tables("curated") + lake.tables.catalog.list_tables("processed")
+    assert [table["table"] for table in overview(lake)["tables"]] == sorted(map(".".join, listed))
+    assert named_table("curated.cluster_health_hourly") is named_table("curated.cluster_health_hourly_v2")
 
 
 def test_late_rows_of_any_source_rebuild_their_day(lake: Lake) -> None:
