@@ -62,9 +62,24 @@ def test_what_kubectl_applies_passes_the_strict_schema(folder: Path, version: st
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_manifests_in_the_docs_pass_too_and_those_without_a_schema_are_named(version: str) -> None:
-    shown = [document for page in DOCS.glob("*.md") for document in blocks(page.name)]
-    assert without_schema(shown, version) == {"postgresql.cnpg.io/v1 Cluster", "rabbitmq.com/v1beta1 RabbitmqCluster"}
+@pytest.mark.usefixtures("kustomize")
+def test_manifests_of_operators_have_no_schema_and_are_named(version: str) -> None:
+    operators = {"postgresql.cnpg.io/v1 Cluster", "rabbitmq.com/v1beta1 RabbitmqCluster"}
+    assert without_schema(built(DEPLOY / "production"), version) == operators
+
+
+def test_every_manifest_in_the_repository_is_in_a_folder_that_is_applied() -> None:
+    folders = {path.parent for path in DEPLOY.rglob("kustomization.yaml")}
+    assert folders == {*FOLDERS, *OVERLAYS, DEPLOY / "production"}
+    manifests_elsewhere = [
+        path for path in DEPLOY.rglob("*.yaml") if path.parent not in folders and "\nkind:" in path.read_text()
+    ]
+    assert manifests_elsewhere == []
+
+
+def test_no_page_shows_a_manifest_that_is_not_a_file() -> None:
+    for page in DOCS.glob("*.md"):
+        assert blocks(page.name) == [], page.name
 
 
 def _set(*path: str | int, to: Any) -> Callable[[Any], None]:

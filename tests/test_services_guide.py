@@ -11,10 +11,23 @@ ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "services.md").read_text()
 
 
-def test_every_block_of_yaml_is_valid() -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) == 4
-    assert all(isinstance(yaml.safe_load(block), dict) for block in blocks)
+PRODUCTION = ROOT / "deploy" / "production"
+
+
+def test_every_file_of_production_is_valid_and_named() -> None:
+    files = [path for path in PRODUCTION.glob("*.yaml") if path.name != "kustomization.yaml"]
+    assert len(files) == 4
+    for path in files:
+        assert isinstance(yaml.safe_load(path.read_text()), dict)
+        assert f"deploy/production/{path.name}" in GUIDE
+    assert "```yaml" not in GUIDE
+
+
+def test_valkey_has_the_users_of_redis() -> None:
+    users = yaml.safe_load((PRODUCTION / "valkey-values.yaml").read_text())["auth"]["aclUsers"]
+    lines = (ROOT / "deploy" / "redis" / "users.acl").read_text().splitlines()
+    rules = {line.split()[1]: line.partition("><password> ")[2] for line in lines[1:]}
+    assert {name: user["permissions"] for name, user in users.items() if name != "default"} == rules
 
 
 def test_every_setting_in_the_page_exists() -> None:
