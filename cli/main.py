@@ -59,6 +59,7 @@ COMMANDS = {
     "why": ("cli.queries", "Explain why MODEL retrained on a day, or why it did not."),
     "lineage": ("cli.queries", "Trace MODEL@VERSION back to the raw objects and forward to its rollout."),
     "report": ("cli.queries", "Show the outcome of a run (default: the newest) and where its HTML report is."),
+    "weekly": ("cli.queries", "Write the report of a past week, unless it exists, and show where its page is."),
     "replay": ("cli.queries", "Train MODEL@VERSION again and compare the weights, byte for byte."),
     "rollback": ROLLBACK,
     "approve": APPROVE,

@@ -198,3 +198,31 @@ def report(lake_name: str | None, run: str, as_json: bool) -> None:
         print_json(summary.plain() | {"path": str(path)})
     else:
         print_summary(summary, str(path))
+
+
+@click.command(cls=Command)
+@click.option("--week", metavar="WEEK", help="The ISO week, for example 2026-W41 (default: the newest whole one).")
+@json_option
+@click.pass_obj
+def weekly(lake_name: str | None, week: str | None, as_json: bool) -> None:
+    """Write the report of a past week, unless it exists, and show where its page is.
+
+    It is made from what the lake holds of that week now, and stays as it is. No message is sent.
+
+    \b
+    Examples:
+      fuelline weekly
+      fuelline weekly --week 2026-W41
+    """
+    from dataclasses import asdict
+
+    from reports.weekly.activity import Week, monday
+    from reports.weekly.page import local_copy, write_past_week
+
+    lake = open_lake(lake_name)
+    report = write_past_week(lake, week or Week(start=monday(lake.ledger.clock())).before.name)
+    path = str(local_copy(lake, report))
+    if as_json:
+        print_json(asdict(report) | {"path": path})
+    else:
+        click.echo(f"{report.week}  {path}")

@@ -17,27 +17,28 @@ def write_run_report(verdict: Verdict) -> str:
 
 
 @cpu(pod_template_name=OUTSIDE_PODS)
-def report_weeks(kickoff: datetime, every_minutes: int, schedule: str) -> list[WeeklyReport]:
+def report_weeks(kickoff: datetime, every_minutes: int, schedule: str, week: str) -> list[WeeklyReport]:
     """Write the page of each week that has ended since the last report, and send its summary to Slack.
 
-    Empty if an earlier run has done it.
+    Empty if an earlier run has done it. With ``week``, such as ``2026-W41``, the page of that week and no message.
     """
-    from models.registry.registry import production
-    from models.types import baseline_name
     from reports.weekly.activity import Week, weeks_of
     from reports.weekly.message import send_week
-    from reports.weekly.page import excerpt, write_week
+    from reports.weekly.page import excerpt, in_production, write_past_week, write_week
 
     lake = task_lake()
 
     def report_week(week: Week) -> WeeklyReport:
-        report = write_week(lake, week, lambda model, at: baseline_name(production(lake.ledger, model, at)))
+        report = write_week(lake, week, in_production(lake))
         send_week(lake, week, report)
         return report
 
-    when = (schedule, kickoff, every_minutes)
-    windows = due(lake, *when, (95, "Week"), lambda window: [report_week(week) for week in weeks_of(window)])
-    written = [report for reports in windows for report in reports]
+    if week:
+        written = [write_past_week(lake, week)]
+    else:
+        when = (schedule, kickoff, every_minutes)
+        windows = due(lake, *when, (95, "Week"), lambda window: [report_week(week) for week in weeks_of(window)])
+        written = [report for reports in windows for report in reports]
     for report in written:
         publish(95, f"Week {report.week}", excerpt(lake.store.read(report.object).decode()))
     return written

@@ -10,7 +10,7 @@ from tasks.reports import report_weeks
 
 @workflow
 def weekly_report(
-    kickoff: datetime, every_minutes: int = 7 * 1440, schedule: str = "report_weekly"
+    kickoff: datetime, every_minutes: int = 7 * 1440, schedule: str = "report_weekly", week: str = ""
 ) -> list[WeeklyReport]:
     """Write one page about the week that ended.
 
@@ -22,5 +22,6 @@ def weekly_report(
         kickoff: the scheduled time.
         every_minutes: the time between two runs.
         schedule: the launch plan's name.
+        week: a past week such as `2026-W41`, of which only the page is written; empty: those that are due.
     """
-    return report_weeks(kickoff=kickoff, every_minutes=every_minutes, schedule=schedule)
+    return report_weeks(kickoff=kickoff, every_minutes=every_minutes, schedule=schedule, week=week)

@@ -4,10 +4,12 @@ Weeks are ISO weeks in UTC. The results are aggregates: the rows that are read h
 module.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from errors import UserError
 from lake.contracts.agent_interactions import AGENT_FEEDBACK
 from lake.lake import Lake
 from lake.tables.engine import connect
@@ -30,6 +32,15 @@ class Week:
     def __post_init__(self) -> None:
         if self.start != monday(self.start):
             raise ValueError(f"a week starts on a Monday at 00:00 UTC, not at {self.start.isoformat()}")
+
+    @classmethod
+    def named(cls, name: str) -> "Week":
+        """The week of a name such as ``2026-W41``. Raises ``UserError`` where it names none."""
+        with contextlib.suppress(ValueError):
+            week = cls(start=datetime.strptime(f"{name}-1", "%G-W%V-%u").replace(tzinfo=UTC))
+            if week.name == name:  # strptime takes a 53rd week for the next year's first
+                return week
+        raise UserError(f"{name!r} is not an ISO week such as 2026-W41")
 
     @property
     def end(self) -> datetime:

@@ -8,15 +8,17 @@ import contextlib
 import logging
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from markupsafe import Markup
 
-from errors import ObjectExists
+from errors import ObjectExists, UserError
 from lake.contracts.agent_interactions import AGENT_INTERACTIONS
 from lake.lake import Lake
 from lake.tables.versions import TableVersion
+from models.types import baseline_name
 from reports.common.html import facts, render, section, style
-from reports.weekly.activity import ALL, Activities, Activity, Week, activities, milliseconds, percentage
+from reports.weekly.activity import ALL, Activities, Activity, Week, activities, milliseconds, monday, percentage
 from reports.weekly.sections import Production, agents_section, data_section, models_section
 
 log = logging.getLogger("fuelline.report")
@@ -47,6 +49,32 @@ def write_week(lake: Lake, week: Week, production: Production) -> WeeklyReport:
             lake.store.create(key, _page(lake, week, report, production).encode())
         log.info("%s: %s", week.name, key)
     return report
+
+
+def write_past_week(lake: Lake, name: str) -> WeeklyReport:
+    """Write the page of the week of this name (``2026-W41``), from what the lake holds of it now, unless it exists.
+
+    Raises ``UserError`` where it names no week, or one that has not ended.
+    """
+    week, newest = Week.named(name), Week(start=monday(lake.ledger.clock())).before
+    if week > newest:
+        raise UserError(f"{week.name} ends on {week.end:%Y-%m-%d} at 00:00 UTC; the newest whole week is {newest.name}")
+    return write_week(lake, week, in_production(lake))
+
+
+def in_production(lake: Lake) -> Production:
+    """The lake's answer to which version of a model was in production at an instant."""
+    from models.registry.registry import production
+
+    return lambda model, at: baseline_name(production(lake.ledger, model, at))
+
+
+def local_copy(lake: Lake, report: WeeklyReport) -> Path:
+    """The page as a file in the lake's folder, fetched from the object store."""
+    path = lake.settings.folder / report.object
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(lake.store.read(report.object))
+    return path
 
 
 def excerpt(page: str) -> str:

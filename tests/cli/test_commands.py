@@ -134,6 +134,15 @@ def test_the_report_of_a_run_has_its_outcome_and_the_path_of_its_page(
     assert report["scores"]["candidate"] == pytest.approx(1.788)
 
 
+def test_the_report_of_a_past_week_is_written_and_shown(fuelline: CommandRunner, small_lake: Lake) -> None:
+    shown = fuelline("weekly", "--week", "2026-W44")
+    path = small_lake.settings.folder / "reports" / "weekly" / "2026-W44.html"
+    assert shown.output == f"2026-W44  {path}\n"
+    assert "sent 59 requests" in path.read_text()
+    assert json.loads(fuelline("weekly", "--week", "2026-W44", "--json").output)["path"] == str(path)
+    assert "not an ISO week" in fuelline("weekly", "--week", "last").stderr
+
+
 def test_an_intact_ledger_verifies_and_an_altered_entry_has_an_exit_code_of_its_own(
     fuelline: CommandRunner, small_lake: Lake
 ) -> None:

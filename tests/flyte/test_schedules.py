@@ -248,3 +248,6 @@ def test_a_late_weekly_report_is_written_by_the_first_fire(task_lake: Lake, anot
     assert report.week == "2026-W40"
     assert weekly_report(kickoff=kickoff + timedelta(weeks=1)) == []
     assert b"The agents had no requests." in task_lake.store.read(report.object)
+    [past] = weekly_report(kickoff=kickoff, week="2026-W38")
+    assert b"week 2026-W38" in task_lake.store.read(past.object)
+    assert len(task_lake.ledger.entries("schedules/report_weekly")) == 1

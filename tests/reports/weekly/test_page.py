@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from errors import UserError
 from lake.contracts.agent_interactions import AGENT_FEEDBACK, AGENT_INTERACTIONS
 from lake.ingest.pipeline import Ingester
 from lake.lake import Lake, open_lake
 from lake.windows import BEGINNING, Window
 from reports.weekly.activity import ALL, Activity, Week, activities, monday, weeks_of
-from reports.weekly.page import excerpt, headline, write_week
+from reports.weekly.page import excerpt, headline, local_copy, write_past_week, write_week
 from reports.weekly.sections import models_section
 from settings import Settings
 from tests.lake.rows import interaction, lines, table
@@ -107,6 +108,18 @@ def test_the_page_loads_nothing_and_holds_no_user_data(settings: Settings, tmp_p
         assert fetched not in page.replace("url(#", "")
     HTMLParser().feed(page)
     assert "Interactions per day" in excerpt(page)
+
+
+def test_a_past_week_is_written_by_its_name_and_a_week_that_is_not_over_is_refused(week_lake: Lake) -> None:
+    past = write_past_week(week_lake, "2026-W40")
+    assert (past.week, past.object) == ("2026-W40", "reports/weekly/2026-W40.html")
+    assert b"sent 5 requests" in local_copy(week_lake, past).read_bytes()
+    assert write_past_week(week_lake, "2026-W41") == write_week(week_lake, WEEK, base)
+    with pytest.raises(UserError, match=r"2026-W42 ends on 2026-10-19 .* the newest whole week is 2026-W41"):
+        write_past_week(week_lake, "2026-W42")
+    for wrong in ("W41", "2026-41", "2027-W53", "2026-W00", ""):
+        with pytest.raises(UserError, match="is not an ISO week such as 2026-W41"):
+            write_past_week(week_lake, wrong)
 
 
 def test_an_empty_lake_has_a_page_that_says_so(lake: Lake) -> None:
