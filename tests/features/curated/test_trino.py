@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import sqlglot
+import yaml
 from click.testing import CliRunner
 from sqlglot import exp
 
@@ -100,6 +101,26 @@ def test_every_catalogue_that_a_statement_names_is_configured() -> None:
     for path in (FOLDER / "catalog").glob("*.properties"):
         assert "connector.name=" in path.read_text()
         assert "password=" not in path.read_text().replace("password=${ENV:", "")
+
+
+@pytest.mark.parametrize(
+    ("values", "folder", "page"),
+    [("values.yaml", "catalog", "query.md"), ("maintenance/values.yaml", "maintenance", "table-care.md")],
+)
+def test_the_values_of_trino_mount_the_catalogues_and_their_secret(values: str, folder: str, page: str) -> None:
+    chart = yaml.safe_load((FOLDER / values).read_text())
+    [mount] = chart["coordinator"]["configMounts"]
+    assert f"catalog.config-dir={mount['path']}" in chart["additionalConfigProperties"]
+    assert chart["server"]["workers"] == 0 or chart["worker"]["configMounts"] == [mount]
+    generators = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["configMapGenerator"]
+    [files] = [one["files"] for one in generators if one["name"] == mount["configMap"]]
+    assert {FOLDER / name for name in files} == set((FOLDER / folder).glob("*.properties"))
+    secret = chart["envFrom"][0]["secretRef"]["name"]
+    [created] = re.findall(
+        rf"create secret generic {secret} \\\n(.*?)\nhelm", (ROOT / "docs" / page).read_text(), re.DOTALL
+    )
+    named = {name for path in (FOLDER / folder).iterdir() for name in re.findall(r"\{ENV:(\w+)\}", path.read_text())}
+    assert set(re.findall(r"--from-literal=(\w+)=", created)) == named
 
 
 def test_every_documented_statement_is_terminated() -> None:
