@@ -214,7 +214,7 @@ class Settings(BaseSettings):
 
     @property
     def store_address(self) -> str:
-        """The object store's address; a folder's is absolute, because tables store it and are read from any folder."""
+        """The object store's address; a folder's is absolute."""
         if self.store.startswith("s3://"):
             return f"{self.store.rstrip('/')}/{self.lake}"
         return str(_absolute(self.store) / self.lake if self.store else self.folder / "objects")

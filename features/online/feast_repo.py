@@ -16,6 +16,7 @@ from errors import UnknownName
 from features.definitions.views import CREATED_TIMESTAMP, EVENT_TIMESTAMP, SERVICES, VIEWS, View
 from hints import invalid_setting
 from lake.store.database import ENGINE_OPTIONS, initialize_database, sql_address
+from lake.tables.catalog import stored_name
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _repo_config(settings: Settings, answer_s: float | None = None) -> "RepoConf
 
     settings.folder.mkdir(parents=True, exist_ok=True)
     return RepoConfig(
-        project=f"fuelline_{settings.lake.replace('-', '_')}",
+        project=f"fuelline_{stored_name(settings).replace('-', '_')}",
         provider="local",
         registry={
             "registry_type": "sql",

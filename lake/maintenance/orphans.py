@@ -43,7 +43,7 @@ def remove_orphans(lake: Lake, contract: Contract, *, grace: timedelta, dry_run:
     limit = lake.ledger.clock() - grace
     orphans = [stored for stored in listed if stored.key not in known and stored.modified < limit]
     newest = _key(lake, table.metadata_location)
-    if listed and not lake.store.exists(newest):  # the keys of a listing are not those of the metadata's paths
+    if not lake.store.exists(newest):  # the keys of a listing are not those of the metadata's paths
         raise IntegrityError(
             f"{contract.table}: its metadata {newest} are not in {lake.store.address}. FUELLINE_STORE is another "
             "store than the one that the table was created in; nothing was deleted"
@@ -69,8 +69,12 @@ def _paths(table: "Table") -> Iterator[str]:
 
 def _key(lake: Lake, path: str) -> str:
     """The store's key of a path as Iceberg writes it. Raises ``IntegrityError`` where it is outside the store."""
+    from lake.tables.file_io import relocated  # loads pyiceberg
+
     plain = re.sub(r"^(file://|file:(?=/)|s3[an]://)", lambda scheme: "" if scheme[0][0] == "f" else "s3://", path)
     root = lake.store.address.rstrip("/") + "/"
+    if not root.startswith("s3://"):
+        plain = relocated(plain, lake.store.address).removeprefix("file://")
     if not plain.startswith(root):
         raise IntegrityError(f"{path} is outside the store {lake.store.address}; nothing was deleted")
     return plain.removeprefix(root)
