@@ -16,14 +16,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from errors import FuellineError, IntegrityError
-
-if TYPE_CHECKING:
-    from settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 UNMET, BROKEN = 1, 3
@@ -80,13 +77,6 @@ def options(*added: Callable[[F], F]) -> Callable[[F], F]:
         return command
 
     return decorate
-
-
-def settings_of(lake: str | None) -> "Settings":
-    """Read the settings from the environment; ``--lake`` overrides ``FUELLINE_LAKE``."""
-    from settings import read_settings
-
-    return read_settings(**({"lake": lake} if lake else {}))
 
 
 def log_progress(*others: str) -> None:

@@ -7,7 +7,7 @@ import click
 
 from cli.lakes import open_lake
 from cli.terminal import json_option, print_json, print_table
-from command_line import UNMET, Command, settings_of
+from command_line import UNMET, Command
 from errors import UnknownName
 
 
@@ -25,6 +25,7 @@ def check(lake_name: str | None, as_json: bool) -> None:
       fuelline check
     """
     from lake.health import check as check_services
+    from lake.store.names import settings_of
     from launchplans.registry import schedules
 
     settings = settings_of(lake_name)

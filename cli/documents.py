@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from command_line import Command, settings_of
+from command_line import Command
 
 if TYPE_CHECKING:
     from lake.contracts.base import Contract
@@ -84,6 +84,7 @@ def bucket_lifecycle(lake: str | None, tier: str) -> None:
     """
     from lake.contracts import contracts
     from lake.maintenance.bucket_lifecycle import lifecycle
+    from lake.store.names import settings_of
 
     click.echo(json.dumps(lifecycle(contracts().values(), settings_of(lake), tier), indent=2))
 

@@ -2,8 +2,9 @@
 
 import click
 
-from command_line import Command, log_progress, settings_of
+from command_line import Command, log_progress
 from lake.commands import until, until_options
+from lake.store.names import settings_of
 
 
 @click.command(cls=Command)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from command_line import Command, Seconds, log_progress, options, settings_of, stop_event
+from command_line import Command, Seconds, log_progress, options, stop_event
 from lake.sample.generate import DAYS, MAX_DAYS
 from lake.sources.broker import COMMITS, Batching, StopCondition
+from lake.store.names import settings_of
 
 BATCH = click.IntRange(1, 30_000)
 until_options = options(

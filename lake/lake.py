@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from errors import UnknownName, UserError
+from errors import UserError
 from lake.store.leases import Leases
 from lake.store.ledger import Ledger, utc_now
+from lake.store.names import lake_names, require_lake
 from lake.store.objects import ObjectStore
 from lake.store.open import open_store
 from lake.tables.tables import Tables
@@ -49,29 +50,19 @@ def open_named(name: str | None) -> Lake:
     Raises ``UnknownName`` where no lake has this name, ``UserError`` where there is none, or several and none is named.
     """
     settings = read_settings(**({"lake": name} if name else {}))
-    known = lake_names()
-    if settings.store:
-        return open_lake(settings)
-    if not known:
-        raise UserError(f"there is no lake in {settings.home} yet; `make run` creates one")
-    if name or os.environ.get("FUELLINE_LAKE"):
-        if settings.lake not in known:
-            raise UnknownName("lake", settings.lake, known)
-        return open_lake(settings)
-    if len(known) > 1:
-        raise UserError(f"there are several lakes: {', '.join(known)}; choose one with --lake")
-    return open_lake(read_settings(lake=known[0]))
+    if not settings.store and not name and not os.environ.get("FUELLINE_LAKE"):
+        known = lake_names(settings)
+        if not known:
+            raise UserError(f"there is no lake in {settings.home} yet; `make run` creates one")
+        if len(known) > 1:
+            raise UserError(f"there are several lakes: {', '.join(known)}; choose one with --lake")
+        settings = read_settings(lake=known[0])
+    require_lake(settings)
+    return open_lake(settings)
 
 
 def open_lakes(name: str | None) -> list[Lake]:
     """The lake that is named, by ``name`` or by the environment; else all."""
     if name or os.environ.get("FUELLINE_LAKE") or os.environ.get("FUELLINE_STORE"):
         return [open_named(name)]
-    return [open_named(lake) for lake in lake_names()] or [open_named(None)]
-
-
-def lake_names() -> list[str]:
-    """Names of the embedded lakes: the folders that hold a catalogue or an object store."""
-    home = read_settings().home
-    folders = sorted(home.iterdir()) if home.is_dir() else []
-    return [folder.name for folder in folders if (folder / "catalog.db").exists() or (folder / "objects").is_dir()]
+    return [open_named(lake) for lake in lake_names(read_settings())] or [open_named(None)]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from command_line import UNMET, Command, Seconds, log_progress, settings_of, stop_event
+from command_line import UNMET, Command, Seconds, log_progress, stop_event
 from errors import UnknownName
+from lake.store.names import settings_of
 from serving.options import CONCURRENCY
 
 NUMBER = click.IntRange(1, 65_535)

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,14 @@ class S3Store:
                     key = item["Key"].removeprefix(self.prefix)
                     if not key.endswith("/"):  # the marker of an empty folder, which Arrow leaves when it deletes
                         yield ObjectInfo(key=key, modified=item["LastModified"], size=item["Size"])
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """What follows ``prefix`` in keys, up to the next slash."""
+        with self._errors_of(prefix):
+            pages = self.client.get_paginator("list_objects_v2")
+            whole = self.prefix + prefix
+            found = pages.paginate(Bucket=self.bucket, Prefix=whole, Delimiter="/").search("CommonPrefixes[].Prefix")
+            return [folder.removeprefix(whole).rstrip("/") for folder in found if folder]
 
     def delete(self, key: str) -> None:
         with self._errors_of(key):
