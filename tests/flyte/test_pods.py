@@ -33,11 +33,11 @@ from tests.deployed import (
 CLIENTS = {
     "lake.store.open.open_store": "minio",
     "lake.tables.catalog.open_catalog": "postgres",
-    "features.streaming.counters.open_counters": "redis",
+    "redis.Redis.from_url": "redis",
     "features.online.feast_repo.open_feature_store": "redis",
     "flytekit.remote.FlyteRemote": "flyteadmin",
     "serving.replicas.vllm.Replica": "vllm",
-    "lake.sources.broker.connected": "rabbitmq",
+    "pika.BlockingConnection": "rabbitmq",
     "lake.sources.http_client.HttpClient": "outside",
     "reports.weekly.slack.post": "outside",
 }
