@@ -71,6 +71,18 @@ def test_a_second_run_reports_only_new_events_and_the_first_report_stays_the_sam
     [
         ("not_registered", {"training_key": "k", "judgement": "worse", "reason": "worse than base"}, "worse than base"),
         ("retraining_failed", {"stage": "train", "execution": "e-7", "baseline": "base"}, "in train, execution e-7"),
+        (
+            "retraining_failed",
+            {
+                "stage": "train_adapter",
+                "attempts": 4,
+                "error": "SYSTEM::OOMKilled",
+                "outcome": "aborted",
+                "execution": "e",
+            },
+            "aborted, in train_adapter, after 4 attempts, execution e: SYSTEM::OOMKilled",
+        ),
+        ("retraining_failed", {"stage": "", "execution": "e-7"}, "in an unknown stage, execution e-7"),
     ],
 )
 def test_a_run_without_a_version_shows_the_reason(lake: Lake, kind: str, payload: dict[str, str], reason: str) -> None:
